@@ -1,0 +1,17 @@
+"""What every registered component answers: which rules a scenario breaks that names it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+class Component:
+    """Base of partitioners, attacks, solvers, strategies, models and data sets."""
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        """Preconditions that ``scenario`` breaks, each as a message; no data are at hand here."""
+        return []

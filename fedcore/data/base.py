@@ -1,0 +1,69 @@
+"""Data sets: images as uint8, labels as int64, and where they come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fedcore.component import Component
+from fedcore.registry import Registry
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples: ``images`` [n, height, width, channels] uint8, ``labels`` [n] int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Split:
+        """The same samples on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory.
+
+    ``digest`` is the first 16 hexadecimal digits of the SHA-256 over shapes, images and labels
+    of both splits; ``notes`` says what a reader of results must know, such as a file that is
+    not the publisher's own.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+    digest: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return int(self.train.images.shape[3])
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.train.images.shape[1]), int(self.train.images.shape[2])
+
+
+class Source(Component):
+    """One place that data sets come from. Subclasses are registered in `DATASETS`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, name: str, data_dir: Path) -> Dataset:
+        """The data set called ``name``, such as ``bloodmnist`` or ``npz:PATH``.
+
+        Raises `DataError` with path and reason where the data are missing, damaged or invalid.
+        """
+
+
+DATASETS: Registry[type[Source]] = Registry("dataset", "fedcore.data")

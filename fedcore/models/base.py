@@ -1,0 +1,36 @@
+"""Models: built with a head for the data at hand, from a seed or from a file of weights."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+from torch import nn
+
+from fedcore.component import Component
+from fedcore.registry import Registry
+
+
+class Architecture(Component):
+    """One network architecture. Subclasses are registered in `MODELS`.
+
+    ``channels`` is the number of input channels it insists on, None if it takes any;
+    ``smallest`` is the least image side in pixels that it can take.
+    """
+
+    channels: int | None = None
+    smallest: int = 1
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls, *, num_classes: int, channels: int, size: tuple[int, int], norm: str, weights: Path | None
+    ) -> nn.Module:
+        """A fresh network for images [batch, channels, *size]; logits are [batch, num_classes].
+
+        Initial weights come from torch's global generator, which `build_model` seeds and restores.
+        Raises `ModelError` where ``weights`` is missing, damaged or of another network.
+        """
+
+
+MODELS: Registry[type[Architecture]] = Registry("model", "fedcore.models")

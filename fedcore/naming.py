@@ -1,0 +1,74 @@
+"""Readable names of scenarios: tokens of [a-z0-9.] joined by '-'."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+# Fields outside strategy, partition and attack that earn a token where they differ from the base.
+_PREFIXES = {
+    "dataset": "",
+    "model": "",
+    "image_size": "px",
+    "norm": "norm",
+    "weights": "weights",
+    "optimizer": "",
+    "mu": "mu",
+    "momentum": "rho",
+    "lr": "lr",
+    "local_epochs": "epochs",
+    "server_momentum": "gmf",
+    "server_lr": "slr",
+    "num_byzantine": "f",
+    "num_selected": "m",
+    "trim_fraction": "trim",
+    "num_clients": "clients",
+    "fraction_train": "cohort",
+    "rounds": "rounds",
+}
+
+
+def token(value: object) -> str:
+    """``value`` in the characters [a-z0-9.]: ``mobilenet_v2`` -> ``mobilenetv2``."""
+    if isinstance(value, float):
+        return f"{value:g}".replace("-", "m").replace("+", "")
+    if isinstance(value, tuple):
+        return "to".join(token(item) for item in value)
+    return re.sub(r"[^a-z0-9.]", "", str(value).lower())
+
+
+def percent(fraction: float) -> str:
+    """A share in percent: 0.3 -> ``30pct``."""
+    return f"{token(round(fraction * 100, 6))}pct"
+
+
+def partition_token(scenario: Scenario) -> str:
+    """``iid``, ``dirichlet0.1``, ``pathological2``."""
+    parameter = scenario.alpha if scenario.alpha is not None else scenario.classes_per_client
+    return token(scenario.partition) + ("" if parameter is None else token(parameter))
+
+
+def attack_tokens(scenario: Scenario) -> list[str]:
+    """``clean``, or the attack with its two shares."""
+    if scenario.attack is None:
+        return ["clean"]
+    name = token(scenario.attack)
+    if scenario.source_class is not None:
+        name += f"{scenario.source_class}to{scenario.target_class}"
+    shares = (f"mal{percent(scenario.malicious_fraction)}", f"poison{percent(scenario.poison_ratio)}")
+    return [name, *shares, *(["redraw"] if scenario.redraw else [])]
+
+
+def identifier(scenario: Scenario, base: Scenario) -> str:
+    """Strategy, partition and attack, then whatever else sets ``scenario`` apart from ``base``."""
+    tokens = [token(scenario.strategy), partition_token(scenario), *attack_tokens(scenario)]
+    same_strategy = base.but(strategy=scenario.strategy, optimizer=scenario.optimizer, model=scenario.model)
+    for name, prefix in _PREFIXES.items():
+        value = getattr(scenario, name)
+        reference = base if name in ("strategy", "optimizer", "model") else same_strategy
+        if value is not None and value != getattr(reference, name):
+            tokens.append(prefix + token(value))
+    return "-".join(tokens)
