@@ -58,14 +58,19 @@ def attack_tokens(scenario: Scenario) -> list[str]:
     name = token(scenario.attack)
     if scenario.source_class is not None:
         name += f"{scenario.source_class}to{scenario.target_class}"
-    shares = (f"mal{percent(scenario.malicious_fraction)}", f"poison{percent(scenario.poison_ratio)}")
+    shares = (
+        f"mal{percent(scenario.malicious_fraction)}",
+        f"poison{percent(scenario.poison_ratio)}",
+    )
     return [name, *shares, *(["redraw"] if scenario.redraw else [])]
 
 
 def identifier(scenario: Scenario, base: Scenario) -> str:
     """Strategy, partition and attack, then whatever else sets ``scenario`` apart from ``base``."""
     tokens = [token(scenario.strategy), partition_token(scenario), *attack_tokens(scenario)]
-    same_strategy = base.but(strategy=scenario.strategy, optimizer=scenario.optimizer, model=scenario.model)
+    same_strategy = base.but(
+        strategy=scenario.strategy, optimizer=scenario.optimizer, model=scenario.model
+    )
     for name, prefix in _PREFIXES.items():
         value = getattr(scenario, name)
         reference = base if name in ("strategy", "optimizer", "model") else same_strategy

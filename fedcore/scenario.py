@@ -36,7 +36,9 @@ class Scenario:
     dataset: str = text("mnist5k", "mnist5k, a 2-D MedMNIST set, npz:PATH or folder:PATH")
     image_size: int | None = number(None, int, "side in pixels; None keeps the native one", low=8)
     grayscale: bool = flag(False, "turn colours to grey, repeated on 3 channels")
-    normalize: str = text("half", "subtract mean, divide by deviation", choices=("half", "imagenet"))
+    normalize: str = text(
+        "half", "subtract mean, divide by deviation", choices=("half", "imagenet")
+    )
     # model
     model: str = text("cnn", "network architecture")
     norm: str | None = text(None, "normalisation layers", choices=("none", "batch", "group"))
@@ -60,7 +62,12 @@ class Scenario:
     rounds: int = number(15, int, "communication rounds", low=1)
     eval_every: int = number(1, int, "rounds between evaluations; the last is always one", low=1)
     validation_fraction: float = number(
-        0.0, float, "share of a client's samples held out of training", low=0, high=1, open_high=True
+        0.0,
+        float,
+        "share of a client's samples held out of training",
+        low=0,
+        high=1,
+        open_high=True,
     )
     # local work
     optimizer: str = text("momentum", "local solver")
@@ -149,7 +156,9 @@ class Scenario:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by field name, as JSON takes them."""
         return {
-            field.name: list(value) if isinstance(value := getattr(self, field.name), tuple) else value
+            field.name: list(value)
+            if isinstance(value := getattr(self, field.name), tuple)
+            else value
             for field in dataclasses.fields(self)
         }
 

@@ -86,13 +86,17 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     return problems
 
 
-def _unread(found: Iterable[Entry[Any]], specs: Mapping[str, Spec], values: Mapping[str, Any]) -> list[str]:
+def _unread(
+    found: Iterable[Entry[Any]], specs: Mapping[str, Spec], values: Mapping[str, Any]
+) -> list[str]:
     read = {name for entry in found for name in entry.parameters}
     problems = []
     for name in sorted(parameter_names()):
         if values[name] is not None and name not in read:
             readers = ", ".join(sorted(readers_of(name)))
-            problems.append(f"{name}={values[name]!r} is read by none of the chosen components ({readers} would)")
+            problems.append(
+                f"{name}={values[name]!r} is read by none of the chosen components ({readers} would)"
+            )
     return problems
 
 
@@ -126,11 +130,15 @@ def _counts(scenario: Scenario) -> list[str]:
     if scenario.attack is None:
         for name in ("malicious_fraction", "poison_ratio"):
             if getattr(scenario, name):
-                problems.append(f"{name}={getattr(scenario, name)} needs an attack: name one, or set it to 0")
+                problems.append(
+                    f"{name}={getattr(scenario, name)} needs an attack: name one, or set it to 0"
+                )
         return problems
     for name in ("malicious_fraction", "poison_ratio"):
         if getattr(scenario, name) == 0:
-            problems.append(f"attack {scenario.attack!r} with {name}=0 would change nothing: raise it")
+            problems.append(
+                f"attack {scenario.attack!r} with {name}=0 would change nothing: raise it"
+            )
     if scenario.malicious_fraction > 0 and scenario.num_malicious == 0:
         problems.append(
             f"malicious_fraction={scenario.malicious_fraction} of num_clients={scenario.num_clients} "
@@ -143,7 +151,9 @@ def adapt(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """``values`` with ``changes``, without the parameters that only a replaced component read."""
     result = {**values, **changes}
     if "attack" in changes and changes["attack"] is None:
-        result.update({name: 0.0 for name in ("malicious_fraction", "poison_ratio") if name not in changes})
+        result.update(
+            {name: 0.0 for name in ("malicious_fraction", "poison_ratio") if name not in changes}
+        )
     old, _ = components(values)
     new, _ = components(result)
     read = {name for entry in new.values() for name in entry.parameters}

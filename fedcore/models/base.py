@@ -24,7 +24,13 @@ class Architecture(Component):
     @classmethod
     @abstractmethod
     def build(
-        cls, *, num_classes: int, channels: int, size: tuple[int, int], norm: str, weights: Path | None
+        cls,
+        *,
+        num_classes: int,
+        channels: int,
+        size: tuple[int, int],
+        norm: str,
+        weights: Path | None,
     ) -> nn.Module:
         """A fresh network for images [batch, channels, *size]; logits are [batch, num_classes].
 

@@ -1,0 +1,34 @@
+"""Random label flip: y' uniform over the other C - 1 labels, never y.
+
+Soubih et al., "Towards Robust Federated Learning: Investigating Poisoning Attacks Under Clients
+Data Heterogeneity", 2025. Some suites draw from all C labels, which leaves 1 in C as it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedcore.attacks.base import ATTACKS, LabelAttack
+from fedcore.streams import Generator, Indices
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+@ATTACKS.register("labelflip", "a uniformly random other label", redraw=False)
+class LabelFlip(LabelAttack):
+    """Every sample is eligible, and every poisoned one changes."""
+
+    @classmethod
+    def relabel(
+        cls, labels: Indices, num_classes: int, scenario: Scenario, generator: Generator
+    ) -> Indices:
+        """(y + d) mod C with d uniform in 1 ... C - 1; [k] int64."""
+        return (labels + generator.integers(1, num_classes, size=len(labels))) % num_classes
+
+    @classmethod
+    def data_problems(cls, scenario: Scenario, num_classes: int) -> list[str]:
+        """Fewer than two classes."""
+        if num_classes < 2:
+            return [f"labelflip needs at least 2 classes, got {num_classes}: use another data set"]
+        return []

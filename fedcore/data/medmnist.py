@@ -1,0 +1,109 @@
+"""The 2-D sets of MedMNIST v2 at 28x28 pixels, by name: ``bloodmnist``, ``pathmnist``, ...
+
+Yang et al., "MedMNIST v2", Scientific Data 10 (2023), https://doi.org/10.1038/s41597-022-01721-8,
+CC BY 4.0. Addresses, MD5s and class counts are those of the package medmnist 3.0.2. A file is
+looked for as ``<data_dir>/<name>.npz`` and otherwise downloaded there. The published training and
+test splits are used as they are; ``val_images`` and ``val_labels`` are not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from fedcore.data.base import DATASETS, Dataset, Source
+from fedcore.data.checks import argument_problems, build, read_npz, refuse
+from fedcore.data.download import fetch
+from fedcore.errors import DataError
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+PUBLISHER: Final = "https://zenodo.org/records/10519652/files"
+
+
+class Facts(NamedTuple):
+    """What the publisher states of one set: MD5 of the file, number of classes, content."""
+
+    md5: str
+    num_classes: int
+    content: str
+
+
+SETS: Final = {
+    "pathmnist": Facts("a8b06965200029087d5bd730944a56c1", 9, "colon pathology, RGB"),
+    "dermamnist": Facts("0744692d530f8e62ec473284d019b0c7", 7, "dermatoscopy, RGB"),
+    "octmnist": Facts("c68d92d5b585d8d81f7112f81e2d0842", 4, "retinal OCT, grey"),
+    "pneumoniamnist": Facts("28209eda62fecd6e6a2d98b1501bb15f", 2, "chest X-ray, grey"),
+    "retinamnist": Facts("bd4c0672f1bba3e3a89f0e4e876791e4", 5, "fundus camera, RGB, ordinal"),
+    "breastmnist": Facts("750601b1f35ba3300ea97c75c52ff8f6", 2, "breast ultrasound, grey"),
+    "bloodmnist": Facts("7053d0359d879ad8a5505303e11de1dc", 8, "blood-cell microscopy, RGB"),
+    "tissuemnist": Facts("ebe78ee8b05294063de985d821c1c34b", 8, "kidney-cortex microscopy, grey"),
+    "organamnist": Facts("68e3f8846a6bd62f0c9bf841c0d9eacc", 11, "axial abdominal CT, grey"),
+    "organcmnist": Facts("b9ceb9546e10131b32923c5bbeaea2b1", 11, "coronal abdominal CT, grey"),
+    "organsmnist": Facts("9ab87b696fb54e2a387ebe992d6ed5f1", 11, "sagittal abdominal CT, grey"),
+}
+
+_MULTI_LABEL: Final = (
+    "dataset 'chestmnist' is multi-label (14 findings, any number of them on one image), while "
+    "accuracy, label flipping and partitions by class need exactly one class per image; "
+    "choose another set, such as pneumoniamnist"
+)
+
+
+class MedMnist(Source):
+    """One of `SETS`; registered once under each name."""
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        """A MedMNIST name takes no argument."""
+        return argument_problems(scenario.dataset)
+
+    @classmethod
+    def load(cls, name: str, data_dir: Path) -> Dataset:
+        """``<data_dir>/<name>.npz``, downloaded and checked against its MD5 if it is not there.
+
+        A file that is there but is not the publisher's is used, and `Dataset.notes` gives both
+        digests. Raises `DataError` where the file can be neither found nor fetched, or is invalid.
+        """
+        refuse(argument_problems(name))
+        facts, path = SETS[name], data_dir / f"{name}.npz"
+        if not path.is_file():
+            fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
+        arrays = read_npz(path)
+        found = _md5(path)
+        notes: tuple[str, ...] = ()
+        if found != facts.md5:
+            # no directory here: notes are stored with results, which must not depend on the machine
+            notes = (
+                f"{path.name} is not the publisher's file: its MD5 is {found}, "
+                f"the publisher's {facts.md5}",
+            )
+        return build(name, arrays, str(path), num_classes=facts.num_classes, notes=notes)
+
+
+for _name, _facts in SETS.items():
+    DATASETS.register(_name, f"MedMNIST: {_facts.content}, {_facts.num_classes} classes, 28x28")(
+        MedMnist
+    )
+
+
+@DATASETS.register("chestmnist", "MedMNIST: refused, because it is multi-label")
+class ChestMnist(Source):
+    """Registered so that its name earns a reason instead of "unknown"."""
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        """Always the one reason."""
+        return [_MULTI_LABEL]
+
+    @classmethod
+    def load(cls, name: str, data_dir: Path) -> Dataset:
+        """Raises `DataError` with the reason."""
+        raise DataError(_MULTI_LABEL)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

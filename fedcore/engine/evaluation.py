@@ -1,0 +1,68 @@
+"""Scoring a model on the central test set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fedcore.data.base import Split
+from fedcore.data.transforms import Transform
+
+# Pixels (all channels) in a batch: large enough to fill a device, small enough for its caches.
+_BATCH_PIXELS = {"cpu": 256 * 28 * 28, "cuda": 4096 * 32 * 32}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Test results: shares in [0, 1], mean cross-entropy ``loss``, ``recall`` per class.
+
+    ``recall`` is None for a class without test samples; ``asr`` is the attack success rate
+    P(predicted = target | true = source) where an attack defines it.
+    """
+
+    accuracy: float
+    loss: float
+    recall: tuple[float | None, ...]
+    asr: float | None
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    test: Split,
+    transform: Transform,
+    num_classes: int,
+    success_classes: tuple[int, int] | None,
+) -> Score:
+    """Score ``model`` on ``test``; the model is put in evaluation mode and left there."""
+    model.eval()
+    device = test.labels.device
+    height, width = transform.size
+    batch = max(1, _BATCH_PIXELS.get(device.type, 1 << 18) // (height * width))
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
+    for images, labels in zip(test.images.split(batch), test.labels.split(batch), strict=True):
+        logits = model(transform(images))
+        loss += F.cross_entropy(logits, labels, reduction="sum").to(torch.float64)
+        cells = labels * num_classes + logits.argmax(dim=1)
+        confusion += torch.bincount(cells, minlength=num_classes * num_classes)
+    return summarise(confusion.view(num_classes, num_classes), float(loss), success_classes)
+
+
+def summarise(
+    confusion: torch.Tensor, loss_sum: float, success_classes: tuple[int, int] | None
+) -> Score:
+    """A `Score` from the confusion matrix [true, predicted] and the sum of the losses."""
+    counts = confusion.cpu().tolist()
+    totals = [sum(row) for row in counts]
+    samples = sum(totals)
+    hits = [counts[c][c] for c in range(len(counts))]
+    recall = tuple(hit / n if n else None for hit, n in zip(hits, totals, strict=True))
+    asr = None
+    if success_classes is not None and totals[success_classes[0]]:
+        source, target = success_classes
+        asr = counts[source][target] / totals[source]
+    return Score(sum(hits) / samples, loss_sum / samples, recall, asr)

@@ -1,0 +1,154 @@
+"""Local solvers on flat parameter vectors: no optimizer objects, no per-tensor loops.
+
+All operations are element-wise, so the same code steps one client [P] or many [K, P].
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.component import Component
+from fedcore.registry import REQUIRED, Registry
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+class Solver(Component):
+    """A local optimizer. `start` begins a client's work; its state never outlives a round."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.lr = scenario.lr
+        self.mu = scenario.mu or 0.0
+        self.weight_decay = scenario.weight_decay
+        self._taken = 0
+
+    def start(self, anchor: torch.Tensor) -> None:
+        """Begin at ``anchor``, the global parameters; forget any earlier client."""
+        self._taken = 0
+        self._anchor = anchor
+
+    def step(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
+        """One update of ``weights`` in place; ``gradient`` is used as scratch."""
+        if self.weight_decay:
+            gradient.add_(weights, alpha=self.weight_decay)
+        if self.mu:
+            gradient.add_(weights - self._anchor, alpha=self.mu)
+        self._apply(weights, gradient)
+        self._taken += 1
+
+    def _apply(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    def normalizer(self, steps: int) -> float | None:
+        """FedNova's ||a||_1 after ``steps`` steps; None if the solver has no fixed vector."""
+        return None
+
+
+OPTIMIZERS: Registry[type[Solver]] = Registry("optimizer", "fedcore.engine")
+
+
+@OPTIMIZERS.register("sgd", "stochastic gradient descent")
+class Sgd(Solver):
+    """w -= lr * d, where d is the gradient, or its momentum as in torch.optim.SGD."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self.momentum = scenario.momentum or 0.0
+        self.dampening = scenario.dampening or 0.0
+        self.nesterov = bool(scenario.nesterov)
+
+    def start(self, anchor: torch.Tensor) -> None:
+        super().start(anchor)
+        if self.momentum:
+            self._buffer = torch.zeros_like(anchor)
+
+    def _apply(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
+        if not self.momentum:
+            weights.add_(gradient, alpha=-self.lr)
+            return
+        # torch.optim.SGD: the first gradient enters undampened
+        share = 1.0 - self.dampening if self._taken else 1.0
+        self._buffer.mul_(self.momentum).add_(gradient, alpha=share)
+        if self.nesterov:
+            weights.add_(gradient.add_(self._buffer, alpha=self.momentum), alpha=-self.lr)
+        else:
+            weights.add_(self._buffer, alpha=-self.lr)
+
+    def normalizer(self, steps: int) -> float:
+        return accumulated(
+            steps, self.momentum, self.dampening, self.nesterov, shrink=self.lr * self.mu
+        )
+
+
+@OPTIMIZERS.register("momentum", "SGD with momentum", momentum=0.9, dampening=0.0, nesterov=False)
+class Momentum(Sgd):
+    """SGD with momentum; the buffer starts at zero in every round."""
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        found = []
+        if not scenario.momentum:
+            found.append("optimizer 'momentum' with momentum=0 is 'sgd': name that, or raise it")
+        if scenario.nesterov and scenario.dampening:
+            found.append(f"nesterov needs dampening=0, got {scenario.dampening}: choose one")
+        return found
+
+
+@OPTIMIZERS.register(
+    "proximal",
+    "SGD on the loss plus mu/2 ||w - x||^2",
+    mu=REQUIRED,
+    momentum=0.0,
+    dampening=0.0,
+    nesterov=False,
+)
+class Proximal(Sgd):
+    """SGD, with or without momentum, whose gradient gains mu (w - x), x the global parameters."""
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        if scenario.nesterov and (scenario.dampening or not scenario.momentum):
+            return ["nesterov needs momentum > 0 and dampening=0: set these, or nesterov=False"]
+        return []
+
+
+@OPTIMIZERS.register("adam", "Adam with betas 0.9, 0.999 (Kingma and Ba 2015)")
+class Adam(Solver):
+    """Adam with bias correction, eps 1e-8, moments from zero in every round."""
+
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+
+    def start(self, anchor: torch.Tensor) -> None:
+        super().start(anchor)
+        self._first, self._second = torch.zeros_like(anchor), torch.zeros_like(anchor)
+
+    def _apply(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
+        t = self._taken + 1
+        self._first.lerp_(gradient, 1 - self.beta1)
+        self._second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        root = (self._second.sqrt() / (1 - self.beta2**t) ** 0.5).add_(self.eps)
+        weights.addcdiv_(self._first, root, value=-self.lr / (1 - self.beta1**t))
+
+
+@lru_cache(maxsize=4096)
+def accumulated(
+    steps: int, momentum: float, dampening: float, nesterov: bool, shrink: float
+) -> float:
+    """||a||_1: displacement over lr after ``steps`` steps on a constant unit gradient.
+
+    ``shrink`` is lr * mu. Running the recursion is exact for every combination; closed forms
+    (Wang et al. 2020, section 4.1) exist for momentum alone and for the proximal term alone.
+    """
+    place = buffer = 0.0
+    for taken in range(steps):
+        direction = 1.0 - shrink * place
+        if momentum:
+            buffer = momentum * buffer + (1.0 - dampening if taken else 1.0) * direction
+            direction = direction + momentum * buffer if nesterov else buffer
+        place += direction
+    return place

@@ -1,0 +1,100 @@
+"""A federation made ready for one run: data dealt, labels poisoned, local work drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fedcore.attacks.base import ATTACKS
+from fedcore.attacks.poisoning import Poisoning
+from fedcore.data.base import Dataset, Split
+from fedcore.data.loading import data_directory, load
+from fedcore.data.transforms import Transform
+from fedcore.models.base import MODELS
+from fedcore.partition.base import label_matrix
+from fedcore.partition.federation import partition
+from fedcore.streams import Indices, Purpose, stream
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What a run of ``scenario`` with ``seed`` trains and tests on.
+
+    ``train_images`` [n, h, w, c] uint8 and ``test`` lie on the device; ``parts`` are each client's
+    training samples; ``poisoning`` holds the labels that clients believe in.
+    """
+
+    scenario: Scenario
+    seed: int
+    data_dir: Path
+    dataset: Dataset
+    transform: Transform
+    train_images: torch.Tensor
+    test: Split
+    parts: list[Indices]
+    poisoning: Poisoning
+
+    @classmethod
+    def prepare(
+        cls, scenario: Scenario, seed: int, data_dir: str | Path | None, device: torch.device
+    ) -> Federation:
+        """Load, deal and poison. Raises DataError, PartitionError or AttackError."""
+        folder = data_directory(data_dir)
+        dataset = load(scenario.dataset, folder)
+        architecture = MODELS[scenario.model]
+        transform = Transform.of(scenario, dataset, architecture.channels)
+        labels = dataset.train.labels.numpy()
+        parts = partition(scenario, labels, dataset.num_classes, seed)
+        poisoning = Poisoning.prepare(scenario, seed, labels, parts, dataset.num_classes)
+        return cls(
+            scenario=scenario,
+            seed=seed,
+            data_dir=folder,
+            dataset=dataset,
+            transform=transform,
+            train_images=transform.prepare(dataset.train.to(device)).images,
+            test=transform.prepare(dataset.test.to(device)),
+            parts=parts,
+            poisoning=poisoning,
+        )
+
+    @cached_property
+    def epochs(self) -> Indices:
+        """Local epochs of each client, fixed for the run, [num_clients] int64."""
+        low, high = self.scenario.epochs_range
+        generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
+        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+
+    def cohort(self, round: int) -> tuple[int, ...]:
+        """The clients sampled for ``round`` (from 1) without replacement, ascending.
+
+        Clients without samples are never drawn.
+        """
+        generator = stream(self.seed, Purpose.COHORT, round=round)
+        able = self._able
+        size = min(self.scenario.cohort_size, len(able))
+        drawn = generator.choice(len(able), size=size, replace=False)
+        return tuple(sorted(int(able[i]) for i in drawn))
+
+    @cached_property
+    def _able(self) -> Indices:
+        return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
+
+    def label_matrix(self) -> Indices:
+        """Samples per client and class before any poisoning, [num_clients, num_classes]."""
+        labels = self.dataset.train.labels.numpy()
+        return label_matrix(labels, self.parts, self.dataset.num_classes)
+
+    @property
+    def success_classes(self) -> tuple[int, int] | None:
+        """(source, target) of a targeted attack, else None."""
+        name = self.scenario.attack
+        return ATTACKS[name].success_classes(self.scenario) if name is not None else None

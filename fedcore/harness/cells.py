@@ -1,0 +1,83 @@
+"""Cells: the test cases of a suite, and the grids that yield them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedcore.harness.store import Run
+from fedcore.naming import identifier
+from fedcore.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One test case: ``scenario`` over several seeds, against its clean twin on each.
+
+    ``control`` is the undefended arm under the strongest attack of the grid: where that does not
+    degrade, the attack is void and the cell proves nothing.
+    """
+
+    id: str
+    scenario: Scenario
+    seeds: int
+    control: Scenario | None = None
+
+    def runs(self, seeds: Sequence[int]) -> list[Run]:
+        """The distinct runs that judging this cell on ``seeds`` needs."""
+        scenarios = [self.scenario.clean_twin(), self.scenario]
+        if self.control is not None:
+            scenarios += [self.control.clean_twin(), self.control]
+        return list(dict.fromkeys(Run(s, seed) for seed in seeds for s in scenarios))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Strategies x partitions x (clean, attacks x malicious fractions x poison ratios).
+
+    ``base`` is what all cells share; ``local`` gives each strategy its own local work, and
+    ``skip`` leaves combinations out. The control is ``undefended`` at the highest shares.
+    """
+
+    base: Scenario
+    strategies: Sequence[Mapping[str, Any]]
+    partitions: Sequence[Mapping[str, Any]]
+    attacks: Sequence[Mapping[str, Any]]
+    malicious_fractions: Sequence[float]
+    poison_ratios: Sequence[float]
+    seeds: int
+    local: Callable[[Scenario], Scenario] = field(default=lambda scenario: scenario)
+    undefended: Mapping[str, Any] = field(default_factory=lambda: {"strategy": "fedavg"})
+    clean: bool = True
+
+    def cells(self) -> Iterator[Cell]:
+        """The cells in reading order: by strategy, partition, attack, shares."""
+        for strategy, partition in itertools.product(self.strategies, self.partitions):
+            arm = self._arm(strategy, partition)
+            if self.clean:
+                yield self._cell(arm)
+            for attack, fraction, ratio in itertools.product(
+                self.attacks, self.malicious_fractions, self.poison_ratios
+            ):
+                strongest = self._attacked(
+                    self._arm(self.undefended, partition),
+                    attack,
+                    max(self.malicious_fractions),
+                    max(self.poison_ratios),
+                )
+                yield self._cell(self._attacked(arm, attack, fraction, ratio), strongest)
+
+    def _arm(self, strategy: Mapping[str, Any], partition: Mapping[str, Any]) -> Scenario:
+        return self.local(self.base.but(**strategy, **partition))
+
+    @staticmethod
+    def _attacked(
+        arm: Scenario, attack: Mapping[str, Any], fraction: float, ratio: float
+    ) -> Scenario:
+        return arm.but(**attack, malicious_fraction=fraction, poison_ratio=ratio)
+
+    def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
+        reference = self.local(self.base.but(strategy=scenario.strategy))
+        return Cell(identifier(scenario, reference), scenario, self.seeds, control)

@@ -1,0 +1,147 @@
+"""Outcome: what is known about a cell once its runs are done, and what its gates say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.harness.cells import Cell
+from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
+from fedcore.harness.store import Run
+from fedcore.harness.thresholds import Threshold, Thresholds
+from fedcore.harness.worker import Failure
+from fedcore.record import Record
+from fedcore.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One threshold applied to one estimate."""
+
+    threshold: Threshold
+    estimate: Estimate
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The judgement of ``cell`` on ``seeds``. Accuracies in percent, drops in percentage points.
+
+    For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed
+    and broken pairs; ``diverged`` names runs that left the finite numbers and count at chance.
+    """
+
+    cell: Cell
+    seeds: tuple[int, ...]
+    clean: tuple[float, ...]
+    poisoned: tuple[float, ...]
+    asr: tuple[float, ...]
+    gates: tuple[Gate, ...]
+    errors: tuple[str, ...]
+    diverged: tuple[str, ...]
+    noise: Noise
+
+    @property
+    def drop(self) -> tuple[float, ...]:
+        """Clean minus poisoned, by seed."""
+        return tuple(c - p for c, p in zip(self.clean, self.poisoned, strict=False))
+
+    @property
+    def retention(self) -> float | None:
+        """Mean poisoned over mean clean accuracy."""
+        return sum(self.poisoned) / sum(self.clean) if self.poisoned and sum(self.clean) else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of all gates together; a control that shows no effect makes the cell void."""
+        if self.errors:
+            return Verdict.ERROR
+        control = [g.verdict for g in self.gates if g.threshold.metric == "control"]
+        if Verdict.FAIL in control:
+            return Verdict.VOID
+        return worst([g.verdict for g in self.gates])
+
+    def spread(self, values: Sequence[float]) -> Estimate | None:
+        """Mean and interval of ``values``, None if there are none."""
+        return estimate(values, self.noise) if values else None
+
+
+def judge_cell(
+    cell: Cell,
+    seeds: Sequence[int],
+    results: Mapping[Run, Record | Failure],
+    thresholds: Thresholds,
+) -> Outcome:
+    """The outcome of ``cell`` from the results of its runs on ``seeds``."""
+    errors = [
+        f"{run.id}: {result.message}"
+        for run in cell.runs(seeds)
+        if isinstance(result := results[run], Failure)
+    ]
+    records = {run: r for run, r in results.items() if isinstance(r, Record)}
+    attacked = cell.scenario.attack is not None
+    twin = cell.scenario.clean_twin()
+    diverged = [
+        f"{run.id} in round {records[run].diverged}"
+        for run in cell.runs(seeds)
+        if run in records and records[run].diverged is not None
+    ]
+    if errors:
+        return Outcome(
+            cell, tuple(seeds), (), (), (), (), tuple(errors), tuple(diverged), thresholds.noise
+        )
+
+    def of(scenario: Scenario, value: Callable[[Record], float | None]) -> tuple[float, ...]:
+        found = [value(records[Run(scenario, seed)]) for seed in seeds]
+        return tuple(100 * v for v in found if v is not None)
+
+    def tail(record: Record) -> float:
+        return record.tail_accuracy
+
+    clean = of(twin, tail)
+    poisoned = of(cell.scenario, tail) if attacked else ()
+    asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
+    if attacked:
+        for seed in seeds:
+            errors += unpaired(records[Run(twin, seed)], records[Run(cell.scenario, seed)])
+    measured: dict[str, tuple[float, ...]] = {}
+    if attacked:
+        measured["drop"] = tuple(c - p for c, p in zip(clean, poisoned, strict=True))
+        measured["asr"] = asr
+    else:
+        measured["clean"] = clean
+    if cell.control is not None:
+        calm, struck = of(cell.control.clean_twin(), tail), of(cell.control, tail)
+        measured["control"] = tuple(c - p for c, p in zip(calm, struck, strict=True))
+    gates = []
+    for metric, values in measured.items():
+        of_control = metric == "control" and cell.control is not None
+        subject = cell.control if of_control else cell.scenario
+        assert subject is not None
+        threshold = thresholds.of(metric, subject)
+        if threshold is not None and values:
+            found = estimate(values, thresholds.noise)
+            gates.append(Gate(threshold, found, judge(found, threshold.min, threshold.max)))
+    return Outcome(
+        cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
+        thresholds.noise,
+    )  # fmt: skip
+
+
+def unpaired(clean: Record, poisoned: Record) -> list[str]:
+    """What a clean twin and a poisoned run of one seed fail to share, as messages."""
+    shared: dict[str, Callable[[Record], Any]] = {
+        "samples per client": lambda r: r.audit.samples,
+        "local epochs": lambda r: r.audit.epochs,
+        "cohorts": lambda r: r.audit.cohorts,
+        "data": lambda r: r.provenance.data,
+        "code": lambda r: r.provenance.code,
+        "machine": lambda r: (r.provenance.torch, r.provenance.machine, r.provenance.device),
+    }
+    name = f"{poisoned.scenario.id} seed {poisoned.seed}"
+    return [
+        f"{name} and its clean twin are no pair: they differ in {what}"
+        for what, value in shared.items()
+        if value(clean) != value(poisoned)
+    ]

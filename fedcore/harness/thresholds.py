@@ -1,0 +1,119 @@
+"""Thresholds: named limits with a reason each, read from a TOML file.
+
+::
+
+    [noise]
+    sd = 1.5
+    df = 4
+
+    [drop.mild]
+    max = 8.0
+    reason = "..."
+    where = { partition = "iid", malicious_fraction = [0.1, 0.3] }
+
+The table before the dot is the metric: ``clean`` (tail accuracy without attack, percent), ``drop``
+(clean minus poisoned, percentage points), ``asr`` (attack success rate, percent) or ``control``
+(drop of the undefended control). Of the thresholds whose ``where`` fits, the one with the most
+conditions holds.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedcore.errors import FedcoreError, unknown_name
+from fedcore.harness.gates import Noise
+from fedcore.scenario import Scenario
+
+METRICS = ("clean", "drop", "asr", "control")
+
+
+class ThresholdError(FedcoreError, ValueError):
+    """A thresholds file that cannot be read or breaks a rule."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A limit on the mean of ``metric``; ``min`` or ``max`` None leaves that side open."""
+
+    name: str
+    metric: str
+    min: float | None
+    max: float | None
+    reason: str
+    where: Mapping[str, tuple[Any, ...]]
+
+    def fits(self, scenario: Scenario) -> bool:
+        """Whether every condition holds for ``scenario``."""
+        return all(getattr(scenario, field) in values for field, values in self.where.items())
+
+    @property
+    def limit(self) -> str:
+        """As printed: ``<=8``, ``>=80``, ``80..99``."""
+        if self.min is not None and self.max is not None:
+            return f"{self.min:g}..{self.max:g}"
+        return f">={self.min:g}" if self.min is not None else f"<={self.max:g}"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The limits of a suite and what it assumes about noise."""
+
+    entries: tuple[Threshold, ...]
+    noise: Noise
+
+    def of(self, metric: str, scenario: Scenario) -> Threshold | None:
+        """The most specific threshold on ``metric`` that fits ``scenario``, or None.
+
+        Raises ThresholdError where two fit equally well.
+        """
+        fitting = [t for t in self.entries if t.metric == metric and t.fits(scenario)]
+        fitting.sort(key=lambda t: -len(t.where))
+        if len(fitting) > 1 and len(fitting[0].where) == len(fitting[1].where):
+            raise ThresholdError(
+                f"{fitting[0].name} and {fitting[1].name} fit {scenario.id} equally well: "
+                "add a condition to one of them"
+            )
+        return fitting[0] if fitting else None
+
+    @classmethod
+    def read(cls, path: Path) -> Thresholds:
+        """The thresholds in ``path``. Raises ThresholdError with path, place and rule."""
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ThresholdError(f"thresholds {path}: {error}") from error
+        noise = content.pop("noise", None)
+        if not isinstance(noise, dict) or not {"sd", "df"} <= set(noise):
+            raise ThresholdError(f"thresholds {path}: a table [noise] with sd and df is needed")
+        entries: list[Threshold] = []
+        for metric, group in content.items():
+            if metric not in METRICS:
+                raise ThresholdError(
+                    f"thresholds {path}: {unknown_name('metric', metric, METRICS)}"
+                )
+            for name, values in group.items():
+                entries.append(_threshold(path, metric, name, values))
+        return cls(tuple(entries), Noise(float(noise["sd"]), float(noise["df"])))
+
+
+def _threshold(path: Path, metric: str, name: str, values: Mapping[str, Any]) -> Threshold:
+    place = f"thresholds {path}, [{metric}.{name}]"
+    unknown = set(values) - {"min", "max", "reason", "where"}
+    if unknown:
+        raise ThresholdError(f"{place}: unknown key {sorted(unknown)[0]!r}")
+    if not values.get("reason"):
+        raise ThresholdError(f"{place}: a reason is needed")
+    low, high = values.get("min"), values.get("max")
+    if low is None and high is None or (low is not None and high is not None and low > high):
+        raise ThresholdError(f"{place}: needs min or max, and min <= max; got {low} and {high}")
+    where = {}
+    for field, wanted in values.get("where", {}).items():
+        if field not in Scenario.specs():
+            raise ThresholdError(f"{place}: {unknown_name('field', field, Scenario.specs())}")
+        where[field] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+    return Threshold(f"{metric}.{name}", metric, low, high, values["reason"], where)

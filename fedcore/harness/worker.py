@@ -1,0 +1,43 @@
+"""What a worker process does: run one scenario, store the record, hand it back."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedcore.errors import FedcoreError
+from fedcore.harness.store import Inputs, Run, Store
+from fedcore.record import Record
+from fedcore.simulation import run as simulate
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and where its record goes; travels to a worker process."""
+
+    run: Run
+    inputs: Inputs
+    store: Store
+    data_dir: Path
+    device: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that ended in an error; ``expected`` if fedcore raised it on purpose."""
+
+    message: str
+    expected: bool
+
+
+def execute(job: Job) -> Record | Failure:
+    """Run ``job`` in this process. Errors are values, so that one run cannot end the others."""
+    try:
+        record = simulate(job.run.scenario, job.run.seed, data_dir=job.data_dir, device=job.device)
+        job.store.put(job.run, job.inputs, record)
+    except FedcoreError as error:
+        return Failure(f"{type(error).__name__}: {error}", expected=True)
+    except Exception:
+        return Failure(traceback.format_exc(), expected=False)
+    return record

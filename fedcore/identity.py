@@ -1,0 +1,58 @@
+"""Identity check: an arm whose rounds equal FedAvg's where they must not is not what it is named."""
+
+from __future__ import annotations
+
+import torch
+
+from fedcore.errors import IdentityError
+from fedcore.record import Identity
+from fedcore.strategies.base import Cohort, ServerState
+
+# Relative difference under which two steps are the same up to rounding in float32.
+_SAME = 1e-6
+
+
+class IdentityCheck:
+    """Compares each round's step with FedAvg's, computed here independently of any strategy."""
+
+    def __init__(self, strategy: str) -> None:
+        self.strategy = strategy
+        self._due = self._differing = self._unequal = 0
+
+    def see(
+        self,
+        round: int,
+        due: bool,
+        before: ServerState,
+        after: ServerState,
+        cohort: Cohort,
+        num_parameters: int,
+    ) -> None:
+        """Check one round; ``due`` says that its step must differ from FedAvg's.
+
+        Raises IdentityError if it must and does not.
+        """
+        self._unequal += len(set(cohort.steps)) > 1
+        if not due:
+            return
+        weights = cohort.weights.to(cohort.updates)
+        fedavg = (weights[:, None] * cohort.updates[:, :num_parameters]).sum(dim=0)
+        made = after.vector[:num_parameters] - before.vector[:num_parameters]
+        size = float(fedavg.norm())
+        spread = float((cohort.updates[:, :num_parameters] - fedavg).norm())
+        if size == 0 or spread <= _SAME * size:  # nobody moved, or all alike: nothing to tell
+            return
+        self._due += 1
+        # adding a small step to large weights rounds it: allow for that rounding
+        rounding = float(before.vector[:num_parameters].norm()) * torch.finfo(made.dtype).eps
+        if float((made - fedavg).norm()) <= _SAME * size + rounding:
+            raise IdentityError(
+                f"round {round} of an arm named {self.strategy!r} equals FedAvg's although its cohort "
+                f"(steps {sorted(set(cohort.steps))}) must make a difference: the arm is not what "
+                "its name says"
+            )
+        self._differing += 1
+
+    def verdict(self) -> Identity:
+        """What was seen over the run."""
+        return Identity(self._due, self._differing, self._unequal)

@@ -1,0 +1,54 @@
+"""cnn: two convolutions and one hidden layer, LeNet's plan (LeCun et al. 1998) with 3x3 kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from fedcore.models.base import MODELS, Architecture
+from fedcore.models.norms import norm_layers
+from fedcore.models.weights import refuse_weights
+
+WIDTHS = (16, 32)
+HIDDEN = 64
+
+
+@MODELS.register("cnn", "two 3x3 convolutions (16, 32) and 64 hidden units", norm="none")
+class Cnn(Architecture):
+    """[conv 3x3 - norm - ReLU - maxpool 2] with 16, then 32 maps - linear 64 - ReLU - linear.
+
+    Padding 1 keeps the maps' size, so that each pooling alone halves it. On 3x28x28 with 8
+    classes: 106,024 parameters.
+    """
+
+    smallest = 4  # one pixel is left after two poolings
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        num_classes: int,
+        channels: int,
+        size: tuple[int, int],
+        norm: str,
+        weights: Path | None,
+    ) -> nn.Module:
+        """See `Architecture.build`; any norm, no weights."""
+        refuse_weights("cnn", weights)
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((channels, *WIDTHS), WIDTHS, strict=False):
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, padding=1),
+                *norm_layers(norm, outputs, spatial=True),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        height, width = size
+        return nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            nn.Linear(WIDTHS[-1] * (height // 4) * (width // 4), HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, num_classes),
+        )

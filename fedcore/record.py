@@ -1,0 +1,159 @@
+"""Record: everything that is known about a finished run, and its JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.attacks.poisoning import ClientPoison
+from fedcore.errors import StoreError
+from fedcore.provenance import Provenance
+from fedcore.scenario import Scenario
+
+SCHEMA = 1
+TAIL_SHARE = 0.3
+
+
+def tail_mean(values: tuple[float, ...]) -> float:
+    """Mean over the last 30 % (rounded up, at least one) of ``values``."""
+    count = max(1, math.ceil(TAIL_SHARE * len(values) - 1e-9))
+    return math.fsum(values[-count:]) / count
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Evidence that an arm is what its name says.
+
+    ``rounds_due`` counts rounds whose step could not equal FedAvg's, ``rounds_differing`` those
+    in which it indeed did not; ``rounds_unequal_work`` had clients of unequal local steps.
+    """
+
+    rounds_due: int
+    rounds_differing: int
+    rounds_unequal_work: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What actually happened.
+
+    ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
+    clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them.
+    """
+
+    samples: tuple[int, ...]
+    epochs: tuple[int, ...]
+    cohorts: tuple[tuple[int, ...], ...]
+    malicious: tuple[int, ...]
+    malicious_per_round: tuple[int, ...]
+    poison: tuple[ClientPoison, ...]
+    identity: Identity
+
+    @property
+    def samples_changed(self) -> int:
+        """Labels changed, over all malicious clients."""
+        return sum(client.changed for client in self.poison)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of wall time in each phase of a run, as measured when it was made."""
+
+    setup: float
+    train: float
+    aggregate: float
+    evaluate: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run of ``scenario`` with ``seed``.
+
+    ``accuracy``, ``loss``, ``recall`` and ``asr`` are per evaluated round (``rounds``, from 1);
+    accuracy and recall are shares in [0, 1]. A run that left the finite numbers in round
+    ``diverged`` counts at chance accuracy from there on, with loss None. ``model_digest`` is of
+    the final global model.
+    """
+
+    scenario: Scenario
+    seed: int
+    engine: str
+    rounds: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    loss: tuple[float | None, ...]
+    recall: tuple[tuple[float | None, ...], ...]
+    asr: tuple[float, ...] | None
+    diverged: int | None
+    model_digest: str
+    audit: Audit
+    timings: Timings
+    provenance: Provenance
+
+    @property
+    def tail_accuracy(self) -> float:
+        """Mean accuracy over the last 30 % of the evaluated rounds, in [0, 1]."""
+        return tail_mean(self.accuracy)
+
+    @property
+    def tail_asr(self) -> float | None:
+        """Mean attack success rate over the same rounds; None where it is not defined."""
+        return tail_mean(self.asr) if self.asr is not None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON takes them."""
+        values = dataclasses.asdict(self)
+        values["scenario"] = self.scenario.to_dict()
+        derived = {"tail_accuracy": self.tail_accuracy, "id": self.scenario.id}
+        return {"schema": SCHEMA, **derived, **values}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON; `from_json` restores an equal record."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """The record written by `to_json`.
+
+        Raises StoreError for text that is no record, or of another schema.
+        """
+        try:
+            values = json.loads(text)
+            schema = values["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"this is not a record: {error!r}") from error
+        if schema != SCHEMA:
+            raise StoreError(
+                f"a record of schema {schema!r} cannot be read, this version reads {SCHEMA}: "
+                "make the run again (--fresh)"
+            )
+        try:
+            return cls._from_dict(values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"this record is damaged: {error!r}") from error
+
+    @classmethod
+    def _from_dict(cls, values: dict[str, Any]) -> Record:
+        audit = values["audit"]
+        return cls(
+            **{name: values[name] for name in ("seed", "engine", "diverged", "model_digest")},
+            **{name: tuple(values[name]) for name in ("rounds", "accuracy", "loss")},
+            scenario=Scenario.from_dict(values["scenario"]),
+            recall=tuple(tuple(row) for row in values["recall"]),
+            asr=None if values["asr"] is None else tuple(values["asr"]),
+            audit=Audit(
+                **{
+                    k: tuple(audit[k])
+                    for k in ("samples", "epochs", "malicious", "malicious_per_round")
+                },
+                cohorts=tuple(tuple(cohort) for cohort in audit["cohorts"]),
+                poison=tuple(ClientPoison(**client) for client in audit["poison"]),
+                identity=Identity(**audit["identity"]),
+            ),
+            timings=Timings(**values["timings"]),
+            provenance=Provenance(
+                **{**values["provenance"], "data_notes": tuple(values["provenance"]["data_notes"])}
+            ),
+        )

@@ -1,0 +1,195 @@
+"""The round loop: run(scenario, seed) -> Record."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fedcore.attacks.poisoning import malicious_clients
+from fedcore.engine.base import Engine
+from fedcore.engine.evaluation import Score
+from fedcore.engine.sequential import SequentialEngine
+from fedcore.errors import AttackError, FedcoreError
+from fedcore.federation import Federation
+from fedcore.identity import IdentityCheck
+from fedcore.models.weights import weights_digest, weights_file
+from fedcore.provenance import provenance
+from fedcore.record import Audit, Record, Timings
+from fedcore.scenario import Scenario
+from fedcore.strategies.base import STRATEGIES
+from fedcore.vector import digest
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What a listener hears after a round; ``score`` is None where the round was not evaluated."""
+
+    round: int
+    rounds: int
+    malicious: int
+    score: Score | None
+    seconds: float
+
+
+def run(
+    scenario: Scenario,
+    seed: int = 0,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    on_round: Callable[[RoundReport], None] | None = None,
+) -> Record:
+    """Train ``scenario`` with ``seed`` and return its record.
+
+    ``data_dir`` holds data sets and weights (default: $FEDCORE_DATA, else the user cache);
+    ``device`` is auto, cpu or cuda. Bitwise repeatable on one machine and device: on the CPU it
+    always computes on one thread, as the number of threads changes the last bits.
+
+    Raises a `FedcoreError`: DataError, ModelError or PartitionError for what cannot be set up,
+    AttackError for an attack that would change nothing, IdentityError for an arm that is not
+    what its name says.
+    """
+    started = time.perf_counter()
+    chosen = choose_device(device)
+    with exact_arithmetic(chosen):
+        federation = Federation.prepare(scenario, seed, data_dir, chosen)
+        engine = SequentialEngine(federation, chosen)
+        return _rounds(federation, engine, "sequential", chosen, started, on_round)
+
+
+def _rounds(
+    federation: Federation,
+    engine: Engine,
+    engine_name: str,
+    device: torch.device,
+    started: float,
+    on_round: Callable[[RoundReport], None] | None,
+) -> Record:
+    scenario, seed = federation.scenario, federation.seed
+    malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
+    cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+    present = tuple(len(set(malicious).intersection(cohort)) for cohort in cohorts)
+    if malicious and not any(present):
+        raise AttackError(
+            f"none of the {len(malicious)} malicious clients takes part in any of the "
+            f"{scenario.rounds} rounds with seed {seed}: the attack would change nothing; raise "
+            "rounds, fraction_train or malicious_fraction"
+        )
+    strategy = STRATEGIES[scenario.strategy](scenario)
+    check = IdentityCheck(scenario.strategy)
+    state = engine.initial_state()
+    parameters = engine.layout.num_parameters
+    clock = _Clock(device)
+    clock.seconds["setup"] = time.perf_counter() - started
+    evaluated = set(scenario.evaluated_rounds)
+    scores: list[Score] = []
+    diverged: int | None = None
+    for r, clients in enumerate(cohorts, start=1):
+        begun = time.perf_counter()
+        score = None
+        if diverged is None:
+            with clock("train"):
+                cohort = engine.train(state, r, clients)
+            with clock("aggregate"):
+                due = strategy.must_differ(cohort, state.memory)
+                before = state
+                state = strategy.aggregate(before, cohort, parameters)
+                if bool(torch.isfinite(state.vector).all()):
+                    check.see(r, due, before, state, cohort, parameters)
+                else:
+                    diverged = r
+        if r in evaluated:
+            with clock("evaluate"):
+                score = engine.evaluate(state) if diverged is None else _chance(federation)
+            scores.append(score)
+        if on_round is not None:
+            spent = time.perf_counter() - begun
+            on_round(RoundReport(r, scenario.rounds, present[r - 1], score, spent))
+    audit = Audit(
+        samples=tuple(len(part) for part in federation.parts),
+        epochs=tuple(int(e) for e in federation.epochs),
+        cohorts=cohorts,
+        malicious=malicious,
+        malicious_per_round=present,
+        poison=federation.poisoning.audit(),
+        identity=check.verdict(),
+    )
+    weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
+    targeted = all(score.asr is not None for score in scores)
+    return Record(
+        scenario=scenario,
+        seed=seed,
+        engine=engine_name,
+        rounds=scenario.evaluated_rounds,
+        accuracy=tuple(score.accuracy for score in scores),
+        loss=tuple(score.loss if score.loss == score.loss else None for score in scores),
+        recall=tuple(score.recall for score in scores),
+        asr=tuple(score.asr or 0.0 for score in scores) if targeted else None,
+        diverged=diverged,
+        model_digest=digest(state.vector, state.counters),
+        audit=audit,
+        timings=Timings(**clock.seconds),
+        provenance=provenance(
+            device,
+            federation.dataset.digest,
+            federation.dataset.notes,
+            weights_digest(weights) if weights is not None else None,
+        ),
+    )
+
+
+def _chance(federation: Federation) -> Score:
+    """The score of a diverged model: that of guessing; it is never dropped from a mean."""
+    classes = federation.dataset.num_classes
+    asr = None if federation.success_classes is None else 1 / classes
+    return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``: auto (CUDA where there is one), cpu or cuda."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise FedcoreError(f"device must be auto, cpu or cuda, got {name!r}")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise FedcoreError("device 'cuda' is not available on this machine: use cpu or auto")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@contextlib.contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """One CPU thread; on CUDA no TF32 and only deterministic convolutions. Restored afterwards."""
+    threads = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    flags = {
+        "enabled": cudnn.enabled,
+        "benchmark": False,
+        "deterministic": True,
+        "allow_tf32": False,
+    }
+    torch.set_num_threads(1)
+    try:
+        with cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Clock:
+    """Adds up wall time per phase; waits for the device before reading it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = dict.fromkeys(("setup", "train", "aggregate", "evaluate"), 0.0)
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[phase] += time.perf_counter() - begun

@@ -1,0 +1,109 @@
+"""Strategies: how the server turns a cohort's updates into the next global model.
+
+A strategy is a function of a matrix [clients, coordinates] and of facts about each client. The
+same code serves the in-process engines and Flower.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.component import Component
+from fedcore.registry import Registry
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+@dataclass
+class ServerState:
+    """The global model: ``vector`` [D], ``counters`` [I] int64, and what the server remembers."""
+
+    vector: torch.Tensor
+    counters: torch.Tensor
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What the clients of one round sent, in ascending order of client.
+
+    ``updates`` [K, D] are client models minus the global one, ``counters`` [K, I] the integer
+    buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
+    FedNova's 1-norms ||a_i||_1 (None where the local solver has none).
+    """
+
+    clients: tuple[int, ...]
+    updates: torch.Tensor
+    counters: torch.Tensor
+    samples: tuple[int, ...]
+    steps: tuple[int, ...]
+    normalizers: tuple[float | None, ...]
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """p_i = n_i / sum n_j over the cohort, [K] float64 on the CPU."""
+        samples = torch.tensor(self.samples, dtype=torch.float64)
+        return samples / samples.sum()
+
+
+class Strategy(Component):
+    """An aggregation rule. One object serves one run; subclasses are registered in `STRATEGIES`."""
+
+    keeps_batch_norm = False  # clients keep BatchNorm layers of their own (FedBN)
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+
+    @abstractmethod
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """The change of the global parameters, [P], from ``updates`` [K, P].
+
+        ``cohort`` gives the facts; ``memory`` persists between rounds.
+        """
+
+    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
+        """Whether this round's step cannot equal FedAvg's, judged before the step is made."""
+        return False
+
+    def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:
+        """The next global model.
+
+        Parameters (the first ``num_parameters`` coordinates) move by `step`; float buffers by the
+        plain sample-weighted mean and counters to the maximum, whatever the strategy.
+        """
+        vector = state.vector.clone()
+        vector[:num_parameters] += self.step(
+            cohort.updates[:, :num_parameters], cohort, state.memory
+        )
+        vector[num_parameters:] += combine(cohort.updates[:, num_parameters:], cohort.weights)
+        counters = cohort.counters.amax(dim=0) if cohort.counters.numel() else state.counters
+        return ServerState(vector, counters, state.memory)
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "fedcore.strategies")
+
+
+def combine(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+    """sum_i c_i rows_i: ``rows`` [K, n], ``coefficients`` [K]; result [n] in the type of rows."""
+    return coefficients.to(rows) @ rows
+
+
+def with_server_momentum(
+    step: torch.Tensor, memory: dict[str, torch.Tensor], momentum: float
+) -> torch.Tensor:
+    """Heavy-ball momentum on the server: buffer = momentum * buffer + step (Hsu et al. 2019).
+
+    0 leaves ``step`` as it is. The buffer lives in ``memory`` for the whole run.
+    """
+    if momentum == 0:
+        return step
+    buffer = memory.get("momentum")
+    memory["momentum"] = step.clone() if buffer is None else buffer.mul_(momentum).add_(step)
+    return memory["momentum"]

@@ -1,0 +1,31 @@
+"""FedAvgM: FedAvg with momentum on the server."""
+
+from __future__ import annotations
+
+import torch
+
+from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
+
+
+@STRATEGIES.register(
+    "fedavgm", "FedAvg with server momentum (Hsu et al. 2019)", server_momentum=0.9, server_lr=1.0
+)
+class FedAvgM(Strategy):
+    """v = beta v + sum_i p_i u_i; x+ = x + server_lr v. beta = 0 and server_lr = 1 are FedAvg.
+
+    Source: Hsu, Qi, Brown, "Measuring the Effects of Non-Identical Data Distribution for
+    Federated Visual Classification", 2019, section 4.3.
+    """
+
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        assert self.scenario.server_momentum is not None and self.scenario.server_lr is not None
+        mean = combine(updates, cohort.weights)
+        return self.scenario.server_lr * with_server_momentum(
+            mean, memory, self.scenario.server_momentum
+        )
+
+    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
+        moving = "momentum" in memory and bool(self.scenario.server_momentum)
+        return moving or self.scenario.server_lr != 1

@@ -1,0 +1,45 @@
+"""Coordinate-wise median."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+@STRATEGIES.register("median", "coordinate-wise median (Yin et al. 2018)")
+class Median(Strategy):
+    """The median of every coordinate over the cohort, unweighted; the mean of the middle two
+    where the cohort is even.
+
+    Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning", ICML 2018,
+    definition 1.
+    """
+
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        return middle(updates, (len(updates) - 1) // 2)
+
+    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
+        return len(cohort.clients) >= 3
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        if scenario.cohort_size >= 3:
+            return []
+        return [
+            f"strategy 'median' of fewer than 3 clients is their mean, got a cohort of "
+            f"{scenario.cohort_size}: raise fraction_train or num_clients"
+        ]
+
+
+def middle(rows: torch.Tensor, cut: int) -> torch.Tensor:
+    """The mean over ``rows`` [K, n] of each coordinate's values without ``cut`` at either end."""
+    ordered = rows.sort(dim=0).values
+    return ordered[cut : len(rows) - cut].mean(dim=0)

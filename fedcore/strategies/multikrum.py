@@ -1,0 +1,48 @@
+"""Multi-Krum: the mean of the updates with the best Krum scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.strategies.base import STRATEGIES, Cohort
+from fedcore.strategies.krum import Krum, byzantine
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+
+@STRATEGIES.register(
+    "multikrum",
+    "mean of the best by Krum's score (Blanchard et al. 2017)",
+    num_byzantine=None,
+    num_selected=None,
+)
+class MultiKrum(Krum):
+    """The unweighted mean of the m updates with the least Krum scores; m = 1 is Krum.
+
+    m is ``num_selected``; None takes K - f. Source: Blanchard et al., NeurIPS 2017, section 4.
+    """
+
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        return updates[self.ranked(updates)[: self.selected(len(updates))]].mean(dim=0)
+
+    def selected(self, clients: int) -> int:
+        """m for a cohort of ``clients``."""
+        m = self.scenario.num_selected
+        return clients - self.tolerated(clients) if m is None else m
+
+    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
+        return self.selected(len(cohort.clients)) < len(cohort.clients)
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        found = super().problems(scenario)
+        size, m = scenario.cohort_size, scenario.num_selected
+        most = size - max(byzantine(scenario, size), 0)
+        if m is not None and m > most:
+            found.append(f"num_selected must be <= cohort - f = {most}, got {m}: lower it")
+        return found
