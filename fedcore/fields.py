@@ -61,7 +61,7 @@ class Spec:
             return [f"{name} must be a {self.type.__name__}, got {value!r}"]
         if self.choices and value not in self.choices:
             return [f"{name} must be {self.range}, got {value!r}"]
-        if self.type in (int, float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             low = value <= self.low if self.open_low else value < self.low
             high = value >= self.high if self.open_high else value > self.high
             if math.isnan(value) or math.isinf(value) or low or high:

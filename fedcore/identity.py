@@ -1,4 +1,4 @@
-"""Identity check: an arm whose rounds equal FedAvg's where they must not is not what it is named."""
+"""Identity check: an arm that equals FedAvg where it must not is not what it is named after."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class IdentityCheck:
         rounding = float(before.vector[:num_parameters].norm()) * torch.finfo(made.dtype).eps
         if float((made - fedavg).norm()) <= _SAME * size + rounding:
             raise IdentityError(
-                f"round {round} of an arm named {self.strategy!r} equals FedAvg's although its cohort "
-                f"(steps {sorted(set(cohort.steps))}) must make a difference: the arm is not what "
+                f"round {round} of an arm named {self.strategy!r} equals FedAvg's although its "
+                f"cohort (steps {sorted(set(cohort.steps))}) must make a difference: the arm is not what "
                 "its name says"
             )
         self._differing += 1

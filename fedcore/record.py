@@ -138,9 +138,14 @@ class Record:
     def _from_dict(cls, values: dict[str, Any]) -> Record:
         audit = values["audit"]
         return cls(
-            **{name: values[name] for name in ("seed", "engine", "diverged", "model_digest")},
-            **{name: tuple(values[name]) for name in ("rounds", "accuracy", "loss")},
             scenario=Scenario.from_dict(values["scenario"]),
+            seed=values["seed"],
+            engine=values["engine"],
+            rounds=tuple(values["rounds"]),
+            accuracy=tuple(values["accuracy"]),
+            loss=tuple(values["loss"]),
+            diverged=values["diverged"],
+            model_digest=values["model_digest"],
             recall=tuple(tuple(row) for row in values["recall"]),
             asr=None if values["asr"] is None else tuple(values["asr"]),
             audit=Audit(

@@ -37,7 +37,7 @@ def registries() -> dict[str, Registry[Any]]:
 
 
 def registered_name(kind: str, name: str) -> str:
-    """The registered part of a name: ``npz:PATH`` and ``folder:PATH`` are called by their scheme."""
+    """The registered part of a name: ``npz:PATH`` is registered as ``npz``."""
     return name.partition(":")[0] if kind == "dataset" else name
 
 
@@ -57,7 +57,7 @@ def components(values: Mapping[str, Any]) -> tuple[dict[str, Entry[Any]], list[s
 
 
 def check_fields(scenario: Scenario) -> tuple[list[str], dict[str, Any]]:
-    """Problems with single fields of ``scenario``, and the defaults of its components' parameters."""
+    """Problems with single fields, and the defaults of the chosen components' parameters."""
     specs = scenario.specs()
     values = {name: getattr(scenario, name) for name in specs}
     problems = [text for name, spec in specs.items() for text in spec.problems(name, values[name])]
@@ -95,7 +95,8 @@ def _unread(
         if values[name] is not None and name not in read:
             readers = ", ".join(sorted(readers_of(name)))
             problems.append(
-                f"{name}={values[name]!r} is read by none of the chosen components ({readers} would)"
+                f"{name}={values[name]!r} is read by none of the chosen components "
+                f"({readers} would)"
             )
     return problems
 
@@ -124,8 +125,8 @@ def _counts(scenario: Scenario) -> list[str]:
     problems = []
     if scenario.cohort_size < 1:
         problems.append(
-            f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} rounds to "
-            "an empty cohort: raise either"
+            f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "
+            "rounds to an empty cohort: raise either"
         )
     if scenario.attack is None:
         for name in ("malicious_fraction", "poison_ratio"):
@@ -141,8 +142,8 @@ def _counts(scenario: Scenario) -> list[str]:
             )
     if scenario.malicious_fraction > 0 and scenario.num_malicious == 0:
         problems.append(
-            f"malicious_fraction={scenario.malicious_fraction} of num_clients={scenario.num_clients} "
-            "rounds to no malicious client: raise either"
+            f"malicious_fraction={scenario.malicious_fraction} of "
+            f"num_clients={scenario.num_clients} rounds to no malicious client: raise either"
         )
     return problems
 

@@ -6,10 +6,7 @@ Each message names the place (a path or a data set), the rule, the value found a
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +18,6 @@ from fedcore.errors import DataError
 
 Array = npt.NDArray[Any]
 
-KEYS: Final = ("train_images", "train_labels", "test_images", "test_labels")
 _LARGEST_LABEL: Final = 2**31 - 1
 
 
@@ -41,34 +37,6 @@ def refuse(problems: Sequence[str]) -> None:
     """Raise the first of ``problems``, if any, as a `DataError`."""
     if problems:
         raise DataError(problems[0])
-
-
-def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of `KEYS` in the file at ``path``; other arrays are not read.
-
-    Raises `DataError` where the file is missing, truncated, no npz archive, or lacks a key.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file; correct the path or put the file there")
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{path}: must be an npz archive, got one bare array; use numpy.savez")
-        with archive:
-            missing = [key for key in KEYS if key not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{path}: must hold the arrays {', '.join(KEYS)}; {', '.join(missing)} missing "
-                    f"among {', '.join(archive.files) or 'none'}; store them under these names"
-                )
-            return {key: archive[key] for key in KEYS}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{path}: cannot be read as an npz archive ({type(error).__name__}: {error}); "
-            "the file is truncated or corrupt: fetch or write it again"
-        ) from error
 
 
 def check_images(array: Array, where: str) -> torch.Tensor:
@@ -159,7 +127,7 @@ def build(
     num_classes: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> Dataset:
-    """The validated data set of the arrays under `KEYS`, which come from ``where``.
+    """The validated data set of the arrays under `npz.KEYS`, which come from ``where``.
 
     ``num_classes`` is what the publisher states; None takes the largest label + 1 and then
     insists that every class occurs, because a gap is nearly always a labelling mistake.

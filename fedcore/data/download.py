@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import secrets
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import IO, Final
@@ -32,6 +33,8 @@ def fetch(address: str, path: Path, md5: str, timeout: float = TIMEOUT_SECONDS) 
             raise _failure(address, path, f"it must have MD5 {md5}, got {found}")
         os.replace(temporary, path)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the server's answer too, and holds the connection
         raise _failure(address, path, f"{type(error).__name__}: {error}") from error
     finally:
         if path.parent.is_dir():

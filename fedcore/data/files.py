@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from fedcore.data.base import DATASETS, Dataset, Source
-from fedcore.data.checks import Array, argument, build, read_npz, refuse
+from fedcore.data.checks import Array, argument, build, refuse
+from fedcore.data.npz import read_npz
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:

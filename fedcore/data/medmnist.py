@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fedcore.data.base import DATASETS, Dataset, Source
-from fedcore.data.checks import argument_problems, build, read_npz, refuse
+from fedcore.data.checks import argument_problems, build, refuse
 from fedcore.data.download import fetch
+from fedcore.data.npz import read_npz
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:

@@ -44,7 +44,8 @@ def evaluate(
     batch = max(1, _BATCH_PIXELS.get(device.type, 1 << 18) // (height * width))
     loss = torch.zeros((), dtype=torch.float64, device=device)
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
-    for images, labels in zip(test.images.split(batch), test.labels.split(batch), strict=True):
+    for start in range(0, len(test), batch):
+        images, labels = test.images[start : start + batch], test.labels[start : start + batch]
         logits = model(transform(images))
         loss += F.cross_entropy(logits, labels, reduction="sum").to(torch.float64)
         cells = labels * num_classes + logits.argmax(dim=1)

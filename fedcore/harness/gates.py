@@ -27,8 +27,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Noise:
-    """What is known beforehand about the deviation between seeds: ``sd`` in percentage points,
-    worth ``df`` degrees of freedom. df = 0 is Student's t from the sample alone.
+    """What is known beforehand about the deviation between seeds.
+
+    ``sd``, in percentage points, is worth ``df`` degrees of freedom; df = 0 is Student's t from
+    the sample alone.
     """
 
     sd: float

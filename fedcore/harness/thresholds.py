@@ -109,7 +109,7 @@ def _threshold(path: Path, metric: str, name: str, values: Mapping[str, Any]) ->
     if not values.get("reason"):
         raise ThresholdError(f"{place}: a reason is needed")
     low, high = values.get("min"), values.get("max")
-    if low is None and high is None or (low is not None and high is not None and low > high):
+    if (low is None and high is None) or (low is not None and high is not None and low > high):
         raise ThresholdError(f"{place}: needs min or max, and min <= max; got {low} and {high}")
     where = {}
     for field, wanted in values.get("where", {}).items():

@@ -20,7 +20,8 @@ class FedAvgM(Strategy):
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.server_momentum is not None and self.scenario.server_lr is not None
+        assert self.scenario.server_momentum is not None
+        assert self.scenario.server_lr is not None
         mean = combine(updates, cohort.weights)
         return self.scenario.server_lr * with_server_momentum(
             mean, memory, self.scenario.server_momentum

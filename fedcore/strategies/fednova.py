@@ -30,7 +30,8 @@ class FedNova(Strategy):
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.server_momentum is not None and self.scenario.server_lr is not None
+        assert self.scenario.server_momentum is not None
+        assert self.scenario.server_lr is not None
         step = combine(updates, self.coefficients(cohort))
         return self.scenario.server_lr * with_server_momentum(
             step, memory, self.scenario.server_momentum

@@ -33,10 +33,10 @@ class Krum(Strategy):
     def ranked(self, updates: torch.Tensor) -> list[int]:
         """Rows of ``updates`` [K, P] by ascending Krum score."""
         neighbours = len(updates) - self.tolerated(len(updates)) - 2
-        return torch.argsort(scores(updates, neighbours), stable=True).tolist()  # type: ignore[no-any-return]
+        return torch.argsort(scores(updates, neighbours), stable=True).tolist()
 
     def tolerated(self, clients: int) -> int:
-        """f for a cohort of ``clients``."""
+        """F for a cohort of ``clients``."""
         return byzantine(self.scenario, clients)
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
@@ -49,21 +49,22 @@ class Krum(Strategy):
         if f >= 0 and size > 2 * f + 2:
             return []
         return [
-            f"strategy {scenario.strategy!r} needs a cohort > 2 f + 2, got {size} <= 2 * {max(f, 0)} + 2: "
+            f"strategy {scenario.strategy!r} needs a cohort > 2 f + 2, got "
+            f"{size} <= 2 * {max(f, 0)} + 2: "
             "enlarge the cohort (fraction_train * num_clients) or lower num_byzantine"
         ]
 
 
 def byzantine(scenario: Scenario, clients: int) -> int:
-    """f as given, else the largest that ``clients`` > 2 f + 2 admits (-1 if none does)."""
+    """F as given, else the largest that ``clients`` > 2 f + 2 admits (-1 if none does)."""
     return (clients - 3) // 2 if scenario.num_byzantine is None else scenario.num_byzantine
 
 
 def squared_distances(updates: torch.Tensor, chunk: int = 1 << 18) -> torch.Tensor:
     """Pairwise squared distances [K, K] float64 of ``updates`` [K, P], inf where not finite."""
     gram = torch.zeros(len(updates), len(updates), dtype=torch.float64, device=updates.device)
-    for part in updates.split(chunk, dim=1):  # chunks bound the float64 copy
-        wide = part.to(torch.float64)
+    for start in range(0, updates.shape[1], chunk):  # chunks bound the float64 copy
+        wide = updates[:, start : start + chunk].to(torch.float64)
         gram.addmm_(wide, wide.T)
     norms = gram.diagonal()
     distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 @STRATEGIES.register("median", "coordinate-wise median (Yin et al. 2018)")
 class Median(Strategy):
-    """The median of every coordinate over the cohort, unweighted; the mean of the middle two
-    where the cohort is even.
+    """The unweighted median of every coordinate over the cohort.
+
+    Where the cohort is even, the mean of the middle two.
 
     Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning", ICML 2018,
     definition 1.

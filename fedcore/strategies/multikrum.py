@@ -31,7 +31,7 @@ class MultiKrum(Krum):
         return updates[self.ranked(updates)[: self.selected(len(updates))]].mean(dim=0)
 
     def selected(self, clients: int) -> int:
-        """m for a cohort of ``clients``."""
+        """M for a cohort of ``clients``."""
         m = self.scenario.num_selected
         return clients - self.tolerated(clients) if m is None else m
 

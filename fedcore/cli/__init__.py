@@ -1,0 +1,78 @@
+"""The command ``fedcore``: run one scenario, list what there is, render reports again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from fedcore import __version__
+from fedcore.cli import list_command, report_command, run_command
+from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses: done; an expected error; something typed wrong; Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line ``arguments`` (default: the process's); returns the exit status."""
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()  # a closed pipe shows here, not after the last line of Python
+        return status
+    except (ScenarioError, UnknownNameError) as error:
+        print(f"fedcore: {error}", file=sys.stderr)
+        return USAGE
+    except FedcoreError as error:
+        print(f"fedcore: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("fedcore: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # as in `fedcore list | head`
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _dispatch(arguments: Sequence[str] | None) -> int:
+    root = _parser()
+    try:
+        options, unknown = root.parse_known_args(arguments)
+    except SystemExit as ending:  # --help, --version, or a usage error that has been printed
+        return ending.code if isinstance(ending.code, int) else USAGE
+    if unknown:
+        _refuse(unknown, options.parser)
+        return USAGE
+    if options.command is None:
+        root.print_help(sys.stderr)
+        return USAGE
+    return int(options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="fedcore", description="Federated learning under data poisoning.", allow_abbrev=False
+    )
+    root.add_argument("--version", action="version", version=f"fedcore {__version__}")
+    root.set_defaults(command=None, parser=root)
+    commands = root.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (run_command, list_command, report_command):
+        parser = commands.add_parser(
+            module.NAME, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
+        )
+        module.add_arguments(parser)
+        parser.set_defaults(command=module.execute, parser=parser)
+    return root
+
+
+def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Name every argument that nobody reads, and the flag that it may have been meant for."""
+    flags = sorted(parser._option_string_actions)
+    for argument in unknown:
+        name = argument.partition("=")[0]
+        close = nearest(name, flags) if name.startswith("-") else None
+        hint = f" Did you mean {close!r}?" if close else f" See {parser.prog} --help."
+        print(f"{parser.prog}: unknown argument {argument!r}.{hint}", file=sys.stderr)

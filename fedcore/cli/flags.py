@@ -1,0 +1,100 @@
+"""Flags of a scenario, derived from the declarations of its fields."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from fedcore.errors import ScenarioError
+from fedcore.fields import Spec
+from fedcore.presets import preset
+from fedcore.scenario import Scenario
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag per field of `Scenario`; a flag that is not given leaves no attribute."""
+    group = parser.add_argument_group(
+        "scenario", "What is not given takes the preset's value, or the default."
+    )
+    for name, spec in Scenario.specs().items():
+        options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(name, spec)}
+        if spec.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = lambda word, spec=spec: parse(spec, word)
+            options["metavar"] = _metavar(spec)
+        group.add_argument(flag(name), **options)
+
+
+def flag(name: str) -> str:
+    """The flag of the field ``name``: ``num_clients`` -> ``--num-clients``."""
+    return "--" + name.replace("_", "-")
+
+
+def parse(spec: Spec, word: str) -> Any:
+    """The value that ``word`` means: ``1e-3``, ``1-3`` for a pair, ``none`` where it may be None.
+
+    A word that means nothing stays as it is: the scenario refuses it, beside all else that is
+    wrong.
+    """
+    if spec.optional and word.lower() == "none" and "none" not in spec.choices:
+        return None
+    if spec.pair and (found := re.fullmatch(r"(\d+)[-,](\d+)", word)):
+        return int(found[1]), int(found[2])
+    try:
+        return spec.type(word)
+    except ValueError:
+        return word
+
+
+def chosen_scenario(
+    options: argparse.Namespace, *, preset_name: str | None, cohort_size: str | None
+) -> Scenario:
+    """The scenario that the flags describe, over the preset if one is named.
+
+    Raises ScenarioError with every problem, UnknownNameError for an unknown preset.
+    """
+    base = preset(preset_name) if preset_name is not None else Scenario()
+    names = [name for name in Scenario.specs() if name in options]
+    changes = {name: getattr(options, name) for name in names}
+    problems: list[str] = []
+    if cohort_size is not None:
+        if "fraction_train" in changes:
+            problems.append("--cohort-size and --fraction-train say the same thing: give one")
+        clients = changes.get("num_clients", base.num_clients)
+        if not re.fullmatch(r"[0-9]+", cohort_size) or int(cohort_size) < 1:
+            problems.append(f"--cohort-size must be an integer >= 1, got {cohort_size!r}")
+        elif isinstance(clients, int) and clients >= 1:  # anything else is a problem of its own
+            size = int(cohort_size)
+            if size > clients:
+                problems.append(
+                    f"--cohort-size must be <= num_clients={clients}, got {size}: lower it, or "
+                    "raise --num-clients"
+                )
+            else:
+                changes["fraction_train"] = size / clients
+    try:
+        scenario = base.but(**changes)
+    except ScenarioError as error:
+        raise ScenarioError([*problems, *error.problems]) from None
+    if problems:
+        raise ScenarioError(problems)
+    return scenario
+
+
+def _metavar(spec: Spec) -> str:
+    if spec.choices:
+        return "{" + ",".join(spec.choices) + "}"
+    if spec.pair:
+        return "N|LOW-HIGH"
+    return {int: "N", float: "X", str: "NAME"}[spec.type]
+
+
+def _help(name: str, spec: Spec) -> str:
+    default = getattr(Scenario, name)
+    notes = [spec.range] if spec.range and not spec.choices else []
+    if default is not None:
+        notes.append(f"default {default}")
+    text = f"{spec.doc} ({'; '.join(notes)})" if notes else spec.doc
+    return text.replace("%", "%%")

@@ -1,0 +1,115 @@
+"""``fedcore run``: one scenario from flags, a line per round, then what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from fedcore.cli.flags import add_flags, chosen_scenario
+from fedcore.errors import ScenarioError, StoreError
+from fedcore.scenario import Scenario
+
+NAME = "run"
+HELP = "run one scenario"
+DESCRIPTION = (
+    "Run one scenario with one seed. The same scenario and seed give the same bits on one machine "
+    "and device. Names and parameters: fedcore list."
+)
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of this command, then those of the scenario."""
+    parser.add_argument("--preset", metavar="NAME", help="a named scenario; flags override it")
+    parser.add_argument("--seed", default="0", metavar="N", help="seed of the run (default 0)")
+    parser.add_argument(
+        "--cohort-size", metavar="N", help="clients a round, instead of --fraction-train"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="data files (default: $FEDCORE_DATA, else the user cache)"
+    )
+    parser.add_argument(
+        "--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute (auto)"
+    )
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the record as JSON to FILE; without FILE or with '-' to standard output, "
+        "alone there: all else goes to standard error",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="no line per round; with '--json -' the JSON only"
+    )
+    add_flags(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run what ``options`` say. Raises FedcoreError for what cannot be run."""
+    scenario, seed = _checked(options)
+    target = None if options.json in (None, "-") else Path(options.json)
+    if target is not None:
+        _check_writable(target)  # now, not after an hour of training
+
+    from fedcore.cli.progress import RoundLines, summary
+    from fedcore.simulation import run
+
+    stream: TextIO | None = sys.stderr if options.json == "-" else sys.stdout
+    if options.quiet and options.json == "-":
+        stream = None
+    lines = None
+    if stream is not None and not options.quiet:
+        print(f"{scenario.id}, seed {seed}", file=stream, flush=True)
+        lines = RoundLines(scenario, stream)
+    record = run(scenario, seed, data_dir=options.data_dir, device=options.device, on_round=lines)
+    if stream is not None:
+        print(summary(record), file=stream, flush=True)
+    if options.json == "-":
+        print(record.to_json())
+    elif target is not None:
+        _write(target, record.to_json() + "\n")
+    return 0
+
+
+def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
+    """Scenario and seed; ScenarioError with every problem in what was typed."""
+    problems: list[str] = []
+    seed: Any = options.seed
+    if not (seed.isascii() and seed.isdecimal()):
+        problems.append(f"--seed must be an integer >= 0, got {seed!r}")
+    if options.device not in DEVICES:
+        problems.append(f"--device must be one of {', '.join(DEVICES)}, got {options.device!r}")
+    try:
+        scenario = chosen_scenario(
+            options, preset_name=options.preset, cohort_size=options.cohort_size
+        )
+    except ScenarioError as error:
+        raise ScenarioError([*problems, *error.problems]) from None
+    if problems:
+        raise ScenarioError(problems)
+    return scenario, int(seed)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"the record cannot be written to {path} ({error.strerror or error}): name another file "
+        "with --json FILE"
+    )

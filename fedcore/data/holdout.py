@@ -1,0 +1,51 @@
+"""holdout:NAME: another set's training samples, a fifth of them held out in place of its test set.
+
+For choosing learning rates and the like: the real test set stays unseen until the choice is made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from fedcore.data.base import DATASETS, Dataset, Source, Split
+from fedcore.data.checks import argument, digest
+from fedcore.data.loading import load
+from fedcore.streams import Purpose, stream
+from fedcore.validation import registered_name
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+_SHARE: Final = 0.2
+
+
+@DATASETS.register("holdout", "holdout:NAME, a fifth of NAME's training samples as test set")
+class Holdout(Source):
+    """A view of NAME without its test samples; the draw is fixed, whatever the run's seed."""
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        """NAME must be a data set, and not itself a hold-out."""
+        inner = registered_name("dataset", argument(scenario.dataset))
+        if inner in DATASETS and inner != "holdout":
+            return []
+        return [f"dataset {scenario.dataset!r}: write holdout:NAME with the name of a data set"]
+
+    @classmethod
+    def load(cls, name: str, data_dir: Path) -> Dataset:
+        """NAME's training samples, 80 % to train and 20 % to test."""
+        whole = load(argument(name), data_dir)
+        generator = stream(0, Purpose.VALIDATION_SPLIT)
+        order = torch.from_numpy(generator.permutation(len(whole.train)))
+        held = round(_SHARE * len(whole.train))
+        train, test = (
+            Split(whole.train.images[part], whole.train.labels[part])
+            for part in (order[held:], order[:held])
+        )
+        note = f"test samples are a fifth of the training samples of {whole.name}"
+        return Dataset(
+            name, train, test, whole.num_classes, digest(train, test), (*whole.notes, note)
+        )

@@ -1,0 +1,135 @@
+"""Lab: turns selected cells into distinct runs, has them run or found, and judges the cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedcore.data.loading import data_directory, load
+from fedcore.errors import FedcoreError
+from fedcore.harness.cells import Cell
+from fedcore.harness.options import Options
+from fedcore.harness.outcome import Outcome, judge_cell
+from fedcore.harness.pool import Pool
+from fedcore.harness.store import Inputs, Run, Store
+from fedcore.harness.thresholds import Thresholds
+from fedcore.harness.worker import Failure, Job
+from fedcore.models.weights import weights_digest, weights_file
+from fedcore.provenance import code_digest, fingerprint
+from fedcore.record import Record
+from fedcore.simulation import choose_device
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the plan is; ``stored`` runs were found, not made."""
+
+    planned: int
+    finished: int
+    stored: int
+    seconds: float
+
+
+class Lab:
+    """Runs and judges cells. One lab serves one session; `close` ends its workers."""
+
+    def __init__(self, options: Options, thresholds: Thresholds) -> None:
+        self.options = options
+        self.thresholds = thresholds
+        self.device = choose_device(options.device)
+        self.store = Store(options.results.resolve())
+        self.data_dir = data_directory(options.data_dir)
+        # a GPU is one shared resource; the CPU has a worker for each core
+        self.jobs = options.jobs if self.device.type == "cpu" else 1
+        self._pool = Pool(self.jobs)
+        self._results: dict[Run, Record | Failure] = {}
+        self._jobs: dict[Run, Job] = {}
+        self._found = 0
+        self._began = time.perf_counter()
+        self._inputs: dict[tuple[str, str | None, str], Inputs | Failure] = {}
+
+    def seeds(self, cell: Cell) -> tuple[int, ...]:
+        """The seeds that ``cell`` is judged on."""
+        return tuple(range(self.options.seeds or cell.seeds))
+
+    def plan(self, cells: Iterable[Cell]) -> list[Run]:
+        """The distinct runs that ``cells`` need, in the order in which they are needed."""
+        return list(dict.fromkeys(run for cell in cells for run in cell.runs(self.seeds(cell))))
+
+    def start(self, cells: Iterable[Cell]) -> Progress:
+        """Find stored runs and set workers on the others; returns at once."""
+        for run in self.plan(cells):
+            self._begin(run)
+        return self.progress
+
+    def _begin(self, run: Run) -> None:
+        if run in self._results or run in self._jobs:
+            return
+        inputs = self._inputs_of(run)
+        if isinstance(inputs, Failure):
+            self._results[run] = inputs
+            return
+        record = None if self.options.fresh else self.store.get(run, inputs)
+        if record is not None:
+            self._results[run] = record
+            self._found += 1
+            return
+        job = Job(run, inputs, self.store, self.data_dir, self.device.type)
+        self._jobs[run] = job
+        self._pool.submit(job)
+
+    def result(self, run: Run, tick: Callable[[Progress], None] | None = None) -> Record | Failure:
+        """The record of ``run``, waiting for it; ``tick`` is called about twice a second."""
+        self._begin(run)
+        while run not in self._results:
+            try:
+                self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
+            except TimeoutError:
+                pass
+            if tick is not None:
+                tick(self.progress)
+        return self._results[run]
+
+    def judge(self, cell: Cell, tick: Callable[[Progress], None] | None = None) -> Outcome:
+        """The outcome of ``cell`` once its runs are done."""
+        seeds = self.seeds(cell)
+        results = {run: self.result(run, tick) for run in cell.runs(seeds)}
+        return judge_cell(cell, seeds, results, self.thresholds)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the plan is."""
+        made = sum(1 for job in self._jobs.values() if self._pool.done(job))
+        failed = sum(1 for run in self._results if run not in self._jobs) - self._found
+        planned = self._found + failed + len(self._jobs)
+        seconds = time.perf_counter() - self._began
+        return Progress(planned, self._found + failed + made, self._found, seconds)
+
+    def computed(self) -> Sequence[Record]:
+        """Records made in this session, not found in the store."""
+        results = [self._results[run] for run in self._jobs if run in self._results]
+        return [record for record in results if isinstance(record, Record)]
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+    def _inputs_of(self, run: Run) -> Inputs | Failure:
+        """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
+        scenario = run.scenario
+        key = (scenario.dataset, scenario.weights, scenario.model)
+        if key not in self._inputs:
+            try:
+                weights: Path | None = weights_file(scenario.weights, scenario.model, self.data_dir)
+                self._inputs[key] = Inputs(
+                    data=load(scenario.dataset, self.data_dir).digest,
+                    weights=None if weights is None else weights_digest(weights),
+                    code=code_digest(),
+                    machine=fingerprint(self.device),
+                    engine="sequential",
+                )
+            except FedcoreError as error:
+                self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)
+        return self._inputs[key]

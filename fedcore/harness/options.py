@@ -1,0 +1,79 @@
+"""What a user asks of a suite on the command line, checked once and shared by all cases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedcore.errors import FedcoreError, unknown_name
+
+PROFILES = ("smoke", "quick", "full", "study")
+
+
+class OptionError(FedcoreError, ValueError):
+    """An option that breaks a rule; pytest exits with status 4."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile."""
+
+    dataset: str = "mnist5k"
+    data_dir: str | None = None
+    model: str | None = None
+    profile: str = "quick"
+    seeds: int | None = None
+    device: str = "auto"
+    jobs: int = 1
+    results: Path = Path(".fedcore")
+    fresh: bool = False
+    report: Path | None = None
+
+    @classmethod
+    def of(cls, get: Callable[[str], Any]) -> Options:
+        """Options from ``get(name)``, as pytest's config.getoption. Raises OptionError."""
+        profile = get("profile")
+        if profile not in PROFILES:
+            raise OptionError(f"--profile: {unknown_name('profile', profile, PROFILES)}")
+        for name in ("seeds", "jobs"):
+            if get(name) is not None and get(name) < 1:
+                raise OptionError(f"--{name} must be >= 1, got {get(name)}")
+        return cls(
+            dataset=get("dataset"),
+            data_dir=get("data_dir"),
+            model=get("model"),
+            profile=profile,
+            seeds=get("seeds"),
+            device=get("device"),
+            jobs=get("jobs") or cores(),
+            results=Path(get("results")),
+            fresh=get("fresh"),
+            report=Path(get("report")) if get("report") else None,
+        )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_options(parser: Any) -> None:
+    """Declare the options in a group of pytest's help."""
+    group = parser.getgroup("fedcore", "fedcore: federated learning under attack")
+    declarations: Sequence[tuple[str, dict[str, Any]]] = (
+        ("--dataset", {"default": "mnist5k", "help": "mnist5k, a MedMNIST set, npz:PATH, folder:PATH"}),
+        ("--data-dir", {"default": None, "help": "data sets and weights (default: $FEDCORE_DATA, else the user cache)"}),
+        ("--model", {"default": None, "help": "network of every cell (default: the profile's)"}),
+        ("--profile", {"default": "quick", "help": "size of the grid: smoke, quick (default), full, study"}),
+        ("--seeds", {"type": int, "default": None, "help": "paired seeds a cell (default: the profile's)"}),
+        ("--device", {"default": "auto", "choices": ("auto", "cpu", "cuda"), "help": "where to compute"}),
+        ("--jobs", {"type": int, "default": None, "help": "worker processes (default: the cores)"}),
+        ("--results", {"default": ".fedcore", "help": "directory of stored runs and last results (default: .fedcore)"}),
+        ("--fresh", {"action": "store_true", "help": "compute every run, even if it is stored"}),
+        ("--report", {"default": None, "help": "write report.md, .html, .tex, results.csv, .json to this directory"}),
+    )  # fmt: skip
+    for name, settings in declarations:
+        group.addoption(name, **settings)
