@@ -50,7 +50,9 @@ class Federation:
         folder = data_directory(data_dir)
         dataset = load(scenario.dataset, folder)
         architecture = MODELS[scenario.model]
-        transform = Transform.of(scenario, dataset, architecture.channels)
+        transform = Transform.of(
+            scenario, dataset, architecture.channels, architecture.smallest
+        )
         labels = dataset.train.labels.numpy()
         parts = partition(scenario, labels, dataset.num_classes, seed)
         poisoning = Poisoning.prepare(scenario, seed, labels, parts, dataset.num_classes)

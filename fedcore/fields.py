@@ -44,7 +44,7 @@ class Spec:
             items = tuple(int(v) if isinstance(v, numbers.Integral) else v for v in value)
             return items[0] if len(items) == 2 and items[0] == items[1] else items
         if self.type is float and isinstance(value, numbers.Real):
-            return float(value)
+            return float(value) + 0.0  # -0.0 becomes 0.0: equal scenarios hash alike
         if self.type is int and isinstance(value, numbers.Integral):
             return int(value)
         return value

@@ -10,6 +10,8 @@ from fedcore.strategies.base import Cohort, ServerState
 
 # Relative difference under which two steps are the same up to rounding in float32.
 _SAME = 1e-6
+# Multiples of the rounding of the weights that a difference needs in order to be seen.
+_RESOLVED = 100.0
 
 
 class IdentityCheck:
@@ -40,11 +42,11 @@ class IdentityCheck:
         made = after.vector[:num_parameters] - before.vector[:num_parameters]
         size = float(fedavg.norm())
         spread = float((cohort.updates[:, :num_parameters] - fedavg).norm())
-        if size == 0 or spread <= _SAME * size:  # nobody moved, or all alike: nothing to tell
-            return
-        self._due += 1
         # adding a small step to large weights rounds it: allow for that rounding
         rounding = float(before.vector[:num_parameters].norm()) * torch.finfo(made.dtype).eps
+        if size == 0 or spread <= max(_SAME * size, _RESOLVED * rounding):
+            return  # nobody moved, or all alike as far as can be seen: nothing to tell
+        self._due += 1
         if float((made - fedavg).norm()) <= _SAME * size + rounding:
             raise IdentityError(
                 f"round {round} of an arm named {self.strategy!r} equals FedAvg's although its "

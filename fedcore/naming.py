@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from fedcore import validation
+
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
@@ -68,12 +70,14 @@ def attack_tokens(scenario: Scenario) -> list[str]:
 def identifier(scenario: Scenario, base: Scenario) -> str:
     """Strategy, partition and attack, then whatever else sets ``scenario`` apart from ``base``."""
     tokens = [token(scenario.strategy), partition_token(scenario), *attack_tokens(scenario)]
-    same_strategy = base.but(
-        strategy=scenario.strategy, optimizer=scenario.optimizer, model=scenario.model
-    )
+    chosen, _ = validation.components({name: getattr(scenario, name) for name in scenario.specs()})
+    defaults: dict[str, object] = {}
+    for entry in chosen.values():
+        defaults = {**entry.parameters, **defaults}
     for name, prefix in _PREFIXES.items():
         value = getattr(scenario, name)
-        reference = base if name in ("strategy", "optimizer", "model") else same_strategy
-        if value is not None and value != getattr(reference, name):
+        # a parameter is usual at its component's default; a required one never is
+        usual = defaults[name] if name in defaults else getattr(base, name)
+        if value is not None and value != usual:
             tokens.append(prefix + token(value))
     return "-".join(tokens)

@@ -102,6 +102,12 @@ class Record:
         """Mean attack success rate over the same rounds; None where it is not defined."""
         return tail_mean(self.asr) if self.asr is not None else None
 
+    @property
+    def examples(self) -> int:
+        """Training examples processed, over all rounds, clients and epochs."""
+        work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
+        return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
         values = dataclasses.asdict(self)

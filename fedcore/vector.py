@@ -44,7 +44,8 @@ class Entry:
 
     def view(self, flat: torch.Tensor) -> torch.Tensor:
         """This tensor within ``flat`` [..., D]: a view [..., *shape]."""
-        return flat[..., self.offset : self.offset + self.size].view(*flat.shape[:-1], *self.shape)
+        part = flat[..., self.offset : self.offset + self.size]
+        return part.view((*flat.shape[:-1], *self.shape))
 
 
 @dataclass(frozen=True)

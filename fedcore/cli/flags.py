@@ -15,7 +15,9 @@ from fedcore.scenario import Scenario
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """One flag per field of `Scenario`; a flag that is not given leaves no attribute."""
     group = parser.add_argument_group(
-        "scenario", "What is not given takes the preset's value, or the default."
+        "scenario",
+        "What is not given takes the preset's value, or the default. 'none' takes back a "
+        "value that may be left out.",
     )
     for name, spec in Scenario.specs().items():
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(name, spec)}
@@ -75,7 +77,7 @@ def chosen_scenario(
             else:
                 changes["fraction_train"] = size / clients
     try:
-        scenario = base.but(**changes)
+        scenario = base.but(**changes) if preset_name is not None else Scenario(**changes)
     except ScenarioError as error:
         raise ScenarioError([*problems, *error.problems]) from None
     if problems:

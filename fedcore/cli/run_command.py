@@ -22,6 +22,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of this command, then those of the scenario."""
+    parser.usage = "%(prog)s [options]"
     parser.add_argument("--preset", metavar="NAME", help="a named scenario; flags override it")
     parser.add_argument("--seed", default="0", metavar="N", help="seed of the run (default 0)")
     parser.add_argument(
@@ -95,8 +96,11 @@ def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
 
 def _check_writable(path: Path) -> None:
     try:
+        new = not path.exists()
         with path.open("a", encoding="utf-8"):
             pass
+        if new:
+            path.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ _BATCH_PIXELS = {"cpu": 256 * 28 * 28, "cuda": 4096 * 32 * 32}
 
 @dataclass(frozen=True)
 class Score:
-    """Test results: shares in [0, 1], mean cross-entropy ``loss``, ``recall`` per class.
+    """Test results: shares in [0, 1], mean cross-entropy ``loss`` (NaN where not finite), ``recall`` per class.
 
     ``recall`` is None for a class without test samples; ``asr`` is the attack success rate
     P(predicted = target | true = source) where an attack defines it.
@@ -66,4 +67,5 @@ def summarise(
     if success_classes is not None and totals[success_classes[0]]:
         source, target = success_classes
         asr = counts[source][target] / totals[source]
-    return Score(sum(hits) / samples, loss_sum / samples, recall, asr)
+    loss = loss_sum / samples if math.isfinite(loss_sum) else math.nan
+    return Score(sum(hits) / samples, loss, recall, asr)

@@ -60,9 +60,13 @@ class Lab:
 
     def start(self, cells: Iterable[Cell]) -> Progress:
         """Find stored runs and set workers on the others; returns at once."""
-        for run in self.plan(cells):
-            self._begin(run)
+        self.begin(self.plan(cells))
         return self.progress
+
+    def begin(self, runs: Iterable[Run]) -> None:
+        """The same for ``runs`` that no cell names."""
+        for run in runs:
+            self._begin(run)
 
     def _begin(self, run: Run) -> None:
         if run in self._results or run in self._jobs:

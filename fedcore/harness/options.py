@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fedcore.errors import FedcoreError, unknown_name
 
+OPTIONS = pytest.StashKey["Options"]()
 PROFILES = ("smoke", "quick", "full", "study")
 
 
@@ -63,17 +66,24 @@ def cores() -> int:
 def add_options(parser: Any) -> None:
     """Declare the options in a group of pytest's help."""
     group = parser.getgroup("fedcore", "fedcore: federated learning under attack")
-    declarations: Sequence[tuple[str, dict[str, Any]]] = (
-        ("--dataset", {"default": "mnist5k", "help": "mnist5k, a MedMNIST set, npz:PATH, folder:PATH"}),
-        ("--data-dir", {"default": None, "help": "data sets and weights (default: $FEDCORE_DATA, else the user cache)"}),
-        ("--model", {"default": None, "help": "network of every cell (default: the profile's)"}),
-        ("--profile", {"default": "quick", "help": "size of the grid: smoke, quick (default), full, study"}),
-        ("--seeds", {"type": int, "default": None, "help": "paired seeds a cell (default: the profile's)"}),
-        ("--device", {"default": "auto", "choices": ("auto", "cpu", "cuda"), "help": "where to compute"}),
-        ("--jobs", {"type": int, "default": None, "help": "worker processes (default: the cores)"}),
-        ("--results", {"default": ".fedcore", "help": "directory of stored runs and last results (default: .fedcore)"}),
-        ("--fresh", {"action": "store_true", "help": "compute every run, even if it is stored"}),
-        ("--report", {"default": None, "help": "write report.md, .html, .tex, results.csv, .json to this directory"}),
-    )  # fmt: skip
-    for name, settings in declarations:
+    declarations: dict[str, dict[str, Any]] = {
+        "--dataset": {
+            "default": "mnist5k",
+            "help": "mnist5k, a MedMNIST set, npz:PATH or folder:PATH",
+        },
+        "--data-dir": {"help": "data sets, weights (default: $FEDCORE_DATA, else the user cache)"},
+        "--model": {"help": "network of every cell (default: the profile's)"},
+        "--profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
+        "--seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},
+        "--device": {
+            "default": "auto",
+            "choices": ("auto", "cpu", "cuda"),
+            "help": "default: auto",
+        },
+        "--jobs": {"type": int, "help": "worker processes (default: the cores)"},
+        "--results": {"default": ".fedcore", "help": "stored runs, last results (.fedcore)"},
+        "--fresh": {"action": "store_true", "help": "compute every run, even if it is stored"},
+        "--report": {"help": "write report.md, .html, results.csv, .json, .tex to this directory"},
+    }
+    for name, settings in declarations.items():
         group.addoption(name, **settings)

@@ -8,23 +8,17 @@ that the selected cells need start when the tests do; each test waits for its ow
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.options import Options, add_options
+from fedcore.harness.options import OPTIONS, Options, add_options
+from fedcore.harness.session import SESSION, Checked, suite_session
 
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
-    from fedcore.harness.lab import Lab, Progress
-    from fedcore.harness.outcome import Outcome
-
-OPTIONS = pytest.StashKey[Options]()
-SESSION = pytest.StashKey["SuiteSession"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,56 +73,20 @@ def _facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-class SuiteSession:
-    """The lab of a session and what it has judged so far."""
-
-    def __init__(self, config: pytest.Config, thresholds: Path) -> None:
-        from fedcore.harness.lab import Lab
-        from fedcore.harness.thresholds import Thresholds
-
-        self.config = config
-        self.lab = Lab(config.stash[OPTIONS], Thresholds.read(thresholds))
-        self.outcomes: list[Outcome] = []
-        self.first_verdict: float | None = None
-
-    def judge(self, cell: Cell) -> Outcome:
-        """The outcome of ``cell``, which joins the table."""
-        outcome = self.lab.judge(cell, self._tick)
-        self.outcomes.append(outcome)
-        if self.first_verdict is None:
-            self.first_verdict = self.lab.progress.seconds
-        return outcome
-
-    def _tick(self, progress: Progress) -> None:
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        capture = self.config.pluginmanager.get_plugin("capturemanager")
-        if reporter is None or not reporter.isatty or self.config.option.verbose < 0:
-            return
-        line = f"{progress.finished}/{progress.planned} runs, {progress.seconds:.0f} s "
-        with capture.global_and_fixture_disabled() if capture else _nothing():
-            reporter.rewrite(f"\r{line}", erase=True)
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Before the first test: plan the selected cells, say so, and set the workers on."""
-    if session.config.option.collectonly or session.testsfailed:
+    """Before the first test: plan the selected cells and set the workers on."""
+    config = session.config
+    if config.option.collectonly or session.testsfailed:
         return
     cells = selected(session.items)
-    if not cells or hasattr(session.config, "workerinput"):  # under xdist each test runs its own
-        return
-    suite = suite_session(session.config, session.items)
-    progress = suite.lab.start(cells)
-    _say(
-        session.config,
-        f"fedcore: {len(cells)} cells need {progress.planned} runs, {progress.stored} stored; "
-        f"{progress.planned - progress.finished} to make with {suite.lab.jobs} "
-        f"worker{'s' if suite.lab.jobs > 1 else ''} on {suite.lab.device.type}",
-    )
+    # under xdist every process runs what its own tests need
+    if (
+        cells
+        and not hasattr(config, "workerinput")
+        and not getattr(config.option, "numprocesses", 0)
+    ):
+        suite_session(config, session.items).start(cells)
 
 
 def selected(items: Iterable[pytest.Item]) -> list[Cell]:
@@ -141,69 +99,12 @@ def selected(items: Iterable[pytest.Item]) -> list[Cell]:
     return list(found)
 
 
-def suite_session(config: pytest.Config, items: Iterable[pytest.Item] = ()) -> SuiteSession:
-    """The session's lab, made on first use; the suite's thresholds.toml lies beside its tests."""
-    if SESSION not in config.stash:
-        folder = next(item.path.parent for item in items if item.get_closest_marker("cells"))
-        try:
-            config.stash[SESSION] = SuiteSession(config, folder / "thresholds.toml")
-        except FedcoreError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[SESSION]
-
-
-def _say(config: pytest.Config, line: str) -> None:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and config.option.verbose >= 0:
-        reporter.ensure_newline()
-        reporter.write_line(line)
-
-
 @pytest.fixture
-def outcome(cell: Cell, request: pytest.FixtureRequest) -> Iterator[Checked]:
+def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     """The judged cell; its values also travel as JUnit properties."""
-    suite = suite_session(request.config, [request.node])
-    judged = suite.judge(cell)
-    properties = request.node.user_properties
-    properties.append(("fedcore.id", cell.id))
-    properties.append(("fedcore.verdict", judged.verdict.name.lower()))
-    for gate in judged.gates:
-        found = gate.estimate
-        text = f"{found.mean:.4f} [{found.low:.4f}, {found.high:.4f}] {gate.threshold.limit}"
-        properties.append((f"fedcore.{gate.threshold.metric}", text))
-    yield Checked(judged, repeat_command(request.config))
-
-
-class Checked:
-    """An outcome that a test can check."""
-
-    def __init__(self, outcome: Outcome, repeat: str) -> None:
-        self.outcome = outcome
-        self.repeat = repeat
-
-    def check(self) -> None:
-        """Fail unless every gate holds; skip, saying so, where the seeds leave it open."""
-        from fedcore.harness.gates import Verdict
-        from fedcore.harness.report import explain
-
-        __tracebackhide__ = True
-        verdict = self.outcome.verdict
-        if verdict is Verdict.INCONCLUSIVE:
-            pytest.skip(explain(self.outcome, self.repeat))
-        if verdict is not Verdict.PASS:
-            pytest.fail(explain(self.outcome, self.repeat), pytrace=False)
-
-
-def repeat_command(config: pytest.Config) -> str:
-    """The command line that selected this session, without -k and -m."""
-    options = config.stash[OPTIONS]
-    parts = ["pytest", "benchmark"]
-    default = Options()
-    for name in ("dataset", "data_dir", "model", "profile", "seeds", "device"):
-        value = getattr(options, name)
-        if value != getattr(default, name):
-            parts.append(f"--{name.replace('_', '-')}={value}")
-    return " ".join(parts)
+    judged = suite_session(request.config, [request.node]).judge(cell)
+    request.node.user_properties.extend(judged.properties())
+    return judged
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -212,34 +113,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     suite = config.stash.get(SESSION, None)
     if suite is None or not suite.outcomes:
         return
-    from fedcore.harness.report import summary_lines, table, write_reports
-
     terminalreporter.section("fedcore")
-    text = table(suite.outcomes)
-    terminalreporter.write_line(text)
-    for line in summary_lines(suite.outcomes, suite.lab.progress, suite.lab.computed()):
+    text = suite.table()
+    for line in (text, suite.effort(), *suite.write_reports()):
         terminalreporter.write_line(line)
-    repeat = repeat_command(config)
-    places = [suite.lab.store.root]
-    if suite.lab.options.report is not None:
-        places.append(suite.lab.options.report)
-    for place in places:
-        try:
-            write_reports(suite.outcomes, place, repeat=repeat)
-            terminalreporter.write_line(f"results: {_relative(place)}/results.json, .csv, report.md")
-        except OSError as error:
-            warnings.warn(f"the report could not be written to {place}: {error}", stacklevel=1)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         with open(summary, "a", encoding="utf-8") as file:
             file.write(f"```\n{text}\n```\n")
-
-
-def _relative(path: Path) -> str:
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

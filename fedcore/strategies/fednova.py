@@ -43,6 +43,8 @@ class FedNova(Strategy):
         weights = cohort.weights
         normalizers = [a for a in cohort.normalizers if a is not None]
         assert len(normalizers) == len(weights), "a solver without a normalizer is refused earlier"
+        if len(set(normalizers)) == 1:
+            return weights  # exactly FedAvg's, where the rounding of tau_eff might miss it
         tau_eff = math.fsum(float(p) * a for p, a in zip(weights, normalizers, strict=True))
         return weights * (tau_eff / torch.tensor(normalizers, dtype=torch.float64))
 

@@ -1,0 +1,120 @@
+"""``fedcore list``: what can be named, with parameters, ranges, defaults and meanings."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fedcore import validation
+from fedcore.errors import UnknownNameError
+from fedcore.fields import Spec
+from fedcore.presets import PRESETS
+from fedcore.registry import REQUIRED
+from fedcore.scenario import Scenario
+
+NAME = "list"
+HELP = "list strategies, attacks, data sets, ... with their parameters"
+DESCRIPTION = "List what a scenario can name, and under each the parameters that it reads."
+
+_WIDTH = 100
+_COMPONENTS = {
+    "strategies": "strategy",
+    "attacks": "attack",
+    "partitions": "partition",
+    "optimizers": "optimizer",
+    "models": "model",
+    "datasets": "dataset",
+}
+KINDS = (*_COMPONENTS, "presets", "fields")
+_SINGULAR = {**{one: many for many, one in _COMPONENTS.items()}, "preset": "presets"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The optional kind."""
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Print the list. Raises UnknownNameError for an unknown kind."""
+    kind = options.kind
+    if kind is not None:
+        kind = _SINGULAR.get(kind.lower(), kind.lower())
+        if kind not in KINDS:
+            raise UnknownNameError("kind", options.kind, KINDS)
+    print("\n\n".join(listing(name) for name in ([kind] if kind else KINDS)))
+    return 0
+
+
+def listing(kind: str) -> str:
+    """The section of one of `KINDS`."""
+    makers: dict[str, Callable[[], Iterable[str]]] = {"presets": _presets, "fields": _fields}
+    lines = makers[kind]() if kind in makers else _components(_COMPONENTS[kind])
+    return "\n".join(lines)
+
+
+def _components(field: str) -> Iterable[str]:
+    registry, specs = validation.registries()[field], Scenario.specs()
+    entries = [registry.entry(name) for name in registry]
+    width = max(len(entry.name) for entry in entries)
+    yield f"{field}  {specs[field].doc}; default {getattr(Scenario, field) or 'none'}"
+    for entry in entries:
+        yield from _wrapped(f"  {entry.name:<{width}}  ", entry.summary)
+        yield from _parameters("      ", entry.parameters)
+
+
+def _fields() -> Iterable[str]:
+    yield "fields  of every scenario; a flag of fedcore run each: num_clients is --num-clients"
+    own = validation.parameter_names()
+    general = {n: getattr(Scenario, n) for n in Scenario.specs() if n not in own}
+    yield from _parameters("  ", general)
+
+
+def _presets() -> Iterable[str]:
+    yield "presets  for fedcore run --preset NAME; flags override their values"
+    width = max(len(name) for name in PRESETS)
+    for name, preset in PRESETS.items():
+        yield from _wrapped(f"  {name:<{width}}  ", preset.summary)
+        values = ", ".join(f"{key}={value!r}" for key, value in preset.values.items())
+        yield from _wrapped("      ", values)
+
+
+def _parameters(indent: str, defaults: Any) -> Iterable[str]:
+    specs = Scenario.specs()
+    rows = [(name, _values(specs[name]), _default(default)) for name, default in defaults.items()]
+    if not rows:
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield from _wrapped(f"{indent}{cells}  ", specs[row[0]].doc)
+
+
+def _values(spec: Spec) -> str:
+    """Admissible values, short: ``integer >= 1``, ``number in [0, 1)``, ``yes or no``."""
+    if spec.choices:
+        return "|".join(spec.choices)
+    kind = {int: "integer", float: "number", bool: "yes or no", str: "name"}[spec.type]
+    if spec.pair:
+        kind += " or pair"
+    return f"{kind} {spec.range}".rstrip()
+
+
+def _default(value: Any) -> str:
+    if value is REQUIRED:
+        return "required"
+    if isinstance(value, bool):
+        return "default yes" if value else "default no"
+    return "default none" if value is None else f"default {value}"
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        max(_WIDTH, len(head) + 20),
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,102 @@
+"""What ``fedcore run`` prints: a line per round, then a summary of the record."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TextIO
+
+from fedcore.record import Record
+from fedcore.scenario import Scenario
+from fedcore.simulation import RoundReport
+
+_WIDTH = 96
+
+
+class RoundLines:
+    """A listener for `fedcore.simulation.run` that prints a line per round to ``stream``."""
+
+    def __init__(self, scenario: Scenario, stream: TextIO) -> None:
+        self.stream = stream
+        self.targeted = scenario.source_class is not None
+        self.width = max(len("round"), 2 * len(str(scenario.rounds)) + 1)
+        asr = "     ASR" if self.targeted else ""
+        self._print(f"{'round':>{self.width}}  accuracy     loss{asr}  malicious  seconds")
+
+    def __call__(self, report: RoundReport) -> None:
+        """Print the line of one round; '-' stands for what was not evaluated."""
+        place = f"{report.round}/{report.rounds}"
+        score = report.score
+        accuracy = loss = asr = "-"
+        if score is not None:
+            accuracy = f"{100 * score.accuracy:.2f} %"
+            loss = f"{score.loss:.4g}"
+            asr = "-" if score.asr is None else f"{100 * score.asr:.1f} %"
+        shown = f"{asr:>8}" if self.targeted else ""
+        self._print(
+            f"{place:>{self.width}}{accuracy:>10}{loss:>9}{shown}{report.malicious:>11}"
+            f"{report.seconds:>9.2f}"
+        )
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+def summary(record: Record) -> str:
+    """Result, audit and seconds of a finished run, for people."""
+    scenario = record.scenario
+    lines = [("scenario", scenario.id)]
+    evaluated = len(record.rounds)
+    tail = f"{100 * record.tail_accuracy:.2f} %, mean of the last 30 % of {evaluated} evaluated"
+    lines.append(("accuracy", tail + (" round" if evaluated == 1 else " rounds")))
+    if record.tail_asr is not None:
+        lines.append(("ASR", f"{100 * record.tail_asr:.2f} %, mean of the same rounds"))
+    if record.diverged is not None:
+        text = f"in round {record.diverged}; counted at chance accuracy from there on"
+        lines.append(("diverged", text))
+    lines += [("audit", text) for text in _audit(record)]
+    lines += [("note", note) for note in record.provenance.data_notes]
+    lines.append(("model", f"digest {record.model_digest}"))
+    t = record.timings
+    total = t.setup + t.train + t.aggregate + t.evaluate
+    parts = (
+        f"set-up {t.setup:.2f}, train {t.train:.2f}, aggregate {t.aggregate:.2f}, "
+        f"evaluate {t.evaluate:.2f}"
+    )
+    lines.append(("seconds", f"{total:.2f} ({parts}) on {record.provenance.device}"))
+    return "\n".join(
+        textwrap.fill(
+            text,
+            _WIDTH,
+            initial_indent=f"{label:<10}",
+            subsequent_indent=" " * 10,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for label, text in lines
+    )
+
+
+def _audit(record: Record) -> list[str]:
+    audit, scenario = record.audit, record.scenario
+    found = []
+    if scenario.attack is None:
+        found.append("no attack")
+    else:
+        clients = " ".join(str(client) for client in audit.malicious)
+        often = " over all participations" if scenario.redraw else ""
+        pairs = zip(audit.malicious_per_round, audit.cohorts, strict=True)
+        majority = sum(2 * present > len(cohort) for present, cohort in pairs)
+        found.append(
+            f"{len(audit.malicious)} of {scenario.num_clients} clients malicious ({clients})"
+        )
+        found.append(
+            f"{audit.samples_changed} labels changed{often}; malicious majority in {majority} of "
+            f"{scenario.rounds} rounds"
+        )
+    identity = audit.identity
+    if identity.rounds_due:
+        found.append(
+            f"differs from FedAvg in {identity.rounds_differing} of the {identity.rounds_due} "
+            "rounds in which it must"
+        )
+    return found

@@ -1,0 +1,28 @@
+"""``fedcore report``: write the report files of finished cells again, from results.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "report"
+HELP = "write report files again from a results.json"
+DESCRIPTION = "Render results.json of a report directory again: nothing is run, judged or timed."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where from and where to."""
+    parser.add_argument("directory", metavar="DIR", type=Path, help="holds results.json")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: DIR)")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Render. Raises StoreError for results that cannot be read or a place without leave."""
+    from fedcore.harness.report import read_results, render  # they load torch, --help need not
+    from fedcore.harness.table import terminal_table
+
+    document = read_results(options.directory)
+    written = render(document, options.out or options.directory)
+    print(terminal_table(document["cells"]))
+    print("written: " + ", ".join(str(path) for path in written))
+    return 0

@@ -1,0 +1,190 @@
+"""Report documents: CSV, Markdown, HTML and LaTeX from the content of results.json."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from fedcore.harness import table
+from fedcore.harness.explain import explain_row
+from fedcore.harness.rows import METRICS, Row, deciding_gate
+
+TITLE = "Robustness of federated learning under data poisoning"
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2em .7em; border-bottom: 1px solid #ddd; white-space: nowrap; }
+thead th { border-bottom: 2px solid #555; }
+pre { background: #f5f5f5; padding: 1em; overflow-x: auto; }
+img { max-width: 100%; }
+.pass { color: #176f2c; } .FAIL, .ERROR { color: #b00020; font-weight: bold; }
+.VOID, .unsure { color: #8a5a00; font-weight: bold; }
+"""
+
+
+def to_csv(cells: Sequence[Row]) -> str:
+    """One flat row per cell at full precision; then the fields of the scenario by their names."""
+    flat = [_flat(cell) for cell in cells]
+    names = list(dict.fromkeys(name for one in flat for name in one))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def to_markdown(document: Mapping[str, Any], figure: str | None, notes: Sequence[str]) -> str:
+    """Table, what did not hold and why, thresholds, provenance and how to repeat it."""
+    cells = document["cells"]
+    parts = [f"# {TITLE}", table.count_line(cells), _table(cells, "github")]
+    parts += ["\n".join(table.footer(cells))]
+    if figure is not None:
+        parts.append(f"![Drop by cell]({figure})")
+    failing = [cell for cell in cells if cell["verdict"] != "pass"]
+    if failing:
+        parts.append("## What does not hold")
+    for cell in failing:
+        parts += [f"### {cell['id']}", f"```text\n{explain_row(cell, document['repeat'])}\n```"]
+    limits = _thresholds(cells)
+    if limits:
+        listed = "\n".join(f"- `{name}` {limit}: {why}" for name, (limit, why) in limits.items())
+        parts += ["## Thresholds", listed]
+    parts += ["## How to repeat", f"```console\n$ {document['repeat']}\n```"]
+    parts += ["## Where the numbers come from", _bullets(document, notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(document: Mapping[str, Any], figure: bytes | None, notes: Sequence[str]) -> str:
+    """One page that needs no other file: the style and the figure are inside."""
+    cells = document["cells"]
+    escape = html.escape
+    parts = [
+        f"<h1>{TITLE}</h1>",
+        f"<p>{escape(table.count_line(cells))}</p>",
+        _html_table(cells),
+        f"<p>{escape(' '.join(table.footer(cells)))}</p>",
+    ]
+    if figure is not None:
+        encoded = base64.b64encode(figure).decode()
+        parts.append(f'<img alt="Drop by cell" src="data:image/png;base64,{encoded}">')
+    failing = [cell for cell in cells if cell["verdict"] != "pass"]
+    if failing:
+        parts.append("<h2>What does not hold</h2>")
+    parts += [f"<pre>{escape(explain_row(cell, document['repeat']))}</pre>" for cell in failing]
+    limits = _thresholds(cells)
+    if limits:
+        items = "".join(
+            f"<li><code>{escape(name)}</code> {escape(limit)}: {escape(why)}</li>"
+            for name, (limit, why) in limits.items()
+        )
+        parts.append(f"<h2>Thresholds</h2>\n<ul>{items}</ul>")
+    parts.append(f"<h2>How to repeat</h2>\n<pre>{escape(document['repeat'])}</pre>")
+    facts = "".join(f"<li>{escape(line)}</li>" for line in _facts(document, notes))
+    parts.append(f"<h2>Where the numbers come from</h2>\n<ul>{facts}</ul>")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{TITLE}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def to_latex(document: Mapping[str, Any]) -> str:
+    """A ``tabular`` for LaTeX; the document that inputs it needs the package booktabs."""
+    head = [f"% {line}" for line in _facts(document, ())]
+    text = _table(document["cells"], "latex_booktabs")
+    # tabulate has escaped the signs one by one
+    for found, wanted in (
+        ("+-", r"$\pm$"),
+        (r"\ensuremath{<}=", r"$\leq$"),
+        (r"\ensuremath{>}=", r"$\geq$"),
+    ):
+        text = text.replace(found, wanted)
+    return "\n".join([*head, text]) + "\n"
+
+
+def _table(cells: Sequence[Row], style: str) -> str:
+    shown = _columns(cells)
+    return str(
+        tabulate(
+            shown,
+            headers="keys",
+            tablefmt=style,
+            disable_numparse=True,
+            missingval="-",
+            colalign=table.alignment(shown) if cells else None,
+        )
+    )
+
+
+def _columns(cells: Sequence[Row]) -> table.Columns:
+    shown = table.columns(cells)
+    notes = [cell["labels"]["note"].replace("-", " ") or None for cell in cells]
+    return {**shown, "note": notes} if any(notes) else shown
+
+
+def _html_table(cells: Sequence[Row]) -> str:
+    shown: table.Columns = {
+        name: [
+            None if value is None else html.escape(value).replace("+-", "&plusmn;")
+            for value in values
+        ]
+        for name, values in _columns(cells).items()
+    }
+    shown["verdict"] = [f'<span class="{verdict}">{verdict}</span>' for verdict in shown["verdict"]]
+    text = tabulate(
+        shown,
+        headers="keys",
+        tablefmt="unsafehtml",
+        disable_numparse=True,
+        missingval="-",
+        colalign=table.alignment(shown) if cells else None,
+    )
+    return str(text)
+
+
+def _flat(cell: Row) -> dict[str, Any]:
+    gate = deciding_gate(cell) or {}
+    flat: dict[str, Any] = {"id": cell["id"], "hash": cell["hash"], "verdict": cell["verdict"]}
+    flat["note"] = cell["labels"]["note"]
+    flat["n"] = len(cell["seeds"])
+    flat["seeds"] = _joined(cell["seeds"])
+    for metric in METRICS:
+        found = cell["estimates"][metric] or {}
+        for part in ("mean", "low", "high"):
+            flat[f"{metric}_{part}"] = found.get(part)
+        flat[f"{metric}_values"] = _joined(cell["values"][metric])
+    flat["retention"] = cell["retention"]
+    for name in ("threshold", "metric", "min", "max"):
+        flat[f"gate_{name}"] = gate.get(name)
+    flat["errors"] = "; ".join(cell["errors"])
+    flat["diverged"] = "; ".join(cell["diverged"])
+    for name, value in cell["scenario"].items():
+        flat[name] = _joined(value) if isinstance(value, list) else value
+    return flat
+
+
+def _joined(values: Sequence[Any]) -> str:
+    return " ".join(str(value) for value in values)
+
+
+def _thresholds(cells: Sequence[Row]) -> dict[str, tuple[str, str]]:
+    """(limit, reason) by name, of every threshold that was applied."""
+    gates = (gate for cell in cells for gate in cell["gates"])
+    return {gate["threshold"]: (gate["limit"], gate["reason"]) for gate in gates}
+
+
+def _facts(document: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
+    known = {"made": document["date"], **document["provenance"]}
+    return [f"{name}: {value}" for name, value in known.items() if value is not None] + [*notes]
+
+
+def _bullets(document: Mapping[str, Any], notes: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in _facts(document, notes))

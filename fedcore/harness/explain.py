@@ -1,0 +1,87 @@
+"""What a test that does not hold prints: the numbers, the limits and their reasons, the command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from fedcore.harness.rows import METRICS, Row, row
+
+if TYPE_CHECKING:
+    from fedcore.harness.outcome import Outcome
+
+_UNITS = {"clean": "%", "asr": "%", "drop": "pp", "control": "pp"}
+_SUBJECTS = {
+    "clean": "clean tail accuracy",
+    "drop": "drop",
+    "asr": "attack success rate",
+    "control": "drop of the undefended control",
+}
+_MEANINGS = {
+    "VOID": "the attack does too little to the undefended control, so this cell proves nothing",
+    "unsure": "the interval holds the limit: more seeds (--seeds N) can tell",
+    "ERROR": "at least one run or pair is not valid, so nothing was judged",
+}
+
+
+def explain(outcome: Outcome, repeat: str) -> str:
+    """All about ``outcome``; ``repeat`` is the base command, such as ``pytest benchmark``."""
+    return explain_row(row(outcome), repeat)
+
+
+def explain_row(cell: Row, repeat: str) -> str:
+    """As `explain`, from a row."""
+    meaning = _MEANINGS.get(cell["verdict"])
+    parts = [f"{cell['id']}: {cell['verdict']}" + (f" ({meaning})" if meaning else "")]
+    if any(cell["values"].values()):
+        parts.append(seed_table(cell))
+    if cell["gates"]:
+        parts.append("\n".join(gate_text(gate, cell) for gate in cell["gates"]))
+    elif not cell["errors"]:
+        parts.append("no threshold applies to this cell")
+    for title, lines in (
+        ("errors:", cell["errors"]),
+        ("diverged, counted at chance accuracy:", cell["diverged"]),
+    ):
+        if lines:
+            listed = ("  - " + line.replace("\n", "\n    ") for line in lines)
+            parts.append("\n".join([title, *listed]))
+    parts.append(f"repeat it with:\n  {repeat_command(cell['id'], repeat)}")
+    return "\n\n".join(parts)
+
+
+def seed_table(cell: Row) -> str:
+    """One line per seed with what was measured, in percent and percentage points."""
+    measured = {name: cell["values"][name] for name in METRICS if cell["values"][name]}
+    table = {"seed": [str(seed) for seed in cell["seeds"]]}
+    table |= {name: [f"{v:.2f}" for v in values] for name, values in measured.items()}
+    text = tabulate(
+        table,
+        headers="keys",
+        tablefmt="simple",
+        disable_numparse=True,
+        missingval="-",
+        colalign=["right"] * len(table),
+    )
+    return str(text)
+
+
+def gate_text(gate: Mapping[str, Any], cell: Row) -> str:
+    """Estimate, interval, limit, threshold and its reason, in two lines."""
+    found, unit = gate["estimate"], _UNITS[gate["metric"]]
+    subject = _SUBJECTS[gate["metric"]]
+    if gate["metric"] == "control" and cell["control"]:
+        subject += f" {cell['control']}"
+    return (
+        f"{subject} {found['mean']:.2f} {unit}, {100 * found['confidence']:g} % interval "
+        f"[{found['low']:.2f}, {found['high']:.2f}] over {found['seeds']} seeds, "
+        f"limit {gate['limit']}: {gate['verdict']}\n"
+        f"  threshold {gate['threshold']}: {gate['reason']}"
+    )
+
+
+def repeat_command(cell_id: str, repeat: str) -> str:
+    """``repeat`` for this cell alone, as far as -k can tell: names within names come along."""
+    return f'{repeat} -k "{" and ".join(cell_id.split("-"))}"'

@@ -1,0 +1,151 @@
+"""Reports: results.json, from it results.csv, report.md, report.html, results.tex and figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedcore.errors import StoreError
+from fedcore.harness import documents
+from fedcore.harness.explain import explain
+from fedcore.harness.figures import drop_figure
+from fedcore.harness.outcome import Outcome
+from fedcore.harness.rows import row
+from fedcore.harness.store import write_atomically
+from fedcore.harness.table import terminal_table
+from fedcore.provenance import code_digest, git_state, machine
+
+__all__ = [
+    "document",
+    "explain",
+    "read_results",
+    "render",
+    "summary_table",
+    "write_reports",
+]
+
+SCHEMA = 1
+RESULTS = "results.json"
+_FIGURE = "figures/drop.png"
+
+Document = dict[str, Any]
+
+
+def summary_table(outcomes: Sequence[Outcome]) -> str:
+    """The table for the terminal, at most 100 columns wide."""
+    return terminal_table([row(outcome) for outcome in outcomes])
+
+
+def write_reports(
+    outcomes: Sequence[Outcome],
+    directory: Path,
+    *,
+    repeat: str,
+    provenance: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write all report files below ``directory``, made if need be; returns their paths.
+
+    ``repeat`` is the command that makes these results; ``provenance`` is added to what this
+    process knows of itself (device, data digests). Raises StoreError where nothing can be written.
+    """
+    return render(document(outcomes, repeat=repeat, provenance=provenance), directory)
+
+
+def document(
+    outcomes: Sequence[Outcome], *, repeat: str, provenance: Mapping[str, Any] | None = None
+) -> Document:
+    """The content of results.json. No seconds: a stored record's are of another day."""
+    commit, dirty = git_state()
+    return {
+        "schema": SCHEMA,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "repeat": repeat,
+        "provenance": {
+            "commit": commit,
+            "dirty": dirty,
+            "code": code_digest(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "machine": machine(),
+            **(provenance or {}),
+        },
+        "cells": [row(outcome) for outcome in outcomes],
+    }
+
+
+def read_results(directory: Path) -> Document:
+    """The content of ``directory``/results.json. Raises StoreError with path and reason."""
+    path = directory / RESULTS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content["schema"]
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read ({error.strerror or error}): name a directory that --report "
+            "has written"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} holds no results: {error!r}") from error
+    if schema != SCHEMA:
+        raise StoreError(
+            f"{path} has schema {schema!r}, this version reads {SCHEMA}: make the report again "
+            "with pytest benchmark --report DIR"
+        )
+    return dict(content)
+
+
+def render(content: Document, directory: Path) -> list[Path]:
+    """Write the report files of ``content``; returns their paths. StoreError if it cannot.
+
+    Each file is replaced in one step, results.json first: what has been computed comes first.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return _render(content, directory)
+    except OSError as error:
+        raise StoreError(
+            f"the report cannot be written to {directory} ({error.strerror or error}): name "
+            "another directory"
+        ) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"{RESULTS} is damaged: {error!r}") from error
+
+
+def _render(content: Document, directory: Path) -> list[Path]:
+    written = [directory / RESULTS]
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    write_atomically(written[0], text + "\n")
+    notes = []
+    try:
+        figure = drop_figure(content["cells"])
+    except ImportError as error:
+        figure = None
+        notes.append(f"figures are left out: {error} (pip install matplotlib)")
+    name = _FIGURE if figure is not None else None
+    texts = {
+        "results.csv": documents.to_csv(content["cells"]),
+        "report.md": documents.to_markdown(content, name, notes),
+        "report.html": documents.to_html(content, figure, notes),
+        "results.tex": documents.to_latex(content),
+    }
+    for file, text in texts.items():
+        written.append(directory / file)
+        write_atomically(written[-1], text)
+    path = directory / _FIGURE
+    if figure is None:
+        path.unlink(missing_ok=True)  # of other results
+        return written
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(figure)
+    os.replace(temporary, path)
+    return [*written, path]

@@ -1,0 +1,149 @@
+"""Rows: an outcome as plain values, the one form that every table, file and figure is made from.
+
+What is rendered now and what is rendered later from results.json are therefore the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedcore import naming
+
+if TYPE_CHECKING:
+    from fedcore.harness.gates import Estimate
+    from fedcore.harness.outcome import Gate, Outcome
+    from fedcore.scenario import Scenario
+
+Row = dict[str, Any]
+METRICS = ("clean", "poisoned", "drop", "asr")
+
+_SEVERITY = ("FAIL", "unsure", "pass")
+_OWN = ("drop", "clean", "asr", "control")
+
+
+def row(outcome: Outcome) -> Row:
+    """``outcome`` as JSON takes it. Accuracies and ASR in percent, drop in percentage points.
+
+    Keys: id, hash, labels (what tables show), scenario, control, seeds, values (per seed, by
+    metric), estimates (by metric: mean, low, high, confidence; None without values), retention,
+    gates, verdict, errors, diverged.
+    """
+    scenario = outcome.cell.scenario
+    values = {
+        "clean": outcome.clean,
+        "poisoned": outcome.poisoned,
+        "drop": outcome.drop,
+        "asr": outcome.asr,
+    }
+    return {
+        "id": outcome.cell.id,
+        "hash": scenario.hash,
+        "labels": labels(outcome.cell.id, scenario),
+        "scenario": scenario.to_dict(),
+        "control": outcome.cell.control.id if outcome.cell.control is not None else None,
+        "seeds": list(outcome.seeds),
+        "values": {metric: list(found) for metric, found in values.items()},
+        "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
+        "retention": outcome.retention,
+        "gates": [_gate(gate) for gate in outcome.gates],
+        "verdict": outcome.verdict.value,
+        "errors": list(outcome.errors),
+        "diverged": list(outcome.diverged),
+    }
+
+
+def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:
+    """What tables show of a cell: names, shares in percent, and ``note``.
+
+    ``note`` holds the tokens of the id beyond strategy, partition and attack: what sets the cell
+    apart from the suite's base, such as another model. Empty for most cells.
+    """
+    attack = naming.attack_tokens(scenario)
+    head = [naming.token(scenario.strategy), naming.partition_token(scenario), *attack]
+    tokens = cell_id.split("-")
+    note = tokens[len(head) :] if tokens[: len(head)] == head else tokens
+    clean = scenario.attack is None
+    return {
+        "strategy": head[0],
+        "partition": head[1],
+        "attack": naming.token(scenario.attack or "clean"),
+        "variant": None if clean else attack[0],
+        "redraw": "redraw" if scenario.redraw else None,
+        "malicious": None if clean else _percent(scenario.malicious_fraction),
+        "poison": None if clean else _percent(scenario.poison_ratio),
+        "note": "-".join(note),
+    }
+
+
+def deciding_gate(cell: Row) -> Mapping[str, Any] | None:
+    """The gate that a cell's verdict rests on: the control's if void, else the worst one.
+
+    Among equals the cell's own drop or clean accuracy comes first.
+    """
+
+    def rank(gate: Mapping[str, Any]) -> tuple[int, int]:
+        if cell["verdict"] == "VOID":
+            return int(gate["metric"] != "control"), _SEVERITY.index(gate["verdict"])
+        return _SEVERITY.index(gate["verdict"]), _OWN.index(gate["metric"])
+
+    return min(cell["gates"], key=rank, default=None)
+
+
+def mean(cell: Row, metric: str) -> float | None:
+    """The mean of ``metric`` over the seeds, None if it was not measured."""
+    found = cell["estimates"][metric]
+    return None if found is None else float(found["mean"])
+
+
+def half_width(cell: Row, metric: str) -> float | None:
+    """Half the interval of ``metric``, None if there is none."""
+    found = cell["estimates"][metric]
+    if found is None or found["low"] is None:
+        return None
+    return float(found["high"] - found["low"]) / 2
+
+
+def confidence(cells: Sequence[Row]) -> float | None:
+    """The level of the intervals in ``cells``, None where there are none."""
+    found = (cell["estimates"][metric] for cell in cells for metric in METRICS)
+    return next((e["confidence"] for e in found if e and e["confidence"] is not None), None)
+
+
+def _percent(share: float) -> str:
+    return naming.percent(share).removesuffix("pct")
+
+
+def _spread(outcome: Outcome, values: Sequence[float]) -> dict[str, float | None] | None:
+    if not values:
+        return None
+    try:
+        found = outcome.spread(values)
+    except ValueError:  # a single seed without prior knowledge of the noise: a mean is all
+        average = sum(values) / len(values)
+        return {"mean": average, "low": None, "high": None, "confidence": None}
+    assert found is not None
+    return _estimate(found)
+
+
+def _estimate(found: Estimate) -> dict[str, float | None]:
+    return {
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "confidence": found.confidence,
+    }
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    threshold = gate.threshold
+    return {
+        "threshold": threshold.name,
+        "metric": threshold.metric,
+        "min": threshold.min,
+        "max": threshold.max,
+        "limit": threshold.limit,
+        "reason": threshold.reason,
+        "estimate": {**_estimate(gate.estimate), "seeds": gate.estimate.seeds},
+        "verdict": gate.verdict.value,
+    }

@@ -1,0 +1,162 @@
+"""One pytest session of a suite: its lab, what it has judged so far, and what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fedcore.errors import FedcoreError
+from fedcore.harness.options import OPTIONS, Options
+
+if TYPE_CHECKING:
+    from fedcore.harness.cells import Cell
+    from fedcore.harness.lab import Progress
+    from fedcore.harness.outcome import Outcome
+
+SESSION = pytest.StashKey["SuiteSession"]()
+
+
+class SuiteSession:
+    """The lab of a session and the outcomes so far. Raises FedcoreError where it cannot start."""
+
+    def __init__(self, config: pytest.Config, thresholds: Path) -> None:
+        # late: these import torch, and most pytest sessions of this repository need no lab
+        from fedcore.harness.lab import Lab
+        from fedcore.harness.thresholds import Thresholds
+
+        self.config = config
+        self.options = config.stash[OPTIONS]
+        self.lab = Lab(self.options, Thresholds.read(thresholds))
+        self.outcomes: list[Outcome] = []
+        self._first_verdict: float | None = None
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        """Set the workers on what ``cells`` need, and say what that is."""
+        progress = self.lab.start(cells)
+        jobs = f"{self.lab.jobs} worker{'s' if self.lab.jobs > 1 else ''}"
+        self._say(
+            f"fedcore: {len(cells)} cells need {progress.planned} runs, {progress.stored} stored, "
+            f"{progress.planned - progress.finished} to make with {jobs} on {self.lab.device.type}"
+        )
+
+    def judge(self, cell: Cell) -> Checked:
+        """The outcome of ``cell``, which joins the table."""
+        outcome = self.lab.judge(cell, self._tick)
+        self.outcomes.append(outcome)
+        if self._first_verdict is None:
+            self._first_verdict = self.lab.progress.seconds
+        return Checked(outcome, self.repeat)
+
+    @property
+    def repeat(self) -> str:
+        """The command line that selected this session, without -k and -m."""
+        parts = ["pytest benchmark"]
+        default = Options()
+        for name in ("dataset", "data_dir", "model", "profile", "seeds", "device"):
+            value = getattr(self.options, name)
+            if value != getattr(default, name):
+                parts.append(f"--{name.replace('_', '-')}={value}")
+        return " ".join(parts)
+
+    def table(self) -> str:
+        """The terminal table of all outcomes."""
+        from fedcore.harness.report import summary_table
+
+        return summary_table(self.outcomes)
+
+    def effort(self) -> str:
+        """What this session computed itself; a timing never comes from the store."""
+        made, progress = self.lab.computed(), self.lab.progress
+        text = (
+            f"{progress.stored} runs from the store, {len(made)} made in {progress.seconds:.0f} s"
+        )
+        if made:
+            busy = sum(r.timings.setup + r.timings.train + r.timings.evaluate for r in made)
+            share = busy / (progress.seconds * self.lab.jobs)
+            text += (
+                f": {sum(r.examples for r in made) / progress.seconds:,.0f} training examples/s, "
+                f"workers {100 * share:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
+            )
+        return text
+
+    def write_reports(self) -> list[str]:
+        """Write the report files; a line for each place, or what kept it from being written."""
+        from fedcore.harness.report import write_reports
+
+        lines = []
+        for place in filter(None, (self.lab.store.root, self.options.report)):
+            try:
+                write_reports(self.outcomes, place, repeat=self.repeat)
+                lines.append(
+                    f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html"
+                )
+            except (OSError, FedcoreError) as error:
+                lines.append(f"the report could not be written to {place}: {error}")
+        return lines
+
+    def _tick(self, progress: Progress) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or not reporter.isatty or self.config.option.verbose < 0:
+            return
+        shown = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+        with shown:
+            line = f"{progress.finished}/{progress.planned} runs, {progress.seconds:.0f} s "
+            reporter.rewrite(f"\r{line}", erase=True)
+
+    def _say(self, line: str) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self.config.option.verbose >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+
+class Checked:
+    """An outcome that a test can check."""
+
+    def __init__(self, outcome: Outcome, repeat: str) -> None:
+        self.outcome = outcome
+        self.repeat = repeat
+
+    def check(self) -> None:
+        """Fail unless every gate holds; skip, saying so, where the seeds leave it open."""
+        from fedcore.harness.explain import explain
+        from fedcore.harness.gates import Verdict
+
+        verdict = self.outcome.verdict
+        if verdict is Verdict.INCONCLUSIVE:
+            pytest.skip(explain(self.outcome, self.repeat))
+        if verdict is not Verdict.PASS:
+            pytest.fail(explain(self.outcome, self.repeat), pytrace=False)
+
+    def properties(self) -> list[tuple[str, str]]:
+        """Id, verdict and each gate, for JUnit."""
+        outcome = self.outcome
+        found = [("fedcore.id", outcome.cell.id), ("fedcore.verdict", outcome.verdict.name.lower())]
+        for gate in outcome.gates:
+            e = gate.estimate
+            text = f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}] n={e.seeds} {gate.threshold.limit}"
+            found.append((f"fedcore.{gate.threshold.metric}", f"{text} ({gate.threshold.name})"))
+        return found
+
+
+def suite_session(config: pytest.Config, items: Iterable[Any] = ()) -> SuiteSession:
+    """The session's lab, made on first use; the suite's thresholds.toml lies beside its tests."""
+    if SESSION not in config.stash:
+        folder = next(item.path.parent for item in items if item.get_closest_marker("cells"))
+        try:
+            config.stash[SESSION] = SuiteSession(config, folder / "thresholds.toml")
+        except FedcoreError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[SESSION]
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

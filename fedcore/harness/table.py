@@ -1,0 +1,170 @@
+"""The table of a suite: on the terminal at most 100 columns wide, elsewhere complete."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from tabulate import DataRow, TableFormat, tabulate
+
+from fedcore.harness import rows
+from fedcore.harness.rows import Row
+
+WIDTH = 100
+VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR")
+
+_LEFT = ("strategy", "partition", "attack", "verdict", "note")
+# Given up in this order where a table would be too wide; the report files have them all.
+_SPARE = ("ret", "limit", "n")
+# one space between columns; tabulate pads headers, so the header goes in as a row
+_NARROW = TableFormat(
+    lineabove=None,
+    linebelowheader=None,
+    linebetweenrows=None,
+    linebelow=None,
+    headerrow=DataRow("", " ", ""),
+    datarow=DataRow("", " ", ""),
+    padding=0,
+    with_header_hide=None,
+)
+
+Columns = dict[str, list[str | None]]
+
+
+def terminal_table(cells: Sequence[Row]) -> str:
+    """Table, explanation and count of verdicts, as printed after the tests.
+
+    Cells whose id has further tokens (another model, ...) come under a heading that names these.
+    """
+    if not cells:
+        return "no cells"
+    notes = list(dict.fromkeys(["", *(cell["labels"]["note"] for cell in cells)]))
+    ordered = [cell for note in notes for cell in cells if cell["labels"]["note"] == note]
+    table = columns(ordered)
+    lines = _draw(table)
+    for name in _SPARE:
+        if max(map(len, lines)) > WIDTH:
+            table.pop(name)
+            lines = _draw(table)
+    shown, last = lines[:2], ""
+    for cell, line in zip(ordered, lines[2:], strict=True):
+        note = cell["labels"]["note"]
+        if note != last:
+            shown += _wrap(f"with {' '.join(note.split('-'))}:")
+            last = note
+        shown.append(line)
+    return "\n".join([*shown, "", *footer(ordered), count_line(ordered)])
+
+
+def columns(cells: Sequence[Row]) -> Columns:
+    """The table by column, None for what is missing; ASR only where some cell has one."""
+    variants = _variants(cells)
+    table: Columns = {
+        "strategy": [cell["labels"]["strategy"] for cell in cells],
+        "partition": [cell["labels"]["partition"] for cell in cells],
+        "attack": [_attack(cell, variants) for cell in cells],
+        "mal/poi": [_shares(cell) for cell in cells],
+        "clean": [_number(rows.mean(cell, "clean")) for cell in cells],
+        "poisoned": [_with_interval(cell, "poisoned") for cell in cells],
+        "drop": [_number(rows.mean(cell, "drop")) for cell in cells],
+        "ret": [_number(cell["retention"], 2) for cell in cells],
+        "ASR": [_number(rows.mean(cell, "asr")) for cell in cells],
+        "n": [str(len(cell["seeds"])) for cell in cells],
+        "limit": [_limit(cell) for cell in cells],
+        "verdict": [cell["verdict"] for cell in cells],
+    }
+    if not any(table["ASR"]):
+        table.pop("ASR")
+    return table
+
+
+def alignment(table: Columns) -> list[str]:
+    """The ``colalign`` of tabulate: names to the left, numbers to the right."""
+    return ["left" if name in _LEFT else "right" for name in table]
+
+
+def footer(cells: Sequence[Row]) -> list[str]:
+    """What the columns mean, which classes an attack has, which runs diverged."""
+    level = rows.confidence(cells)
+    interval = f"; +- half the {100 * level:g} % interval" if level is not None else ""
+    lines = _wrap(
+        "mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail "
+        f"accuracy, %, mean of n seeds{interval}. drop: percentage points. ret: poisoned / clean."
+    )
+    for attack, variants in _variants(cells).items():
+        if len(variants) == 1 and attack not in variants:
+            lines.append(f"{attack}: {min(variants).removeprefix(attack)} (source to target class)")
+    diverged = list(dict.fromkeys(run for cell in cells for run in cell["diverged"]))
+    if diverged:
+        more = f" and {len(diverged) - 5} more" if len(diverged) > 5 else ""
+        lines += _wrap(f"diverged, counted at chance: {'; '.join(diverged[:5])}{more}")
+    return lines
+
+
+def count_line(cells: Sequence[Row]) -> str:
+    """``12 cells: 10 pass, 2 FAIL``."""
+    found = Counter(cell["verdict"] for cell in cells)
+    counts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
+    return f"{len(cells)} cell{'' if len(cells) == 1 else 's'}: {counts or 'none'}"
+
+
+def _draw(table: Columns) -> list[str]:
+    text = tabulate(
+        {name: [name, *values] for name, values in table.items()},
+        tablefmt=_NARROW,
+        disable_numparse=True,
+        missingval="-",
+        colalign=alignment(table),
+    )
+    header, *body = [line.rstrip() for line in text.splitlines()]
+    widths = [max(len(v or "-") for v in (name, *values)) for name, values in table.items()]
+    return [header, " ".join("-" * width for width in widths), *body]
+
+
+def _variants(cells: Sequence[Row]) -> dict[str, set[str]]:
+    """The variants of each attack: ``targetedflip0to8`` where it has classes, else its name."""
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        names = cell["labels"]
+        if names["variant"]:
+            found.setdefault(names["attack"], set()).add(names["variant"])
+    return found
+
+
+def _attack(cell: Row, variants: dict[str, set[str]]) -> str:
+    """The attack's name; with its classes only where the table has it with several pairs."""
+    names = cell["labels"]
+    several = len(variants.get(names["attack"], ())) > 1
+    name = names["variant"] if several else names["attack"]
+    return f"{name} {names['redraw']}" if names["redraw"] else str(name)
+
+
+def _shares(cell: Row) -> str | None:
+    names = cell["labels"]
+    return None if names["malicious"] is None else f"{names['malicious']}/{names['poison']}"
+
+
+def _number(value: float | None, digits: int = 1) -> str | None:
+    if value is None:
+        return None
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0"
+
+
+def _with_interval(cell: Row, metric: str) -> str | None:
+    average, reach = _number(rows.mean(cell, metric)), rows.half_width(cell, metric)
+    return average if average is None or reach is None else f"{average}+-{reach:.1f}"
+
+
+def _limit(cell: Row) -> str | None:
+    """The limit that decided, with its metric where that is not the cell's own."""
+    gate = rows.deciding_gate(cell)
+    if gate is None:
+        return None
+    prefix = {"asr": "asr", "control": "ctl"}.get(gate["metric"], "")
+    return f"{prefix}{gate['limit']}"
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False)

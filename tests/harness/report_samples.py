@@ -1,0 +1,86 @@
+"""Outcomes made by hand, with the gates that judge_cell would put on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fedcore import Scenario
+from fedcore.harness.cells import Cell
+from fedcore.harness.gates import Noise, estimate, judge
+from fedcore.harness.outcome import Gate, Outcome
+from fedcore.harness.thresholds import Threshold
+
+NOISE = Noise(1.5, 4)
+CLEAN = (93.0, 92.0, 94.0)
+LABEL_FLIP = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
+TARGETED = {
+    "attack": "targetedflip",
+    "source_class": 0,
+    "target_class": 8,
+    "malicious_fraction": 0.5,
+    "poison_ratio": 1.0,
+}
+DIRICHLET = {"partition": "dirichlet", "alpha": 0.1}
+PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
+CONTROL = Scenario(**LABEL_FLIP)
+
+Limit = tuple[str, float | None, float | None]
+
+
+def outcome(
+    *limits: Limit,
+    clean: tuple[float, ...] = CLEAN,
+    poisoned: tuple[float, ...] = (),
+    asr: tuple[float, ...] = (),
+    control: tuple[float, ...] = (30.0, 31.0, 32.0),
+    errors: tuple[str, ...] = (),
+    diverged: tuple[str, ...] = (),
+    **fields: Any,
+) -> Outcome:
+    """An outcome over seeds 0, 1, 2; ``limits`` are (metric, min, max)."""
+    scenario = Scenario(**fields)
+    drop = tuple(c - p for c, p in zip(clean, poisoned, strict=False))
+    values = {"clean": clean, "drop": drop, "asr": asr, "control": control}
+    gates = []
+    for metric, low, high in limits:
+        found = estimate(values[metric], NOISE)
+        threshold = Threshold(f"{metric}.sample", metric, low, high, f"why {metric} & <so>", {})
+        gates.append(Gate(threshold, found, judge(found, low, high)))
+    cell = Cell(scenario.id, scenario, 3, CONTROL if scenario.attack else None)
+    return Outcome(
+        cell, (0, 1, 2), clean, poisoned, asr, tuple(gates), errors, diverged, NOISE
+    )  # fmt: skip
+
+
+def suite() -> list[Outcome]:
+    """One cell of each verdict but ERROR, and the widest usual row."""
+    return [
+        outcome(("clean", 85, 99)),
+        outcome(("drop", None, 8), poisoned=(60.0, 70.0, 71.0), **LABEL_FLIP),
+        outcome(
+            ("drop", None, 12.5),
+            ("asr", None, 20),
+            ("control", 10, None),
+            poisoned=(89.0, 88.5, 90.0),
+            asr=(99.0, 100.0, 100.0),
+            strategy="trimmedmean",
+            **PATHOLOGICAL,
+            **TARGETED,
+        ),
+        outcome(
+            ("drop", None, 8),
+            ("control", 50, None),
+            poisoned=(89.0, 88.5, 90.0),
+            strategy="fednova",
+            **DIRICHLET,
+            **LABEL_FLIP,
+        ),
+        outcome(
+            ("drop", None, 4),
+            poisoned=(89.0, 88.5, 90.0),
+            strategy="fednova",
+            model="mobilenet_v2",
+            **DIRICHLET,
+            **LABEL_FLIP,
+        ),
+    ]

@@ -1,0 +1,98 @@
+"""What every strategy shares: buffers, counters, and indifference to the order of clients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcore.scenario import Scenario
+from fedcore.strategies.base import STRATEGIES, ServerState, combine, with_server_momentum
+
+EXTRA = {"fedbn": {"norm": "batch"}, "multikrum": {"num_byzantine": 2, "num_selected": 3}}
+NAMES = list(STRATEGIES)
+
+
+def build(name, **changes):
+    return STRATEGIES[name](Scenario(strategy=name, **{**EXTRA.get(name, {}), **changes}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_buffers_take_the_plain_weighted_mean_and_counters_the_maximum(name, cohort) -> None:
+    generator = torch.Generator().manual_seed(1)
+    updates = torch.randn(7, 5, dtype=torch.float64, generator=generator)
+    samples = (1, 2, 3, 4, 5, 6, 9)
+    sent = cohort(
+        updates,
+        samples=samples,
+        normalizers=(1.0, 50.0, 2.0, 3.0, 4.0, 5.0, 6.0),
+        counters=[[4, 1], [2, 1], [9, 1], [1, 1], [1, 1], [1, 1], [1, 3]],
+    )
+    start = torch.full((5,), 2.0, dtype=torch.float64)
+    state = ServerState(start.clone(), torch.tensor([0, 0]))
+    after = build(name).aggregate(state, sent, num_parameters=3)
+    # rows 3 and 4 are buffers: sum_i n_i u_i / 30
+    mean = (updates[:, 3:] * torch.tensor(samples)[:, None]).sum(0) / 30
+    torch.testing.assert_close(after.vector[3:], start[3:] + mean)
+    assert after.counters.tolist() == [9, 3]
+    assert torch.equal(state.vector, start), "the state before is left as it was"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_counters_and_no_buffers(name, cohort) -> None:
+    state = ServerState(torch.zeros(2, dtype=torch.float64), torch.empty(0, dtype=torch.int64))
+    rows = [[1.0, 0.0]] * 7
+    after = build(name).aggregate(state, cohort(rows, normalizers=[3.0] * 7), 2)
+    torch.testing.assert_close(after.vector, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert after.counters.shape == (0,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.integers(0, 2**31), st.permutations(range(7)))
+def test_the_order_of_clients_changes_nothing(name, cohort, seed, order) -> None:
+    generator = np.random.default_rng(seed)
+    updates = torch.from_numpy(generator.standard_normal((7, 4)))
+    samples = generator.integers(1, 50, 7).tolist()
+    work = generator.uniform(1, 90, 7).tolist()
+    memory: list[dict[str, torch.Tensor]] = [{}, {}]
+    sent = cohort(updates, samples=samples, normalizers=work)
+    shuffled = cohort(
+        updates[list(order)],
+        samples=[samples[i] for i in order],
+        normalizers=[work[i] for i in order],
+    )
+    one = build(name).step(sent.updates, sent, memory[0])
+    other = build(name).step(shuffled.updates, shuffled, memory[1])
+    torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_is_equivariant_to_the_scale_of_updates(name, cohort) -> None:
+    updates = torch.randn(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    work = [float(a) for a in range(3, 10)]
+    one, two = cohort(updates, normalizers=work), cohort(2 * updates, normalizers=work)
+    step = build(name).step(one.updates, one, {})
+    torch.testing.assert_close(build(name).step(two.updates, two, {}), 2 * step)
+
+
+def test_weights_are_shares_of_the_cohort(cohort) -> None:
+    sent = cohort([[0.0]] * 3, samples=(1, 2, 5))
+    assert sent.weights.tolist() == [0.125, 0.25, 0.625]
+
+
+def test_combine_keeps_the_type_of_the_rows() -> None:
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    mixed = combine(rows, torch.tensor([0.5, 2.0], dtype=torch.float64))
+    assert mixed.dtype == torch.float32
+    assert mixed.tolist() == [6.5, 9.0]
+
+
+def test_heavy_ball_by_hand() -> None:
+    memory: dict[str, torch.Tensor] = {}
+    one = torch.tensor([1.0])
+    made = [with_server_momentum(one, memory, 0.5).item() for _ in range(4)]
+    assert made == [1.0, 1.5, 1.75, 1.875]
+    assert one.item() == 1.0, "the step itself is not written to"
+    assert with_server_momentum(one, {}, 0.0) is one

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fedcore.scenario import Scenario
+from fedcore.simulation import run
+from fedcore.strategies.fedavgm import FedAvgM
+
+TINY = Scenario(dataset="synthetic:200", model="mlp", num_clients=4, rounds=3)
+
+
+def test_by_hand(cohort) -> None:
+    strategy = FedAvgM(Scenario(strategy="fedavgm", server_momentum=0.5, server_lr=2.0))
+    memory: dict[str, torch.Tensor] = {}
+    sent = cohort([[1.0], [3.0]])
+    made = [strategy.step(sent.updates, sent, memory).item() for _ in range(3)]
+    assert made == [4.0, 6.0, 7.0]  # v = 2, 3, 3.5
+
+
+def test_two_runs_share_no_momentum(cohort) -> None:
+    strategy = FedAvgM(Scenario(strategy="fedavgm"))
+    sent = cohort([[1.0]])
+    assert [strategy.step(sent.updates, sent, {}).item() for _ in range(2)] == [1.0, 1.0]
+
+
+def test_without_momentum_a_run_is_fedavg_bit_for_bit() -> None:
+    plain, zero = run(TINY), run(TINY.but(strategy="fedavgm", server_momentum=0.0))
+    assert plain.model_digest == zero.model_digest
+    assert plain.accuracy == zero.accuracy
+    assert run(TINY.but(strategy="fedavgm")).model_digest != plain.model_digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "later"),
+    [
+        ({"server_momentum": 0.9}, False, True),
+        ({"server_momentum": 0.0}, False, False),
+        ({"server_momentum": 0.0, "server_lr": 0.5}, True, True),
+    ],
+)
+def test_when_it_must_differ_from_fedavg(cohort, changes, first, later) -> None:
+    strategy = FedAvgM(Scenario(strategy="fedavgm", **changes))
+    sent, memory = cohort([[1.0]]), {}
+    assert strategy.must_differ(sent, memory) is first
+    strategy.step(sent.updates, sent, memory)
+    assert strategy.must_differ(sent, memory) is later

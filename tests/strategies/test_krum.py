@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcore.errors import ScenarioError
+from fedcore.scenario import Scenario
+from fedcore.strategies.base import ServerState
+from fedcore.strategies.krum import Krum, scores, squared_distances
+
+ONE_OF_FIVE = Scenario(strategy="krum", num_clients=5, fraction_train=1.0, num_byzantine=1)
+# 5 - 1 - 2 = 2 nearest: scores 3.25, 1.25, 0.74, 1.93, ...; with 3 nearest 1.0 would win
+LINE = [[0.0], [1.0], [1.5], [2.2], [100.0]]
+
+
+def test_by_hand(cohort) -> None:
+    sent = cohort(LINE)
+    assert scores(sent.updates, 2).tolist()[:4] == pytest.approx([3.25, 1.25, 0.74, 1.93])
+    assert Krum(ONE_OF_FIVE).ranked(sent.updates) == [2, 1, 3, 0, 4]
+    assert Krum(ONE_OF_FIVE).step(sent.updates, sent, {}).item() == 1.5
+
+
+def test_ties_go_to_the_first(cohort) -> None:
+    sent = cohort([[3.0], [1.0], [1.0], [1.0], [3.0]])
+    assert Krum(ONE_OF_FIVE).ranked(sent.updates) == [1, 2, 3, 0, 4]
+
+
+@given(st.integers(0, 2**31), st.integers(0, 6), st.sampled_from([float("nan"), float("inf")]))
+def test_never_selects_an_update_that_is_not_finite(cohort, seed, place, value) -> None:
+    rows = torch.from_numpy(np.random.default_rng(seed).standard_normal((7, 3)))
+    rows[place, seed % 3] = value
+    strategy = Krum(ONE_OF_FIVE.but(num_clients=7))
+    sent = cohort(rows)
+    assert strategy.ranked(rows)[-1] == place
+    assert torch.isfinite(strategy.step(rows, sent, {})).all()
+
+
+@given(st.integers(0, 2**31))
+def test_distances_are_exact_beside_a_large_common_part(seed) -> None:
+    """Plain float32 would lose 1e-3 beside 1e4: its squares differ by less than their rounding."""
+    generator = np.random.default_rng(seed)
+    wide = 1e4 + 1e-1 * generator.standard_normal((5, 30))
+    rows = torch.from_numpy(wide.astype(np.float32))
+    exact = rows.double()
+    expected = ((exact[:, None] - exact[None]) ** 2).sum(dim=2)
+    torch.testing.assert_close(squared_distances(rows), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_distances_in_chunks_are_those_in_one() -> None:
+    rows = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(squared_distances(rows, chunk=3), squared_distances(rows))
+
+
+def test_the_size_of_the_model_does_not_matter(cohort) -> None:
+    """Updates, not models: small updates are told apart beside weights of 1e6."""
+    updates = (torch.tensor(LINE) * 1e-4).float()
+    state = ServerState(torch.full((1,), 1e6), torch.empty(0, dtype=torch.int64))
+    strategy = Krum(ONE_OF_FIVE)
+    sent = cohort(updates)
+    strategy.aggregate(state, sent, 1)
+    assert torch.equal(strategy.step(updates, sent, {}), updates[2])
+
+
+@pytest.mark.parametrize(
+    ("clients", "f", "formula"),
+    [(5, 2, r"5 <= 2 \* 2 \+ 2"), (4, 1, r"4 <= 2 \* 1 \+ 2"), (2, None, r"2 <= 2 \* 0 \+ 2")],
+)
+def test_too_small_a_cohort_is_refused_with_the_formula(clients, f, formula) -> None:
+    with pytest.raises(ScenarioError, match=rf"needs a cohort > 2 f \+ 2, got {formula}"):
+        Scenario(strategy="krum", num_clients=clients, fraction_train=1.0, num_byzantine=f)
+
+
+@pytest.mark.parametrize(("clients", "f"), [(3, 0), (4, 0), (5, 1), (6, 1), (7, 2), (10, 3)])
+def test_f_defaults_to_the_largest_admissible(clients, f) -> None:
+    scenario = Scenario(strategy="krum", num_clients=clients, fraction_train=1.0)
+    assert Krum(scenario).tolerated(clients) == f
+    with pytest.raises(ScenarioError):
+        scenario.but(num_byzantine=f + 1)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedcore.federation import Federation
+from fedcore.scenario import Scenario
+
+CPU = torch.device("cpu")
+BASE = Scenario(dataset="synthetic:300", model="mlp", num_clients=10, fraction_train=0.4)
+ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
+
+
+def prepare(scenario: Scenario = BASE, seed: int = 0) -> Federation:
+    return Federation.prepare(scenario, seed, Path(), CPU)
+
+
+def test_cohorts_are_drawn_without_replacement_and_sorted() -> None:
+    federation = prepare()
+    for r in range(1, 50):
+        cohort = federation.cohort(r)
+        assert len(set(cohort)) == len(cohort) == BASE.cohort_size == 4
+        assert list(cohort) == sorted(cohort)
+        assert set(cohort) <= set(range(10))
+    assert federation.cohort(7) == prepare().cohort(7), "a round does not depend on those before"
+    assert len({federation.cohort(r) for r in range(1, 50)}) > 30
+
+
+def test_every_client_is_drawn_equally_often() -> None:
+    federation = prepare()
+    counts = np.bincount([c for r in range(1, 1001) for c in federation.cohort(r)], minlength=10)
+    assert counts.sum() == 4000
+    # binomial: 400 with standard deviation 15.5
+    assert (abs(counts - 400) < 65).all()
+
+
+def test_seeds_differ_in_everything() -> None:
+    one, two = prepare(seed=0), prepare(seed=1)
+    assert [one.cohort(r) for r in range(1, 6)] != [two.cohort(r) for r in range(1, 6)]
+    assert one.parts[0].tolist() != two.parts[0].tolist()
+
+
+def test_epochs_are_fixed_per_client_and_span_the_range() -> None:
+    scenario = BASE.but(num_clients=100, local_epochs=(2, 4))
+    epochs = prepare(scenario).epochs
+    assert set(epochs.tolist()) == {2, 3, 4}
+    assert epochs.tolist() == prepare(scenario).epochs.tolist()
+    assert epochs.tolist() != prepare(scenario, 1).epochs.tolist()
+    assert prepare(BASE.but(local_epochs=3)).epochs.tolist() == [3] * 10
+
+
+def test_twins_share_all_but_labels() -> None:
+    clean, poisoned = prepare(), prepare(BASE.but(**ATTACK))
+    assert all(np.array_equal(a, b) for a, b in zip(clean.parts, poisoned.parts, strict=True))
+    assert [clean.cohort(r) for r in range(1, 20)] == [poisoned.cohort(r) for r in range(1, 20)]
+    assert torch.equal(clean.train_images, poisoned.train_images)
+    malicious = set(poisoned.poisoning.malicious.tolist())
+    assert len(malicious) == 3
+    for client in range(10):
+        same = np.array_equal(
+            clean.poisoning.labels_of(client, 1), poisoned.poisoning.labels_of(client, 1)
+        )
+        assert same is (client not in malicious)
+
+
+def test_loaded_data_stay_as_they_were() -> None:
+    before = prepare().dataset.train.labels.clone()
+    prepare(BASE.but(**ATTACK))
+    assert torch.equal(prepare().dataset.train.labels, before)
+
+
+def test_clients_without_samples_are_never_drawn() -> None:
+    scenario = BASE.but(
+        dataset="synthetic:10",
+        partition="dirichlet",
+        alpha=0.1,
+        min_partition_size=0,
+        allow_incomplete=True,
+        fraction_train=1.0,
+    )
+    federation = prepare(scenario)
+    able = [c for c, part in enumerate(federation.parts) if len(part)]
+    assert 0 < len(able) < 10
+    assert federation.cohort(1) == tuple(able)
+
+
+def test_label_matrix_is_of_the_clean_labels() -> None:
+    matrix = prepare(BASE.but(**ATTACK)).label_matrix()
+    assert matrix.shape == (10, 10)
+    assert matrix.sum(axis=1).tolist() == [30] * 10
+    assert matrix.sum(axis=0).tolist() == [30] * 10
+    assert np.array_equal(matrix, prepare().label_matrix())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        (ATTACK, None),
+        ({**ATTACK, "attack": "targetedflip", "source_class": 2, "target_class": 5}, (2, 5)),
+    ],
+)
+def test_success_classes(changes, expected) -> None:
+    assert prepare(BASE.but(**changes)).success_classes == expected
