@@ -89,9 +89,20 @@ def full(options: Options) -> Iterator[Cell]:
 
 def mobilenet(options: Options) -> Iterator[Cell]:
     """A small federation of MobileNetV2 from random weights: the study's model, in CI's reach."""
-    start = base(options).but(model="mobilenet_v2", num_clients=4, fraction_train=1.0, rounds=4)
+    small = {"num_clients": 4, "fraction_train": 0.5, "rounds": 8, "batch_size": 16}
     yield from Grid(
-        start, AVERAGES, [IID], [LABEL_FLIP], [0.5], [1.0], 2, TUNED, clean=False
+        base(options).but(model="mobilenet_v2", local_epochs=1, **small),
+        [{"strategy": "fedavg", "optimizer": "adam", "lr": 0.001}],
+        [IID],
+        [LABEL_FLIP],
+        [0.5],
+        [1.0],
+        2,
+        undefended={"strategy": "fedavg", "optimizer": "adam", "lr": 0.001},
+        clean=False,
+        named_against=base(options).but(
+            local_epochs=1, optimizer="adam", lr=0.001, num_clients=4, rounds=8
+        ),
     ).cells()
 
 

@@ -15,6 +15,7 @@ from fedcore.attacks.poisoning import Poisoning
 from fedcore.data.base import Dataset, Split
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
+from fedcore.errors import PartitionError
 from fedcore.models.base import MODELS
 from fedcore.partition.base import label_matrix
 from fedcore.partition.federation import partition
@@ -50,11 +51,20 @@ class Federation:
         folder = data_directory(data_dir)
         dataset = load(scenario.dataset, folder)
         architecture = MODELS[scenario.model]
-        transform = Transform.of(
-            scenario, dataset, architecture.channels, architecture.smallest
-        )
+        transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
         labels = dataset.train.labels.numpy()
         parts = partition(scenario, labels, dataset.num_classes, seed)
+        able = sum(len(part) > 0 for part in parts)
+        if able < scenario.cohort_size:
+            raise PartitionError(
+                f"only {able} of {scenario.num_clients} clients have samples, a cohort takes "
+                f"{scenario.cohort_size}: lower fraction_train, or deal samples to all clients"
+            )
+        if scenario.norm == "batch" and min(map(len, filter(len, parts))) == 1:
+            raise PartitionError(
+                "a client with a single training sample cannot train BatchNorm: raise "
+                "min_partition_size to 2, or set norm='group'"
+            )
         poisoning = Poisoning.prepare(scenario, seed, labels, parts, dataset.num_classes)
         return cls(
             scenario=scenario,
@@ -82,8 +92,7 @@ class Federation:
         """
         generator = stream(self.seed, Purpose.COHORT, round=round)
         able = self._able
-        size = min(self.scenario.cohort_size, len(able))
-        drawn = generator.choice(len(able), size=size, replace=False)
+        drawn = generator.choice(len(able), size=self.scenario.cohort_size, replace=False)
         return tuple(sorted(int(able[i]) for i in drawn))
 
     @cached_property

@@ -11,6 +11,8 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+_NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
@@ -44,7 +46,10 @@ class Spec:
             items = tuple(int(v) if isinstance(v, numbers.Integral) else v for v in value)
             return items[0] if len(items) == 2 and items[0] == items[1] else items
         if self.type is float and isinstance(value, numbers.Real):
-            return float(value) + 0.0  # -0.0 becomes 0.0: equal scenarios hash alike
+            try:
+                return float(value) + 0.0  # -0.0 becomes 0.0: equal scenarios hash alike
+            except OverflowError:
+                return math.inf
         if self.type is int and isinstance(value, numbers.Integral):
             return int(value)
         return value
@@ -58,13 +63,13 @@ class Spec:
                 return [f"{name} must be an integer or (lowest, highest), got {value!r}"]
             return self.problems(name, value[0])
         if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
-            return [f"{name} must be a {self.type.__name__}, got {value!r}"]
+            return [f"{name} must be {_NAMES[self.type]}, got {value!r}"]
         if self.choices and value not in self.choices:
             return [f"{name} must be {self.range}, got {value!r}"]
         if isinstance(value, int | float) and not isinstance(value, bool):
             low = value <= self.low if self.open_low else value < self.low
             high = value >= self.high if self.open_high else value > self.high
-            if math.isnan(value) or math.isinf(value) or low or high:
+            if value != value or value in (math.inf, -math.inf) or low or high:
                 return [f"{name} must be {self.range or 'finite'}, got {value!r}"]
         return []
 

@@ -23,17 +23,13 @@ class IdentityCheck:
 
     def see(
         self,
-        round: int,
         due: bool,
         before: ServerState,
         after: ServerState,
         cohort: Cohort,
         num_parameters: int,
     ) -> None:
-        """Check one round; ``due`` says that its step must differ from FedAvg's.
-
-        Raises IdentityError if it must and does not.
-        """
+        """Note one round; ``due`` says that its step must differ from FedAvg's."""
         self._unequal += len(set(cohort.steps)) > 1
         if not due:
             return
@@ -47,14 +43,18 @@ class IdentityCheck:
         if size == 0 or spread <= max(_SAME * size, _RESOLVED * rounding):
             return  # nobody moved, or all alike as far as can be seen: nothing to tell
         self._due += 1
-        if float((made - fedavg).norm()) <= _SAME * size + rounding:
-            raise IdentityError(
-                f"round {round} of an arm named {self.strategy!r} equals FedAvg's although its "
-                f"cohort (steps {sorted(set(cohort.steps))}) must make a difference: the arm is not what "
-                "its name says"
-            )
-        self._differing += 1
+        self._differing += float((made - fedavg).norm()) > _SAME * size + rounding
 
     def verdict(self) -> Identity:
-        """What was seen over the run."""
+        """What was seen over the run.
+
+        Raises IdentityError if most of the rounds that had to differ did not. Single rounds may
+        tie by chance: a model that has blown up can move by what its own size rounds away.
+        """
+        if 2 * self._differing < self._due:
+            raise IdentityError(
+                f"an arm named {self.strategy!r} equals FedAvg's in {self._due - self._differing} "
+                f"of the {self._due} rounds whose cohorts must make a difference "
+                f"({self._unequal} with unequal work): the arm is not what its name says"
+            )
         return Identity(self._due, self._differing, self._unequal)

@@ -15,7 +15,7 @@ import torch
 
 _PACKAGE = Path(__file__).parent
 # Presentation and bookkeeping: a change there does not change what a run computes.
-_NOT_COMPUTING = ("harness", "flower", "cli", "__main__.py")
+_NOT_COMPUTING = ("harness", "flower", "cli", "__main__.py", "presets.py")
 
 
 @dataclass(frozen=True)

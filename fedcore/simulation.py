@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from fedcore.attacks.poisoning import malicious_clients
 from fedcore.engine.base import Engine
 from fedcore.engine.evaluation import Score
 from fedcore.engine.sequential import SequentialEngine
-from fedcore.errors import AttackError, FedcoreError
+from fedcore.errors import AttackError, FedcoreError, ScenarioError
 from fedcore.federation import Federation
 from fedcore.identity import IdentityCheck
 from fedcore.models.weights import weights_digest, weights_file
@@ -54,6 +54,8 @@ def run(
     AttackError for an attack that would change nothing, IdentityError for an arm that is not
     what its name says.
     """
+    if seed < 0:
+        raise ScenarioError([f"seed must be >= 0, got {seed}"])
     started = time.perf_counter()
     chosen = choose_device(device)
     with exact_arithmetic(chosen):
@@ -74,12 +76,7 @@ def _rounds(
     malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
     cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
     present = tuple(len(set(malicious).intersection(cohort)) for cohort in cohorts)
-    if malicious and not any(present):
-        raise AttackError(
-            f"none of the {len(malicious)} malicious clients takes part in any of the "
-            f"{scenario.rounds} rounds with seed {seed}: the attack would change nothing; raise "
-            "rounds, fraction_train or malicious_fraction"
-        )
+    _refuse_idle_attack(federation, cohorts)
     strategy = STRATEGIES[scenario.strategy](scenario)
     check = IdentityCheck(scenario.strategy)
     state = engine.initial_state()
@@ -100,7 +97,7 @@ def _rounds(
                 before = state
                 state = strategy.aggregate(before, cohort, parameters)
                 if bool(torch.isfinite(state.vector).all()):
-                    check.see(r, due, before, state, cohort, parameters)
+                    check.see(due, before, state, cohort, parameters)
                 else:
                     diverged = r
         if r in evaluated:
@@ -141,6 +138,24 @@ def _rounds(
             weights_digest(weights) if weights is not None else None,
         ),
     )
+
+
+def _refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]]) -> None:
+    """AttackError unless a client with changed labels takes part in some round.
+
+    Under redraw every malicious client that takes part counts: its first draw has been checked.
+    """
+    scenario, poisoning = federation.scenario, federation.poisoning
+    if scenario.attack is None:
+        return
+    malicious = {int(c) for c in poisoning.malicious}
+    effective = malicious if scenario.redraw else {p.client for p in poisoning.audit() if p.changed}
+    if not any(effective.intersection(cohort) for cohort in cohorts):
+        raise AttackError(
+            f"none of the {len(effective)} clients with changed labels takes part in any of the "
+            f"{scenario.rounds} rounds with seed {federation.seed}: the attack would change "
+            "nothing; raise rounds, fraction_train or malicious_fraction"
+        )
 
 
 def _chance(federation: Federation) -> Score:

@@ -123,6 +123,8 @@ def readers_of(parameter: str) -> list[str]:
 
 def _counts(scenario: Scenario) -> list[str]:
     problems = []
+    if scenario.norm == "batch" and scenario.batch_size == 1:
+        problems.append("norm='batch' cannot train on batch_size=1: raise it, or set norm='group'")
     if scenario.cohort_size < 1:
         problems.append(
             f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "

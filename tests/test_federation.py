@@ -66,6 +66,16 @@ def test_twins_share_all_but_labels() -> None:
         assert same is (client not in malicious)
 
 
+def test_who_is_malicious_says_nothing_about_who_is_drawn() -> None:
+    """Hypergeometric: 4 of 10 drawn, 3 malicious: mean 1.2, variance 0.56 a seed."""
+    scenario = BASE.but(**ATTACK)
+    present = [
+        len(set(federation.cohort(1)) & set(federation.poisoning.malicious.tolist()))
+        for federation in (prepare(scenario, seed) for seed in range(200))
+    ]
+    assert abs(np.mean(present) - 1.2) < 4 * (0.56 / 200) ** 0.5
+
+
 def test_loaded_data_stay_as_they_were() -> None:
     before = prepare().dataset.train.labels.clone()
     prepare(BASE.but(**ATTACK))

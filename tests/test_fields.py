@@ -73,10 +73,10 @@ def test_a_count_is_accepted_exactly_in_its_range(value) -> None:
     [
         (SHARE, 0.0, "x must be in (0, 1], got 0.0"),
         (SHARE, math.nan, "x must be in (0, 1], got nan"),
-        (SHARE, "0.5", "x must be a float, got '0.5'"),
-        (SHARE, True, "x must be a float, got True"),
+        (SHARE, "0.5", "x must be a number, got '0.5'"),
+        (SHARE, True, "x must be a number, got True"),
         (SHARE, None, "x must be given, got None"),
-        (COUNT, 2.0, "x must be a int, got 2.0"),
+        (COUNT, 2.0, "x must be an integer, got 2.0"),
         (Spec(float, ""), math.inf, "x must be finite, got inf"),
         (Spec(str, "", choices=("a", "b")), "c", "x must be one of a, b, got 'c'"),
         (Spec(bool, ""), 1, "x must be a bool, got 1"),

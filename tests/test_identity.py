@@ -8,7 +8,7 @@ from fedcore.identity import IdentityCheck
 from fedcore.record import Identity
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
-from fedcore.strategies.base import Cohort, ServerState
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
 
@@ -33,13 +33,13 @@ def see(made, updates, *, due=True, start=0.0, steps=(1, 3)) -> Identity:
     before = ServerState(torch.full((2,), start), NO_COUNTERS)
     after = ServerState(before.vector + torch.tensor(made), NO_COUNTERS)
     check = IdentityCheck("fednova")
-    check.see(1, due, before, after, cohort_of(updates, steps), 2)
+    check.see(due, before, after, cohort_of(updates, steps), 2)
     return check.verdict()
 
 
 def test_a_step_like_fedavgs_is_caught_where_it_is_due() -> None:
     updates = [[4.0, 0.0], [0.0, 4.0]]  # weights 1/4, 3/4: FedAvg's step is (1, 3)
-    with pytest.raises(IdentityError, match=r"round 1 .*'fednova' equals FedAvg's.*steps \[1, 3\]"):
+    with pytest.raises(IdentityError, match=r"'fednova' equals FedAvg's in 1 of the 1 rounds"):
         see([1.0, 3.0], updates)
     assert see([1.0, 3.0], updates, due=False) == Identity(0, 0, 1)
     assert see([1.0, 3.1], updates) == Identity(1, 1, 1)
@@ -95,8 +95,6 @@ def test_every_defence_differs_from_fedavg(strategy, due) -> None:
 
 @pytest.mark.parametrize("strategy", ["krum", "multikrum", "median", "trimmedmean", "fedavgm"])
 def test_a_defence_that_is_secretly_fedavg_fails(strategy, monkeypatch) -> None:
-    from fedcore.strategies.base import STRATEGIES
-
     monkeypatch.setattr(STRATEGIES[strategy], "step", FedAvg.step)
     if strategy == "fedavgm":  # so that the memory says that momentum is moving
         monkeypatch.setattr(STRATEGIES[strategy], "must_differ", lambda *_: True)

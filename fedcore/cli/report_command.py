@@ -18,11 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Render. Raises StoreError for results that cannot be read or a place without leave."""
-    from fedcore.harness.report import read_results, render  # they load torch, --help need not
-    from fedcore.harness.table import terminal_table
+    from fedcore.harness.report import render_again  # it loads torch, --help need not
 
-    document = read_results(options.directory)
-    written = render(document, options.out or options.directory)
-    print(terminal_table(document["cells"]))
+    table, written = render_again(options.directory, options.out or options.directory)
+    print(table)
     print("written: " + ", ".join(str(path) for path in written))
     return 0

@@ -18,10 +18,11 @@ _BATCH_PIXELS = {"cpu": 256 * 28 * 28, "cuda": 4096 * 32 * 32}
 
 @dataclass(frozen=True)
 class Score:
-    """Test results: shares in [0, 1], mean cross-entropy ``loss`` (NaN where not finite), ``recall`` per class.
+    """Test results: shares in [0, 1], mean cross-entropy ``loss``, ``recall`` per class.
 
-    ``recall`` is None for a class without test samples; ``asr`` is the attack success rate
-    P(predicted = target | true = source) where an attack defines it.
+    ``loss`` is NaN where it is not finite. ``recall`` is None for a class without test samples;
+    ``asr`` is the attack success rate P(predicted = target | true = source) where an attack defines
+    it.
     """
 
     accuracy: float

@@ -44,7 +44,7 @@ class SequentialEngine:
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self._solver = OPTIMIZERS[scenario.optimizer](scenario)
-        size = min(scenario.cohort_size, scenario.num_clients)
+        size = scenario.cohort_size
         self._updates = torch.empty(size, self.layout.size, dtype=dtype, device=device)
         self._ends = torch.empty(size, self.layout.num_counters, dtype=torch.int64, device=device)
         self._own_layers = (

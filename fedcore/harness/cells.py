@@ -51,6 +51,7 @@ class Grid:
     local: Callable[[Scenario], Scenario] = field(default=lambda scenario: scenario)
     undefended: Mapping[str, Any] = field(default_factory=lambda: {"strategy": "fedavg"})
     clean: bool = True
+    named_against: Scenario | None = None  # ids name what differs from this; None: from base
 
     def cells(self) -> Iterator[Cell]:
         """The cells in reading order: by strategy, partition, attack, shares."""
@@ -79,5 +80,6 @@ class Grid:
         return arm.but(**attack, malicious_fraction=fraction, poison_ratio=ratio)
 
     def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
-        reference = self.local(self.base.but(strategy=scenario.strategy))
+        reference = self.named_against or self.base
+        reference = self.local(reference.but(strategy=scenario.strategy))
         return Cell(identifier(scenario, reference), scenario, self.seeds, control)

@@ -83,5 +83,5 @@ def gate_text(gate: Mapping[str, Any], cell: Row) -> str:
 
 
 def repeat_command(cell_id: str, repeat: str) -> str:
-    """``repeat`` for this cell alone, as far as -k can tell: names within names come along."""
-    return f'{repeat} -k "{" and ".join(cell_id.split("-"))}"'
+    """``repeat`` for this cell alone: in brackets -k takes the id whole."""
+    return f'{repeat} -k "[{cell_id}]"'

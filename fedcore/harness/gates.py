@@ -16,13 +16,18 @@ from scipy.special import stdtrit
 
 
 class Verdict(Enum):
-    """What a gate says. VOID: the positive control shows no effect, so nothing is proven."""
+    """What a gate says.
+
+    VOID: the positive control shows no effect, so nothing is proven. OPEN: no limit is named for
+    the cell, so nothing is judged.
+    """
 
     PASS = "pass"
     FAIL = "FAIL"
     INCONCLUSIVE = "unsure"
     VOID = "VOID"
     ERROR = "ERROR"
+    OPEN = "open"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -88,10 +89,8 @@ class Lab:
         """The record of ``run``, waiting for it; ``tick`` is called about twice a second."""
         self._begin(run)
         while run not in self._results:
-            try:
+            with contextlib.suppress(TimeoutError):
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
-            except TimeoutError:
-                pass
             if tick is not None:
                 tick(self.progress)
         return self._results[run]

@@ -54,12 +54,14 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        """Of all gates together; a control that shows no effect makes the cell void."""
+        """Of all gates together; void where the control shows no effect, open without a limit."""
         if self.errors:
             return Verdict.ERROR
         control = [g.verdict for g in self.gates if g.threshold.metric == "control"]
         if Verdict.FAIL in control:
             return Verdict.VOID
+        if len(control) == len(self.gates):
+            return Verdict.OPEN  # a control alone says nothing about the cell
         return worst([g.verdict for g in self.gates])
 
     def spread(self, values: Sequence[float]) -> Estimate | None:

@@ -1,8 +1,10 @@
 """The pytest plugin: options, cells as parameters, runs in the background, table and reports.
 
-A suite marks a test with ``@pytest.mark.cells(function)``; ``function(options)`` yields the
-`Cell`s of the chosen profile, the test takes ``outcome`` and calls ``outcome.check()``. All runs
-that the selected cells need start when the tests do; each test waits for its own.
+A suite marks a test with ``@pytest.mark.cells(function=function)``; ``function(options)`` yields
+the `Cell`s of the chosen profile, the test takes ``outcome`` and calls ``outcome.check()``. By
+position a lambda is fine too; a named function is not, as pytest would take it for the test that
+is marked. All runs that the selected cells need start when the tests do; each test waits for its
+own.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from fedcore.harness.session import SESSION, Checked, suite_session
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
 
+_REFUSED = pytest.StashKey[list[FedcoreError]]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of the suite."""
@@ -28,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and declare the markers."""
-    config.addinivalue_line("markers", "cells(function): parametrize with the cells it yields")
+    config.addinivalue_line(
+        "markers", "cells(function=...): parametrize with the cells it yields"
+    )
     config.addinivalue_line("markers", "case(**facts): what a cell is about, for exact selection")
     try:
         config.stash[OPTIONS] = Options.of(config.getoption)
@@ -47,10 +53,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("cells")
     if marker is None:
         return
+    function = marker.kwargs["function"] if "function" in marker.kwargs else marker.args[0]
+    cells: Sequence[Cell] = ()
     try:
-        cells: Sequence[Cell] = list(marker.args[0](metafunc.config.stash[OPTIONS]))
+        cells = list(function(metafunc.config.stash[OPTIONS]))
     except FedcoreError as error:
-        raise pytest.UsageError(str(error)) from error
+        # raised here it would be an error of collection, with a traceback and exit status 2
+        metafunc.config.stash.setdefault(_REFUSED, []).append(error)
     metafunc.parametrize(
         "cell",
         [pytest.param(cell, id=cell.id, marks=pytest.mark.case(**_facts(cell))) for cell in cells],
@@ -71,6 +80,13 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "model": scenario.model,
         "optimizer": scenario.optimizer,
     }
+
+
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    """End with status 4 where no cells could be made of what the user asked for."""
+    refused = dict.fromkeys(str(error) for error in config.stash.get(_REFUSED, ()))
+    if refused:
+        raise pytest.UsageError("\n".join(refused))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -28,6 +28,7 @@ __all__ = [
     "explain",
     "read_results",
     "render",
+    "render_again",
     "summary_table",
     "write_reports",
 ]
@@ -116,8 +117,18 @@ def render(content: Document, directory: Path) -> list[Path]:
             f"the report cannot be written to {directory} ({error.strerror or error}): name "
             "another directory"
         ) from error
+
+
+def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
+    """Render ``directory``/results.json into ``out``: the terminal table and the paths written.
+
+    Raises StoreError where that is damaged or cannot be read or written.
+    """
+    content = read_results(directory)
+    try:
+        return terminal_table(content["cells"]), render(content, out)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(f"{RESULTS} is damaged: {error!r}") from error
+        raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 
 
 def _render(content: Document, directory: Path) -> list[Path]:

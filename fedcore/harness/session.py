@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +38,19 @@ class SuiteSession:
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is."""
-        progress = self.lab.start(cells)
+        # outside of tests pytest shows no warnings, and under -W error one would end the session
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            progress = self.lab.start(cells)
+        for warning in caught:
+            self.config.hook.pytest_warning_recorded.call_historic(
+                kwargs={
+                    "warning_message": warning,
+                    "when": "config",
+                    "nodeid": "fedcore",
+                    "location": None,
+                }
+            )
         jobs = f"{self.lab.jobs} worker{'s' if self.lab.jobs > 1 else ''}"
         self._say(
             f"fedcore: {len(cells)} cells need {progress.planned} runs, {progress.stored} stored, "
@@ -45,7 +59,11 @@ class SuiteSession:
 
     def judge(self, cell: Cell) -> Checked:
         """The outcome of ``cell``, which joins the table."""
-        outcome = self.lab.judge(cell, self._tick)
+        from fedcore.harness.store import StoreWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
+            outcome = self.lab.judge(cell, self._tick)
         self.outcomes.append(outcome)
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
@@ -59,7 +77,7 @@ class SuiteSession:
         for name in ("dataset", "data_dir", "model", "profile", "seeds", "device"):
             value = getattr(self.options, name)
             if value != getattr(default, name):
-                parts.append(f"--{name.replace('_', '-')}={value}")
+                parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
         return " ".join(parts)
 
     def table(self) -> str:
@@ -123,12 +141,12 @@ class Checked:
         self.repeat = repeat
 
     def check(self) -> None:
-        """Fail unless every gate holds; skip, saying so, where the seeds leave it open."""
+        """Fail unless every gate holds; skip, saying so, where nothing can be concluded."""
         from fedcore.harness.explain import explain
         from fedcore.harness.gates import Verdict
 
         verdict = self.outcome.verdict
-        if verdict is Verdict.INCONCLUSIVE:
+        if verdict in (Verdict.INCONCLUSIVE, Verdict.OPEN):
             pytest.skip(explain(self.outcome, self.repeat))
         if verdict is not Verdict.PASS:
             pytest.fail(explain(self.outcome, self.repeat), pytrace=False)

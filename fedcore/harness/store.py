@@ -106,6 +106,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp's 0600 would hide results from other users
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from fedcore.harness import rows
 from fedcore.harness.rows import Row
 
 WIDTH = 100
-VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR")
+VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "open")
 
 _LEFT = ("strategy", "partition", "attack", "verdict", "note")
 # Given up in this order where a table would be too wide; the report files have them all.

@@ -14,11 +14,14 @@ from fedcore.simulation import run as simulate
 
 @dataclass(frozen=True)
 class Job:
-    """One run and where its record goes; travels to a worker process."""
+    """One run and where its record goes; travels to a worker process.
+
+    Without ``inputs`` and ``store`` the record is only handed back.
+    """
 
     run: Run
-    inputs: Inputs
-    store: Store
+    inputs: Inputs | None
+    store: Store | None
     data_dir: Path
     device: str
 
@@ -35,7 +38,8 @@ def execute(job: Job) -> Record | Failure:
     """Run ``job`` in this process. Errors are values, so that one run cannot end the others."""
     try:
         record = simulate(job.run.scenario, job.run.seed, data_dir=job.data_dir, device=job.device)
-        job.store.put(job.run, job.inputs, record)
+        if job.store is not None and job.inputs is not None:
+            job.store.put(job.run, job.inputs, record)
     except FedcoreError as error:
         return Failure(f"{type(error).__name__}: {error}", expected=True)
     except Exception:

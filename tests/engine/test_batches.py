@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ def test_batches_cover_all_samples_once_in_order(samples, size) -> None:
     bounds = batch_bounds(samples, size)
     assert bounds[0][0] == 0
     assert bounds[-1][1] == samples
-    assert all(stop == start for (_, stop), (start, _) in zip(bounds, bounds[1:], strict=False))
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(bounds))
     lengths = [stop - start for start, stop in bounds]
     assert all(length == size for length in lengths[:-1])
     assert 1 <= lengths[-1] <= size + 1

@@ -51,7 +51,9 @@ def plain_client(federation: Federation, client: int, round: int):
         for batch in np.array_split(shuffled, len(part) // scenario.batch_size):
             images = federation.transform(federation.train_images[batch]).double()
             optimizer.zero_grad()
-            F.cross_entropy(model(images), torch.from_numpy(federation.poisoning.labels[batch])).backward()
+            F.cross_entropy(
+                model(images), torch.from_numpy(federation.poisoning.labels[batch])
+            ).backward()
             optimizer.step()
             steps += 1
     return model, steps

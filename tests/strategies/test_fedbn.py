@@ -62,5 +62,7 @@ def test_first_round_is_fedavg_and_the_second_is_not() -> None:
 
 @pytest.mark.parametrize("norm", ["none", "group"])
 def test_refuses_models_without_batch_norm(norm) -> None:
-    with pytest.raises(ScenarioError, match=f"without BatchNorm layers is FedAvg, got norm='{norm}'"):
+    with pytest.raises(
+        ScenarioError, match=f"without BatchNorm layers is FedAvg, got norm='{norm}'"
+    ):
         Scenario(strategy="fedbn", norm=norm)

@@ -96,7 +96,10 @@ def test_quadratic_losses_with_unequal_work(cohort, work) -> None:
         place = torch.zeros(1, dtype=torch.float64) + 0.5
         for _ in range(20):
             updates = torch.stack(
-                [local_update(solver, place, 1.0, c, s) for c, s in zip(centres, steps, strict=True)]
+                [
+                    local_update(solver, place, 1.0, c, s)
+                    for c, s in zip(centres, steps, strict=True)
+                ]
             )
             sent = cohort(updates, samples=samples, normalizers=normalizers)
             # the step's zero, not the slow way there: a Newton step, the losses being quadratic

@@ -38,6 +38,6 @@ def test_one_nan_does_not_spread(cohort) -> None:
 
 
 def test_of_two_clients_is_refused_as_their_mean() -> None:
-    with pytest.raises(ScenarioError, match="fewer than 3 clients is their mean.*cohort of 2"):
+    with pytest.raises(ScenarioError, match=r"fewer than 3 clients is their mean.*cohort of 2"):
         Scenario(strategy="median", num_clients=4)
     Scenario(strategy="median", num_clients=6)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from fedcore import Scenario
 from fedcore.harness.cells import Cell
@@ -84,3 +87,9 @@ def suite() -> list[Outcome]:
             **LABEL_FLIP,
         ),
     ]
+
+
+@pytest.fixture
+def samples() -> SimpleNamespace:
+    """What this file defines: `outcome`, `suite` and the constants."""
+    return SimpleNamespace(**globals())

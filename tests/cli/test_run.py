@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedcore import Scenario, run
+from fedcore.cli import main
+from fedcore.record import Record
+
+TINY = [
+    "run",
+    "--dataset",
+    "synthetic:400",
+    "--model",
+    "mlp",
+    "--num-clients",
+    "4",
+    "--rounds",
+    "2",
+]
+ATTACK = ["--attack", "labelflip", "--malicious-fraction", "0.5", "--poison-ratio", "0.5"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def scenario(**changes: Any) -> Scenario:
+    return Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=2, **changes)
+
+
+def test_a_run_prints_a_line_per_round_and_a_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, *ATTACK, "--seed", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    wanted = scenario(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.5)
+    record = run(wanted, seed=3)
+    assert lines[0] == f"{wanted.id}, seed 3"
+    assert lines[1].split() == ["round", "accuracy", "loss", "malicious", "seconds"]
+    for number, line in enumerate(lines[2:4], start=1):
+        place, accuracy, _, loss, malicious, _ = line.split()
+        assert place == f"{number}/2"
+        assert accuracy == f"{100 * record.accuracy[number - 1]:.2f}"
+        assert loss == f"{record.loss[number - 1]:.4g}"
+        assert int(malicious) == record.audit.malicious_per_round[number - 1]
+    text = "\n".join(lines[4:])
+    assert f"accuracy  {100 * record.tail_accuracy:.2f} %" in text
+    clients = " ".join(map(str, record.audit.malicious))
+    assert f"2 of 4 clients malicious ({clients})" in text
+    assert f"{record.audit.samples_changed} labels changed; malicious majority in" in text
+    assert f"digest {record.model_digest}" in text
+    assert "diverged" not in text
+
+
+def test_a_targeted_attack_has_an_asr_and_skipped_rounds_a_dash(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--source-class", "0", "--target-class", "8", "--eval-every", "2"]
+    assert main([*TINY, *ATTACK, "--attack", "targetedflip", *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ASR" in lines[1]
+    assert lines[2].split()[1:4] == ["-", "-", "-"]
+    assert any(line.startswith("ASR       ") for line in lines)
+
+
+def test_a_diverged_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--lr", "1e30", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "diverged  in round 1; counted at chance accuracy" in out
+    assert out.startswith("scenario  ")
+
+
+def test_json_alone_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--json"]) == 0
+    streams = capsys.readouterr()
+    record = Record.from_json(streams.out)
+    assert record.scenario == scenario()
+    assert record.accuracy == run(scenario()).accuracy
+    assert "1/2" in streams.err
+    assert main([*TINY, "--json", "-", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_json_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "record.json"
+    assert main([*TINY, "--json", str(target)]) == 0
+    assert Record.from_json(target.read_text()).scenario == scenario()
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TINY, "--json", str(tmp_path / "no" / "record.json")]) == 1
+    streams = capsys.readouterr()
+    assert "cannot be written" in streams.err
+    assert streams.out == ""
+    missing = ["--dataset", f"npz:{tmp_path / 'no.npz'}", "--json", str(tmp_path / "r.json")]
+    assert main([*TINY, *missing]) == 1
+    assert "no.npz" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_problem_is_printed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = "--strategy fednvoa --lr 0 --rounds many --seed x --device tpu --cohort-size 9"
+    assert main([*TINY, *wrong.split()]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("fedcore: 6 problems in this scenario:\n")
+    for part in (
+        "Did you mean 'fednova'?",
+        "lr must be > 0, got 0.0",
+        "'many'",
+        "--seed must be an integer >= 0, got 'x'",
+        "--device must be one of auto, cpu, cuda, got 'tpu'",
+        "--cohort-size must be <= num_clients=4, got 9",
+    ):
+        assert part in err
+    assert "Traceback" not in err
+
+
+def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--preset", "w2"]) == 2
+    assert "Did you mean 'w1'?" in capsys.readouterr().err
+
+
+def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> Record:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedcore.simulation.run", interrupted)
+    assert main(TINY) == 130
+    assert capsys.readouterr().err == "fedcore: interrupted\n"
+
+
+def test_as_a_module_in_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "fedcore", *TINY, "--json", "-", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["model_digest"] == run(scenario(), device="cpu").model_digest
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "fedcore", "list", "presets"]
+        done = subprocess.run(
+            command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -1,0 +1,196 @@
+"""Scenario: canonical form, hash, derived scenarios and round trips."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcore.errors import ScenarioError
+from fedcore.scenario import Scenario
+
+ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
+DIRICHLET = {"partition": "dirichlet", "alpha": 0.3}
+PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
+TARGETED = {**ATTACK, "attack": "targetedflip", "source_class": 1, "target_class": 2}
+
+# A change here invalidates every stored record: intended only together with a changed meaning.
+DEFAULT_HASH = "422fbe32e11ff461"
+
+# a base and another value, for every field
+CHANGES = {
+    "dataset": ({}, "synthetic:100"),
+    "image_size": ({}, 32),
+    "grayscale": ({}, True),
+    "normalize": ({}, "imagenet"),
+    "model": ({}, "mlp"),
+    "norm": ({}, "group"),
+    "weights": ({"model": "resnet18"}, "imagenet"),
+    "partition": ({**PATHOLOGICAL}, "iid"),
+    "alpha": (DIRICHLET, 0.31),
+    "classes_per_client": (PATHOLOGICAL, 3),
+    "class_assignment": (PATHOLOGICAL, "deterministic"),
+    "min_partition_size": (DIRICHLET, 0),
+    "self_balancing": (DIRICHLET, True),
+    "partition_seed": ({}, 0),
+    "allow_incomplete": ({}, True),
+    "num_clients": ({}, 21),
+    "fraction_train": ({}, 0.51),
+    "rounds": ({}, 16),
+    "eval_every": ({}, 2),
+    "validation_fraction": ({}, 0.1),
+    "optimizer": ({}, "sgd"),
+    "lr": ({}, 0.06),
+    "momentum": ({}, 0.8),
+    "dampening": ({}, 0.1),
+    "nesterov": ({}, True),
+    "mu": ({"optimizer": "proximal", "mu": 0.1}, 0.2),
+    "weight_decay": ({}, 1e-4),
+    "local_epochs": ({}, (1, 2)),
+    "batch_size": ({}, 33),
+    "strategy": ({}, "median"),
+    "server_momentum": ({"strategy": "fednova"}, 0.1),
+    "server_lr": ({"strategy": "fednova"}, 0.9),
+    "num_byzantine": ({"strategy": "krum"}, 2),
+    "num_selected": ({"strategy": "multikrum"}, 2),
+    "trim_fraction": ({"strategy": "trimmedmean"}, 0.3),
+    "attack": (ATTACK, "pairflip"),
+    "malicious_fraction": (ATTACK, 0.4),
+    "poison_ratio": (ATTACK, 0.6),
+    "source_class": (TARGETED, 3),
+    "target_class": (TARGETED, 3),
+    "redraw": (ATTACK, True),
+}
+
+
+def test_hash_of_the_default_is_recorded() -> None:
+    assert Scenario().hash == DEFAULT_HASH
+
+
+def test_hash_depends_on_every_field() -> None:
+    assert list(CHANGES) == list(Scenario.specs())
+    for field, (base, value) in CHANGES.items():
+        one = Scenario(**base)
+        other = one.but(**{field: value})
+        assert getattr(other, field) == value, field
+        assert one.hash != other.hash, field
+        assert one != other, field
+    hashes = [
+        Scenario(**base).but(**{field: value}).hash for field, (base, value) in CHANGES.items()
+    ]
+    assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"lr": 1}, {"lr": 1.0}),
+        ({"fraction_train": 1}, {"fraction_train": 1.0}),
+        ({"weight_decay": 0}, {"weight_decay": -0.0}),
+        ({"local_epochs": [1, 3]}, {"local_epochs": (1, 3)}),
+        ({}, {"momentum": 0.9, "dampening": 0, "nesterov": False, "norm": "none"}),
+    ],
+)
+def test_equal_scenarios_hash_alike(one, other) -> None:
+    assert Scenario(**one) == Scenario(**other)
+    assert Scenario(**one).hash == Scenario(**other).hash
+    assert len({Scenario(**one), Scenario(**other)}) == 1
+
+
+def test_but_drops_parameters_that_nothing_reads_any_more() -> None:
+    skewed = Scenario(**DIRICHLET, min_partition_size=3)
+    assert skewed.but(partition="iid") == Scenario()
+    assert skewed.but(lr=0.1).alpha == 0.3
+    krum = Scenario(strategy="krum", num_byzantine=2)
+    assert krum.but(strategy="multikrum").num_byzantine == 2
+    assert krum.but(strategy="median") == Scenario(strategy="median")
+    assert Scenario(optimizer="proximal", mu=0.1, momentum=0.5).but(
+        optimizer="momentum"
+    ) == Scenario(momentum=0.5)
+
+
+def test_but_takes_the_defaults_of_the_new_component() -> None:
+    assert Scenario().but(optimizer="proximal", mu=0.1).momentum == 0.0
+    assert Scenario().but(model="resnet18").norm == "batch"
+    assert Scenario(strategy="fedavgm").but(strategy="fednova").server_momentum == 0.0
+
+
+def test_but_is_validated() -> None:
+    with pytest.raises(ScenarioError, match="unknown strategy 'fednovo'"):
+        Scenario().but(strategy="fednovo")
+    with pytest.raises(ScenarioError, match=r"alpha=0\.1 is read by none"):
+        Scenario().but(alpha=0.1)
+    with pytest.raises(TypeError, match="learning_rate"):
+        Scenario().but(learning_rate=0.1)
+
+
+def test_clean_twin_differs_in_the_attack_only() -> None:
+    clean = Scenario(strategy="fednova", **DIRICHLET)
+    poisoned = Scenario(strategy="fednova", **DIRICHLET, **TARGETED)
+    assert poisoned.clean_twin() == clean
+    assert clean.clean_twin() is clean
+    differing = {
+        name for name, value in clean.to_dict().items() if value != poisoned.to_dict()[name]
+    }
+    assert differing == {*TARGETED, "redraw"}
+
+
+def test_from_dict_names_unknown_fields() -> None:
+    with pytest.raises(ScenarioError, match=r"field 'num_client'\. Did you mean"):
+        Scenario.from_dict({"num_client": 3})
+
+
+@st.composite
+def scenarios(draw) -> Scenario:
+    """Valid scenarios over all kinds of components."""
+    shares = st.floats(0.3, 1.0)
+    values = draw(
+        st.sampled_from(
+            [
+                {"strategy": "fedavg"},
+                {"strategy": "fednova", "server_momentum": 0.5},
+                {"strategy": "fedavgm"},
+                {"strategy": "fedprox", "mu": 0.2},
+                {"strategy": "fedbn", "norm": "batch"},
+                {"strategy": "median"},
+                {"strategy": "trimmedmean"},
+                {"strategy": "krum", "num_byzantine": 0},
+                {"strategy": "multikrum", "num_selected": 1},
+            ]
+        )
+    )
+    values = {**values, **draw(st.sampled_from([{}, DIRICHLET, PATHOLOGICAL]))}
+    if values["strategy"] != "fedprox":
+        local = [{}, {"optimizer": "sgd"}, {"optimizer": "proximal", "mu": 0.3}]
+        values |= draw(st.sampled_from(local))
+    if draw(st.booleans()):
+        values |= draw(st.sampled_from([ATTACK, TARGETED]))
+        values |= {"malicious_fraction": draw(shares), "poison_ratio": draw(shares)}
+    low = draw(st.integers(1, 5))
+    return Scenario(
+        **values,
+        num_clients=draw(st.integers(20, 500)),
+        fraction_train=draw(shares),
+        rounds=draw(st.integers(1, 100)),
+        lr=draw(st.floats(1e-6, 10) | st.integers(1, 10)),
+        local_epochs=draw(st.sampled_from([low, (low, low + 2)])),
+        model=draw(st.sampled_from(["cnn", "mlp"])),
+    )
+
+
+@given(scenarios())
+def test_round_trip_through_json(scenario) -> None:
+    back = Scenario.from_dict(json.loads(json.dumps(scenario.to_dict(), allow_nan=False)))
+    assert back == scenario
+    assert (back.hash, back.id) == (scenario.hash, scenario.id)
+    assert scenario.but() == scenario
+
+
+@given(scenarios())
+def test_twins_share_everything_else(scenario) -> None:
+    twin = scenario.clean_twin()
+    assert twin.attack is None
+    assert twin.clean_twin() == twin
+    assert twin.but(**ATTACK).but(attack=None) == twin
