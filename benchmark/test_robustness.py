@@ -131,7 +131,7 @@ def study(options: Options) -> Iterator[Cell]:
 PROFILES = {"smoke": smoke, "quick": quick, "full": full, "study": study}
 
 
-@pytest.mark.cells(lambda options: PROFILES[options.profile](options))
+@pytest.mark.cells(function=lambda options: PROFILES[options.profile](options))
 def test_robustness(outcome) -> None:
     """The cell holds its limits, and the attack is known to bite where there is no defence."""
     outcome.check()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedcore.errors import PartitionError
 from fedcore.federation import Federation
 from fedcore.scenario import Scenario
 
@@ -84,6 +85,22 @@ def test_loaded_data_stay_as_they_were() -> None:
 
 def test_clients_without_samples_are_never_drawn() -> None:
     scenario = BASE.but(
+        dataset="synthetic:40",
+        partition="dirichlet",
+        alpha=0.1,
+        min_partition_size=0,
+        allow_incomplete=True,
+        fraction_train=0.3,
+    )
+    federation = prepare(scenario)
+    able = [c for c, part in enumerate(federation.parts) if len(part)]
+    assert 3 < len(able) < 10
+    drawn = {client for round in range(1, 40) for client in federation.cohort(round)}
+    assert drawn == set(able)
+
+
+def test_a_cohort_that_not_enough_clients_can_fill_is_refused() -> None:
+    scenario = BASE.but(
         dataset="synthetic:10",
         partition="dirichlet",
         alpha=0.1,
@@ -91,10 +108,14 @@ def test_clients_without_samples_are_never_drawn() -> None:
         allow_incomplete=True,
         fraction_train=1.0,
     )
-    federation = prepare(scenario)
-    able = [c for c, part in enumerate(federation.parts) if len(part)]
-    assert 0 < len(able) < 10
-    assert federation.cohort(1) == tuple(able)
+    with pytest.raises(PartitionError, match="clients have samples, a cohort takes 10: lower"):
+        prepare(scenario)
+
+
+def test_batch_norm_refuses_a_client_with_one_sample() -> None:
+    scenario = BASE.but(dataset="synthetic:10", norm="batch")
+    with pytest.raises(PartitionError, match="single training sample cannot train BatchNorm"):
+        prepare(scenario)
 
 
 def test_label_matrix_is_of_the_clean_labels() -> None:

@@ -79,7 +79,7 @@ def test_a_count_is_accepted_exactly_in_its_range(value) -> None:
         (COUNT, 2.0, "x must be an integer, got 2.0"),
         (Spec(float, ""), math.inf, "x must be finite, got inf"),
         (Spec(str, "", choices=("a", "b")), "c", "x must be one of a, b, got 'c'"),
-        (Spec(bool, ""), 1, "x must be a bool, got 1"),
+        (Spec(bool, ""), 1, "x must be true or false, got 1"),
         (EPOCHS, (3, 1), "x must be an integer or (lowest, highest), got (3, 1)"),
         (EPOCHS, (1, 2, 3), "x must be an integer or (lowest, highest), got (1, 2, 3)"),
         (EPOCHS, (1, 2.5), "x must be an integer or (lowest, highest), got (1, 2.5)"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from fedcore import __version__
-from fedcore.cli import list_command, report_command, run_command
+from fedcore.cli import list_command, report_command, run_command, tune_command
 from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"fedcore {__version__}")
     root.set_defaults(command=None, parser=root)
     commands = root.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (run_command, list_command, report_command):
+    for module in (run_command, list_command, report_command, tune_command):
         parser = commands.add_parser(
             module.NAME, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
         )

@@ -104,9 +104,10 @@ def judge_cell(
     clean = of(twin, tail)
     poisoned = of(cell.scenario, tail) if attacked else ()
     asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
-    if attacked:
-        for seed in seeds:
-            errors += unpaired(records[Run(twin, seed)], records[Run(cell.scenario, seed)])
+    for arm in dict.fromkeys((cell.scenario, cell.control)):
+        if arm is not None and arm.attack is not None:
+            for seed in seeds:
+                errors += unpaired(records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)])
     measured: dict[str, tuple[float, ...]] = {}
     if attacked:
         measured["drop"] = tuple(c - p for c, p in zip(clean, poisoned, strict=True))

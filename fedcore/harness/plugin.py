@@ -10,7 +10,7 @@ own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,8 @@ from fedcore.harness.session import SESSION, Checked, suite_session
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
 
+REMARKS = pytest.StashKey[list[str]]()
+
 _REFUSED = pytest.StashKey[list[FedcoreError]]()
 
 
@@ -32,14 +34,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and declare the markers."""
-    config.addinivalue_line(
-        "markers", "cells(function=...): parametrize with the cells it yields"
-    )
+    config.stash[REMARKS] = []
+    config.addinivalue_line("markers", "cells(function=...): parametrize with the cells it yields")
     config.addinivalue_line("markers", "case(**facts): what a cell is about, for exact selection")
     try:
         config.stash[OPTIONS] = Options.of(config.getoption)
     except FedcoreError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture
+def remark(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """A function that adds a line to the summary after the tests."""
+    return request.config.stash[REMARKS].append
 
 
 @pytest.fixture(scope="session")
@@ -127,9 +134,15 @@ def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table and write the reports."""
     suite = config.stash.get(SESSION, None)
-    if suite is None or not suite.outcomes:
+    judged = suite is not None and bool(suite.outcomes)
+    remarks = config.stash[REMARKS]
+    if not judged and not remarks:
         return
     terminalreporter.section("fedcore")
+    for line in remarks:
+        terminalreporter.write_line(line)
+    if suite is None or not judged:
+        return
     text = suite.table()
     for line in (text, suite.effort(), *suite.write_reports()):
         terminalreporter.write_line(line)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -15,15 +17,16 @@ Result = Record | Failure
 class Pool:
     """Runs jobs in ``workers`` processes; with one worker, in this process when asked for.
 
-    A worker that dies (out of memory, killed) takes the pool with it: the pool is made anew and
-    its unfinished jobs go in again, each at most twice.
+    A worker that dies (out of memory, killed) takes the pool with it. The jobs that may have been
+    running are then made once more, each alone, and one that ends its worker again is reported as
+    a `Failure`; the others go into a new pool. ``run`` does a job, in the worker's process.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, run: Callable[[Job], Result] = execute) -> None:
         self.workers = workers
+        self.run = run
         self._executor: ProcessPoolExecutor | None = None
         self._futures: dict[Job, Future[Result]] = {}
-        self._crashes: dict[Job, int] = {}
 
     def submit(self, job: Job) -> None:
         """Queue ``job``; a second time changes nothing."""
@@ -32,7 +35,7 @@ class Pool:
         if self.workers == 1:
             self._futures[job] = Future()  # made when its result is asked for
         else:
-            self._futures[job] = self._start().submit(execute, job)
+            self._enter(job)
 
     def done(self, job: Job) -> bool:
         """Whether the result of ``job`` is there."""
@@ -43,42 +46,79 @@ class Pool:
         future = self._futures[job]
         if self.workers == 1:
             if not future.done():
-                future.set_result(execute(job))
+                future.set_result(self.run(job))
             return future.result()
         try:
             return future.result(timeout)
         except BrokenProcessPool:
             self._recover()
-            crashes = self._crashes[job] = self._crashes.get(job, 0) + 1
-            if crashes > 1:
-                message = (
-                    f"the worker process died twice while running {job.run.id} (out of memory?)"
-                )
-                return Failure(message, expected=False)
             return self.result(job, timeout)
+
+    def _enter(self, job: Job) -> None:
+        try:
+            self._futures[job] = self._start().submit(self.run, job)
+        except BrokenProcessPool:
+            self._recover()
+            self._futures[job] = self._start().submit(self.run, job)
 
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            # forkserver: children start from one clean process with torch imported and no threads
-            methods = multiprocessing.get_all_start_methods()
-            context = multiprocessing.get_context(
-                "forkserver" if "forkserver" in methods else "spawn"
-            )
-            if "forkserver" in methods:
-                context.set_forkserver_preload(["fedcore.harness.worker"])
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+            self._executor = _executor(self.workers)
         return self._executor
 
     def _recover(self) -> None:
         broken, self._executor = self._executor, None
         if broken is not None:
-            broken.shutdown(wait=False, cancel_futures=True)
-        for job, future in self._futures.items():
-            if future.done() and isinstance(future.exception(), BrokenProcessPool):
-                self._futures[job] = self._start().submit(execute, job)
+            broken.shutdown(wait=True)  # until each of its futures has its exception
+        unfinished = [job for job, future in self._futures.items() if _is_broken(future)]
+        # jobs start in the order in which they came, so any that was running is among the first
+        for job in unfinished[: self.workers]:
+            self._futures[job] = Future()
+            self._futures[job].set_result(self._alone(job))
+        for job in unfinished[self.workers :]:
+            if _is_broken(self._futures[job]):  # else the new pool broke and was replaced
+                self._enter(job)
+
+    def _alone(self, job: Job) -> Result:
+        with _executor(1) as executor:
+            try:
+                return executor.submit(self.run, job).result()
+            except BrokenProcessPool:
+                message = (
+                    f"the worker process died during {job.run.id}, again alone (out of memory?)"
+                )
+                return Failure(message, expected=False)
 
     def close(self) -> None:
-        """Drop queued jobs and end the workers; running jobs end first, their records are kept."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-            self._executor = None
+        """Drop queued jobs and end the workers; running jobs end first, their records are kept.
+
+        A Ctrl-C in the meantime ends them at once.
+        """
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        processes = list((executor._processes or {}).values())
+        try:
+            executor.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:
+            for process in processes:
+                process.terminate()
+            raise
+
+
+def _is_broken(future: Future[Result]) -> bool:
+    return future.done() and isinstance(future.exception(), BrokenProcessPool)
+
+
+def _executor(workers: int) -> ProcessPoolExecutor:
+    # forkserver: children start from one clean process with torch imported and no threads
+    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
+    if forkserver:
+        context.set_forkserver_preload(["fedcore.harness.worker"])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the first one decides, see `Pool.close`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

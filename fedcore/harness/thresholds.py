@@ -19,6 +19,7 @@ conditions holds.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Thresholds:
         """The thresholds in ``path``. Raises ThresholdError with path, place and rule."""
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
             raise ThresholdError(f"thresholds {path}: {error}") from error
         noise = content.pop("noise", None)
         if not isinstance(noise, dict) or not {"sd", "df"} <= set(noise):
@@ -96,23 +97,42 @@ class Thresholds:
                 raise ThresholdError(
                     f"thresholds {path}: {unknown_name('metric', metric, METRICS)}"
                 )
+            if not isinstance(group, dict):
+                raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
             for name, values in group.items():
                 entries.append(_threshold(path, metric, name, values))
-        return cls(tuple(entries), Noise(float(noise["sd"]), float(noise["df"])))
+        sd, df = (_number(f"thresholds {path}, [noise]", key, noise[key]) for key in ("sd", "df"))
+        try:
+            return cls(tuple(entries), Noise(sd, df))
+        except ValueError as error:
+            raise ThresholdError(f"thresholds {path}, [noise]: {error}") from error
 
 
-def _threshold(path: Path, metric: str, name: str, values: Mapping[str, Any]) -> Threshold:
+def _number(place: str, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ThresholdError(f"{place}: {key} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
     place = f"thresholds {path}, [{metric}.{name}]"
+    if not isinstance(values, dict):
+        raise ThresholdError(f"{place}: must be a table, got {values!r}")
     unknown = set(values) - {"min", "max", "reason", "where"}
     if unknown:
         raise ThresholdError(f"{place}: unknown key {sorted(unknown)[0]!r}")
     if not values.get("reason"):
         raise ThresholdError(f"{place}: a reason is needed")
-    low, high = values.get("min"), values.get("max")
+    low, high = (
+        _number(place, key, values[key]) if key in values else None for key in ("min", "max")
+    )
     if (low is None and high is None) or (low is not None and high is not None and low > high):
         raise ThresholdError(f"{place}: needs min or max, and min <= max; got {low} and {high}")
     where = {}
-    for field, wanted in values.get("where", {}).items():
+    conditions = values.get("where", {})
+    if not isinstance(conditions, dict):
+        raise ThresholdError(f"{place}: where must be a table of fields, got {conditions!r}")
+    for field, wanted in conditions.items():
         if field not in Scenario.specs():
             raise ThresholdError(f"{place}: {unknown_name('field', field, Scenario.specs())}")
         where[field] = tuple(wanted) if isinstance(wanted, list) else (wanted,)

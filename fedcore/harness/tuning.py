@@ -31,15 +31,19 @@ def read_tuning(path: Path) -> Callable[[Scenario], Scenario]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
         raise TuningError(f"tuning {path}: {error}") from error
     choices: dict[tuple[str, str], Mapping[str, Any]] = {}
     for model, strategies in content.items():
+        if not isinstance(strategies, dict):
+            raise TuningError(f"tuning {path}: {model!r} must hold a table per strategy")
         for strategy, values in strategies.items():
-            chosen = {name: values[name] for name in FIELDS if name in values}
-            if set(chosen) != set(FIELDS):
-                raise TuningError(f"tuning {path}, [{model}.{strategy}]: needs {', '.join(FIELDS)}")
-            choices[model, strategy] = chosen
+            if not isinstance(values, dict) or set(values) != set(FIELDS):
+                raise TuningError(
+                    f"tuning {path}, [{model}.{strategy}]: must hold {' and '.join(FIELDS)}, "
+                    "nothing else"
+                )
+            choices[model, strategy] = values
 
     def local(scenario: Scenario) -> Scenario:
         return scenario.but(**choices.get((scenario.model, scenario.strategy), {}))

@@ -21,7 +21,7 @@ drop 26.00 pp, 90 % interval [21.83, 30.17] over 3 seeds, limit <=8: FAIL
   threshold drop.sample: why drop & <so>
 
 repeat it with:
-  pytest benchmark -k "fedavg and iid and labelflip and mal30pct and poison50pct\""""
+  pytest benchmark -k "[fedavg-iid-labelflip-mal30pct-poison50pct]\""""
 
 
 def test_a_failure_in_full(samples: SimpleNamespace) -> None:

@@ -1,0 +1,44 @@
+"""``fedcore tune``: choose each strategy's solver and learning rate on clean data, by one rule."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fedcore.cli.flags import add_flags, chosen_scenario
+
+NAME = "tune"
+HELP = "choose solver and learning rate per strategy, on clean held-out data"
+DESCRIPTION = (
+    "For each STRATEGY try all candidates on the scenario of the flags, without attack and on held-"
+    "out training samples, and print the best as a table of benchmark/tuning.toml."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Strategies, where and with how many workers, and the fields of the scenario."""
+    parser.add_argument("strategies", metavar="STRATEGY", nargs="+", help="see fedcore list")
+    parser.add_argument("--data-dir", help="data sets and weights")
+    parser.add_argument("--jobs", type=int, help="worker processes (default: the cores)")
+    parser.add_argument("--results", type=Path, default=Path(".fedcore"), help="stored runs")
+    add_flags(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Tune. Raises ScenarioError or UnknownNameError before the first run."""
+    from fedcore.harness.gates import Noise
+    from fedcore.harness.lab import Lab
+    from fedcore.harness.options import Options, cores
+    from fedcore.harness.thresholds import Thresholds
+    from fedcore.harness.tuner import tune
+
+    base = chosen_scenario(options, preset_name=None, cohort_size=None)
+    settings = Options(
+        data_dir=options.data_dir, jobs=options.jobs or cores(), results=options.results
+    )
+    lab = Lab(settings, Thresholds((), Noise(1.0, 1.0)))  # nothing is judged
+    try:
+        tune(lab, base, options.strategies, listen=lambda choice: print(choice.toml(), flush=True))
+    finally:
+        lab.close()
+    return 0

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedcore import Scenario
+from fedcore.harness import worker
+from fedcore.harness.cells import Cell
+from fedcore.harness.gates import Noise, Verdict
+from fedcore.harness.lab import Lab, Progress
+from fedcore.harness.options import Options
+from fedcore.harness.store import Run
+from fedcore.harness.thresholds import Threshold, Thresholds
+from fedcore.harness.worker import Failure
+from fedcore.record import Record
+
+CLEAN = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
+ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0)
+CELLS = [Cell("clean", CLEAN, 2), Cell("attacked", ATTACKED, 2, ATTACKED)]
+THRESHOLDS = Thresholds((Threshold("drop.any", "drop", None, 100, "r", {}),), Noise(2.0, 4))
+
+MakeLab = Callable[..., Lab]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[MakeLab]:
+    made: list[Lab] = []
+
+    def make(**changes: Any) -> Lab:
+        options = Options(device="cpu", jobs=1, results=tmp_path / "results")
+        made.append(Lab(dataclasses.replace(options, **changes), THRESHOLDS))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_the_plan_has_each_run_once(lab: MakeLab) -> None:
+    wanted = [Run(s, seed) for seed in (0, 1) for s in (CLEAN, ATTACKED)]
+    assert set(lab().plan(CELLS)) == set(wanted)
+    assert len(lab().plan(CELLS)) == 4
+    assert len(lab(seeds=3).plan(CELLS)) == 6
+    assert lab(seeds=1).seeds(CELLS[0]) == (0,)
+
+
+def test_the_second_lab_finds_everything(lab: MakeLab) -> None:
+    first = lab()
+    assert first.start(CELLS).stored == 0
+    before = [first.judge(cell) for cell in CELLS]
+    assert first.progress == Progress(4, 4, 0, pytest.approx(first.progress.seconds, abs=1))
+    assert len(first.computed()) == 4
+
+    second = lab()
+    found = second.start(CELLS)
+    assert (found.planned, found.finished, found.stored) == (4, 4, 4)
+    assert [second.judge(cell) for cell in CELLS] == before
+    assert second.computed() == []
+
+
+def test_fresh_computes_again_the_same_numbers(lab: MakeLab) -> None:
+    before = [lab().judge(cell) for cell in CELLS]
+    again = lab(fresh=True)
+    assert again.start(CELLS).stored == 0
+    assert [again.judge(cell) for cell in CELLS] == before
+    assert len(again.computed()) == 4
+
+
+def test_a_cell_that_was_not_planned_is_judged_all_the_same(lab: MakeLab) -> None:
+    assert lab().judge(CELLS[1]).verdict is Verdict.PASS
+
+
+def test_starting_computes_nothing_with_one_worker(lab: MakeLab) -> None:
+    one = lab()
+    one.start(CELLS)
+    one.start(CELLS)  # a second time changes nothing
+    assert one.progress.finished == 0
+    one.judge(CELLS[0])
+    assert (one.progress.planned, one.progress.finished) == (4, 2)
+
+
+def test_tick_hears_of_every_run(lab: MakeLab) -> None:
+    heard: list[Progress] = []
+    one = lab()
+    one.start(CELLS)
+    one.judge(CELLS[1], heard.append)
+    assert [p.finished for p in heard] == [1, 2, 3, 4]
+
+
+def test_worker_processes_give_the_same_outcome(lab: MakeLab) -> None:
+    here = [lab().judge(cell) for cell in CELLS]
+    pool = lab(jobs=2, fresh=True)
+    pool.start(CELLS)
+    assert [pool.judge(cell) for cell in CELLS] == here
+
+
+def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Path) -> None:
+    missing = CLEAN.but(dataset=f"npz:{tmp_path}/absent.npz")
+    one = lab()
+    progress = one.start([Cell("missing", missing, 1), CELLS[0]])
+    assert (progress.planned, progress.finished, progress.stored) == (3, 1, 0)
+    outcome = one.judge(Cell("missing", missing, 1))
+    assert outcome.verdict is Verdict.ERROR
+    assert f"DataError: {tmp_path}/absent.npz: there is no such file" in outcome.errors[0]
+    assert one.judge(CELLS[0]).errors == ()
+
+
+def test_missing_weights_are_a_failure(lab: MakeLab, tmp_path: Path) -> None:
+    result = lab().result(Run(Scenario(model="mobilenet_v2", weights=f"{tmp_path}/absent.pth"), 0))
+    assert isinstance(result, Failure)
+    assert result.expected
+    assert "absent.pth" in result.message
+
+
+def test_a_failed_run_is_not_stored(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Record:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "simulate", broken)
+        assert lab().judge(CELLS[0]).verdict is Verdict.ERROR
+    assert lab().start(CELLS).stored == 0
+
+
+def test_a_changed_code_digest_computes_anew(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab().judge(CELLS[0])
+    monkeypatch.setattr("fedcore.harness.lab.code_digest", lambda: "changed")
+    assert lab().start(CELLS[:1]).stored == 0

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedcore.harness.options import PROFILES, OptionError, Options, cores
+
+GIVEN: dict[str, Any] = {
+    "dataset": "mnist5k",
+    "data_dir": None,
+    "model": None,
+    "profile": "quick",
+    "seeds": None,
+    "device": "auto",
+    "jobs": None,
+    "results": ".fedcore",
+    "fresh": False,
+    "report": None,
+}
+
+
+def options(**changes: Any) -> Options:
+    return Options.of({**GIVEN, **changes}.__getitem__)
+
+
+def test_defaults_are_those_of_the_class_and_a_worker_per_core() -> None:
+    assert options(jobs=1) == Options()
+    assert options().jobs == cores() >= 1
+
+
+def test_cores_are_those_this_process_may_use() -> None:
+    if hasattr(os, "sched_getaffinity"):
+        assert cores() == len(os.sched_getaffinity(0))
+
+
+def test_values_are_taken_over() -> None:
+    found = options(
+        dataset="synthetic:100", data_dir="d", model="mlp", profile="full", seeds=7, device="cpu",
+        jobs=3, results="r", fresh=True, report="p",
+    )  # fmt: skip
+    assert found == Options(
+        "synthetic:100", "d", "mlp", "full", 7, "cpu", 3, Path("r"), True, Path("p")
+    )
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles(profile: str) -> None:
+    assert options(profile=profile).profile == profile
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"profile": "smok"}, "--profile: unknown profile 'smok'. Did you mean 'smoke'"),
+        ({"profile": ""}, "--profile: unknown profile ''.*Known: full, quick, smoke, study"),
+        ({"jobs": 0}, "--jobs must be >= 1, got 0"),
+        ({"jobs": -2}, "--jobs must be >= 1, got -2"),
+        ({"seeds": 0}, "--seeds must be >= 1, got 0"),
+    ],
+)
+def test_bad_values_are_refused(changes: dict[str, Any], rule: str) -> None:
+    with pytest.raises(OptionError, match=rule):
+        options(**changes)

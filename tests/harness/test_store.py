@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcore import Scenario, run
+from fedcore.errors import StoreError
+from fedcore.harness.store import Inputs, Run, Store, StoreWarning, write_atomically
+from fedcore.record import Record
+
+TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
+INPUTS = Inputs(data="d", weights=None, code="c", machine="m", engine="sequential")
+RUN = Run(TINY, 0)
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return run(TINY, seed=0, device="cpu")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_a_record_comes_back_equal(store: Store, record: Record) -> None:
+    assert store.get(RUN, INPUTS) is None
+    path = store.put(RUN, INPUTS, record)
+    assert path == store.path(RUN, INPUTS)
+    assert path.is_relative_to(store.root)
+    assert store.get(RUN, INPUTS) == record
+    assert Store(store.root).get(RUN, INPUTS) == record
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "data": st.text(max_size=3),
+            "weights": st.none() | st.text(max_size=3),
+            "code": st.text(max_size=3),
+            "machine": st.text(max_size=3),
+            "engine": st.text(max_size=3),
+        }
+    )
+)
+def test_the_key_depends_on_every_input_alone(changes: dict[str, Any]) -> None:
+    store = object.__new__(Store)  # no directory needed to name a path
+    store.root = Path("results")
+    here = store.path(RUN, INPUTS)
+    for name, value in changes.items():
+        changed = dataclasses.replace(INPUTS, **{name: value})
+        assert (store.path(RUN, changed) == here) == (changed == INPUTS)
+
+
+def test_the_key_depends_on_scenario_and_seed(store: Store) -> None:
+    # batch_size is not part of the readable name
+    others = [Run(TINY, 1), Run(TINY.but(batch_size=16), 0), Run(TINY.but(lr=0.3), 0)]
+    assert TINY.but(batch_size=16).id == TINY.id
+    assert len({store.path(other, INPUTS) for other in [RUN, *others]}) == 4
+    # values that print alike when joined must not be one key
+    split = dataclasses.replace(INPUTS, data="dc", code="")
+    assert store.path(RUN, split) != store.path(RUN, INPUTS)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    store: Store, record: Record, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = store.put(RUN, INPUTS, record)
+    before = path.read_bytes()
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(StoreError, match=r"seed0-.*No space left on device"):
+            store.put(RUN, INPUTS, dataclasses.replace(record, model_digest="other"))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[: len(text) // 2], "not a record"),
+        (lambda text: text.replace('"schema": 1', '"schema": 99'), "schema 99"),
+        (lambda text: text.replace('"accuracy"', '"acuracy"'), "damaged"),
+        (lambda text: text.replace('"seed": 0', '"seed": 7'), "seed 7"),
+        (lambda text: "", "not a record"),
+        (lambda text: "\udcff", "decode"),
+    ],
+    ids=["truncated", "schema", "field", "seed", "empty", "encoding"],
+)
+def test_an_unreadable_record_is_set_aside(
+    store: Store, record: Record, damage: Any, reason: str
+) -> None:
+    path = store.put(RUN, INPUTS, record)
+    damaged = damage(path.read_text()).encode(errors="surrogateescape")
+    path.write_bytes(damaged)
+    with pytest.warns(StoreWarning, match=f"(?s){reason}.*made again"):
+        assert store.get(RUN, INPUTS) is None
+    assert path.with_suffix(".unreadable").read_bytes() == damaged
+    assert not path.exists()
+    store.put(RUN, INPUTS, record)
+    assert store.get(RUN, INPUTS) == record
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/below cannot be written.*--results DIR"):
+        Store(tmp_path / "file" / "below")
+
+
+def test_probing_leaves_nothing_behind(store: Store) -> None:
+    assert [p.name for p in store.root.iterdir()] == ["records"]

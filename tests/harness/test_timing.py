@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fedcore import Scenario
+from fedcore.errors import DataError, FedcoreError
+from fedcore.harness import timing, worker
+from fedcore.harness.timing import GridTimer
+
+TINY = Scenario(
+    dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=0.5, rounds=3, eval_every=3
+)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(rounds, seed) of each run, in order."""
+    found: list[tuple[int, int]] = []
+    simulate = worker.simulate
+
+    def note(scenario: Scenario, seed: int, **settings: Any) -> Any:
+        found.append((scenario.rounds, seed))
+        return simulate(scenario, seed, **settings)
+
+    monkeypatch.setattr(worker, "simulate", note)
+    return found
+
+
+def test_seconds_are_per_round_over_fresh_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[tuple[int, int]]
+) -> None:
+    timer = GridTimer(TINY, 2, str(tmp_path), workers=1)
+    assert made == [(1, 0)]  # a short run warms the worker up
+    ticks = itertools.count(0, 6)
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(timing, "time", clock)
+    assert timer.seconds_per_round() == 6 / (2 * 3)
+    assert timer.seconds_per_round() == 6 / (2 * 3)
+    assert made[1:] == [(3, 1), (3, 2), (3, 3), (3, 4)]
+    # 2 of 4 clients with 100 samples each, 1 epoch
+    assert timer.examples_per_round == 200
+    assert list(tmp_path.iterdir()) == []  # nothing is stored
+    timer.close()
+
+
+def test_a_failed_run_is_no_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timer = GridTimer(TINY, 1, str(tmp_path), workers=1)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise DataError("gone: put it back")
+
+    monkeypatch.setattr(worker, "simulate", broken)
+    with pytest.raises(FedcoreError, match="seed 1: DataError: gone: put it back"):
+        timer.seconds_per_round()
+
+
+def test_missing_data_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.npz"):
+        GridTimer(TINY.but(dataset="npz:absent.npz"), 1, str(tmp_path), workers=1)

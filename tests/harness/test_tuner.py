@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from fedcore import Scenario, run
+from fedcore.errors import DataError, FedcoreError, ScenarioError
+from fedcore.harness import worker
+from fedcore.harness.gates import Noise
+from fedcore.harness.lab import Lab
+from fedcore.harness.options import Options
+from fedcore.harness.store import Run
+from fedcore.harness.thresholds import Thresholds
+from fedcore.harness.tuner import CANDIDATES, PARTITIONS, SEEDS, Choice, tune
+from fedcore.harness.tuning import read_tuning
+
+BASE = Scenario(
+    dataset="synthetic:400", model="mlp", num_clients=4, rounds=1,
+    attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0,
+)  # fmt: skip
+
+
+def stub_tune(
+    monkeypatch: pytest.MonkeyPatch, score: Callable[[Run], float], **options: Any
+) -> Any:
+    """`tune` with scores made up by ``score``; returns its choices and the runs it asked for."""
+    begun: list[Run] = []
+
+    class Stub:
+        def begin(self, runs: Iterable[Run]) -> None:
+            begun.extend(runs)
+
+        def result(self, wanted: Run) -> Any:
+            return _Scored(score(wanted))
+
+    monkeypatch.setattr("fedcore.harness.tuner.Record", _Scored)
+    return tune(cast(Lab, Stub()), BASE, **options), begun
+
+
+class _Scored:
+    def __init__(self, tail_accuracy: float) -> None:
+        self.tail_accuracy = tail_accuracy
+
+
+def test_only_clean_runs_on_held_out_training_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, begun = stub_tune(monkeypatch, lambda run: 0.5, strategies=["fedavg"])
+    assert len(begun) == len(set(begun)) == len(CANDIDATES) * len(PARTITIONS) * len(SEEDS)
+    assert {r.scenario.attack for r in begun} == {None}
+    assert {r.scenario.dataset for r in begun} == {"holdout:synthetic:400"}
+    assert {r.seed for r in begun} == set(SEEDS)
+    assert min(SEEDS) >= 1000  # those of suites count from 0
+
+
+def test_the_highest_mean_wins_and_each_strategy_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    best = {"fedavg": ("momentum", 0.02), "fednova": ("sgd", 0.2)}
+
+    def score(wanted: Run) -> float:
+        s = wanted.scenario
+        # one lucky run must not outweigh the mean
+        lucky = 0.2 if (s.lr, s.partition, wanted.seed) == (0.05, "iid", SEEDS[0]) else 0
+        return 0.6 + 0.1 * ((s.optimizer, s.lr) == best[s.strategy]) + lucky
+
+    heard: list[Choice] = []
+    choices, _ = stub_tune(monkeypatch, score, strategies=list(best), listen=heard.append)
+    assert {c.strategy: (c.optimizer, c.lr) for c in choices} == best
+    assert heard == choices
+    assert {c.model for c in choices} == {"mlp"}
+    nova = {(o, lr): s for o, lr, s in choices[1].scores}
+    assert nova["sgd", 0.2] == pytest.approx(70)
+    assert nova["sgd", 0.05] == pytest.approx(65)
+
+
+def test_ties_go_to_the_smaller_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    for candidates in (CANDIDATES, CANDIDATES[::-1]):
+        (choice,), _ = stub_tune(
+            monkeypatch, lambda run: 0.5, strategies=["fedavg"], candidates=candidates
+        )
+        assert (choice.optimizer, choice.lr) == ("momentum", 0.02)
+
+
+def test_a_choice_reads_back_as_tuning(tmp_path: Path) -> None:
+    choice = Choice("mlp", "fednova", "sgd", 0.05, (("sgd", 0.05, 81.25), ("sgd", 0.1, 80.0)))
+    path = tmp_path / "tuning.toml"
+    path.write_text(choice.toml())
+    assert "# sgd 0.05: 81.2, sgd 0.1: 80.0" in choice.toml()
+    tuned = read_tuning(path)(BASE.but(strategy="fednova"))
+    assert (tuned.optimizer, tuned.lr) == ("sgd", 0.05)
+
+
+def lab(tmp_path: Path) -> Lab:
+    options = Options(device="cpu", jobs=1, results=tmp_path / "results")
+    return Lab(options, Thresholds((), Noise(1.0, 1)))
+
+
+def test_real_scores_are_mean_tail_accuracies(tmp_path: Path) -> None:
+    (choice,) = tune(
+        lab(tmp_path), BASE, ["fedavg"],
+        candidates=[("sgd", 0.1)], partitions=[{"partition": "iid"}], seeds=(1000, 1001),
+    )  # fmt: skip
+    held_out = BASE.clean_twin().but(dataset="holdout:synthetic:400", optimizer="sgd", lr=0.1)
+    tails = [run(held_out, seed, device="cpu").tail_accuracy for seed in (1000, 1001)]
+    assert choice.scores == (("sgd", 0.1, pytest.approx(50 * sum(tails))),)
+
+
+def test_a_failed_run_ends_it_with_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise DataError("gone")
+
+    monkeypatch.setattr(worker, "simulate", broken)
+    with pytest.raises(FedcoreError, match=r"seed 1000: DataError: gone"):
+        tune(lab(tmp_path), BASE, ["fedavg"])
+
+
+def test_a_strategy_that_no_candidate_suits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="fednova"):
+        tune(lab(tmp_path), BASE, ["fednova"], candidates=[("adam", 0.01)])
