@@ -55,10 +55,14 @@ def quick(options: Options) -> Iterator[Cell]:
     start = base(options)
     partitions = [IID, SKEWED]
     yield from Grid(
-        start, AVERAGES, partitions, [LABEL_FLIP], [0.3, 0.5], [0.5, 1.0], 3, TUNED
+        start, AVERAGES, partitions, [LABEL_FLIP], [0.3, 0.5], [0.5, 1.0], 3, TUNED, max_seeds=9
     ).cells()
-    yield from Grid(start, OTHERS, partitions, [LABEL_FLIP], [0.3], [1.0], 3, TUNED).cells()
-    yield from Grid(start, AVERAGES, [IID], [TARGETED], [0.3], [1.0], 3, TUNED, clean=False).cells()
+    yield from Grid(
+        start, OTHERS, partitions, [LABEL_FLIP], [0.3], [1.0], 3, TUNED, max_seeds=9
+    ).cells()
+    yield from Grid(
+        start, AVERAGES, [IID], [TARGETED], [0.3], [1.0], 3, TUNED, max_seeds=9, clean=False
+    ).cells()
     if options.model is None:
         yield from mobilenet(options)
 

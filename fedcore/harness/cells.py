@@ -17,13 +17,19 @@ class Cell:
     """One test case: ``scenario`` over several seeds, against its clean twin on each.
 
     ``control`` is the undefended arm under the strongest attack of the grid: where that does not
-    degrade, the attack is void and the cell proves nothing.
+    degrade, the attack is void and the cell proves nothing. Where ``seeds`` leave the verdict
+    open, as many again are added up to ``max_seeds`` (None: never).
     """
 
     id: str
     scenario: Scenario
     seeds: int
     control: Scenario | None = None
+    max_seeds: int | None = None
+
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds at which this cell may be judged: n, 2 n, ... up to ``max_seeds``."""
+        return tuple(range(self.seeds, max(self.max_seeds or 0, self.seeds) + 1, self.seeds))
 
     def runs(self, seeds: Sequence[int]) -> list[Run]:
         """The distinct runs that judging this cell on ``seeds`` needs."""
@@ -51,6 +57,7 @@ class Grid:
     local: Callable[[Scenario], Scenario] = field(default=lambda scenario: scenario)
     undefended: Mapping[str, Any] = field(default_factory=lambda: {"strategy": "fedavg"})
     clean: bool = True
+    max_seeds: int | None = None
     named_against: Scenario | None = None  # ids name what differs from this; None: from base
 
     def cells(self) -> Iterator[Cell]:
@@ -82,4 +89,4 @@ class Grid:
     def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
         reference = self.named_against or self.base
         reference = self.local(reference.but(strategy=scenario.strategy))
-        return Cell(identifier(scenario, reference), scenario, self.seeds, control)
+        return Cell(identifier(scenario, reference), scenario, self.seeds, control, self.max_seeds)

@@ -14,6 +14,9 @@ from enum import Enum
 
 from scipy.special import stdtrit
 
+#: Probability with which a true limit may be missed by one cell, over all of its looks.
+ERROR = 0.05
+
 
 class Verdict(Enum):
     """What a gate says.
@@ -80,6 +83,15 @@ def estimate(values: Sequence[float], noise: Noise, confidence: float = 0.9) -> 
     variance = (noise.df * noise.sd**2 + (n - 1) * sample) / df
     reach = float(stdtrit(df, (1 + confidence) / 2)) * math.sqrt(variance / n)
     return Estimate(mean, mean - reach, mean + reach, confidence, n)
+
+
+def confidence(looks: int) -> float:
+    """Level of the two-sided interval at each of ``looks`` looks.
+
+    Either bound then holds at all looks together with probability 1 - `ERROR` (Bonferroni, which
+    is valid however the looks depend on each other).
+    """
+    return 1 - 2 * ERROR / looks
 
 
 def judge(found: Estimate, low: float | None, high: float | None) -> Verdict:

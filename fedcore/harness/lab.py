@@ -11,6 +11,7 @@ from pathlib import Path
 from fedcore.data.loading import data_directory, load
 from fedcore.errors import FedcoreError
 from fedcore.harness.cells import Cell
+from fedcore.harness.gates import Verdict, confidence
 from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
@@ -96,10 +97,19 @@ class Lab:
         return self._results[run]
 
     def judge(self, cell: Cell, tick: Callable[[Progress], None] | None = None) -> Outcome:
-        """The outcome of ``cell`` once its runs are done."""
-        seeds = self.seeds(cell)
-        results = {run: self.result(run, tick) for run in cell.runs(seeds)}
-        return judge_cell(cell, seeds, results, self.thresholds)
+        """The outcome of ``cell`` once its runs are done.
+
+        Where that is inconclusive, further seeds are run, and the error is spent evenly over the
+        looks that the cell may take. ``--seeds`` fixes their number.
+        """
+        looks = cell.looks() if self.options.seeds is None else (self.options.seeds,)
+        for count in looks:
+            seeds = range(count)
+            results = {run: self.result(run, tick) for run in cell.runs(seeds)}
+            outcome = judge_cell(cell, seeds, results, self.thresholds, confidence(len(looks)))
+            if outcome.verdict is not Verdict.INCONCLUSIVE:
+                break
+        return outcome
 
     @property
     def progress(self) -> Progress:

@@ -41,6 +41,7 @@ class Outcome:
     errors: tuple[str, ...]
     diverged: tuple[str, ...]
     noise: Noise
+    confidence: float = 0.9
 
     @property
     def drop(self) -> tuple[float, ...]:
@@ -66,7 +67,7 @@ class Outcome:
 
     def spread(self, values: Sequence[float]) -> Estimate | None:
         """Mean and interval of ``values``, None if there are none."""
-        return estimate(values, self.noise) if values else None
+        return estimate(values, self.noise, self.confidence) if values else None
 
 
 def judge_cell(
@@ -74,8 +75,12 @@ def judge_cell(
     seeds: Sequence[int],
     results: Mapping[Run, Record | Failure],
     thresholds: Thresholds,
+    confidence: float = 0.9,
 ) -> Outcome:
-    """The outcome of ``cell`` from the results of its runs on ``seeds``."""
+    """The outcome of ``cell`` from the results of its runs on ``seeds``.
+
+    ``confidence`` is the level of its intervals, see `fedcore.harness.gates.confidence`.
+    """
     errors = [
         f"{run.id}: {result.message}"
         for run in cell.runs(seeds)
@@ -90,9 +95,9 @@ def judge_cell(
         if run in records and records[run].diverged is not None
     ]
     if errors:
-        return Outcome(
-            cell, tuple(seeds), (), (), (), (), tuple(errors), tuple(diverged), thresholds.noise
-        )
+        empty: tuple[()] = ()
+        found_wrong = (tuple(errors), tuple(diverged), thresholds.noise, confidence)
+        return Outcome(cell, tuple(seeds), empty, empty, empty, empty, *found_wrong)
 
     def of(scenario: Scenario, value: Callable[[Record], float | None]) -> tuple[float, ...]:
         found = [value(records[Run(scenario, seed)]) for seed in seeds]
@@ -124,11 +129,12 @@ def judge_cell(
         assert subject is not None
         threshold = thresholds.of(metric, subject)
         if threshold is not None and values:
-            found = estimate(values, thresholds.noise)
+            found = estimate(values, thresholds.noise, confidence)
             gates.append(Gate(threshold, found, judge(found, threshold.min, threshold.max)))
     return Outcome(
         cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
         thresholds.noise,
+        confidence,
     )  # fmt: skip
 
 
