@@ -51,10 +51,11 @@ class SuiteSession:
                     "location": None,
                 }
             )
-        jobs = f"{self.lab.jobs} worker{'s' if self.lab.jobs > 1 else ''}"
+        jobs = _count(self.lab.jobs, "worker")
         self._say(
-            f"fedcore: {len(cells)} cells need {progress.planned} runs, {progress.stored} stored, "
-            f"{progress.planned - progress.finished} to make with {jobs} on {self.lab.device.type}"
+            f"fedcore: {_count(len(cells), 'cell')}, {_count(progress.planned, 'run')}: "
+            f"{progress.stored} stored, {progress.planned - progress.finished} to make with "
+            f"{jobs} on {self.lab.device.type}"
         )
 
     def judge(self, cell: Cell) -> Checked:
@@ -171,6 +172,10 @@ def suite_session(config: pytest.Config, items: Iterable[Any] = ()) -> SuiteSess
         except FedcoreError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[SESSION]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _relative(path: Path) -> str:

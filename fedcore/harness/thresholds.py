@@ -29,6 +29,7 @@ from typing import Any
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.gates import Noise
 from fedcore.scenario import Scenario
+from fedcore.validation import registered_name, registries
 
 METRICS = ("clean", "drop", "asr", "control")
 
@@ -108,6 +109,15 @@ class Thresholds:
             raise ThresholdError(f"thresholds {path}, [noise]: {error}") from error
 
 
+def _check_name(place: str, field: str, value: Any) -> None:
+    """Refuse a component that nothing is registered under: the condition could never hold."""
+    registry = registries().get(field)
+    if registry is None or not isinstance(value, str):
+        return
+    if registered_name(field, value) not in registry:
+        raise ThresholdError(f"{place}: {unknown_name(field, value, registry)}")
+
+
 def _number(place: str, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ThresholdError(f"{place}: {key} must be a finite number, got {value!r}")
@@ -136,4 +146,6 @@ def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
         if field not in Scenario.specs():
             raise ThresholdError(f"{place}: {unknown_name('field', field, Scenario.specs())}")
         where[field] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+        for value in where[field]:
+            _check_name(place, field, value)
     return Threshold(f"{metric}.{name}", metric, low, high, values["reason"], where)

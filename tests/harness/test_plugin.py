@@ -120,7 +120,7 @@ def test_selection_is_exact(suite: Any, arguments: list[str], wanted: list[str])
 def test_only_what_is_selected_is_run(suite: Any) -> None:
     result = suite.run("-k", "fednova and clean")
     assert result.ret == 0
-    assert "need 2 runs, 0 stored, 2 to make with 1 worker on cpu" in suite.text(result)
+    assert "1 cell, 2 runs: 0 stored, 2 to make with 1 worker on cpu" in suite.text(result)
     assert len(suite.records()) == 2
     assert [cell["id"] for cell in suite.results()] == ["fednova-iid-clean"]
 
@@ -201,5 +201,5 @@ def test_junit_carries_the_values(suite: Any) -> None:
 
 def test_quiet_leaves_out_the_plan(suite: Any) -> None:
     result = suite.run("-q", "-k", "fednova and clean")
-    assert "cells need" not in suite.text(result)
+    assert "fedcore: " not in suite.text(result)
     assert "1 cell: 1 pass" in suite.text(result)

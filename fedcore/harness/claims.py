@@ -1,0 +1,171 @@
+"""Claims: statements about what poisoning costs, decided by simultaneous intervals over seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+import numpy as np
+
+from fedcore.errors import FedcoreError
+from fedcore.harness.contrasts import Contrast, Role
+from fedcore.harness.outcome import unpaired
+from fedcore.harness.simultaneous import Intervals, simultaneous
+from fedcore.harness.store import Run
+from fedcore.harness.worker import Failure
+from fedcore.record import Record
+from fedcore.scenario import Scenario
+
+
+class ClaimError(FedcoreError, ValueError):
+    """A claim that is not well formed, or a record of verdicts that cannot be read."""
+
+
+class Verdict(Enum):
+    """What the runs say about a claim. ERROR: runs failed or are no pairs."""
+
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``statement``, about the effects of ``contrasts``: above (or below) ``margin`` points.
+
+    With the simultaneous intervals of all contrasts, whatever their role:
+
+    - *refuted* if of any contrast that decides or guards the whole interval lies on the wrong
+      side of the margin;
+    - *supported* if of every contrast that decides it lies on the right side, and of every
+      control above 0;
+    - *undecided* otherwise.
+
+    So a claim "under all conditions" lets each condition decide, a claim "on average" lets the
+    average decide and the conditions guard. ``as_published`` arms may differ in more than the
+    factor, and the table then says so; in any other claim that raises `ConfoundError`.
+    """
+
+    name: str
+    statement: str
+    contrasts: tuple[Contrast, ...]
+    seeds: int
+    margin: float = 0.0
+    below: bool = False
+    as_published: bool = False
+
+    def __post_init__(self) -> None:
+        names = [contrast.name for contrast in self.contrasts]
+        if len(set(names)) < len(names):
+            raise ClaimError(f"claim {self.name}: contrast names must differ, got {names}")
+        if not any(contrast.role is Role.DECIDES for contrast in self.contrasts):
+            raise ClaimError(f"claim {self.name}: at least one contrast must decide")
+        if not self.as_published:
+            for contrast in self.contrasts:
+                contrast.check()
+
+    @property
+    def rule(self) -> str:
+        """The decision rule, as printed."""
+        return f"{'<' if self.below else '>'} {self.margin:g} pp"
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """Every arm, once, in the order of use."""
+        terms = (scenario for c in self.contrasts for scenario, _ in c.effect.terms)
+        return tuple(dict.fromkeys(terms))
+
+    def runs(self, seeds: Sequence[int]) -> list[Run]:
+        """The distinct runs that judging this claim on ``seeds`` needs."""
+        return [Run(scenario, seed) for seed in seeds for scenario in self.scenarios]
+
+    @cached_property
+    def definition(self) -> str:
+        """12 hexadecimal digits over all that the verdict depends on, but seeds and code."""
+        parts = [
+            (c.name, c.role.value, [(s.hash, round(w, 9)) for s, w in c.effect.terms])
+            for c in self.contrasts
+        ]
+        text = json.dumps([self.margin, self.below, parts])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class ClaimOutcome:
+    """The judgement of ``claim`` on ``seeds``; ``values`` are [contrast][seed], in points.
+
+    ``intervals`` is None and ``values`` empty where there are ``errors``. ``diverged`` names runs
+    that left the finite numbers and count at chance.
+    """
+
+    claim: Claim
+    seeds: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+    intervals: Intervals | None
+    verdict: Verdict
+    errors: tuple[str, ...]
+    diverged: tuple[str, ...]
+
+
+def decide(claim: Claim, intervals: Intervals) -> Verdict:
+    """The verdict of ``claim``, whose contrasts have ``intervals``, by the rule of `Claim`."""
+    holds: dict[Role, list[bool]] = {role: [] for role in Role}
+    for contrast, low, high in zip(claim.contrasts, intervals.low, intervals.high, strict=True):
+        right = high < claim.margin if claim.below else low > claim.margin
+        wrong = low > claim.margin if claim.below else high < claim.margin
+        if wrong and contrast.role in (Role.DECIDES, Role.GUARDS):
+            return Verdict.REFUTED
+        holds[contrast.role].append(low > 0 if contrast.role is Role.CONTROL else right)
+    supported = all(holds[Role.DECIDES]) and all(holds[Role.CONTROL])
+    return Verdict.SUPPORTED if supported else Verdict.UNDECIDED
+
+
+def judge_claim(
+    claim: Claim, seeds: Sequence[int], results: Mapping[Run, Record | Failure]
+) -> ClaimOutcome:
+    """The outcome of ``claim`` from the results of its runs on ``seeds``."""
+    records: dict[Run, Record] = {}
+    errors: list[str] = []
+    for run in claim.runs(seeds):
+        result = results[run]
+        if isinstance(result, Failure):
+            errors.append(f"{run.id}: {result.message}")
+        else:
+            records[run] = result
+    diverged = [f"{run.id} in round {r.diverged}" for run, r in records.items() if r.diverged]
+    if not errors:
+        errors = _unpaired(claim, seeds, records)
+    if errors:
+        return ClaimOutcome(
+            claim, tuple(seeds), (), None, Verdict.ERROR, tuple(errors), tuple(diverged)
+        )
+    values = tuple(tuple(c.effect.of(records, seed) for seed in seeds) for c in claim.contrasts)
+    intervals = simultaneous(np.array(values).T)
+    verdict = decide(claim, intervals)
+    return ClaimOutcome(claim, tuple(seeds), values, intervals, verdict, (), tuple(diverged))
+
+
+def _unpaired(claim: Claim, seeds: Sequence[int], records: Mapping[Run, Record]) -> list[str]:
+    """Poisoned runs and clean twins, and compared arms, that fail to share what they should."""
+    found = []
+    for seed in seeds:
+        for scenario in claim.scenarios:
+            twin = Run(scenario.clean_twin(), seed)
+            if scenario.attack is not None and twin in records:
+                found += unpaired(records[twin], records[Run(scenario, seed)])
+        for a, b in dict.fromkeys(pair for c in claim.contrasts for pair in c.compared):
+            runs = (Run(a, seed), Run(b, seed))
+            if a.attack is None or b.attack is None or not all(run in records for run in runs):
+                continue
+            first, second = (records[run].audit for run in runs)
+            if first.cohorts != second.cohorts:
+                found.append(f"{runs[0].id} and {runs[1].id} have different cohorts")
+            few, many = sorted((first.malicious, second.malicious), key=len)
+            if not set(few) <= set(many):
+                found.append(f"{runs[0].id} and {runs[1].id} have different malicious clients")
+    return found
