@@ -67,6 +67,11 @@ class Timings:
     aggregate: float
     evaluate: float
 
+    @property
+    def total(self) -> float:
+        """Seconds of the whole run."""
+        return self.setup + self.train + self.aggregate + self.evaluate
+
 
 @dataclass(frozen=True)
 class Record:

@@ -43,9 +43,16 @@ class Entry:
         return math.prod(self.shape)
 
     def view(self, flat: torch.Tensor) -> torch.Tensor:
-        """This tensor within ``flat`` [..., D]: a view [..., *shape]."""
+        """This tensor within ``flat`` [..., D]: a view [..., *shape].
+
+        Kernels of convolutions lie in channels_last order, which is what the CPU's and the GPU's
+        convolutions compute in: no copy at every step.
+        """
         part = flat[..., self.offset : self.offset + self.size]
-        return part.view((*flat.shape[:-1], *self.shape))
+        if len(self.shape) != 4:
+            return part.view((*flat.shape[:-1], *self.shape))
+        outputs, inputs, height, width = self.shape
+        return part.view((*flat.shape[:-1], outputs, height, width, inputs)).movedim(-1, -3)
 
 
 @dataclass(frozen=True)

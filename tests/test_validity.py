@@ -163,6 +163,6 @@ def test_malicious_clients_that_never_take_part_are_an_error() -> None:
         seeds[federation.poisoning.malicious[0] in federation.cohort(1)].append(seed)
     assert seeds[True]
     assert seeds[False]
-    with pytest.raises(AttackError, match="none of the 1 clients with changed labels takes part in any of"):
+    with pytest.raises(AttackError, match="none of the 1 clients with changed labels takes part"):
         run(scenario, seed=seeds[False][0])
     assert run(scenario, seed=seeds[True][0]).audit.malicious_per_round == (1,)

@@ -43,8 +43,9 @@ class Cell:
 class Grid:
     """Strategies x partitions x (clean, attacks x malicious fractions x poison ratios).
 
-    ``base`` is what all cells share; ``local`` gives each strategy its own local work, and
-    ``skip`` leaves combinations out. The control is ``undefended`` at the highest shares.
+    ``base`` is what all cells share; ``local`` gives each strategy its own local work. The control
+    is ``undefended`` at the ``strongest`` (malicious fraction, poison ratio); None takes the
+    highest of the grid.
     """
 
     base: Scenario
@@ -58,6 +59,7 @@ class Grid:
     undefended: Mapping[str, Any] = field(default_factory=lambda: {"strategy": "fedavg"})
     clean: bool = True
     max_seeds: int | None = None
+    strongest: tuple[float, float] | None = None
     named_against: Scenario | None = None  # ids name what differs from this; None: from base
 
     def cells(self) -> Iterator[Cell]:
@@ -72,8 +74,7 @@ class Grid:
                 strongest = self._attacked(
                     self._arm(self.undefended, partition),
                     attack,
-                    max(self.malicious_fractions),
-                    max(self.poison_ratios),
+                    *(self.strongest or (max(self.malicious_fractions), max(self.poison_ratios))),
                 )
                 yield self._cell(self._attacked(arm, attack, fraction, ratio), strongest)
 

@@ -137,7 +137,9 @@ def judge_claim(
             errors.append(f"{run.id}: {result.message}")
         else:
             records[run] = result
-    diverged = [f"{run.id} in round {r.diverged}" for run, r in records.items() if r.diverged]
+    diverged = [
+        f"{run.id} in round {r.diverged}" for run, r in records.items() if r.diverged is not None
+    ]
     if not errors:
         errors = _unpaired(claim, seeds, records)
     if errors:

@@ -36,6 +36,8 @@ def confounds(a: Scenario, b: Scenario, factor: Collection[str]) -> list[str]:
     if unknown:
         raise ConfoundError(f"of {a.id} and {b.id}", unknown)
     brought = _brought_along(a, b, factor)
+    # an undeclared change of component is named itself; what merely follows from it is not
+    brought |= _following(a, b)
     return [
         f"{name}: {getattr(a, name)} vs {getattr(b, name)}"
         for name in a.specs()
@@ -75,3 +77,18 @@ def _brought_along(a: Scenario, b: Scenario, factor: Collection[str]) -> set[str
             ):
                 found.add(name)
     return found
+
+
+def _following(a: Scenario, b: Scenario) -> set[str]:
+    """Parameters of exchanged components at their defaults on either side."""
+    values = [{name: getattr(arm, name) for name in arm.specs()} for arm in (a, b)]
+    defaults = [
+        {name: default for e in components(v)[0].values() for name, default in e.parameters.items()}
+        for v in values
+    ]
+    kinds = {kind for kind in registries() if getattr(a, kind) != getattr(b, kind)}
+    return {
+        name
+        for name in _brought_along(a, b, kinds)
+        if all(v[name] == d.get(name) for v, d in zip(values, defaults, strict=True))
+    }

@@ -75,7 +75,7 @@ def gate_text(gate: Mapping[str, Any], cell: Row) -> str:
     if gate["metric"] == "control" and cell["control"]:
         subject += f" {cell['control']}"
     return (
-        f"{subject} {found['mean']:.2f} {unit}, {100 * found['confidence']:g} % interval "
+        f"{subject} {found['mean']:.2f} {unit}, {100 * found['confidence']:.3g} % interval "
         f"[{found['low']:.2f}, {found['high']:.2f}] over {found['seeds']} seeds, "
         f"limit {gate['limit']}: {gate['verdict']}\n"
         f"  threshold {gate['threshold']}: {gate['reason']}"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore.harness.audit import audit_problems, buffer_problems
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
 from fedcore.harness.store import Run
-from fedcore.harness.thresholds import Threshold, Thresholds
+from fedcore.harness.thresholds import CONTROLS, Threshold, Thresholds
 from fedcore.harness.worker import Failure
 from fedcore.record import Record
 from fedcore.scenario import Scenario
@@ -28,8 +29,9 @@ class Gate:
 class Outcome:
     """The judgement of ``cell`` on ``seeds``. Accuracies in percent, drops in percentage points.
 
-    For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed
-    and broken pairs; ``diverged`` names runs that left the finite numbers and count at chance.
+    For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed,
+    failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
+    at chance.
     """
 
     cell: Cell
@@ -58,7 +60,7 @@ class Outcome:
         """Of all gates together; void where the control shows no effect, open without a limit."""
         if self.errors:
             return Verdict.ERROR
-        control = [g.verdict for g in self.gates if g.threshold.metric == "control"]
+        control = [g.verdict for g in self.gates if g.threshold.metric in CONTROLS]
         if Verdict.FAIL in control:
             return Verdict.VOID
         if len(control) == len(self.gates):
@@ -109,6 +111,9 @@ def judge_cell(
     clean = of(twin, tail)
     poisoned = of(cell.scenario, tail) if attacked else ()
     asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
+    for run in cell.runs(seeds):
+        errors += audit_problems(records[run])
+    errors += buffer_problems(cell.scenario)
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:
@@ -122,9 +127,10 @@ def judge_cell(
     if cell.control is not None:
         calm, struck = of(cell.control.clean_twin(), tail), of(cell.control, tail)
         measured["control"] = tuple(c - p for c, p in zip(calm, struck, strict=True))
+        measured["control_asr"] = of(cell.control, lambda record: record.tail_asr)
     gates = []
     for metric, values in measured.items():
-        of_control = metric == "control" and cell.control is not None
+        of_control = metric in CONTROLS and cell.control is not None
         subject = cell.control if of_control else cell.scenario
         assert subject is not None
         threshold = thresholds.of(metric, subject)

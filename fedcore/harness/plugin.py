@@ -22,6 +22,8 @@ from fedcore.harness.session import SESSION, Checked, suite_session
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
 
+pytest_plugins = ("fedcore.harness.baseline_plugin", "fedcore.harness.claim_plugin")
+
 REMARKS = pytest.StashKey[list[str]]()
 
 _REFUSED = pytest.StashKey[list[FedcoreError]]()

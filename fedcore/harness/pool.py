@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -18,7 +19,7 @@ class Pool:
     """Runs jobs in ``workers`` processes; with one worker, in this process when asked for.
 
     A worker that dies (out of memory, killed) takes the pool with it. The jobs that may have been
-    running are then made once more, each alone, and one that ends its worker again is reported as
+    running are then made again, each alone, and one that ends its worker twice more is reported as
     a `Failure`; the others go into a new pool. ``run`` does a job, in the worker's process.
     """
 
@@ -80,14 +81,12 @@ class Pool:
                 self._enter(job)
 
     def _alone(self, job: Job) -> Result:
-        with _executor(1) as executor:
-            try:
+        # twice: a suspect may never have started before, or have died of what ran beside it
+        for _ in range(2):
+            with _executor(1) as executor, contextlib.suppress(BrokenProcessPool):
                 return executor.submit(self.run, job).result()
-            except BrokenProcessPool:
-                message = (
-                    f"the worker process died during {job.run.id}, again alone (out of memory?)"
-                )
-                return Failure(message, expected=False)
+        message = f"the worker process died during {job.run.id}, again alone (out of memory?)"
+        return Failure(message, expected=False)
 
     def close(self) -> None:
         """Drop queued jobs and end the workers; running jobs end first, their records are kept.

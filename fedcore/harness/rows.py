@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedcore import naming
+from fedcore.harness.thresholds import CONTROLS
 
 if TYPE_CHECKING:
     from fedcore.harness.gates import Estimate
@@ -19,7 +20,7 @@ Row = dict[str, Any]
 METRICS = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "asr", "control")
+_OWN = ("drop", "clean", "asr", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:
@@ -84,7 +85,7 @@ def deciding_gate(cell: Row) -> Mapping[str, Any] | None:
 
     def rank(gate: Mapping[str, Any]) -> tuple[int, int]:
         if cell["verdict"] == "VOID":
-            return int(gate["metric"] != "control"), _SEVERITY.index(gate["verdict"])
+            return int(gate["metric"] not in CONTROLS), _SEVERITY.index(gate["verdict"])
         return _SEVERITY.index(gate["verdict"]), _OWN.index(gate["metric"])
 
     return min(cell["gates"], key=rank, default=None)

@@ -35,6 +35,7 @@ class SuiteSession:
         self.lab = Lab(self.options, Thresholds.read(thresholds))
         self.outcomes: list[Outcome] = []
         self._first_verdict: float | None = None
+        self._last_verdict = 0.0
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is."""
@@ -68,6 +69,7 @@ class SuiteSession:
         self.outcomes.append(outcome)
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
+        self._last_verdict = self.lab.progress.seconds
         return Checked(outcome, self.repeat)
 
     @property
@@ -89,16 +91,15 @@ class SuiteSession:
 
     def effort(self) -> str:
         """What this session computed itself; a timing never comes from the store."""
-        made, progress = self.lab.computed(), self.lab.progress
+        made, seconds = self.lab.computed(), self._last_verdict
         text = (
-            f"{progress.stored} runs from the store, {len(made)} made in {progress.seconds:.0f} s"
+            f"{self.lab.progress.stored} runs from the store, {len(made)} made in {seconds:.0f} s"
         )
         if made:
-            busy = sum(r.timings.setup + r.timings.train + r.timings.evaluate for r in made)
-            share = busy / (progress.seconds * self.lab.jobs)
+            busy = sum(r.timings.total for r in made) / (seconds * self.lab.jobs)
             text += (
-                f": {sum(r.examples for r in made) / progress.seconds:,.0f} training examples/s, "
-                f"workers {100 * share:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
+                f": {sum(r.examples for r in made) / seconds:,.0f} training examples/s, workers "
+                f"{100 * busy:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
             )
         return text
 

@@ -87,7 +87,7 @@ def alignment(table: Columns) -> list[str]:
 def footer(cells: Sequence[Row]) -> list[str]:
     """What the columns mean, which classes an attack has, which runs diverged."""
     level = rows.confidence(cells)
-    interval = f"; +- half the {100 * level:g} % interval" if level is not None else ""
+    interval = f"; +- half the {100 * level:.3g} % interval" if level is not None else ""
     lines = _wrap(
         "mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail "
         f"accuracy, %, mean of n seeds{interval}. drop: percentage points. ret: poisoned / clean."
@@ -162,7 +162,7 @@ def _limit(cell: Row) -> str | None:
     gate = rows.deciding_gate(cell)
     if gate is None:
         return None
-    prefix = {"asr": "asr", "control": "ctl"}.get(gate["metric"], "")
+    prefix = {"asr": "asr", "control": "ctl", "control_asr": "ctlasr"}.get(gate["metric"], "")
     return f"{prefix}{gate['limit']}"
 
 

@@ -12,9 +12,9 @@
     where = { partition = "iid", malicious_fraction = [0.1, 0.3] }
 
 The table before the dot is the metric: ``clean`` (tail accuracy without attack, percent), ``drop``
-(clean minus poisoned, percentage points), ``asr`` (attack success rate, percent) or ``control``
-(drop of the undefended control). Of the thresholds whose ``where`` fits, the one with the most
-conditions holds.
+(clean minus poisoned, percentage points), ``asr`` (attack success rate, percent), ``control`` or
+``control_asr`` (drop and attack success rate of the undefended control). Of the thresholds whose
+``where`` fits, the one with the most conditions holds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from fedcore.harness.gates import Noise
 from fedcore.scenario import Scenario
 from fedcore.validation import registered_name, registries
 
-METRICS = ("clean", "drop", "asr", "control")
+CONTROLS = ("control", "control_asr")
+METRICS = ("clean", "drop", "asr", *CONTROLS)
 
 
 class ThresholdError(FedcoreError, ValueError):

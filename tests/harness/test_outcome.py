@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario, run
+from fedcore.attacks.poisoning import ClientPoison
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Noise, Verdict
 from fedcore.harness.outcome import Outcome, judge_cell, unpaired
 from fedcore.harness.store import Run
 from fedcore.harness.thresholds import Threshold, Thresholds
 from fedcore.harness.worker import Failure
-from fedcore.record import Record
+from fedcore.record import Audit, Record
 
 CLEAN = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, strategy="fednova",
@@ -44,11 +45,25 @@ def limits(**given: tuple[float | None, float | None]) -> Thresholds:
     return Thresholds(tuple(entries), NOISE)
 
 
+def audit(record: Record, scenario: Scenario) -> Audit:
+    """The audit of ``record``, with two malicious clients where there is an attack."""
+    if scenario.attack is None:
+        return record.audit
+    poison = tuple(ClientPoison(client, 50, 50, 50, 50, draws=1) for client in (0, 2))
+    return dataclasses.replace(record.audit, malicious=(0, 2), poison=poison)
+
+
 def results(record: Record, accuracies: Accuracies, **changes: Any) -> dict[Run, Any]:
     """The record of each run, with that accuracy; the ids of seeds are their places."""
     return {
         Run(scenario, seed): dataclasses.replace(
-            record, scenario=scenario, seed=seed, rounds=(1,), accuracy=(value,), **changes
+            record,
+            scenario=scenario,
+            seed=seed,
+            rounds=(1,),
+            accuracy=(value,),
+            audit=audit(record, scenario),
+            **changes,
         )
         for scenario, values in accuracies.items()
         for seed, value in enumerate(values)

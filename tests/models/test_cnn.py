@@ -27,7 +27,7 @@ def test_parameters_by_hand() -> None:
 
 
 def test_order_of_layers() -> None:
-    block = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
+    block = [nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU]
     tail = [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
     assert [type(layer) for layer in build("batch")] == [*block, *block, *tail]
 
@@ -50,3 +50,20 @@ def test_logits_at_many_sizes(channels: int, size: tuple[int, int]) -> None:
 def test_weights_are_refused() -> None:
     with pytest.raises(ModelError, match="'cnn' takes no pretrained weights"):
         Cnn.build(num_classes=2, channels=1, size=(8, 8), norm="none", weights=Path("w.pth"))
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_relu_after_pooling_is_bitwise_the_usual_order(norm: str) -> None:
+    torch.manual_seed(0)
+    ours = build(norm)
+    usual = list(ours)
+    for place in [p for p, layer in enumerate(ours) if isinstance(layer, nn.MaxPool2d)]:
+        usual[place : place + 2] = usual[place + 1], usual[place]
+    images, labels = torch.randn(16, 3, 28, 28), torch.arange(16) % 8
+    gradients = []
+    for network in (ours, nn.Sequential(*usual)):  # one set of parameters in two orders
+        network.zero_grad()
+        loss = nn.functional.cross_entropy(network(images), labels)
+        loss.backward()
+        gradients.append([loss.detach(), *(p.grad.clone() for p in network.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

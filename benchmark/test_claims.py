@@ -1,0 +1,206 @@
+"""The study's claims, decided: what its single unpaired runs could not show, in either direction.
+
+Soubih et al., IMCOM 2025, on the federation of the robustness suite: label flips, at the study's
+own shares and levels of heterogeneity, on paired seeds. The rules: `fedcore.harness.claims`.
+The verdict that is asserted is the one recorded in claims.toml, whichever way it fell.
+
+The arms as published keep the study's solvers, learning rates and epochs in this small federation:
+not its 100 rounds of MobileNetV2, which is profile ``study`` of the robustness suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from benchmark.test_robustness import IID, SKEWED, TUNED, base
+from fedcore import Scenario
+from fedcore.harness.claims import Claim, ClaimError
+from fedcore.harness.contrasts import (
+    Contrast,
+    Role,
+    average,
+    combined,
+    costs,
+    costs_more,
+    drop,
+    slope,
+)
+from fedcore.harness.options import Options
+from fedcore.presets import preset
+
+SEEDS = {"quick": 10, "full": 20}
+DIRICHLET = [{**SKEWED, "alpha": alpha} for alpha in (0.9, 0.3, 0.1)]
+PATHOLOGICAL: list[dict[str, Any]] = [
+    {
+        "partition": "pathological",
+        "classes_per_client": classes,
+        "class_assignment": "first-deterministic",  # no class is dropped
+    }
+    for classes in (7, 4, 2)
+]
+#: The study's middle shares, for which its tables compare partitions and arms.
+FRACTION, RATIO = 0.3, 0.5
+#: Levels of both factors of the factorial; pairs that swap them have equal budgets.
+LEVELS = (0.1, 0.3, 0.5)
+#: What "tolerated" means, in percentage points. The study saw 0.2 to 2.5 points at modest shares.
+MARGIN = 2.0
+
+
+def arm(options: Options, **changes: Any) -> Scenario:
+    """The suite's federation with the local work tuned for its strategy on clean data."""
+    return TUNED(base(options).but(**changes))
+
+
+def struck(scenario: Scenario, fraction: float = FRACTION, ratio: float = RATIO) -> Scenario:
+    """The same with labels flipped."""
+    return scenario.but(attack="labelflip", malicious_fraction=fraction, poison_ratio=ratio)
+
+
+def heterogeneity(options: Options, seeds: int) -> Claim:
+    """On the whole: the trends over both kinds of skew decide, each level guards."""
+    even = struck(arm(options, **IID))
+    contrasts: list[Contrast] = []
+    for kind, levels in (("dirichlet", DIRICHLET), ("pathological", PATHOLOGICAL)):
+        skewed = [struck(arm(options, **level)) for level in levels]
+        parts = [
+            costs_more(
+                f"{kind} {s.alpha or s.classes_per_client} - iid",
+                s,
+                even,
+                {"partition"},
+                Role.GUARDS,
+            )
+            for s in skewed
+        ]
+        trend = slope([drop(even), *map(drop, skewed)])
+        contrasts += [combined(f"{kind}, trend per level", trend, parts), *parts]
+    return Claim(
+        "claim1-heterogeneity-aggravates",
+        "the more clients' data differ, the more poisoning costs",
+        tuple(contrasts),
+        seeds,
+    )
+
+
+def controlled(options: Options, seeds: int) -> Claim:
+    """Under both partitions: same solver, same epochs, learning rate tuned per strategy.
+
+    Adam has no normalising vector, so that the fourth cell of strategy x solver does not exist;
+    FedAvg with the study's Adam shows what a change of the solver alone does.
+    """
+    contrasts: list[Contrast] = []
+    for name, partition in (("iid", IID), ("dirichlet 0.1", DIRICHLET[-1])):
+        plain, nova = (arm(options, strategy=s, **partition) for s in ("fedavg", "fednova"))
+        if (plain.optimizer, nova.optimizer) != ("sgd", "sgd"):
+            raise ClaimError(
+                "claim 2 compares strategies under one solver, sgd, but tuning.toml gives fedavg "
+                f"{plain.optimizer} and fednova {nova.optimizer}"
+            )
+        published = preset("study-fedavg")
+        adam = plain.but(optimizer=published.optimizer, lr=published.lr)
+        contrasts += [
+            costs_more(
+                f"fedavg - fednova, {name}", struck(plain), struck(nova), {"strategy", "lr"}
+            ),
+            costs_more(
+                f"fedavg: adam - sgd, {name}",
+                struck(adam),
+                struck(plain),
+                {"optimizer", "lr"},
+                Role.REPORTED,
+            ),
+        ]
+    return Claim(
+        "claim2-normalised-loses-less",
+        "FedNova loses less than FedAvg: same solver, same epochs, rates tuned on clean data",
+        tuple(contrasts),
+        seeds,
+    )
+
+
+def as_published(options: Options, seeds: int) -> Claim:
+    """Under both partitions, with the study's arms: both have a FedAvg server."""
+    contrasts = []
+    for name, partition in (("iid", IID), ("dirichlet 0.1", DIRICHLET[-1])):
+        arms = []
+        for study in (preset("study-fedavg"), preset("study-fednova")):
+            work = {
+                field: getattr(study, field)
+                for field in ("strategy", "optimizer", "lr", "mu", "weight_decay", "local_epochs")
+            }
+            arms.append(struck(base(options).but(**partition, **work)))
+        contrasts.append(costs_more(f"adam - proximal sgd, {name}", *arms, {"strategy"}))
+    return Claim(
+        "claim2-as-published",
+        "the arm published as FedNova loses less than the arm published as FedAvg",
+        tuple(contrasts),
+        seeds,
+        as_published=True,
+    )
+
+
+def clients_over_samples(options: Options, seeds: int) -> Claim:
+    """On average over the three pairs of equal budget; each pair guards."""
+    iid = arm(options, **IID)
+    cells = {(f, r): struck(iid, f, r) for f in LEVELS for r in LEVELS}
+    shares = {"malicious_fraction", "poison_ratio"}
+    pairs = [
+        costs_more(
+            f"clients {b:.0%}, samples {a:.0%} - reverse",
+            cells[b, a],
+            cells[a, b],
+            shares,
+            Role.GUARDS,
+        )
+        for a, b in combinations(LEVELS, 2)
+    ]
+    mean = combined("mean of the pairs", average([pair.effect for pair in pairs]), pairs)
+    low, high = LEVELS[0], LEVELS[-1]
+    product = (
+        drop(cells[high, high])
+        - drop(cells[high, low])
+        - drop(cells[low, high])
+        + drop(cells[low, low])
+    )
+    interaction = combined("interaction, linear by linear", product, pairs, Role.REPORTED)
+    return Claim(
+        "claim3-clients-over-samples",
+        "at equal budget, malicious clients cost more than poisoned samples of each",
+        (mean, *pairs, interaction),
+        seeds,
+    )
+
+
+def modest(options: Options, seeds: int) -> Claim:
+    """Under all conditions named; at the highest shares the attack must bite."""
+    iid = arm(options, **IID)
+    contrasts = [
+        costs(f"clients {f:.0%}, samples {r:.0%}", struck(iid, f, r))
+        for f, r in ((0.1, 0.1), (0.1, 0.3), (0.1, 0.5), (0.3, 0.1), (0.3, 0.3))
+    ]
+    bite = costs("clients 50%, samples 50%", struck(iid, 0.5, 0.5), Role.CONTROL)
+    return Claim(
+        "claim4-modest-is-tolerated",
+        f"modest poisoning costs less than {MARGIN:g} points",
+        (*contrasts, bite),
+        seeds,
+        margin=MARGIN,
+        below=True,
+    )
+
+
+def claims(options: Options) -> Iterator[Claim]:
+    """Every claim in the profiles that have seeds enough to decide one."""
+    if options.profile in SEEDS:
+        for claim in (heterogeneity, controlled, as_published, clients_over_samples, modest):
+            yield claim(options, SEEDS[options.profile])
+
+
+@pytest.mark.claims(function=lambda options: claims(options))
+def test_claim(claim_outcome) -> None:
+    """The verdict is the recorded one."""
+    claim_outcome.check()

@@ -1,0 +1,95 @@
+"""Audit of a run: what it realised must be what its scenario asks for.
+
+An attack at half strength, or averages with other weights, still train and still give a number.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from fedcore.attacks.base import ATTACKS
+from fedcore.record import Record
+from fedcore.scenario import Scenario, round_half_up
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+
+# Float32 sums of a few terms near 1 differ by less, other weights by far more.
+_TOLERANCE = 1e-4
+
+
+def audit_problems(record: Record) -> list[str]:
+    """Where the realised attack is not the one of the scenario, as messages.
+
+    The malicious clients must be as many as the scenario asks for and poison round_half_up(ratio *
+    eligible) samples each in every draw, and every poisoned label must have changed, unless the
+    attack says ``may_keep_labels``.
+    """
+    scenario, audit = record.scenario, record.audit
+    name = f"{scenario.id} seed {record.seed}"
+    poisoned = [client for client in audit.poison if client.poisoned or client.changed]
+    if scenario.attack is None:
+        clients = ", ".join(str(client.client) for client in poisoned)
+        return [f"{name} has no attack, yet poisoned samples on client {clients}"] * bool(poisoned)
+    problems = []
+    if len(audit.malicious) != scenario.num_malicious:
+        problems.append(
+            f"{name} has {len(audit.malicious)} malicious clients, malicious_fraction="
+            f"{scenario.malicious_fraction:g} of {scenario.num_clients} asks for "
+            f"{scenario.num_malicious}"
+        )
+    if tuple(client.client for client in audit.poison) != audit.malicious:
+        problems.append(f"{name} poisoned other clients than the malicious ones")
+    wrong, kept = [], []
+    for client in audit.poison:
+        due = round_half_up(scenario.poison_ratio * client.eligible) * client.draws
+        if client.poisoned != due:
+            wrong.append(f"client {client.client} {client.poisoned} instead of {due}")
+        if client.changed != client.poisoned:
+            kept.append(f"client {client.client} {client.changed} of {client.poisoned}")
+    if wrong:
+        problems.append(
+            f"{name} poisoned other numbers of samples than poison_ratio="
+            f"{scenario.poison_ratio:g} asks for: {'; '.join(wrong)}"
+        )
+    # pairflip maps the middle one of an odd number of classes to itself
+    may_keep = scenario.attack == "pairflip"
+    if kept and not getattr(ATTACKS[scenario.attack], "may_keep_labels", may_keep):
+        problems.append(f"{name} changed fewer labels than it poisoned: {'; '.join(kept)}")
+    return problems
+
+
+def buffer_problems(scenario: Scenario) -> list[str]:
+    """Whether the strategy of ``scenario`` averages buffers as it must, on a made-up cohort.
+
+    Float buffers (BatchNorm's running statistics) take the sample-weighted mean and integer ones
+    the maximum, whatever the strategy does to parameters.
+    """
+    size, parameters, buffers = scenario.cohort_size, 4, 3
+    generator = torch.Generator().manual_seed(0)
+    updates = torch.randn(size, parameters + buffers, generator=generator)
+    counters = torch.arange(size).flip(0)[:, None]
+    samples = tuple(range(10, 10 + 7 * size, 7))
+    cohort = Cohort(
+        clients=tuple(range(size)),
+        updates=updates,
+        counters=counters,
+        samples=samples,
+        steps=tuple(range(1, size + 1)),
+        normalizers=tuple(float(step) for step in range(1, size + 1)),
+    )
+    before = ServerState(torch.ones(parameters + buffers), torch.zeros(1, dtype=torch.int64))
+    after = STRATEGIES[scenario.strategy](scenario).aggregate(before, cohort, parameters)
+    weights = torch.tensor(samples, dtype=torch.float32) / sum(samples)
+    due = 1 + (weights[:, None] * updates[:, parameters:]).sum(dim=0)
+    problems = []
+    error = float((after.vector[parameters:] - due).abs().max())
+    if not error <= _TOLERANCE:
+        problems.append(
+            f"strategy {scenario.strategy!r} does not weight float buffers (BatchNorm's running "
+            f"statistics) by samples: off by {error:.3g} on a cohort of {size}"
+        )
+    if int(after.counters[0]) != size - 1:
+        problems.append(
+            f"strategy {scenario.strategy!r} does not take the maximum of integer buffers: "
+            f"{int(after.counters[0])} instead of {size - 1}"
+        )
+    return problems

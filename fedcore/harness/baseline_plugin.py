@@ -1,0 +1,110 @@
+"""The part of the pytest plugin that is about baselines.
+
+Where cells are selected and ``baselines/`` beside the suite's tests has a file for this data set,
+profile and device, a test of its own comes last: ``baselines/<file>::regression``. It is no part
+of any selection, so that -k does not lose it. --update-baseline puts ``::update`` in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedcore.errors import FedcoreError
+from fedcore.harness.baseline_item import BaselineFile, BaselineItem, cell_of, distributed
+from fedcore.harness.options import OPTIONS, Options
+
+_TESTS = pytest.StashKey[dict[Path, dict[str, str]]]()
+_ITEM = pytest.StashKey[BaselineItem]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("fedcore")
+    group.addoption(
+        "--baseline",
+        default="auto",
+        choices=("auto", "off"),
+        help="compare with the recorded baseline where there is one: auto (default) or off",
+    )
+    group.addoption(
+        "--update-baseline",
+        action="store_true",
+        help="show what differs from the baseline and record the selected cells in it",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what would record a part of the cells only."""
+    config.stash[_TESTS] = {}
+    if config.getoption("update_baseline") and distributed(config):
+        raise pytest.UsageError("--update-baseline needs all cells in one process: leave out -n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: Any) -> Generator[None, Any, Any]:
+    """Note every cell of a suite, selected or not."""
+    made = yield
+    for item in made if isinstance(made, list) else ():
+        cell = cell_of(item)
+        if cell is not None:
+            tests = collector.config.stash[_TESTS].setdefault(item.path.parent, {})
+            tests[cell.id] = f"{item.path.name}::{item.originalname}"
+    return made
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Append the comparison, or the update, behind the selected tests."""
+    found = [item for item in items if cell_of(item) is not None]
+    update = config.getoption("update_baseline")
+    off = config.getoption("baseline") == "off" and not update
+    if not found or off or config.option.collectonly:
+        return
+    from fedcore.harness.baseline_file import Baseline, file_name
+    from fedcore.simulation import choose_device
+
+    options: Options = config.stash[OPTIONS]
+    folder = found[0].path.parent
+    try:
+        device = choose_device(options.device).type
+        name = file_name(options.dataset, options.profile, options.model, device)
+        path = folder / "baselines" / name
+        recorded = Baseline.read(path) if path.exists() else None
+    except FedcoreError as error:
+        raise pytest.UsageError(str(error)) from error
+    if recorded is None and not update:
+        return
+    file = BaselineFile.from_parent(session, path=path)
+    item = BaselineItem.from_parent(
+        file,
+        name="update" if update else "regression",
+        tests=[item for item in found if item.path.parent == folder],
+        generated=config.stash[_TESTS][folder],
+        recorded=recorded,
+    )
+    config.stash[_ITEM] = item
+    items.append(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Refuse a baseline of another machine or other data before anything is computed."""
+    item = session.config.stash.get(_ITEM, None)
+    if item is not None and item in session.items and not session.testsfailed:
+        item.require_fitting()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what the comparison found, above the table."""
+    item = config.stash.get(_ITEM, None)
+    if item is not None and item.remarks:
+        terminalreporter.section("baseline")
+        for line in item.remarks:
+            terminalreporter.write_line(line)

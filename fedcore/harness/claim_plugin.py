@@ -1,0 +1,149 @@
+"""The part of the pytest plugin that is about claims.
+
+A suite marks a test with ``@pytest.mark.claims(function=function)``; ``function(options)`` yields
+the `Claim`s of the chosen profile, the test takes ``claim_outcome`` and calls its ``check()``. The
+runs start with those of the cells and are shared with them; recorded verdicts stand in claims.toml
+beside the test. Claims are judged after the cells, whose verdicts come sooner.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fedcore.errors import FedcoreError
+from fedcore.harness.options import OPTIONS
+from fedcore.harness.session import SESSION, SuiteSession
+
+if TYPE_CHECKING:
+    from fedcore.harness.claim_records import Records
+    from fedcore.harness.claim_report import Judged
+    from fedcore.harness.claim_session import CheckedClaim
+    from fedcore.harness.claims import Claim
+
+_REFUSED = pytest.StashKey[list[FedcoreError]]()
+_RECORDS = pytest.StashKey[dict[Path, "Records"]]()
+JUDGED = pytest.StashKey[list["Judged"]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "claims(function=...): parametrize with its claims")
+    config.stash[_REFUSED], config.stash[_RECORDS], config.stash[JUDGED] = [], {}, []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize tests marked ``claims`` with the claims of the chosen profile."""
+    marker = metafunc.definition.get_closest_marker("claims")
+    if marker is None:
+        return
+    config = metafunc.config
+    options = config.stash[OPTIONS]
+    function = marker.kwargs["function"] if "function" in marker.kwargs else marker.args[0]
+    claims: Sequence[Claim] = ()
+    try:
+        claims = list(function(options))
+        if claims:
+            _records(config, metafunc.definition.path.parent)
+    except FedcoreError as error:
+        # raised here it would be an error of collection, with a traceback and exit status 2
+        config.stash[_REFUSED].append(error)
+    none = pytest.mark.skip(reason=f"profile {options.profile} decides no claim")
+    metafunc.parametrize(
+        "claim",
+        [pytest.param(claim, id=claim.name) for claim in claims]
+        or [pytest.param(None, id="none", marks=none)],
+        scope="session",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse with status 4 what is confounded or not well formed; put claims after cells."""
+    refused = dict.fromkeys(str(error) for error in config.stash[_REFUSED])
+    if refused:
+        raise pytest.UsageError("\n".join(refused))
+    cells = [i for i, item in enumerate(items) if item.get_closest_marker("cells")]
+    if cells:
+        head, tail = items[: cells[-1] + 1], items[cells[-1] + 1 :]
+        claims = [item for item in head if item.get_closest_marker("claims")]
+        items[:] = [item for item in head if item not in claims] + claims + tail
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Before the first test, after the cells: set the workers on what the claims need."""
+    config = session.config
+    if config.option.collectonly or session.testsfailed:
+        return
+    claims = _selected(session.items)
+    # under xdist every process runs what its own tests need
+    if (
+        claims
+        and not hasattr(config, "workerinput")
+        and not getattr(config.option, "numprocesses", 0)
+    ):
+        from fedcore.harness.claim_session import start
+
+        start(_suite(config, session.items), claims)
+
+
+def _selected(items: Iterable[pytest.Item]) -> list[Claim]:
+    """The claims of the tests that will run, in their order."""
+    specs = [getattr(i, "callspec", None) for i in items if i.get_closest_marker("claims")]
+    found = dict.fromkeys(spec.params["claim"] for spec in specs if spec is not None)
+    return [claim for claim in found if claim is not None]
+
+
+def _suite(config: pytest.Config, items: Iterable[pytest.Item]) -> SuiteSession:
+    """The session's lab; the suite's thresholds.toml lies beside its tests."""
+    if SESSION not in config.stash:
+        folder = next(item.path.parent for item in items if item.get_closest_marker("claims"))
+        try:
+            config.stash[SESSION] = SuiteSession(config, folder / "thresholds.toml")
+        except FedcoreError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[SESSION]
+
+
+def _records(config: pytest.Config, folder: Path) -> Records:
+    from fedcore.harness.claim_records import read_records
+
+    known = config.stash[_RECORDS]
+    if folder not in known:
+        known[folder] = read_records(folder / "claims.toml")
+    return known[folder]
+
+
+@pytest.fixture
+def claim_outcome(claim: Claim, request: pytest.FixtureRequest) -> CheckedClaim:
+    """The judged claim; its verdict and figures also travel as JUnit properties."""
+    from fedcore.harness.claim_session import judge
+
+    config = request.config
+    suite = _suite(config, [request.node])
+    judged = judge(suite, claim, _records(config, request.node.path.parent))
+    config.stash[JUDGED].append(judged.judged)
+    request.node.user_properties.extend(judged.properties())
+    return judged
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the claims and write claims.json, claims.md and claims.toml."""
+    judged = config.stash[JUDGED]
+    if not judged:
+        return
+    from fedcore.harness.claim_report import claims_table
+    from fedcore.harness.claim_session import write
+
+    suite = config.stash[SESSION]
+    text = claims_table(judged)
+    terminalreporter.section("fedcore: claims")
+    for line in (text, *write(suite, judged)):
+        terminalreporter.write_line(line)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write(f"```\n{text}\n```\n")

@@ -1,0 +1,137 @@
+"""Recorded verdicts: what a suite's claims.toml says, and whether a new verdict agrees.
+
+::
+
+    ["mnist5k".quick.claim1-heterogeneity-aggravates]
+    verdict = "undecided"            # supported, refuted or undecided
+    seeds = 10
+    definition = "0123456789ab"      # of the claim's arms, weights, roles and margin
+    reason = "..."                   # what the runs showed
+    date = "2026-01-31"
+    machine = "torch 2.13.0+cpu, x86_64, ..., cpu"
+    commit = "..."
+
+by data set, profile and claim. With ``--model NAME`` the first name is ``"mnist5k NAME"``. Each
+measurement leaves its tables in ``claims.toml`` of the results directory, to be copied with a
+reason filled in.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from fedcore.harness.claims import ClaimError, ClaimOutcome, Verdict
+from fedcore.harness.options import PROFILES, Options
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A verdict as it was measured once."""
+
+    verdict: str
+    seeds: int
+    definition: str
+    reason: str
+    date: str
+    machine: str
+    commit: str
+
+
+Records = Mapping[tuple[str, str, str], Recorded]
+
+
+def subject(options: Options) -> str:
+    """The first name of a table: the data set, and the model if one was asked for."""
+    return options.dataset if options.model is None else f"{options.dataset} {options.model}"
+
+
+def read_records(path: Path) -> dict[tuple[str, str, str], Recorded]:
+    """Recorded verdicts by (subject, profile, claim). Raises ClaimError with path and rule."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
+        raise ClaimError(f"recorded verdicts {path}: {error}") from error
+    found = {}
+    for name, profiles in content.items():
+        for profile, claims in _tables(path, name, profiles).items():
+            place = f"{name}.{profile}"
+            if profile not in PROFILES:
+                raise ClaimError(
+                    f"recorded verdicts {path}, [{place}]: a profile is one of "
+                    f"{', '.join(PROFILES)}"
+                )
+            for claim, values in _tables(path, place, claims).items():
+                found[name, profile, claim] = _recorded(path, f"{place}.{claim}", values)
+    return found
+
+
+def _tables(path: Path, place: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ClaimError(f"recorded verdicts {path}, [{place}]: must hold tables, got {values!r}")
+    return values
+
+
+def _recorded(path: Path, place: str, values: Any) -> Recorded:
+    where = f"recorded verdicts {path}, [{place}]"
+    names = [field.name for field in fields(Recorded)]
+    if not isinstance(values, dict) or set(values) != set(names):
+        raise ClaimError(f"{where}: must hold {', '.join(names)}, nothing else")
+    for name in names:
+        wanted: type = int if name == "seeds" else str
+        if type(values[name]) is not wanted or not values[name]:
+            raise ClaimError(
+                f"{where}: {name} must be {'a number' if wanted is int else 'a text'} that is not "
+                f"empty, got {values[name]!r}"
+            )
+    known = [v.value for v in Verdict if v is not Verdict.ERROR]
+    if values["verdict"] not in known:
+        raise ClaimError(
+            f"{where}: verdict must be one of {', '.join(known)}, got {values['verdict']!r}"
+        )
+    return Recorded(**values)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """``status``: "as recorded", "open", "unsure" or "CHANGED"; ``message`` explains it."""
+
+    status: str
+    message: str
+
+
+def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) -> Agreement:
+    """Whether ``outcome``, measured on ``machine``, agrees with what was recorded.
+
+    A verdict must be the recorded one. Only where the seeds or the machine differ, so that no
+    number repeats exactly, is a change to or from "undecided" no more than "unsure"; "supported"
+    against "refuted" is a contradiction everywhere. A record of another definition of the claim
+    says nothing about this one and has to be measured again.
+    """
+    name, verdict = outcome.claim.name, outcome.verdict.value
+    if outcome.verdict is Verdict.ERROR:
+        return Agreement("CHANGED", f"{name} could not be judged: " + "; ".join(outcome.errors[:5]))
+    if recorded is None:
+        return Agreement("open", f"{name} is {verdict}; no verdict is recorded for it")
+    past = (
+        f"{recorded.verdict} on {recorded.date} at {recorded.commit[:12]} with {recorded.seeds} "
+        f"seeds ({recorded.reason})"
+    )
+    if recorded.definition != outcome.claim.definition:
+        return Agreement(
+            "CHANGED",
+            f"{name} is {verdict}, but its arms or its rule are not those of the record ({past}; "
+            f"definition {recorded.definition}, now {outcome.claim.definition}): record it again",
+        )
+    if recorded.verdict == verdict:
+        return Agreement("as recorded", f"{name} is {past}")
+    message = f"{name} is {verdict} with {len(outcome.seeds)} seeds; recorded: {past}"
+    repeats = recorded.machine == machine and recorded.seeds == len(outcome.seeds)
+    if not repeats and Verdict.UNDECIDED.value in (verdict, recorded.verdict):
+        return Agreement(
+            "unsure", f"{message}; other seeds or another machine ({recorded.machine}): no change"
+        )
+    return Agreement("CHANGED", message)

@@ -1,0 +1,108 @@
+"""What a pytest session does with claims: start their runs, judge them, check and report them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import pytest
+
+from fedcore.harness.claim_files import write_claims
+from fedcore.harness.claim_records import Records, agreement, subject
+from fedcore.harness.claim_report import Judged
+from fedcore.harness.claims import Claim, judge_claim
+from fedcore.harness.session import SuiteSession
+from fedcore.harness.store import StoreWarning
+from fedcore.provenance import fingerprint
+
+
+def seeds_of(suite: SuiteSession, claim: Claim) -> tuple[int, ...]:
+    """The seeds that ``claim`` is judged on: ``--seeds``, else its own number."""
+    return tuple(range(suite.options.seeds or claim.seeds))
+
+
+def start(suite: SuiteSession, claims: Sequence[Claim]) -> None:
+    """Set the workers on what ``claims`` need beyond what is planned, and say what that is."""
+    lab = suite.lab
+    runs = dict.fromkeys(run for claim in claims for run in claim.runs(seeds_of(suite, claim)))
+    before = lab.progress
+    # outside of tests pytest shows no warnings, and under -W error one would end the session
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        lab.begin(runs)
+    for warning in caught:
+        suite.config.hook.pytest_warning_recorded.call_historic(
+            kwargs={
+                "warning_message": warning,
+                "when": "config",
+                "nodeid": "fedcore",
+                "location": None,
+            }
+        )
+    now = lab.progress
+    added, stored = now.planned - before.planned, now.stored - before.stored
+    suite._say(
+        f"fedcore: {len(claims)} claims need {len(runs)} runs, {len(runs) - added} of them planned "
+        f"for cells, {stored} stored, {added - stored} to make"
+    )
+
+
+def judge(suite: SuiteSession, claim: Claim, records: Records) -> CheckedClaim:
+    """The judged ``claim`` beside its record, once its runs are done."""
+    seeds = seeds_of(suite, claim)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
+        results = {run: suite.lab.result(run, suite._tick) for run in claim.runs(seeds)}
+    outcome = judge_claim(claim, seeds, results)
+    name, profile = subject(suite.options), suite.options.profile
+    recorded = records.get((name, profile, claim.name))
+    machine = fingerprint(suite.lab.device)
+    found = agreement(outcome, recorded, machine)
+    return CheckedClaim(Judged(outcome, recorded, found, name, profile, machine))
+
+
+def write(suite: SuiteSession, judged: Sequence[Judged]) -> list[str]:
+    """Write the files; lines that say where, or what kept them from being written."""
+    lines = []
+    if not suite.outcomes:  # else the cells' summary says it
+        made, progress = len(suite.lab.computed()), suite.lab.progress
+        lines.append(
+            f"{progress.stored} runs from the store, {made} made in {progress.seconds:.0f} s"
+        )
+    for place in filter(None, (suite.lab.store.root, suite.options.report)):
+        try:
+            write_claims(judged, place, suite.repeat)
+            lines.append(f"written: {place.name}/claims.json, claims.md, claims.toml")
+        except OSError as error:
+            lines.append(f"the claims could not be written to {place}: {error}")
+    return lines
+
+
+class CheckedClaim:
+    """A judged claim that a test can check."""
+
+    def __init__(self, judged: Judged) -> None:
+        self.judged = judged
+
+    def check(self) -> None:
+        """Fail where the verdict is not the recorded one; skip where that cannot be said."""
+        agreement = self.judged.agreement
+        if agreement.status == "CHANGED":
+            pytest.fail(agreement.message, pytrace=False)
+        if agreement.status != "as recorded":
+            pytest.skip(f"{agreement.status}: {agreement.message}")
+
+    def properties(self) -> list[tuple[str, str]]:
+        """Name, verdict and each contrast, for JUnit."""
+        outcome = self.judged.outcome
+        found = [
+            ("fedcore.claim", outcome.claim.name),
+            ("fedcore.verdict", outcome.verdict.value.lower()),
+        ]
+        if outcome.intervals is not None:
+            i = outcome.intervals
+            spans = zip(outcome.claim.contrasts, i.mean, i.low, i.high, strict=True)
+            for contrast, mean, low, high in spans:
+                text = f"{mean:.4f} [{low:.4f}, {high:.4f}] n={i.seeds} ({contrast.role.value})"
+                found.append((f"fedcore.{contrast.name}", text))
+        return found

@@ -1,0 +1,214 @@
+"""Real pytest sessions on a small suite: recorded, compared, recorded again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.harness.baseline_suite import (
+    CLEAN,
+    ITEM,
+    NAME,
+    NOVA,
+    POISONED,
+    content_of,
+    file_of,
+    shift,
+    tamper,
+)
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def recorded(suite: Any) -> Any:
+    """A suite whose FedNova cells are recorded."""
+    result = suite.run("--update-baseline", *NOVA)
+    assert result.ret == 0
+    return suite
+
+
+def test_recording_shows_first_what_changes(suite: Any) -> None:
+    result = suite.run("--update-baseline", *NOVA)
+    assert result.ret == 0
+    result.assert_outcomes(passed=3, deselected=5)
+    shown = suite.text(result)
+    assert re.search(rf"new +{CLEAN}: clean \d+\.\d+\n", shown)
+    assert re.search(rf"new +{POISONED}: clean \d+\.\d+, poisoned \d+\.\d+\n", shown)
+    assert shown.index(f"new      {CLEAN}") < shown.index(f"written: baselines/{NAME}")
+
+    content = content_of(suite)
+    assert list(content["cells"]) == [CLEAN, POISONED]
+    assert content["schema"] == 1
+    assert (content["dataset"], content["profile"], content["device"]) == (
+        "mnist5k", "quick", "cpu",
+    )  # fmt: skip
+    assert list(content["data"]) == ["synthetic:400"]
+    (source,) = content["sources"]
+    assert source["command"] == "pytest benchmark --device=cpu -k fednova --update-baseline"
+    assert set(source) == {
+        "date", "commit", "dirty", "code", "fingerprint", "machine", "command",
+    }  # fmt: skip
+    cell = content["cells"][POISONED]
+    assert cell["test"] == "test_suite.py::test_robustness"
+    results = {c["id"]: c for c in suite.results()}
+    assert cell["hash"] == results[POISONED]["hash"]
+    assert cell["scenario"] == results[POISONED]["scenario"]
+    for metric in ("clean", "poisoned"):
+        found = results[POISONED]["values"][metric]
+        assert cell["values"][metric] == {"0": found[0], "1": found[1]}
+    assert str(suite.path) not in file_of(suite).read_text()
+
+
+def test_the_same_code_on_the_same_machine_is_unchanged(recorded: Any) -> None:
+    before = file_of(recorded).read_text()
+    result = recorded.run(*NOVA, "-v")
+    assert result.ret == 0
+    result.assert_outcomes(passed=3, deselected=5)
+    assert f"{ITEM} PASSED" in recorded.text(result)
+    assert f"baseline {NAME}: 2 unchanged" in recorded.text(result)
+
+    again = recorded.run(*NOVA, "--update-baseline")
+    assert again.ret == 0
+    assert "nothing differs, the file stays as it is" in recorded.text(again)
+    assert file_of(recorded).read_text() == before
+
+
+def test_the_comparison_is_no_part_of_a_selection(recorded: Any) -> None:
+    result = recorded.run("--collect-only", "-q", *NOVA)
+    ids = [line for line in result.stdout.lines if "::" in line]
+    assert ids == [f"test_suite.py::test_robustness[{cell}]" for cell in (CLEAN, POISONED)]
+    none = recorded.run("-k", "test_other")
+    none.assert_outcomes(passed=1, deselected=6)
+    assert "baseline" not in recorded.text(none)
+    off = recorded.run(*NOVA, "--baseline=off")
+    off.assert_outcomes(passed=2, deselected=5)
+
+
+def test_without_a_baseline_nothing_is_compared(suite: Any) -> None:
+    result = suite.run("-k", CLEAN)
+    assert result.ret == 0
+    result.assert_outcomes(passed=1, deselected=6)
+    other = suite.run("-k", CLEAN, "--profile=smoke", "--update-baseline")
+    assert other.ret == 0
+    assert (suite.path / "baselines" / "mnist5k-smoke-cpu.json").is_file()
+    suite.run("-k", CLEAN).assert_outcomes(passed=1, deselected=6)
+
+
+def test_a_loss_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
+    tamper(recorded, shift(25))
+    result = recorded.run(*NOVA)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=2, failed=1, deselected=5)
+    shown = recorded.text(result)
+    assert f"FAILED {ITEM}" in shown
+    assert re.search(
+        r"worse: all arms \(2\), -25\.00 pp \(by seed 0: -25\.00, 1: -25\.00\), p ", shown
+    )
+    assert re.search(
+        rf"worse: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -25\.00 pp .*, p \S+ after Holm", shown
+    )
+    assert "rule: fails where" in shown
+    assert "p <= 0.01 after Holm's correction" in shown
+    assert "same machine, same seeds, so the code has changed them" in shown
+    assert "if this is meant: pytest benchmark --device=cpu -k fednova --update-baseline" in shown
+    assert "Traceback" not in shown
+
+
+def test_a_small_change_is_told_and_passes(recorded: Any) -> None:
+    tamper(recorded, shift(0.5))
+    result = recorded.run(*NOVA)
+    assert result.ret == 0
+    shown = recorded.text(result)
+    assert "2 changed" in shown
+    assert "changed numbers: same machine, same seeds, so the code has changed them" in shown
+    assert re.search(rf"{CLEAN}: .* -0\.50 pp \(by seed 0: -0\.50, 1: -0\.50\)", shown)
+    update = recorded.run(*NOVA, "--update-baseline")
+    assert re.search(rf"changed +{CLEAN}: clean (\S+) -> ", recorded.text(update))
+    assert "2 unchanged" in recorded.text(recorded.run(*NOVA))
+
+
+def test_another_machine_class_is_compared_statistically_and_said(recorded: Any) -> None:
+    def elsewhere(content: dict[str, Any]) -> None:
+        content["sources"][0]["fingerprint"] = "torch 9.9, another CPU, cpu"
+
+    tamper(recorded, elsewhere)
+    result = recorded.run(*NOVA)
+    assert result.ret == 0
+    assert "recorded on another machine class or version (torch 9.9, another CPU, cpu; here" in (
+        recorded.text(result)
+    )
+    tamper(recorded, shift(25))
+    assert recorded.run(*NOVA).ret == pytest.ExitCode.TESTS_FAILED
+    update = recorded.run(*NOVA, "--update-baseline")
+    assert "another machine or version" in recorded.text(update)
+
+
+def test_a_partial_update_keeps_the_other_cells_and_their_source(recorded: Any) -> None:
+    tamper(recorded, shift(3, CLEAN))
+
+    def old(content: dict[str, Any]) -> None:
+        content["sources"][0]["date"] = "2020-01-01T00:00:00+00:00"
+
+    tamper(recorded, old)
+    before = content_of(recorded)
+    assert recorded.run("-k", CLEAN, "--update-baseline").ret == 0
+    after = content_of(recorded)
+    kept = before["cells"][POISONED]
+    assert after["cells"][POISONED]["values"] == kept["values"]
+    assert after["sources"][after["cells"][POISONED]["source"]] == before["sources"][0]
+    assert after["sources"][after["cells"][CLEAN]["source"]]["date"] > "2021"
+    assert recorded.run(*NOVA).ret == 0
+
+
+def test_a_cell_without_values_is_not_recorded(
+    recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedcore.harness.outcome.buffer_problems", lambda scenario: ["planted"])
+    before = file_of(recorded).read_text()
+    result = recorded.run(*NOVA, "--update-baseline")
+    result.assert_outcomes(failed=3, deselected=5)
+    assert f"not recorded, they have no values: {CLEAN}, {POISONED}" in recorded.text(result)
+    assert file_of(recorded).read_text() == before
+    compared = recorded.run(*NOVA)
+    compared.assert_outcomes(failed=2, skipped=1, deselected=5)
+    assert "2 without values" in recorded.text(compared)
+
+
+def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> None:
+    tamper(recorded, shift(25))
+    first = recorded.run(*NOVA, "-p", "cacheprovider")
+    assert first.ret == pytest.ExitCode.TESTS_FAILED
+    again = recorded.run(*NOVA, "-p", "cacheprovider", "--lf")
+    assert again.ret == pytest.ExitCode.TESTS_FAILED
+    assert "worse: all arms (2)" in recorded.text(again)
+
+
+def test_junit_carries_the_comparison(recorded: Any) -> None:
+    tamper(recorded, shift(25))
+    recorded.run(*NOVA, "--junitxml=junit.xml")
+    text = (recorded.path / "junit.xml").read_text()
+    assert 'name="fedcore.baseline" value="2 changed"' in text
+    assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -25.00 pp' in text
+
+
+def test_spread_over_processes_nothing_is_compared_or_recorded(recorded: Any) -> None:
+    recorded.pytester.makeconftest(  # pytest-xdist's option
+        "def pytest_addoption(parser): parser.addoption('--numprocesses', type=int)"
+    )
+    result = recorded.run(*NOVA, "--numprocesses=2", "-rs")
+    assert result.ret == 0
+    result.assert_outcomes(passed=2, skipped=1, deselected=5)
+    assert "a baseline is compared with all cells in one process" in recorded.text(result)
+    refused = recorded.run(*NOVA, "--numprocesses=2", "--update-baseline")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--update-baseline needs all cells in one process" in recorded.text(refused)
+
+
+@pytest.mark.parametrize("value", ["on", ""])
+def test_the_option_names_its_choices(suite: Any, value: str) -> None:
+    result = suite.run(f"--baseline={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "argument --baseline: invalid choice" in suite.text(result)

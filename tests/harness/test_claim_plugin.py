@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# pytester drops the modules that a run within this process imports first, and torch cannot be
+# imported twice
+from fedcore.harness import claim_session, documents, lab, report, session, worker  # noqa: F401
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import pytest
+from fedcore import Scenario
+from fedcore.harness.cells import Cell
+from fedcore.harness.claims import Claim
+from fedcore.harness.contrasts import Role, costs, costs_more
+
+CLEAN = Scenario(
+    dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2,
+    optimizer="sgd", lr=0.1,
+)
+MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.25, poison_ratio=0.1)
+HARSH = MILD.but(malicious_fraction=1.0, poison_ratio=1.0)
+SHARES = {"malicious_fraction", "poison_ratio"}
+
+def claims(options):
+    if options.profile == "smoke":
+        return
+    harm = costs_more("harsh - mild", HARSH, MILD, SHARES)
+    yield Claim("claim1-harsher", "harsher poisoning costs more", (harm, costs("mild", MILD, Role.GUARDS)), 3)
+    other = costs_more("lr too", HARSH.but(lr=0.2), MILD, SHARES)
+    yield Claim("claim2-published", "as published", (other,), 3, as_published=True)
+
+@pytest.mark.claims(function=lambda options: claims(options))
+def test_claim(claim_outcome):
+    claim_outcome.check()
+"""  # noqa: E501
+CELLS = """
+@pytest.mark.cells(function=lambda options: [Cell("harsh", HARSH, 2)])
+def test_robustness(outcome):
+    outcome.check()
+"""
+LIMITS = "[noise]\nsd = 2\ndf = 4\n[drop.all]\nmin = -90\nreason = 'x'\n"
+
+
+class Suite:
+    """A folder with a suite of claims, and pytest on it."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester, self.path = pytester, pytester.path
+        self.write(SUITE)
+        (self.path / "thresholds.toml").write_text(LIMITS)
+        (self.path / "claims.toml").write_text("")
+
+    def write(self, text: str) -> None:
+        (self.path / "test_suite.py").write_text(text)
+
+    def run(self, *arguments: str, jobs: int = 1) -> pytest.RunResult:
+        plugins = ("-p", "fedcore.harness.plugin", "-p", "fedcore.harness.claim_plugin")
+        return self.pytester.runpytest_inprocess(
+            *plugins, "--device=cpu", f"--jobs={jobs}", *arguments
+        )
+
+    def results(self) -> list[dict[str, Any]]:
+        return json.loads((self.path / ".fedcore/claims.json").read_text())["claims"]
+
+    def record(self, **changes: str) -> None:
+        """Keep what was measured as the recorded verdicts, with a reason and ``changes``."""
+        text = (self.path / ".fedcore/claims.toml").read_text()
+        text = text.replace('reason = ""', 'reason = "measured"')
+        for key, value in changes.items():
+            text = re.sub(rf"(?m)^{key} = .*$", f"{key} = {value}", text)
+        (self.path / "claims.toml").write_text(text)
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.delenv("FEDCORE_DATA", raising=False)
+    monkeypatch.setattr("fedcore.harness.report.drop_figure", lambda cells: None)
+    return Suite(pytester)
+
+
+def text(result: pytest.RunResult) -> str:
+    return result.stdout.str() + result.stderr.str()
+
+
+def test_claims_are_open_until_recorded_and_then_asserted(suite: Suite) -> None:
+    first = suite.run("-rs")
+    first.assert_outcomes(skipped=2)
+    assert "2 claims need 15 runs, 0 of them planned for cells, 0 stored, 15 to make" in text(first)
+    assert "open: claim1-harsher is supported; no verdict is recorded for it" in text(first)
+    assert suite.results()[0]["verdict"] == "supported"
+    suite.record()
+    again = suite.run("--junitxml=junit.xml")
+    again.assert_outcomes(passed=2)
+    assert "15 runs from the store, 0 made" in text(again)
+    assert "as recorded" in text(again)
+    properties = {
+        p.get("name"): p.get("value") for p in ElementTree.parse("junit.xml").iter("property")
+    }
+    assert properties["fedcore.verdict"] in ("supported", "undecided")
+    assert re.fullmatch(
+        r"[\d.]+ \[[\d.]+, [\d.]+\] n=3 \(decides\)", properties["fedcore.harsh - mild"] or ""
+    )
+    suite.record(verdict='"refuted"')
+    failed = suite.run("-k", "claim1")
+    failed.assert_outcomes(failed=1, deselected=1)
+    assert "claim1-harsher is supported with 3 seeds; recorded: refuted on" in text(failed)
+
+
+def test_the_table_and_the_files(suite: Suite) -> None:
+    result = suite.run("--report=out")
+    start = next(i for i, x in enumerate(result.stdout.lines) if "fedcore: claims" in x)
+    lines = result.stdout.lines[start + 1 :]
+    assert max(map(len, lines)) <= 100
+    shown = "\n".join(lines)
+    assert re.search(r"claim1-harsher +3 supported +open", shown)
+    assert re.search(r"  harsh - mild +\+[\d.]+ +\[\+[\d.]+, \+[\d.]+\] +decides", shown)
+    assert "confounded: lr: 0.2 vs 0.1" in shown
+    assert "95 %, simultaneous over the contrasts" in shown
+    for folder in (".fedcore", "out"):
+        names = {p.name for p in (suite.path / folder).iterdir() if p.name.startswith("claims")}
+        assert names == {"claims.json", "claims.md", "claims.toml"}
+        assert f"written: {folder}/claims.json" in shown
+    page = (suite.path / "out/claims.md").read_text()
+    assert "| harsh - mild | +" in page
+    assert "lr too (confounded: lr: 0.2 vs 0.1)" in page
+    claim = suite.results()[0]
+    contrast = claim["contrasts"][0]
+    assert (claim["method"], claim["confidence"], claim["seeds"]) == (
+        "Bonferroni-t",
+        0.95,
+        [0, 1, 2],
+    )
+    assert sum(contrast["values"]) / 3 == pytest.approx(contrast["effect"])
+    assert contrast["low"] < contrast["effect"] < contrast["high"]
+    tables = tomllib.loads((suite.path / "out/claims.toml").read_text())
+    assert tables["mnist5k"]["quick"]["claim1-harsher"]["definition"] == claim["definition"]
+
+
+def test_a_profile_without_claims_says_so(suite: Suite) -> None:
+    result = suite.run("--profile=smoke", "-rs")
+    result.assert_outcomes(skipped=1)
+    assert "profile smoke decides no claim" in text(result)
+    assert not (suite.path / ".fedcore").exists()
+
+
+def test_seeds_are_overridden_and_too_few_change_nothing(suite: Suite) -> None:
+    suite.run("-k", "claim1")
+    suite.record()
+    result = suite.run("-k", "claim1", "--seeds=1", "-rs")
+    result.assert_outcomes(skipped=1, deselected=1)
+    assert "unsure: claim1-harsher is undecided with 1 seeds" in text(result)
+    contrast = suite.results()[0]["contrasts"][0]
+    assert (contrast["low"], contrast["high"]) == (None, None)
+
+
+def test_claims_share_runs_with_cells_and_come_after_them(suite: Suite) -> None:
+    suite.write(SUITE + CELLS)
+    result = suite.run("-v", jobs=2)
+    result.assert_outcomes(passed=1, skipped=2)
+    order = [
+        line.split("::")[1] for line in result.stdout.lines if line.startswith("test_suite.py::")
+    ]
+    assert [name.partition("[")[0] for name in order] == ["test_robustness", *["test_claim"] * 2]
+    assert "2 claims need 15 runs, 4 of them planned for cells, 0 stored, 11 to make" in text(
+        result
+    )
+
+
+def test_a_confounded_claim_ends_with_status_4_and_the_list(suite: Suite) -> None:
+    suite.write(SUITE.replace(", as_published=True", ""))
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "is confounded" in text(result)
+    assert text(result).count("lr: 0.2 vs 0.1") == 1
+    assert "Traceback" not in text(result)
+
+
+def test_a_damaged_record_ends_with_status_4(suite: Suite) -> None:
+    (suite.path / "claims.toml").write_text("[mnist5k.quick.claim1]\nverdict = 'maybe'\n")
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "[mnist5k.quick.claim1]: must hold verdict" in text(result)
+
+
+def test_a_run_that_fails_fails_its_claims_alone(suite: Suite) -> None:
+    suite.write(SUITE.replace("lr=0.2)", 'dataset="npz:missing.npz")'))
+    result = suite.run()
+    result.assert_outcomes(failed=1, skipped=1)
+    assert "claim2-published could not be judged" in text(result)
+    assert [claim["verdict"] for claim in suite.results()] == ["supported", "ERROR"]
+    assert "claim2" not in (suite.path / ".fedcore/claims.toml").read_text()
+
+
+def test_the_table_goes_to_the_summary_of_a_ci_job(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
+    suite.run("-k", "claim1")
+    assert "claim1-harsher" in (suite.path / "summary.md").read_text()
+
+
+def test_the_suite_of_this_repository_is_well_formed() -> None:
+    from benchmark.test_claims import claims
+    from fedcore.harness.options import Options
+
+    quick = list(claims(Options()))
+    assert len({run for claim in quick for run in claim.runs(range(10))}) == 380
+    assert {claim.seeds for claim in quick} == {10}
+    assert {claim.seeds for claim in claims(Options(profile="full"))} == {20}
+    for profile in ("smoke", "study"):
+        assert list(claims(Options(profile=profile))) == []
+    for claim in quick:
+        assert re.fullmatch(r"[a-z0-9.]+(-[a-z0-9.]+)*", claim.name)
+        assert not any(word in claim.name for word in ("fednova", "fedavg", "krum", "median"))
+        confounded = any(contrast.confounds for contrast in claim.contrasts)
+        assert confounded == claim.as_published == (claim.name == "claim2-as-published")
+    root = Path(__file__).parents[2]
+    from fedcore.harness.claim_records import read_records
+
+    read_records(root / "benchmark" / "claims.toml")

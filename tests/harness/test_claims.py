@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedcore import Scenario, run
+from fedcore.harness.claims import Claim, ClaimError, Verdict, decide, judge_claim
+from fedcore.harness.confounds import ConfoundError
+from fedcore.harness.contrasts import Role, costs, costs_more
+from fedcore.harness.simultaneous import Intervals
+from fedcore.harness.store import Run
+from fedcore.harness.worker import Failure
+from fedcore.record import Record
+
+CLEAN = Scenario(
+    dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, optimizer="sgd", lr=0.1
+)
+MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.5)
+HARSH = MILD.but(poison_ratio=1.0)
+MORE = costs_more("harsh - mild", HARSH, MILD, {"poison_ratio"})
+CLAIM = Claim("harsher-costs-more", "a statement", (MORE,), 10)
+D, G, C, R = Role.DECIDES, Role.GUARDS, Role.CONTROL, Role.REPORTED
+
+
+def claim(roles: tuple[Role, ...], margin: float = 0.0, below: bool = False) -> Claim:
+    parts = (dataclasses.replace(MORE, name=str(i), role=role) for i, role in enumerate(roles))
+    return Claim("made-up", "a statement", tuple(parts), 10, margin, below)
+
+
+def intervals(*spans: tuple[float, float]) -> Intervals:
+    low, high = zip(*spans, strict=True)
+    middle = tuple((a + b) / 2 for a, b in spans)
+    return Intervals(middle, low, high, 2.0, "max-t", 0.95, 10)
+
+
+ABOVE, ACROSS, UNDER = (1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("roles", "spans", "verdict"),
+    [
+        ((D,), (ABOVE,), "supported"),
+        ((D,), (ACROSS,), "undecided"),
+        ((D,), (UNDER,), "refuted"),
+        ((D, D), (ABOVE, ABOVE), "supported"),
+        ((D, D), (ABOVE, ACROSS), "undecided"),
+        ((D, D), (ABOVE, UNDER), "refuted"),
+        ((D, G), (ABOVE, ACROSS), "supported"),
+        ((D, G), (ABOVE, UNDER), "refuted"),
+        ((D, C), (ABOVE, ABOVE), "supported"),
+        ((D, C), (ABOVE, ACROSS), "undecided"),
+        ((D, C), (ABOVE, UNDER), "undecided"),
+        ((D, R), (ABOVE, UNDER), "supported"),
+        ((D, R), (ACROSS, ABOVE), "undecided"),
+        ((D,), ((0.0, 1.0),), "undecided"),  # the margin itself is not beyond it
+        ((D,), ((-1.0, 0.0),), "undecided"),
+    ],
+)
+def test_decisions_above_a_margin(
+    roles: tuple[Role, ...], spans: tuple[tuple[float, float], ...], verdict: str
+) -> None:
+    assert decide(claim(roles), intervals(*spans)).value == verdict
+
+
+@pytest.mark.parametrize(
+    ("spans", "verdict"),
+    [
+        (((0.5, 1.9), (3, 9)), "supported"),
+        (((-3, -1), (3, 9)), "supported"),
+        (((0.5, 2.1), (3, 9)), "undecided"),
+        (((2.1, 3), (3, 9)), "refuted"),
+        (((0.5, 1.9), (0.1, 1)), "supported"),  # a control is held against 0, not the margin
+        (((0.5, 1.9), (-0.1, 1)), "undecided"),
+    ],
+)
+def test_decisions_below_a_margin_with_a_control(
+    spans: tuple[tuple[float, float], ...], verdict: str
+) -> None:
+    assert decide(claim((D, C), margin=2, below=True), intervals(*spans)).value == verdict
+
+
+def test_a_claim_is_checked_when_it_is_made() -> None:
+    with pytest.raises(ClaimError, match="at least one contrast must decide"):
+        claim((G, R))
+    with pytest.raises(ClaimError, match="names must differ"):
+        Claim("twice", "", (MORE, MORE), 10)
+    confounded = costs_more("x", HARSH.but(lr=0.2), MILD, {"poison_ratio"})
+    with pytest.raises(ConfoundError, match=r"lr: 0.2 vs 0.1"):
+        Claim("confounded", "", (confounded,), 10)
+    assert Claim("as-published", "", (confounded,), 10, as_published=True).contrasts == (
+        confounded,
+    )
+
+
+def test_runs_are_distinct_and_the_definition_follows_what_is_measured() -> None:
+    both = Claim("both", "", (costs("a", MILD), costs("b", HARSH), MORE), 10)
+    assert both.runs([0, 1]) == [Run(s, i) for i in (0, 1) for s in (CLEAN, MILD, HARSH)]
+    same = dataclasses.replace(CLAIM, name="other", statement="other", seeds=20)
+    assert same.definition == CLAIM.definition
+    faster = [HARSH.but(lr=0.2), MILD.but(lr=0.2)]
+    changed = [
+        dataclasses.replace(CLAIM, margin=1.0),
+        dataclasses.replace(CLAIM, below=True),
+        claim((D,)),
+        dataclasses.replace(CLAIM, contrasts=(dataclasses.replace(MORE, effect=2 * MORE.effect),)),
+        Claim("x", "", (costs_more(MORE.name, faster[0], faster[1], MORE.factor),), 1),
+    ]
+    definitions = {c.definition for c in (CLAIM, *changed)}
+    assert len(definitions) == 1 + len(changed)
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[Scenario, Record]:
+    return {s: run(s, seed=0, device="cpu") for s in (CLEAN, MILD, HARSH)}
+
+
+def results(made: dict[Scenario, Record], effect: float, n: int = 10, sd: float = 1.0) -> Any:
+    """Records whose drops differ by ``effect`` points, with noise of ``sd`` points on each."""
+    generator = np.random.default_rng(5)
+    means = {CLEAN: 90.0, MILD: 85.0, HARSH: 85.0 - effect}
+    return {
+        Run(s, seed): dataclasses.replace(
+            made[s], seed=seed, accuracy=((m + sd * generator.standard_normal()) / 100,)
+        )
+        for seed, (s, m) in itertools.product(range(n), means.items())
+    }
+
+
+@pytest.mark.parametrize(
+    ("effect", "verdict"),
+    [(4.0, Verdict.SUPPORTED), (-4.0, Verdict.REFUTED), (0.0, Verdict.UNDECIDED)],
+)
+def test_planted_effects_are_found_and_nothing_else(
+    made: dict[Scenario, Record], effect: float, verdict: Verdict
+) -> None:
+    outcome = judge_claim(CLAIM, range(10), results(made, effect))
+    assert outcome.verdict is verdict
+    assert outcome.intervals is not None
+    assert outcome.intervals.mean[0] == pytest.approx(np.mean(outcome.values[0]))
+    assert outcome.intervals.mean[0] == pytest.approx(effect, abs=1.5)
+
+
+def test_the_pairing_counts(made: dict[Scenario, Record]) -> None:
+    shaken = results(made, 2.0, sd=0.2)
+    for (scenario, seed), record in [((r.scenario, r.seed), v) for r, v in shaken.items()]:
+        moved = record.accuracy[0] - 0.03 * seed  # a good or bad seed, for all arms alike
+        shaken[Run(scenario, seed)] = dataclasses.replace(record, accuracy=(moved,))
+    assert judge_claim(CLAIM, range(10), shaken).verdict is Verdict.SUPPORTED
+
+
+def test_failures_and_broken_pairs_are_errors(made: dict[Scenario, Record]) -> None:
+    found = results(made, 4.0)
+    found[Run(MILD, 3)] = Failure("no memory", expected=False)
+    outcome = judge_claim(CLAIM, range(10), found)
+    assert outcome.verdict is Verdict.ERROR
+    assert outcome.intervals is None
+    assert len(outcome.errors) == 1
+    assert "seed 3: no memory" in outcome.errors[0]
+    both = Claim("both", "", (costs("a", MILD), MORE), 10)
+    for what, value, message in (
+        ("samples", (1, 2, 3, 4), "no pair: they differ in samples per client"),
+        ("cohorts", ((0, 1),), "different cohorts"),
+        ("malicious", (0, 1, 2), "different malicious clients"),
+    ):
+        found = results(made, 4.0)
+        record = found[Run(MILD, 0)]
+        if what == "malicious":
+            value = tuple(c for c in range(4) if c not in record.audit.malicious)
+        audit = dataclasses.replace(record.audit, **{what: value})
+        found[Run(MILD, 0)] = dataclasses.replace(record, audit=audit)
+        outcome = judge_claim(both, range(10), found)
+        assert outcome.verdict is Verdict.ERROR
+        assert any(message in error for error in outcome.errors), outcome.errors
+
+
+def test_diverged_runs_are_named_and_kept(made: dict[Scenario, Record]) -> None:
+    found = results(made, 4.0)
+    found[Run(HARSH, 2)] = dataclasses.replace(found[Run(HARSH, 2)], diverged=1)
+    outcome = judge_claim(CLAIM, range(10), found)
+    assert len(outcome.values[0]) == 10
+    assert len(outcome.diverged) == 1
+    assert outcome.diverged[0].endswith("seed 2 in round 1")

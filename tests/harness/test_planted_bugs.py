@@ -1,0 +1,218 @@
+"""Bugs planted in the code that computes: each must turn a cell red and say what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fedcore import Scenario, run
+from fedcore.attacks import poisoning
+from fedcore.attacks.base import ATTACKS
+from fedcore.attacks.labelflip import LabelFlip
+from fedcore.attacks.pairflip import PairFlip
+from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.errors import AttackError, IdentityError
+from fedcore.harness.audit import audit_problems, buffer_problems
+from fedcore.harness.cells import Cell
+from fedcore.harness.gates import Noise, Verdict
+from fedcore.harness.outcome import Outcome, judge_cell
+from fedcore.harness.thresholds import Thresholds
+from fedcore.scenario import round_half_up
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy, combine
+from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.fednova import FedNova
+
+pytest_plugins = ["pytester"]
+
+CLEAN = Scenario(
+    dataset="synthetic:400", model="mlp", num_clients=6, fraction_train=1.0, rounds=1,
+    strategy="fednova", optimizer="sgd", local_epochs=(1, 3),
+)  # fmt: skip
+ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.6)
+CELL = Cell("cell", ATTACKED, 1)
+ALL = sorted(STRATEGIES)
+
+
+def judged(cell: Cell = CELL) -> Outcome:
+    found = {r: run(r.scenario, r.seed, device="cpu") for r in cell.runs([0])}
+    return judge_cell(cell, [0], found, Thresholds((), Noise(2, 4)))
+
+
+def of(strategy: str) -> Scenario:
+    norm = {"norm": "batch", "model": "cnn"} if strategy == "fedbn" else {}
+    return CLEAN.but(strategy=strategy, **norm)
+
+
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("redraw", [False, True])
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 1.0])
+def test_nothing_planted_nothing_found(attack: str, redraw: bool, ratio: float) -> None:
+    classes = {"source_class": 1, "target_class": 7} if attack == "targetedflip" else {}
+    scenario = ATTACKED.but(attack=attack, poison_ratio=ratio, rounds=2, redraw=redraw, **classes)
+    outcome = judged(Cell("cell", scenario, 1))
+    assert outcome.errors == ()
+    assert outcome.verdict is Verdict.OPEN
+
+
+def test_fednova_that_is_silently_fedavg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FedNova, "step", FedAvg.step)
+    with pytest.raises(IdentityError, match="an arm named 'fednova' equals FedAvg's"):
+        run(CLEAN, device="cpu")
+
+
+def test_a_label_flip_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for attack in (LabelFlip, PairFlip, TargetedFlip):
+        monkeypatch.setattr(attack, "relabel", classmethod(lambda cls, labels, *_: labels))
+    with pytest.raises(AttackError, match="changed none of their labels"):
+        run(ATTACKED, device="cpu")
+
+
+def test_a_label_flip_that_draws_from_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+        return generator.integers(0, classes, size=len(labels))
+
+    monkeypatch.setattr(LabelFlip, "relabel", classmethod(relabel))
+    outcome = judged()
+    assert outcome.verdict is Verdict.ERROR
+    assert "changed fewer labels than it poisoned: client" in outcome.errors[0]
+
+
+def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poisoning, "round_half_up", lambda value: round_half_up(value / 2))
+    outcome = judged()
+    assert outcome.verdict is Verdict.ERROR
+    (message,) = outcome.errors
+    assert "seed 0 poisoned other numbers of samples than poison_ratio=0.6 asks for" in message
+    assert message.count("instead of") == 3
+
+
+def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+        new = (labels + 1) % classes
+        return np.where(np.arange(len(labels)) % 2 == 0, labels, new)
+
+    monkeypatch.setattr(LabelFlip, "relabel", classmethod(half))
+    assert "changed fewer labels than it poisoned" in judged().errors[0]
+
+
+def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = poisoning.malicious_clients
+    monkeypatch.setattr("fedcore.attacks.poisoning.malicious_clients", lambda *a: drawn(*a)[:-1])
+    monkeypatch.setattr("fedcore.simulation.malicious_clients", lambda *a: drawn(*a)[:-1])
+    (message,) = judged().errors
+    assert "has 2 malicious clients, malicious_fraction=0.5 of 6 asks for 3" in message
+
+
+def test_an_audit_of_other_clients_and_poison_in_a_clean_run() -> None:
+    attacked = run(ATTACKED, device="cpu")
+    others = dataclasses.replace(attacked.audit, poison=attacked.audit.poison[::-1])
+    (message,) = audit_problems(dataclasses.replace(attacked, audit=others))
+    assert "poisoned other clients than the malicious ones" in message
+    (message,) = audit_problems(dataclasses.replace(attacked, scenario=CLEAN))
+    assert f"{CLEAN.id} seed 0 has no attack, yet poisoned samples on client" in message
+
+
+@pytest.mark.parametrize("strategy", ALL)
+def test_every_strategy_averages_buffers_as_it_must(strategy: str) -> None:
+    for clients in (6, 20, 50):
+        assert buffer_problems(of(strategy).but(num_clients=clients)) == []
+
+
+Aggregate = Callable[[Strategy, ServerState, Cohort, int], ServerState]
+
+
+def aggregate_with(
+    buffers: Callable[[Strategy, Cohort, int], torch.Tensor],
+    counters: Callable[[Cohort], torch.Tensor] = lambda cohort: cohort.counters.amax(dim=0),
+) -> Aggregate:
+    def aggregate(self: Strategy, state: ServerState, cohort: Cohort, n: int) -> ServerState:
+        vector = state.vector.clone()
+        vector[:n] += self.step(cohort.updates[:, :n], cohort, state.memory)
+        vector[n:] += buffers(self, cohort, n)
+        kept = counters(cohort) if cohort.counters.numel() else state.counters
+        return ServerState(vector, kept, state.memory)
+
+    return aggregate
+
+
+def equally(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
+    return cohort.updates[:, n:].mean(dim=0)
+
+
+def normalised(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
+    return combine(cohort.updates[:, n:], FedNova.coefficients(cohort))
+
+
+def not_at_all(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
+    return torch.zeros_like(cohort.updates[0, n:])
+
+
+def rightly(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
+    return combine(cohort.updates[:, n:], cohort.weights)
+
+
+@pytest.mark.parametrize("buffers", [equally, normalised, not_at_all])
+@pytest.mark.parametrize("strategy", ALL)
+def test_buffers_weighted_wrongly(
+    monkeypatch: pytest.MonkeyPatch, strategy: str, buffers: Any
+) -> None:
+    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(buffers))
+    (message,) = buffer_problems(of(strategy))
+    assert f"strategy '{strategy}' does not weight float buffers" in message
+    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(rightly))
+    assert buffer_problems(of(strategy)) == []
+
+
+def test_buffers_weighted_wrongly_make_the_cell_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(equally))
+    outcome = judged()
+    assert outcome.verdict is Verdict.ERROR
+    assert "does not weight float buffers" in outcome.errors[0]
+
+
+def test_samples_that_do_not_weigh(monkeypatch: pytest.MonkeyPatch) -> None:
+    def weights(cohort: Cohort) -> torch.Tensor:
+        return torch.full((len(cohort.samples),), 1 / len(cohort.samples), dtype=torch.float64)
+
+    monkeypatch.setattr(Cohort, "weights", property(weights))
+    assert "does not weight float buffers" in buffer_problems(CLEAN)[0]
+
+
+def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    summed = aggregate_with(rightly, lambda cohort: cohort.counters.sum(dim=0))
+    monkeypatch.setattr(Strategy, "aggregate", summed)
+    assert buffer_problems(CLEAN) == [
+        "strategy 'fednova' does not take the maximum of integer buffers: 15 instead of 5"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "bug", "message"),
+    [
+        (FedNova, "step", FedAvg.step, "an arm named 'fednova' equals FedAvg's"),
+        (
+            LabelFlip, "relabel", classmethod(lambda cls, labels, *_: labels),
+            "changed none of their labels",
+        ),
+        (
+            poisoning, "round_half_up", lambda value: round_half_up(value / 2),
+            "poisoned other numbers of samples than poison_ratio=1 asks for",
+        ),
+        (Strategy, "aggregate", aggregate_with(equally), "does not weight float buffers"),
+    ],
+    ids=["fednova is fedavg", "label flip off", "half the ratio", "buffers unweighted"],
+)  # fmt: skip
+def test_a_suite_is_red_and_names_the_cause(
+    suite: Any, monkeypatch: pytest.MonkeyPatch, target: Any, name: str, bug: Any, message: str
+) -> None:
+    monkeypatch.setattr(target, name, bug)
+    result = suite.run("-k", "fednova and labelflip")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(failed=1, deselected=6)
+    assert message in suite.text(result)
+    assert [cell["verdict"] for cell in suite.results()] == ["ERROR"]
