@@ -32,6 +32,13 @@ class Progress:
     finished: int
     stored: int
     seconds: float
+    examples: float  # training examples, as expected, of the runs to make
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds still to go at the pace so far; None before the first run is made."""
+        made = self.finished - self.stored
+        return (self.planned - self.finished) * self.seconds / made if made > 0 else None
 
 
 class Lab:
@@ -118,12 +125,20 @@ class Lab:
         failed = sum(1 for run in self._results if run not in self._jobs) - self._found
         planned = self._found + failed + len(self._jobs)
         seconds = time.perf_counter() - self._began
-        return Progress(planned, self._found + failed + made, self._found, seconds)
+        examples = sum(self._expected_examples(run) for run in self._jobs)
+        return Progress(planned, self._found + failed + made, self._found, seconds, examples)
 
     def computed(self) -> Sequence[Record]:
         """Records made in this session, not found in the store."""
         results = [self._results[run] for run in self._jobs if run in self._results]
         return [record for record in results if isinstance(record, Record)]
+
+    def _expected_examples(self, run: Run) -> float:
+        """Training examples that ``run`` will see, with mean epochs and mean client sizes."""
+        scenario = run.scenario
+        samples = len(load(scenario.dataset, self.data_dir).train)
+        share = scenario.cohort_size / scenario.num_clients * (1 - scenario.validation_fraction)
+        return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
     def close(self) -> None:
         """End the workers."""

@@ -56,7 +56,7 @@ class SuiteSession:
         self._say(
             f"fedcore: {_count(len(cells), 'cell')}, {_count(progress.planned, 'run')}: "
             f"{progress.stored} stored, {progress.planned - progress.finished} to make with "
-            f"{jobs} on {self.lab.device.type}"
+            f"{jobs} on {self.lab.device.type}, {progress.examples / 1e6:.2g} M training examples"
         )
 
     def judge(self, cell: Cell) -> Checked:
@@ -125,7 +125,8 @@ class SuiteSession:
             return
         shown = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
         with shown:
-            line = f"{progress.finished}/{progress.planned} runs, {progress.seconds:.0f} s "
+            left = "" if progress.remaining is None else f", about {progress.remaining:.0f} s to go"
+            line = f"{progress.finished}/{progress.planned} runs, {progress.seconds:.0f} s{left} "
             reporter.rewrite(f"\r{line}", erase=True)
 
     def _say(self, line: str) -> None:

@@ -52,11 +52,15 @@ def test_the_second_lab_finds_everything(lab: MakeLab) -> None:
     first = lab()
     assert first.start(CELLS).stored == 0
     before = [first.judge(cell) for cell in CELLS]
-    assert first.progress == Progress(4, 4, 0, pytest.approx(first.progress.seconds, abs=1))
+    # 4 runs of 1 round: 2 of 4 clients with 100 samples each, 1 epoch
+    seconds = pytest.approx(first.progress.seconds, abs=1)
+    assert first.progress == Progress(4, 4, 0, seconds, examples=4 * 2 * 100)
+    assert first.progress.remaining == 0
     assert len(first.computed()) == 4
 
     second = lab()
     found = second.start(CELLS)
+    assert (found.examples, found.remaining) == (0, None)
     assert (found.planned, found.finished, found.stored) == (4, 4, 4)
     assert [second.judge(cell) for cell in CELLS] == before
     assert second.computed() == []
