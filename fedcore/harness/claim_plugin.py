@@ -17,7 +17,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import SESSION, SuiteSession
+from fedcore.harness.session import SESSION, starts_here, suite_session
 
 if TYPE_CHECKING:
     from fedcore.harness.claim_records import Records
@@ -75,19 +75,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Before the first test, after the cells: set the workers on what the claims need."""
-    config = session.config
-    if config.option.collectonly or session.testsfailed:
-        return
     claims = _selected(session.items)
-    # under xdist every process runs what its own tests need
-    if (
-        claims
-        and not hasattr(config, "workerinput")
-        and not getattr(config.option, "numprocesses", 0)
-    ):
+    if claims and starts_here(session):
         from fedcore.harness.claim_session import start
 
-        start(_suite(config, session.items), claims)
+        start(suite_session(session.config, session.items, "claims"), claims)
 
 
 def _selected(items: Iterable[pytest.Item]) -> list[Claim]:
@@ -95,17 +87,6 @@ def _selected(items: Iterable[pytest.Item]) -> list[Claim]:
     specs = [getattr(i, "callspec", None) for i in items if i.get_closest_marker("claims")]
     found = dict.fromkeys(spec.params["claim"] for spec in specs if spec is not None)
     return [claim for claim in found if claim is not None]
-
-
-def _suite(config: pytest.Config, items: Iterable[pytest.Item]) -> SuiteSession:
-    """The session's lab; the suite's thresholds.toml lies beside its tests."""
-    if SESSION not in config.stash:
-        folder = next(item.path.parent for item in items if item.get_closest_marker("claims"))
-        try:
-            config.stash[SESSION] = SuiteSession(config, folder / "thresholds.toml")
-        except FedcoreError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[SESSION]
 
 
 def _records(config: pytest.Config, folder: Path) -> Records:
@@ -123,7 +104,7 @@ def claim_outcome(claim: Claim, request: pytest.FixtureRequest) -> CheckedClaim:
     from fedcore.harness.claim_session import judge
 
     config = request.config
-    suite = _suite(config, [request.node])
+    suite = suite_session(config, [request.node], "claims")
     judged = judge(suite, claim, _records(config, request.node.path.parent))
     config.stash[JUDGED].append(judged.judged)
     request.node.user_properties.extend(judged.properties())

@@ -26,22 +26,10 @@ def start(suite: SuiteSession, claims: Sequence[Claim]) -> None:
     lab = suite.lab
     runs = dict.fromkeys(run for claim in claims for run in claim.runs(seeds_of(suite, claim)))
     before = lab.progress
-    # outside of tests pytest shows no warnings, and under -W error one would end the session
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        lab.begin(runs)
-    for warning in caught:
-        suite.config.hook.pytest_warning_recorded.call_historic(
-            kwargs={
-                "warning_message": warning,
-                "when": "config",
-                "nodeid": "fedcore",
-                "location": None,
-            }
-        )
+    suite.begin(runs)
     now = lab.progress
     added, stored = now.planned - before.planned, now.stored - before.stored
-    suite._say(
+    suite.say(
         f"fedcore: {len(claims)} claims need {len(runs)} runs, {len(runs) - added} of them planned "
         f"for cells, {stored} stored, {added - stored} to make"
     )

@@ -17,7 +17,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.options import OPTIONS, Options, add_options
-from fedcore.harness.session import SESSION, Checked, suite_session
+from fedcore.harness.session import SESSION, Checked, starts_here, suite_session
 
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
@@ -101,17 +101,9 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Before the first test: plan the selected cells and set the workers on."""
-    config = session.config
-    if config.option.collectonly or session.testsfailed:
-        return
     cells = selected(session.items)
-    # under xdist every process runs what its own tests need
-    if (
-        cells
-        and not hasattr(config, "workerinput")
-        and not getattr(config.option, "numprocesses", 0)
-    ):
-        suite_session(config, session.items).start(cells)
+    if cells and starts_here(session):
+        suite_session(session.config, session.items).start(cells)
 
 
 def selected(items: Iterable[pytest.Item]) -> list[Cell]:

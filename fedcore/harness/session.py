@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
     from fedcore.harness.lab import Progress
     from fedcore.harness.outcome import Outcome
+    from fedcore.harness.store import Run
 
 SESSION = pytest.StashKey["SuiteSession"]()
 
@@ -39,10 +40,21 @@ class SuiteSession:
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is."""
+        self.begin(self.lab.plan(cells))
+        progress = self.lab.progress
+        jobs = _count(self.lab.jobs, "worker")
+        self.say(
+            f"fedcore: {_count(len(cells), 'cell')}, {_count(progress.planned, 'run')}: "
+            f"{progress.stored} stored, {progress.planned - progress.finished} to make with "
+            f"{jobs} on {self.lab.device.type}, {progress.examples / 1e6:.2g} M training examples"
+        )
+
+    def begin(self, runs: Iterable[Run]) -> None:
+        """Find or start ``runs``; warnings about stored records join pytest's summary."""
         # outside of tests pytest shows no warnings, and under -W error one would end the session
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            progress = self.lab.start(cells)
+            self.lab.begin(runs)
         for warning in caught:
             self.config.hook.pytest_warning_recorded.call_historic(
                 kwargs={
@@ -52,12 +64,6 @@ class SuiteSession:
                     "location": None,
                 }
             )
-        jobs = _count(self.lab.jobs, "worker")
-        self._say(
-            f"fedcore: {_count(len(cells), 'cell')}, {_count(progress.planned, 'run')}: "
-            f"{progress.stored} stored, {progress.planned - progress.finished} to make with "
-            f"{jobs} on {self.lab.device.type}, {progress.examples / 1e6:.2g} M training examples"
-        )
 
     def judge(self, cell: Cell) -> Checked:
         """The outcome of ``cell``, which joins the table."""
@@ -129,7 +135,8 @@ class SuiteSession:
             line = f"{progress.finished}/{progress.planned} runs, {progress.seconds:.0f} s{left} "
             reporter.rewrite(f"\r{line}", erase=True)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Write ``line`` to the terminal, unless it is to be quiet."""
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None and self.config.option.verbose >= 0:
             reporter.ensure_newline()
@@ -165,10 +172,20 @@ class Checked:
         return found
 
 
-def suite_session(config: pytest.Config, items: Iterable[Any] = ()) -> SuiteSession:
-    """The session's lab, made on first use; the suite's thresholds.toml lies beside its tests."""
+def starts_here(session: pytest.Session) -> bool:
+    """Whether this process plans all runs: under xdist each runs what its own tests need."""
+    config = session.config
+    if config.option.collectonly or session.testsfailed:
+        return False
+    return not hasattr(config, "workerinput") and not getattr(config.option, "numprocesses", 0)
+
+
+def suite_session(
+    config: pytest.Config, items: Iterable[Any] = (), marker: str = "cells"
+) -> SuiteSession:
+    """The session's lab, made on first use; thresholds.toml lies beside the marked tests."""
     if SESSION not in config.stash:
-        folder = next(item.path.parent for item in items if item.get_closest_marker("cells"))
+        folder = next(item.path.parent for item in items if item.get_closest_marker(marker))
         try:
             config.stash[SESSION] = SuiteSession(config, folder / "thresholds.toml")
         except FedcoreError as error:
