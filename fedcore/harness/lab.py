@@ -67,13 +67,8 @@ class Lab:
         """The distinct runs that ``cells`` need, in the order in which they are needed."""
         return list(dict.fromkeys(run for cell in cells for run in cell.runs(self.seeds(cell))))
 
-    def start(self, cells: Iterable[Cell]) -> Progress:
-        """Find stored runs and set workers on the others; returns at once."""
-        self.begin(self.plan(cells))
-        return self.progress
-
     def begin(self, runs: Iterable[Run]) -> None:
-        """The same for ``runs`` that no cell names."""
+        """Find stored ``runs`` and set workers on the others; returns at once."""
         for run in runs:
             self._begin(run)
 

@@ -26,6 +26,11 @@ THRESHOLDS = Thresholds((Threshold("drop.any", "drop", None, 100, "r", {}),), No
 MakeLab = Callable[..., Lab]
 
 
+def started(lab: Lab, cells: list[Cell]) -> Progress:
+    lab.begin(lab.plan(cells))
+    return lab.progress
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[MakeLab]:
     made: list[Lab] = []
@@ -50,7 +55,7 @@ def test_the_plan_has_each_run_once(lab: MakeLab) -> None:
 
 def test_the_second_lab_finds_everything(lab: MakeLab) -> None:
     first = lab()
-    assert first.start(CELLS).stored == 0
+    assert started(first, CELLS).stored == 0
     before = [first.judge(cell) for cell in CELLS]
     # 4 runs of 1 round: 2 of 4 clients with 100 samples each, 1 epoch
     seconds = pytest.approx(first.progress.seconds, abs=1)
@@ -59,7 +64,7 @@ def test_the_second_lab_finds_everything(lab: MakeLab) -> None:
     assert len(first.computed()) == 4
 
     second = lab()
-    found = second.start(CELLS)
+    found = started(second, CELLS)
     assert (found.examples, found.remaining) == (0, None)
     assert (found.planned, found.finished, found.stored) == (4, 4, 4)
     assert [second.judge(cell) for cell in CELLS] == before
@@ -69,7 +74,7 @@ def test_the_second_lab_finds_everything(lab: MakeLab) -> None:
 def test_fresh_computes_again_the_same_numbers(lab: MakeLab) -> None:
     before = [lab().judge(cell) for cell in CELLS]
     again = lab(fresh=True)
-    assert again.start(CELLS).stored == 0
+    assert started(again, CELLS).stored == 0
     assert [again.judge(cell) for cell in CELLS] == before
     assert len(again.computed()) == 4
 
@@ -80,8 +85,8 @@ def test_a_cell_that_was_not_planned_is_judged_all_the_same(lab: MakeLab) -> Non
 
 def test_starting_computes_nothing_with_one_worker(lab: MakeLab) -> None:
     one = lab()
-    one.start(CELLS)
-    one.start(CELLS)  # a second time changes nothing
+    started(one, CELLS)
+    started(one, CELLS)  # a second time changes nothing
     assert one.progress.finished == 0
     one.judge(CELLS[0])
     assert (one.progress.planned, one.progress.finished) == (4, 2)
@@ -90,7 +95,7 @@ def test_starting_computes_nothing_with_one_worker(lab: MakeLab) -> None:
 def test_tick_hears_of_every_run(lab: MakeLab) -> None:
     heard: list[Progress] = []
     one = lab()
-    one.start(CELLS)
+    started(one, CELLS)
     one.judge(CELLS[1], heard.append)
     assert [p.finished for p in heard] == [1, 2, 3, 4]
 
@@ -98,14 +103,14 @@ def test_tick_hears_of_every_run(lab: MakeLab) -> None:
 def test_worker_processes_give_the_same_outcome(lab: MakeLab) -> None:
     here = [lab().judge(cell) for cell in CELLS]
     pool = lab(jobs=2, fresh=True)
-    pool.start(CELLS)
+    started(pool, CELLS)
     assert [pool.judge(cell) for cell in CELLS] == here
 
 
 def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Path) -> None:
     missing = CLEAN.but(dataset=f"npz:{tmp_path}/absent.npz")
     one = lab()
-    progress = one.start([Cell("missing", missing, 1), CELLS[0]])
+    progress = started(one, [Cell("missing", missing, 1), CELLS[0]])
     assert (progress.planned, progress.finished, progress.stored) == (3, 1, 0)
     outcome = one.judge(Cell("missing", missing, 1))
     assert outcome.verdict is Verdict.ERROR
@@ -127,10 +132,10 @@ def test_a_failed_run_is_not_stored(lab: MakeLab, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(worker, "simulate", broken)
         assert lab().judge(CELLS[0]).verdict is Verdict.ERROR
-    assert lab().start(CELLS).stored == 0
+    assert started(lab(), CELLS).stored == 0
 
 
 def test_a_changed_code_digest_computes_anew(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab().judge(CELLS[0])
     monkeypatch.setattr("fedcore.harness.lab.code_digest", lambda: "changed")
-    assert lab().start(CELLS[:1]).stored == 0
+    assert started(lab(), CELLS[:1]).stored == 0
