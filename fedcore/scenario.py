@@ -141,8 +141,13 @@ class Scenario:
 
     @cached_property
     def hash(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of the canonical JSON form."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        """16 hexadecimal digits of the SHA-256 of the canonical JSON form.
+
+        Without the fields that are None: what a later version can add leaves today's hashes, and
+        with them recorded baselines and verdicts, as they are.
+        """
+        chosen = {name: value for name, value in self.to_dict().items() if value is not None}
+        canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def clean_twin(self) -> Scenario:

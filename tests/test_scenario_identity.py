@@ -17,7 +17,7 @@ PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
 TARGETED = {**ATTACK, "attack": "targetedflip", "source_class": 1, "target_class": 2}
 
 # A change here invalidates every stored record: intended only together with a changed meaning.
-DEFAULT_HASH = "422fbe32e11ff461"
+DEFAULT_HASH = "557d7b4f9d6cff52"
 
 # a base and another value, for every field
 CHANGES = {
@@ -67,6 +67,13 @@ CHANGES = {
 
 def test_hash_of_the_default_is_recorded() -> None:
     assert Scenario().hash == DEFAULT_HASH
+
+
+def test_a_field_that_is_none_leaves_the_hash_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Scenario().hash
+    later = {**Scenario().to_dict(), "added_later": None}
+    monkeypatch.setattr(Scenario, "to_dict", lambda self: later)
+    assert Scenario().hash == before
 
 
 def test_hash_depends_on_every_field() -> None:
