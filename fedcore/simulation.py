@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from fedcore.attacks.poisoning import malicious_clients
-from fedcore.engine.base import Engine
+from fedcore.engine.base import ENGINES, Engine
 from fedcore.engine.evaluation import Score
-from fedcore.engine.sequential import SequentialEngine
-from fedcore.errors import AttackError, FedcoreError, ScenarioError
+from fedcore.errors import AttackError, ScenarioError
+from fedcore.execution import Execution, exact_arithmetic
 from fedcore.federation import Federation
 from fedcore.identity import IdentityCheck
 from fedcore.models.weights import weights_digest, weights_file
@@ -42,13 +42,17 @@ def run(
     *,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    engine: str = "auto",
+    precision: str = "float32",
+    processes: int = 1,
     on_round: Callable[[RoundReport], None] | None = None,
 ) -> Record:
     """Train ``scenario`` with ``seed`` and return its record.
 
     ``data_dir`` holds data sets and weights (default: $FEDCORE_DATA, else the user cache);
-    ``device`` is auto, cpu or cuda. Bitwise repeatable on one machine and device: on the CPU it
-    always computes on one thread, as the number of threads changes the last bits.
+    ``device``, ``engine``, ``precision`` and ``processes`` say how to compute: see `Execution`.
+    Bitwise repeatable on one machine and device: on the CPU each process computes on one thread,
+    as the number of threads changes the last bits.
 
     Raises a `FedcoreError`: DataError, ModelError or PartitionError for what cannot be set up,
     AttackError for an attack that would change nothing, IdentityError for an arm that is not
@@ -57,11 +61,12 @@ def run(
     if seed < 0:
         raise ScenarioError([f"seed must be >= 0, got {seed}"])
     started = time.perf_counter()
-    chosen = choose_device(device)
+    execution = Execution(engine, device, precision, processes)
+    chosen = execution.torch_device
     with exact_arithmetic(chosen):
         federation = Federation.prepare(scenario, seed, data_dir, chosen)
-        engine = SequentialEngine(federation, chosen)
-        return _rounds(federation, engine, "sequential", chosen, started, on_round)
+        with contextlib.closing(ENGINES[execution.engine_name](federation, execution)) as made:
+            return _rounds(federation, made, execution.label, chosen, started, on_round)
 
 
 def _rounds(
@@ -163,35 +168,6 @@ def _chance(federation: Federation) -> Score:
     classes = federation.dataset.num_classes
     asr = None if federation.success_classes is None else 1 / classes
     return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called ``name``: auto (CUDA where there is one), cpu or cuda."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise FedcoreError(f"device must be auto, cpu or cuda, got {name!r}")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise FedcoreError("device 'cuda' is not available on this machine: use cpu or auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-@contextlib.contextmanager
-def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """One CPU thread; on CUDA no TF32 and only deterministic convolutions. Restored afterwards."""
-    threads = torch.get_num_threads()
-    cudnn = torch.backends.cudnn
-    flags = {
-        "enabled": cudnn.enabled,
-        "benchmark": False,
-        "deterministic": True,
-        "allow_tf32": False,
-    }
-    torch.set_num_threads(1)
-    try:
-        with cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Clock:

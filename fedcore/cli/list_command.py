@@ -27,8 +27,12 @@ _COMPONENTS = {
     "models": "model",
     "datasets": "dataset",
 }
-KINDS = (*_COMPONENTS, "presets", "fields")
-_SINGULAR = {**{one: many for many, one in _COMPONENTS.items()}, "preset": "presets"}
+KINDS = (*_COMPONENTS, "engines", "presets", "fields")
+_SINGULAR = {
+    **{one: many for many, one in _COMPONENTS.items()},
+    "engine": "engines",
+    "preset": "presets",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +53,11 @@ def execute(options: argparse.Namespace) -> int:
 
 def listing(kind: str) -> str:
     """The section of one of `KINDS`."""
-    makers: dict[str, Callable[[], Iterable[str]]] = {"presets": _presets, "fields": _fields}
+    makers: dict[str, Callable[[], Iterable[str]]] = {
+        "engines": _engines,
+        "presets": _presets,
+        "fields": _fields,
+    }
     lines = makers[kind]() if kind in makers else _components(_COMPONENTS[kind])
     return "\n".join(lines)
 
@@ -69,6 +77,15 @@ def _fields() -> Iterable[str]:
     own = validation.parameter_names()
     general = {n: getattr(Scenario, n) for n in Scenario.specs() if n not in own}
     yield from _parameters("  ", general)
+
+
+def _engines() -> Iterable[str]:
+    from fedcore.engine.base import ENGINES  # imports torch
+
+    yield "engines  how a run is computed; --engine NAME, default: stacked on CUDA, else sequential"
+    width = max(map(len, ENGINES))
+    for name in ENGINES:
+        yield from _wrapped(f"  {name:<{width}}  ", ENGINES.entry(name).summary)
 
 
 def _presets() -> Iterable[str]:

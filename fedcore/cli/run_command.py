@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute (auto)"
     )
     parser.add_argument(
+        "--engine", default="auto", metavar="NAME", help="how to train: see fedcore list engines"
+    )
+    parser.add_argument(
+        "--precision", default="float32", metavar="{float32,float64}", help="of the model (float32)"
+    )
+    parser.add_argument(
+        "--processes", default="1", metavar="N", help="that train a cohort, on the CPU (1)"
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const="-",
@@ -65,7 +75,16 @@ def execute(options: argparse.Namespace) -> int:
     if stream is not None and not options.quiet:
         print(f"{scenario.id}, seed {seed}", file=stream, flush=True)
         lines = RoundLines(scenario, stream)
-    record = run(scenario, seed, data_dir=options.data_dir, device=options.device, on_round=lines)
+    record = run(
+        scenario,
+        seed,
+        data_dir=options.data_dir,
+        device=options.device,
+        engine=options.engine,
+        precision=options.precision,
+        processes=int(options.processes),
+        on_round=lines,
+    )
     if stream is not None:
         print(summary(record), file=stream, flush=True)
     if options.json == "-":
@@ -83,6 +102,8 @@ def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
         problems.append(f"--seed must be an integer >= 0, got {seed!r}")
     if options.device not in DEVICES:
         problems.append(f"--device must be one of {', '.join(DEVICES)}, got {options.device!r}")
+    if not re.fullmatch(r"[1-9][0-9]*", options.processes):
+        problems.append(f"--processes must be an integer >= 1, got {options.processes!r}")
     try:
         scenario = chosen_scenario(
             options, preset_name=options.preset, cohort_size=options.cohort_size

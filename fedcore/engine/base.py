@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from fedcore.engine.evaluation import Score
+from fedcore.registry import Registry
 from fedcore.strategies.base import Cohort, ServerState
 from fedcore.vector import Layout
+
+if TYPE_CHECKING:
+    from fedcore.execution import Execution
+    from fedcore.federation import Federation
 
 
 class Engine(Protocol):
@@ -22,3 +28,10 @@ class Engine(Protocol):
 
     def evaluate(self, state: ServerState) -> Score:
         """Score ``state`` on the test set."""
+
+    def close(self) -> None:
+        """Give back what outlives a round: processes, shared memory. The engine ends here."""
+
+
+#: A factory (federation, execution) -> Engine by name.
+ENGINES: Registry[Callable[[Federation, Execution], Engine]] = Registry("engine", "fedcore.engine")

@@ -38,8 +38,9 @@ def evaluate(
     transform: Transform,
     num_classes: int,
     success_classes: tuple[int, int] | None,
+    dtype: torch.dtype = torch.float32,
 ) -> Score:
-    """Score ``model`` on ``test``; the model is put in evaluation mode and left there."""
+    """Score ``model``, of type ``dtype``, on ``test``; it is left in evaluation mode."""
     model.eval()
     device = test.labels.device
     height, width = transform.size
@@ -48,7 +49,7 @@ def evaluate(
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     for start in range(0, len(test), batch):
         images, labels = test.images[start : start + batch], test.labels[start : start + batch]
-        logits = model(transform(images))
+        logits = model(transform(images).to(dtype))
         loss += F.cross_entropy(logits, labels, reduction="sum").to(torch.float64)
         cells = labels * num_classes + logits.argmax(dim=1)
         confusion += torch.bincount(cells, minlength=num_classes * num_classes)

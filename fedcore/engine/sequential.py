@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
+from fedcore.engine.base import ENGINES
 from fedcore.engine.batches import batch_bounds
 from fedcore.engine.evaluation import Score, evaluate
 from fedcore.engine.solvers import OPTIMIZERS
@@ -16,6 +18,9 @@ from fedcore.models.dropout import StreamDropout
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
 from fedcore.vector import Layout
+
+if TYPE_CHECKING:
+    from fedcore.execution import Execution
 
 # Float pixels of a client that are transformed at once: bounds memory at 224 pixels.
 _CHUNK_PIXELS = 1 << 24
@@ -90,7 +95,11 @@ class SequentialEngine:
             federation.transform,
             federation.dataset.num_classes,
             federation.success_classes,
+            self.dtype,
         )
+
+    def close(self) -> None:
+        """Nothing outlives a round."""
 
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)
@@ -137,3 +146,9 @@ class SequentialEngine:
             images = transform(raw).to(self.dtype)
             for start, stop in chunk:
                 yield start, stop, images[start - begin : stop - begin]
+
+
+@ENGINES.register("sequential", "one client after the other; the reference")
+def sequential(federation: Federation, execution: Execution) -> SequentialEngine:
+    """The engine that ``execution`` describes."""
+    return SequentialEngine(federation, execution.torch_device, execution.dtype)

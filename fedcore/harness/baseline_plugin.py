@@ -66,8 +66,8 @@ def pytest_collection_modifyitems(
     off = config.getoption("baseline") == "off" and not update
     if not found or off or config.option.collectonly:
         return
+    from fedcore.execution import choose_device
     from fedcore.harness.baseline_file import Baseline, file_name
-    from fedcore.simulation import choose_device
 
     options: Options = config.stash[OPTIONS]
     folder = found[0].path.parent

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fedcore.data.loading import data_directory, load
 from fedcore.errors import FedcoreError
+from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
 from fedcore.harness.options import Options
@@ -21,7 +22,6 @@ from fedcore.harness.worker import Failure, Job
 from fedcore.models.weights import weights_digest, weights_file
 from fedcore.provenance import code_digest, fingerprint
 from fedcore.record import Record
-from fedcore.simulation import choose_device
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Lab:
     def __init__(self, options: Options, thresholds: Thresholds) -> None:
         self.options = options
         self.thresholds = thresholds
-        self.device = choose_device(options.device)
+        self.execution = Execution(options.engine, options.device, options.precision)
+        self.device = self.execution.torch_device
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
         # a GPU is one shared resource; the CPU has a worker for each core
@@ -84,7 +85,7 @@ class Lab:
             self._results[run] = record
             self._found += 1
             return
-        job = Job(run, inputs, self.store, self.data_dir, self.device.type)
+        job = Job(run, inputs, self.store, self.data_dir, self.execution)
         self._jobs[run] = job
         self._pool.submit(job)
 
@@ -151,7 +152,7 @@ class Lab:
                     weights=None if weights is None else weights_digest(weights),
                     code=code_digest(),
                     machine=fingerprint(self.device),
-                    engine="sequential",
+                    engine=self.execution.label,
                 )
             except FedcoreError as error:
                 self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)

@@ -30,6 +30,8 @@ class Options:
     profile: str = "quick"
     seeds: int | None = None
     device: str = "auto"
+    engine: str = "auto"
+    precision: str = "float32"
     jobs: int = 1
     results: Path = Path(".fedcore")
     fresh: bool = False
@@ -51,6 +53,8 @@ class Options:
             profile=profile,
             seeds=get("seeds"),
             device=get("device"),
+            engine=get("engine"),
+            precision=get("precision"),
             jobs=get("jobs") or cores(),
             results=Path(get("results")),
             fresh=get("fresh"),
@@ -80,6 +84,11 @@ def add_options(parser: Any) -> None:
             "choices": ("auto", "cpu", "cuda"),
             "help": "default: auto",
         },
+        "--engine": {
+            "default": "auto",
+            "help": "how runs are computed: see `fedcore list engines`",
+        },
+        "--precision": {"default": "float32", "help": "float32 (default), float64"},
         "--jobs": {"type": int, "help": "worker processes (default: the cores)"},
         "--results": {"default": ".fedcore", "help": "stored runs, last results (.fedcore)"},
         "--fresh": {"action": "store_true", "help": "compute every run, even if it is stored"},

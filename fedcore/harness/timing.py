@@ -8,6 +8,7 @@ from pathlib import Path
 from fedcore.data.base import Dataset
 from fedcore.data.loading import data_directory, load
 from fedcore.errors import FedcoreError
+from fedcore.execution import Execution
 from fedcore.harness.pool import Pool
 from fedcore.harness.store import Run
 from fedcore.harness.worker import Failure, Job
@@ -35,7 +36,9 @@ class GridTimer:
     def _make(self, runs: int, scenario: Scenario) -> None:
         jobs = []
         for _ in range(runs):
-            jobs.append(Job(Run(scenario, self._seed), None, None, self.data_dir, "cpu"))
+            jobs.append(
+                Job(Run(scenario, self._seed), None, None, self.data_dir, Execution(device="cpu"))
+            )
             self._seed += 1
         for job in jobs:
             self._pool.submit(job)

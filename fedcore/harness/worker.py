@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.errors import FedcoreError
+from fedcore.execution import Execution
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.record import Record
 from fedcore.simulation import run as simulate
@@ -23,7 +25,7 @@ class Job:
     inputs: Inputs | None
     store: Store | None
     data_dir: Path
-    device: str
+    execution: Execution
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Failure:
 def execute(job: Job) -> Record | Failure:
     """Run ``job`` in this process. Errors are values, so that one run cannot end the others."""
     try:
-        record = simulate(job.run.scenario, job.run.seed, data_dir=job.data_dir, device=job.device)
+        how = dataclasses.asdict(job.execution)
+        record = simulate(job.run.scenario, job.run.seed, data_dir=job.data_dir, **how)
         if job.store is not None and job.inputs is not None:
             job.store.put(job.run, job.inputs, record)
     except FedcoreError as error:

@@ -15,6 +15,8 @@ GIVEN: dict[str, Any] = {
     "profile": "quick",
     "seeds": None,
     "device": "auto",
+    "engine": "auto",
+    "precision": "float32",
     "jobs": None,
     "results": ".fedcore",
     "fresh": False,
@@ -39,11 +41,12 @@ def test_cores_are_those_this_process_may_use() -> None:
 def test_values_are_taken_over() -> None:
     found = options(
         dataset="synthetic:100", data_dir="d", model="mlp", profile="full", seeds=7, device="cpu",
-        jobs=3, results="r", fresh=True, report="p",
+        engine="stacked", precision="float64", jobs=3, results="r", fresh=True, report="p",
     )  # fmt: skip
     assert found == Options(
-        "synthetic:100", "d", "mlp", "full", 7, "cpu", 3, Path("r"), True, Path("p")
-    )
+        "synthetic:100", "d", "mlp", "full", 7, "cpu", "stacked", "float64", 3, Path("r"), True,
+        Path("p"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("profile", PROFILES)

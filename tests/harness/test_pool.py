@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
+from fedcore.execution import Execution
 from fedcore.harness.pool import Pool
 from fedcore.harness.store import Run
 from fedcore.harness.worker import Failure, Job
@@ -44,7 +45,7 @@ def attempts(folder: Path) -> dict[int, int]:
 
 
 def jobs(folder: Path, *seeds: int) -> list[Job]:
-    return [Job(Run(TINY, seed), None, None, folder, "cpu") for seed in seeds]
+    return [Job(Run(TINY, seed), None, None, folder, Execution()) for seed in seeds]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.errors import DataError
+from fedcore.execution import Execution
 from fedcore.harness import worker
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.worker import Failure, Job, execute
@@ -25,7 +26,7 @@ def raising(error: Exception) -> Any:
 
 
 def test_a_job_is_run_stored_and_handed_back(tmp_path: Path) -> None:
-    job = Job(Run(TINY, 3), INPUTS, Store(tmp_path), tmp_path, "cpu")
+    job = Job(Run(TINY, 3), INPUTS, Store(tmp_path), tmp_path, Execution())
     record = execute(pickle.loads(pickle.dumps(job)))
     assert isinstance(record, Record)
     assert (record.scenario, record.seed) == (TINY, 3)
@@ -34,7 +35,7 @@ def test_a_job_is_run_stored_and_handed_back(tmp_path: Path) -> None:
 
 
 def test_without_a_store_nothing_is_written(tmp_path: Path) -> None:
-    assert isinstance(execute(Job(Run(TINY, 0), None, None, tmp_path, "cpu")), Record)
+    assert isinstance(execute(Job(Run(TINY, 0), None, None, tmp_path, Execution())), Record)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -49,7 +50,7 @@ def test_errors_are_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: bool, part: str
 ) -> None:
     monkeypatch.setattr(worker, "simulate", raising(error))
-    failure = execute(Job(Run(TINY, 0), INPUTS, Store(tmp_path), tmp_path, "cpu"))
+    failure = execute(Job(Run(TINY, 0), INPUTS, Store(tmp_path), tmp_path, Execution()))
     assert isinstance(failure, Failure)
     assert failure.expected is expected
     assert part in failure.message
@@ -62,7 +63,7 @@ def test_a_store_that_fails_is_an_expected_failure(
     store = Store(tmp_path)
     (tmp_path / "records").rmdir()
     (tmp_path / "records").write_text("in the way")
-    failure = execute(Job(Run(TINY, 0), INPUTS, store, tmp_path, "cpu"))
+    failure = execute(Job(Run(TINY, 0), INPUTS, store, tmp_path, Execution()))
     assert isinstance(failure, Failure)
     assert failure.expected
     assert "cannot be written" in failure.message

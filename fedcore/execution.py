@@ -1,0 +1,93 @@
+"""How a run is computed: engine, device, precision, processes. What is computed is the scenario."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from fedcore.engine.base import ENGINES
+from fedcore.errors import FedcoreError
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Choices that cost or save time. Raises FedcoreError for an unknown name.
+
+    ``engine``: a name of `ENGINES`, or auto; ``device``: auto (CUDA where there is one), cpu or
+    cuda; ``precision``: a name of `PRECISIONS`; ``processes``: how many train one cohort on the
+    CPU, which changes no bit of the result.
+    """
+
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "float32"
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.engine != "auto":
+            ENGINES.entry(self.engine)
+        choose_device(self.device)
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
+        if self.processes < 1:
+            raise FedcoreError(f"processes must be >= 1, got {self.processes}")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that is meant on this machine."""
+        return choose_device(self.device)
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that is meant on this machine."""
+        if self.engine != "auto":
+            return self.engine
+        stacked = self.torch_device.type == "cuda" and "stacked" in ENGINES
+        return "stacked" if stacked else "sequential"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and images."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def label(self) -> str:
+        """What of this changes the bits of a result, for records and the keys of stored ones."""
+        suffix = "" if self.precision == "float32" else f"-{self.precision}"
+        return self.engine_name + suffix
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``: auto (CUDA where there is one), cpu or cuda."""
+    if name not in DEVICES:
+        raise FedcoreError(f"device must be auto, cpu or cuda, got {name!r}")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise FedcoreError("device 'cuda' is not available on this machine: use cpu or auto")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@contextlib.contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """One CPU thread; on CUDA no TF32 and only deterministic convolutions. Restored afterwards."""
+    threads = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    flags = {
+        "enabled": cudnn.enabled,
+        "benchmark": False,
+        "deterministic": True,
+        "allow_tf32": False,
+    }
+    torch.set_num_threads(1)
+    try:
+        with cudnn.flags(**flags) if device.type == "cuda" else contextlib.nullcontext():
+            yield
+    finally:
+        torch.set_num_threads(threads)

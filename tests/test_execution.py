@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fedcore.engine.base import ENGINES
+from fedcore.errors import FedcoreError, UnknownNameError
+from fedcore.execution import Execution, choose_device, exact_arithmetic
+from fedcore.scenario import Scenario
+from fedcore.simulation import run
+
+CPU = torch.device("cpu")
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == CPU
+    with pytest.raises(FedcoreError, match="device must be auto, cpu or cuda, got 'gpu'"):
+        choose_device("gpu")
+
+
+def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    with pytest.raises(FedcoreError, match="'cuda' is not available on this machine"):
+        run(Scenario(dataset="synthetic:100"), device="cuda")
+
+
+def test_the_label_says_what_changes_the_bits() -> None:
+    assert Execution(device="cpu").label == "sequential"
+    assert Execution(device="cpu", processes=2).label == "sequential"
+    assert Execution(device="cpu", precision="float64").label == "sequential-float64"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precision": "float8"}, "precision must be one of float32, float64.*got 'float8'"),
+        ({"processes": 0}, "processes must be >= 1, got 0"),
+    ],
+)
+def test_refuses(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(FedcoreError, match=message):
+        Execution(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_unknown_engine_meets_the_nearest_name() -> None:
+    with pytest.raises(UnknownNameError, match="sequential"):
+        Execution(engine="sequentail")
+    assert "sequential" in ENGINES
+
+
+def test_one_thread_inside_and_restored_after() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with exact_arithmetic(CPU):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_float64_is_another_result_of_the_same_experiment() -> None:
+    scenario = Scenario(dataset="synthetic:200", model="mlp", rounds=2, num_clients=4)
+    one, other = run(scenario, device="cpu"), run(scenario, device="cpu", precision="float64")
+    assert other.engine == "sequential-float64"
+    assert other.model_digest != one.model_digest
+    assert other.loss == pytest.approx(one.loss, rel=1e-3)
