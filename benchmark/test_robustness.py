@@ -17,7 +17,6 @@ from fedcore import Scenario
 from fedcore.harness.cells import Cell, Grid
 from fedcore.harness.options import Options
 from fedcore.harness.tuning import read_tuning
-from fedcore.presets import preset
 
 TUNED = read_tuning(Path(__file__).with_name("tuning.toml"))
 
@@ -116,32 +115,11 @@ def mobilenet(options: Options) -> Iterator[Cell]:
     ).cells()
 
 
-def study(options: Options) -> Iterator[Cell]:
-    """The study's two arms as they were run, at its partitions and shares, one seed."""
-    arms = [preset("study-fedavg"), preset("study-fednova")]
-    partitions = [
-        IID,
-        *({"partition": "dirichlet", "alpha": a, "partition_seed": 123} for a in (0.9, 0.3, 0.1)),
-        *({"partition": "pathological", "classes_per_client": c} for c in (7, 4, 2)),
-    ]
-    for arm in arms:
-        redrawn = {"attack": "labelflip", "redraw": True}
-        yield from Grid(
-            arm.but(model=options.model or arm.model),
-            [{"strategy": arm.strategy}],
-            partitions,
-            [redrawn],
-            [0.3],
-            [0.5],
-            1,
-            undefended={"strategy": arm.strategy},
-        ).cells()
+# profile `study` is test_study.py
+PROFILES = {"smoke": smoke, "quick": quick, "full": full}
 
 
-PROFILES = {"smoke": smoke, "quick": quick, "full": full, "study": study}
-
-
-@pytest.mark.cells(function=lambda options: PROFILES[options.profile](options))
+@pytest.mark.cells(function=lambda o: PROFILES[o.profile](o) if o.profile in PROFILES else ())
 def test_robustness(outcome) -> None:
     """The cell holds its limits, and the attack is known to bite where there is no defence."""
     outcome.check()

@@ -162,6 +162,8 @@ def _flat(cell: Row) -> dict[str, Any]:
             flat[f"{metric}_{part}"] = found.get(part)
         flat[f"{metric}_values"] = _joined(cell["values"][metric])
     flat["retention"] = cell["retention"]
+    for name, value in (cell.get("published") or {}).items():
+        flat[f"published_{name}"] = value
     for name in ("threshold", "metric", "min", "max"):
         flat[f"gate_{name}"] = gate.get(name)
     flat["errors"] = "; ".join(cell["errors"])

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 METRICS = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "asr", *CONTROLS)
+_OWN = ("drop", "clean", "poisoned", "asr", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:
@@ -28,7 +28,7 @@ def row(outcome: Outcome) -> Row:
 
     Keys: id, hash, labels (what tables show), scenario, control, seeds, values (per seed, by
     metric), estimates (by metric: mean, low, high, confidence; None without values), retention,
-    gates, verdict, errors, diverged.
+    gates, published (None but for the cells of a study), verdict, errors, diverged.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -48,6 +48,7 @@ def row(outcome: Outcome) -> Row:
         "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
         "retention": outcome.retention,
         "gates": [_gate(gate) for gate in outcome.gates],
+        "published": _published(outcome),
         "verdict": outcome.verdict.value,
         "errors": list(outcome.errors),
         "diverged": list(outcome.diverged),
@@ -109,6 +110,24 @@ def confidence(cells: Sequence[Row]) -> float | None:
     """The level of the intervals in ``cells``, None where there are none."""
     found = (cell["estimates"][metric] for cell in cells for metric in METRICS)
     return next((e["confidence"] for e in found if e and e["confidence"] is not None), None)
+
+
+def _published(outcome: Outcome) -> dict[str, Any] | None:
+    """What a study printed for the cell, and the difference of the mean from it, in points."""
+    cell, known = outcome.cell, outcome.cell.published
+    if known is None and cell.reported is None:
+        return None
+    values = outcome.poisoned if cell.scenario.attack is not None else outcome.clean
+    found = sum(values) / len(values) if values else None
+    return {
+        "value": None if known is None else known.value,
+        "runs": None if known is None else known.runs,
+        "sd": None if known is None else known.sd,
+        "tolerance": None if known is None else known.tolerance(len(outcome.seeds)),
+        "source": None if known is None else known.source,
+        "difference": None if known is None or found is None else found - known.value,
+        "reported": cell.reported,
+    }
 
 
 def _percent(share: float) -> str:

@@ -70,12 +70,14 @@ def columns(cells: Sequence[Row]) -> Columns:
         "drop": [_number(rows.mean(cell, "drop")) for cell in cells],
         "ret": [_number(cell["retention"], 2) for cell in cells],
         "ASR": [_number(rows.mean(cell, "asr")) for cell in cells],
+        "published": [_number((cell.get("published") or {}).get("value")) for cell in cells],
         "n": [str(len(cell["seeds"])) for cell in cells],
         "limit": [_limit(cell) for cell in cells],
         "verdict": [cell["verdict"] for cell in cells],
     }
-    if not any(table["ASR"]):
-        table.pop("ASR")
+    for name in ("ASR", "published"):
+        if not any(table[name]):
+            table.pop(name)
     return table
 
 
@@ -92,6 +94,11 @@ def footer(cells: Sequence[Row]) -> list[str]:
         "mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail "
         f"accuracy, %, mean of n seeds{interval}. drop: percentage points. ret: poisoned / clean."
     )
+    if any(cell.get("published") for cell in cells):
+        lines += _wrap(
+            "published: the accuracy that the study printed for the cell, clean or poisoned. "
+            "open: shown beside it, not judged against it (report.md says why)."
+        )
     for attack, variants in _variants(cells).items():
         if len(variants) == 1 and attack not in variants:
             lines.append(f"{attack}: {min(variants).removeprefix(attack)} (source to target class)")
