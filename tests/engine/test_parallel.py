@@ -147,11 +147,10 @@ def test_a_killed_helper_is_reported(monkeypatch) -> None:
 
 
 DOOMED = """
-import sys, time, os
-from pathlib import Path
-from tests.engine.test_parallel import engine_of, helpers, TINY
+import time
+from tests.engine.test_parallel import SequentialEngine, TINY, engine_of, helpers
+SequentialEngine.train_client = lambda *a: time.sleep(60)
 engine = engine_of(TINY, 3)
-engine.engine.train_client = lambda *a: time.sleep(60)
 print(*helpers(engine), flush=True)
 {then}
 """
