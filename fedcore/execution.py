@@ -14,7 +14,12 @@ from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    # forward and backward passes only; weights, updates and scores stay float32
+    "bfloat16": torch.bfloat16,
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Execution:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and images."""
+        """The type that training computes in."""
         return PRECISIONS[self.precision]
 
     @property

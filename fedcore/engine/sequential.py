@@ -169,10 +169,14 @@ class SequentialEngine:
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
             for start, stop, images in self._batches(samples, bounds):
-                self._gradient.zero_()
-                loss = F.cross_entropy(self.model(images), labels[start:stop])
-                loss.backward()  # type: ignore[no-untyped-call]
+                self._differentiate(images, labels[start:stop])
                 self._solver.step(weights, self._gradient)
+
+    def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """The gradient of the mean loss on one batch at the model's weights."""
+        self._gradient.zero_()
+        loss = F.cross_entropy(self.model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _batches(
         self, samples: torch.Tensor, bounds: list[tuple[int, int]]
@@ -193,10 +197,15 @@ class SequentialEngine:
 @ENGINES.register("sequential", "one client after the other; the reference")
 def sequential(federation: Federation, execution: Execution) -> Engine:
     """The engine that ``execution`` describes, in one process or in several."""
+    from fedcore.engine.bfloat16 import Bfloat16Engine  # a subclass of the engine above
+
     device, dtype = execution.torch_device, execution.dtype
     processes = min(execution.processes, federation.scenario.cohort_size)
-    if processes == 1:
-        return SequentialEngine(federation, device, dtype)
-    require_fork(device)
-    engine = SequentialEngine(federation, device, dtype, zeros=shared_zeros)
-    return ParallelEngine(engine, processes)
+    if processes > 1:
+        require_fork(device)
+    zeros = torch.zeros if processes == 1 else shared_zeros
+    if dtype == torch.bfloat16:
+        engine: SequentialEngine = Bfloat16Engine(federation, device, zeros=zeros)
+    else:
+        engine = SequentialEngine(federation, device, dtype, zeros=zeros)
+    return engine if processes == 1 else ParallelEngine(engine, processes)
