@@ -8,11 +8,18 @@ from dataclasses import dataclass
 
 import torch
 
+from fedcore.cores import cores
 from fedcore.engine.base import ENGINES
+from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    # forward and backward passes only; weights, updates and scores stay float32
+    "bfloat16": torch.bfloat16,
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class Execution:
 
     ``engine``: a name of `ENGINES`, or auto; ``device``: auto (CUDA where there is one), cpu or
     cuda; ``precision``: a name of `PRECISIONS`; ``processes``: how many train one cohort on the
-    CPU, which changes no bit of the result.
+    CPU, which changes no bit of the result. More than one are forked; see
+    `fedcore.engine.parallel`. Where many runs are made at once, one process a run is faster.
     """
 
     engine: str = "auto"
@@ -54,7 +62,7 @@ class Execution:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and images."""
+        """The type that training computes in."""
         return PRECISIONS[self.precision]
 
     @property
@@ -72,6 +80,11 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise FedcoreError("device 'cuda' is not available on this machine: use cpu or auto")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def default_processes(device: str) -> int:
+    """Processes for a single run that has the machine to itself: the cores, or 1 with CUDA."""
+    return cores() if choose_device(device).type == "cpu" and can_fork() else 1
 
 
 @contextlib.contextmanager

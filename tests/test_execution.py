@@ -34,7 +34,10 @@ def test_the_label_says_what_changes_the_bits() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"precision": "float8"}, "precision must be one of float32, float64.*got 'float8'"),
+        (
+            {"precision": "float8"},
+            "one of float32, float64, bfloat16.*got 'float8'",
+        ),
         ({"processes": 0}, "processes must be >= 1, got 0"),
     ],
 )

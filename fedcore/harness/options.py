@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
 
 OPTIONS = pytest.StashKey["Options"]()
@@ -60,11 +60,6 @@ class Options:
             fresh=get("fresh"),
             report=Path(get("report")) if get("report") else None,
         )
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_options(parser: Any) -> None:
