@@ -15,6 +15,7 @@ from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.federation import Federation
 from fedcore.models.build import build_model
 from fedcore.models.dropout import StreamDropout
+from fedcore.privacy.localwork import hold_norms, private_steps, restrict
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
 from fedcore.vector import Layout
@@ -28,6 +29,8 @@ _CHUNK_PIXELS = 1 << 24
 
 class SequentialEngine:
     """Trains clients one by one. Bitwise repeatable on one machine, device and thread count."""
+
+    trains_privately = True  # see `fedcore.privacy.run`
 
     def __init__(
         self, federation: Federation, device: torch.device, dtype: torch.dtype = torch.float32
@@ -46,6 +49,8 @@ class SequentialEngine:
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
+        self._trained = restrict(self.model, self.layout, scenario)
+        self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self._solver = OPTIMIZERS[scenario.optimizer](scenario)
@@ -66,6 +71,7 @@ class SequentialEngine:
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
         """Train ``clients`` from ``state``. The cohort's tensors are valid until the next call."""
         self.model.train()
+        hold_norms(self.model, self.federation.scenario)
         steps = []
         for row, client in enumerate(clients):
             self._load(state)
@@ -108,8 +114,8 @@ class SequentialEngine:
     def _work(self, state: ServerState, round: int, client: int) -> int:
         """One client's local epochs, in place; the number of steps taken."""
         federation = self.federation
-        weights = self._vector[: self.layout.num_parameters]
-        self._solver.start(state.vector[: self.layout.num_parameters])
+        weights = self._vector[self._trained]
+        self._solver.start(state.vector[self._trained])
         for dropout in self._dropouts:
             dropout.seed(
                 torch_stream(
@@ -121,6 +127,19 @@ class SequentialEngine:
         believed = federation.poisoning.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
         epochs = int(federation.epochs[client])
+        if self._private_steps is not None:
+            own = torch.from_numpy(part).to(self.device)
+            self._private_steps.work(
+                noise=(federation.seed, round, client),
+                steps=epochs * len(bounds),
+                images=lambda chosen: self._images(own[chosen]),
+                labels=torch.from_numpy(believed).to(self.device),
+                order=order,
+                solver=self._solver,
+                weights=weights,
+                gradient=self._gradient,
+            )
+            return epochs * len(bounds)
         for _ in range(epochs):
             shuffled = order.permutation(len(part))
             samples = torch.from_numpy(part[shuffled]).to(self.device)
@@ -129,7 +148,7 @@ class SequentialEngine:
                 self._gradient.zero_()
                 loss = F.cross_entropy(self.model(images), labels[start:stop])
                 loss.backward()  # type: ignore[no-untyped-call]
-                self._solver.step(weights, self._gradient)
+                self._solver.step(weights, self._gradient[self._trained])
         return epochs * len(bounds)
 
     def _batches(
@@ -142,10 +161,14 @@ class SequentialEngine:
         for first in range(0, len(bounds), group):
             chunk = bounds[first : first + group]
             begin, end = chunk[0][0], chunk[-1][1]
-            raw = self.federation.train_images.index_select(0, samples[begin:end])
-            images = transform(raw).to(self.dtype)
+            images = self._images(samples[begin:end])
             for start, stop in chunk:
                 yield start, stop, images[start - begin : stop - begin]
+
+    def _images(self, samples: torch.Tensor) -> torch.Tensor:
+        """The transformed training images of ``samples`` [n]: [n, channels, *size]."""
+        raw = self.federation.train_images.index_select(0, samples)
+        return self.federation.transform(raw).to(self.dtype)
 
 
 @ENGINES.register("sequential", "one client after the other; the reference")
