@@ -30,6 +30,16 @@ _PREFIXES = {
     "num_clients": "clients",
     "fraction_train": "cohort",
     "rounds": "rounds",
+    "privacy": "",
+    "epsilon": "epsilon",
+    "noise_multiplier": "noise",
+    "delta": "delta",
+    "clip_norm": "clip",
+    "sensitivity": "sensitivity",
+    "neighbours": "",
+    "released": "",
+    "buffers": "buffers",
+    "epsilon_budget": "budget",
 }
 
 

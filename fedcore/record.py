@@ -10,6 +10,7 @@ from typing import Any
 
 from fedcore.attacks.poisoning import ClientPoison
 from fedcore.errors import StoreError
+from fedcore.privacy.statement import PrivacyStatement
 from fedcore.provenance import Provenance
 from fedcore.scenario import Scenario
 
@@ -41,7 +42,8 @@ class Audit:
     """What actually happened.
 
     ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
-    clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them.
+    clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
+    ``privacy`` what was promised about what clients sent, None where nothing was.
     """
 
     samples: tuple[int, ...]
@@ -51,6 +53,7 @@ class Audit:
     malicious_per_round: tuple[int, ...]
     poison: tuple[ClientPoison, ...]
     identity: Identity
+    privacy: PrivacyStatement | None = None
 
     @property
     def samples_changed(self) -> int:
@@ -167,6 +170,10 @@ class Record:
                 cohorts=tuple(tuple(cohort) for cohort in audit["cohorts"]),
                 poison=tuple(ClientPoison(**client) for client in audit["poison"]),
                 identity=Identity(**audit["identity"]),
+                # records from before there was privacy have no such key
+                privacy=PrivacyStatement.from_dict(told)
+                if (told := audit.get("privacy"))
+                else None,
             ),
             timings=Timings(**values["timings"]),
             provenance=Provenance(

@@ -18,6 +18,7 @@ from fedcore.execution import Execution, exact_arithmetic
 from fedcore.federation import Federation
 from fedcore.identity import IdentityCheck
 from fedcore.models.weights import weights_digest, weights_file
+from fedcore.privacy.run import mechanism_of, needs_reference_engine
 from fedcore.provenance import provenance
 from fedcore.record import Audit, Record, Timings
 from fedcore.scenario import Scenario
@@ -55,12 +56,14 @@ def run(
     as the number of threads changes the last bits.
 
     Raises a `FedcoreError`: DataError, ModelError or PartitionError for what cannot be set up,
-    AttackError for an attack that would change nothing, IdentityError for an arm that is not
-    what its name says.
+    AttackError for an attack that would change nothing, PrivacyError for a promise that cannot
+    be kept, IdentityError for an arm that is not what its name says.
     """
     if seed < 0:
         raise ScenarioError([f"seed must be >= 0, got {seed}"])
     started = time.perf_counter()
+    if engine == "auto" and needs_reference_engine(scenario):
+        engine = "sequential"
     execution = Execution(engine, device, precision, processes)
     chosen = execution.torch_device
     with exact_arithmetic(chosen):
@@ -80,6 +83,9 @@ def _rounds(
     scenario, seed = federation.scenario, federation.seed
     malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
     cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+    mechanism = mechanism_of(federation, engine)
+    if mechanism is not None:
+        cohorts = mechanism.affordable(cohorts)
     present = tuple(len(set(malicious).intersection(cohort)) for cohort in cohorts)
     _refuse_idle_attack(federation, cohorts)
     strategy = STRATEGIES[scenario.strategy](scenario)
@@ -88,7 +94,9 @@ def _rounds(
     parameters = engine.layout.num_parameters
     clock = _Clock(device)
     clock.seconds["setup"] = time.perf_counter() - started
-    evaluated = set(scenario.evaluated_rounds)
+    evaluated = tuple(
+        r for r in range(1, len(cohorts) + 1) if r in scenario.evaluated_rounds or r == len(cohorts)
+    )
     scores: list[Score] = []
     diverged: int | None = None
     for r, clients in enumerate(cohorts, start=1):
@@ -97,6 +105,8 @@ def _rounds(
         if diverged is None:
             with clock("train"):
                 cohort = engine.train(state, r, clients)
+                if mechanism is not None:
+                    cohort = mechanism.privatise(state, cohort, r)
             with clock("aggregate"):
                 due = strategy.must_differ(cohort, state.memory)
                 before = state
@@ -120,6 +130,7 @@ def _rounds(
         malicious_per_round=present,
         poison=federation.poisoning.audit(),
         identity=check.verdict(),
+        privacy=mechanism.statement() if mechanism is not None else None,
     )
     weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
     targeted = all(score.asr is not None for score in scores)
@@ -127,7 +138,7 @@ def _rounds(
         scenario=scenario,
         seed=seed,
         engine=engine_name,
-        rounds=scenario.evaluated_rounds,
+        rounds=evaluated,
         accuracy=tuple(score.accuracy for score in scores),
         loss=tuple(score.loss if score.loss == score.loss else None for score in scores),
         recall=tuple(score.recall for score in scores),

@@ -68,6 +68,8 @@ class ParallelEngine:
     was killed.
     """
 
+    trains_privately = True  # as its engine does
+
     def __init__(self, engine: SequentialEngine, processes: int) -> None:
         self.engine = engine
         self.layout = engine.layout

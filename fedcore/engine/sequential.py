@@ -17,6 +17,7 @@ from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.federation import Federation
 from fedcore.models.build import build_model
 from fedcore.models.dropout import StreamDropout
+from fedcore.privacy.localwork import hold_norms, private_steps, restrict
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
 from fedcore.vector import Layout
@@ -39,6 +40,8 @@ class Zeros(Protocol):
 
 class SequentialEngine:
     """Trains clients one by one. Bitwise repeatable on one machine, device and thread count."""
+
+    trains_privately = True  # see `fedcore.privacy.run`
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class SequentialEngine:
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
+        self._trained = restrict(self.model, self.layout, scenario)
+        self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self._solver = OPTIMIZERS[scenario.optimizer](scenario)
@@ -90,6 +95,7 @@ class SequentialEngine:
     def train_client(self, state: ServerState, round: int, row: int, client: int) -> None:
         """Train ``client`` from ``state``; its update becomes row ``row`` of the cohort."""
         self.model.train()
+        hold_norms(self.model, self.federation.scenario)
         self._load(state)
         own = self._own_layers
         if own is not None and self._has_kept[client]:
@@ -152,8 +158,8 @@ class SequentialEngine:
     def _work(self, state: ServerState, round: int, client: int) -> None:
         """One client's local epochs, in place."""
         federation = self.federation
-        weights = self._vector[: self.layout.num_parameters]
-        self._solver.start(state.vector[: self.layout.num_parameters])
+        weights = self._vector[self._trained]
+        self._solver.start(state.vector[self._trained])
         for dropout in self._dropouts:
             dropout.seed(
                 torch_stream(
@@ -164,13 +170,27 @@ class SequentialEngine:
         part = federation.parts[client]
         believed = federation.poisoning.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
-        for _ in range(int(federation.epochs[client])):
+        epochs = int(federation.epochs[client])
+        if self._private_steps is not None:
+            own = torch.from_numpy(part).to(self.device)
+            self._private_steps.work(
+                noise=(federation.seed, round, client),
+                steps=epochs * len(bounds),
+                images=lambda chosen: self._images(own[chosen]),
+                labels=torch.from_numpy(believed).to(self.device),
+                order=order,
+                solver=self._solver,
+                weights=weights,
+                gradient=self._gradient,
+            )
+            return
+        for _ in range(epochs):
             shuffled = order.permutation(len(part))
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
             for start, stop, images in self._batches(samples, bounds):
                 self._differentiate(images, labels[start:stop])
-                self._solver.step(weights, self._gradient)
+                self._solver.step(weights, self._gradient[self._trained])
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """The gradient of the mean loss on one batch at the model's weights."""
@@ -188,10 +208,14 @@ class SequentialEngine:
         for first in range(0, len(bounds), group):
             chunk = bounds[first : first + group]
             begin, end = chunk[0][0], chunk[-1][1]
-            raw = self.federation.train_images.index_select(0, samples[begin:end])
-            images = transform(raw).to(self.dtype)
+            images = self._images(samples[begin:end])
             for start, stop in chunk:
                 yield start, stop, images[start - begin : stop - begin]
+
+    def _images(self, samples: torch.Tensor) -> torch.Tensor:
+        """The transformed training images of ``samples`` [n]: [n, channels, *size]."""
+        raw = self.federation.train_images.index_select(0, samples)
+        return self.federation.transform(raw).to(self.dtype)
 
 
 @ENGINES.register("sequential", "one client after the other; the reference")
