@@ -15,7 +15,6 @@ from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.federation import Federation
-from fedcore.models.build import build_model
 from fedcore.models.dropout import StreamDropout
 from fedcore.privacy.localwork import hold_norms, private_steps, restrict
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -54,14 +53,7 @@ class SequentialEngine:
         """``zeros`` allocates what the processes of a run share: see `fedcore.engine.parallel`."""
         scenario = federation.scenario
         self.federation, self.device, self.dtype = federation, device, dtype
-        self.model = build_model(
-            scenario,
-            num_classes=federation.dataset.num_classes,
-            channels=federation.transform.channels,
-            size=federation.transform.size,
-            seed=federation.seed,
-            data_dir=federation.data_dir,
-        ).to(device=device, dtype=dtype)
+        self.model = federation.initial_model().to(device=device, dtype=dtype)
         self.layout = Layout.of(self.model)
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
