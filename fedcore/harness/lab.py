@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from fedcore.data.loading import data_directory, load
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
-from fedcore.harness.options import Options
+from fedcore.harness.options import Options, cores
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
+from fedcore.harness.ray_pool import RayPool
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
@@ -51,9 +54,8 @@ class Lab:
         self.device = self.execution.torch_device
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
-        # a GPU is one shared resource; the CPU has a worker for each core
-        self.jobs = options.jobs if self.device.type == "cpu" else 1
-        self._pool = Pool(self.jobs)
+        self._pool = _pool(options, self.device)
+        self.jobs = self._pool.workers
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._found = 0
@@ -157,3 +159,10 @@ class Lab:
             except FedcoreError as error:
                 self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)
         return self._inputs[key]
+
+
+def _pool(options: Options, device: torch.device) -> Pool | RayPool:
+    if options.executor == "ray":
+        return RayPool(options.ray_address, options.jobs)
+    # a GPU is one shared resource; the CPU has a worker for each core
+    return Pool(options.jobs or cores() if device.type == "cpu" else 1)

@@ -14,6 +14,7 @@ from fedcore.errors import FedcoreError, unknown_name
 
 OPTIONS = pytest.StashKey["Options"]()
 PROFILES = ("smoke", "quick", "full", "study")
+EXECUTORS = ("processes", "ray")
 
 
 class OptionError(FedcoreError, ValueError):
@@ -22,7 +23,10 @@ class OptionError(FedcoreError, ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile."""
+    """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile.
+
+    ``jobs`` None, which only the executor ray takes, is every CPU of its cluster.
+    """
 
     dataset: str = "mnist5k"
     data_dir: str | None = None
@@ -32,10 +36,12 @@ class Options:
     device: str = "auto"
     engine: str = "auto"
     precision: str = "float32"
-    jobs: int = 1
+    jobs: int | None = 1
     results: Path = Path(".fedcore")
     fresh: bool = False
     report: Path | None = None
+    executor: str = "processes"
+    ray_address: str | None = None
 
     @classmethod
     def of(cls, get: Callable[[str], Any]) -> Options:
@@ -46,19 +52,26 @@ class Options:
         for name in ("seeds", "jobs"):
             if get(name) is not None and get(name) < 1:
                 raise OptionError(f"--{name} must be >= 1, got {get(name)}")
+        ray = get("executor") == "ray"
+        if get("ray_address") and not ray:
+            raise OptionError("--ray-address is for --executor ray: add that, or leave it out")
+        if ray and get("device") == "cuda":
+            raise OptionError("--executor ray computes on CPUs: leave --device out")
         return cls(
             dataset=get("dataset"),
             data_dir=get("data_dir"),
             model=get("model"),
             profile=profile,
             seeds=get("seeds"),
-            device=get("device"),
+            device="cpu" if ray else get("device"),
             engine=get("engine"),
             precision=get("precision"),
-            jobs=get("jobs") or cores(),
+            jobs=get("jobs") or (None if ray else cores()),
             results=Path(get("results")),
             fresh=get("fresh"),
             report=Path(get("report")) if get("report") else None,
+            executor=get("executor"),
+            ray_address=get("ray_address") or None,
         )
 
 
@@ -84,7 +97,15 @@ def add_options(parser: Any) -> None:
             "help": "how runs are computed: see `fedcore list engines`",
         },
         "--precision": {"default": "float32", "help": "float32 (default), float64"},
-        "--jobs": {"type": int, "help": "worker processes (default: the cores)"},
+        "--jobs": {"type": int, "help": "runs at a time (default: the cores)"},
+        "--executor": {
+            "default": "processes",
+            "choices": EXECUTORS,
+            "help": "what makes the runs: processes of this machine (default), or ray",
+        },
+        "--ray-address": {
+            "help": "a running cluster, HOST:PORT or auto (default: one on loopback)"
+        },
         "--results": {"default": ".fedcore", "help": "stored runs, last results (.fedcore)"},
         "--fresh": {"action": "store_true", "help": "compute every run, even if it is stored"},
         "--report": {"help": "write report.md, .html, results.csv, .json, .tex to this directory"},

@@ -42,7 +42,8 @@ class SuiteSession:
         """Set the workers on what ``cells`` need, and say what that is."""
         self.begin(self.lab.plan(cells))
         progress = self.lab.progress
-        jobs = _count(self.lab.jobs, "worker")
+        ray = self.options.executor == "ray"
+        jobs = _count(self.lab.jobs, "Ray worker" if ray else "worker")
         self.say(
             f"fedcore: {_count(len(cells), 'cell')}, {_count(progress.planned, 'run')}: "
             f"{progress.stored} stored, {progress.planned - progress.finished} to make with "

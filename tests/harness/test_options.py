@@ -22,6 +22,8 @@ GIVEN: dict[str, Any] = {
     "results": ".fedcore",
     "fresh": False,
     "report": None,
+    "executor": "processes",
+    "ray_address": None,
 }
 
 
@@ -50,6 +52,13 @@ def test_values_are_taken_over() -> None:
     )  # fmt: skip
 
 
+def test_ray_takes_all_cpus_of_its_cluster_unless_told() -> None:
+    found = options(executor="ray", ray_address="127.0.0.1:6379")
+    assert (found.executor, found.ray_address) == ("ray", "127.0.0.1:6379")
+    assert (found.jobs, found.device) == (None, "cpu")
+    assert options(executor="ray", jobs=3).jobs == 3
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles(profile: str) -> None:
     assert options(profile=profile).profile == profile
@@ -63,6 +72,8 @@ def test_profiles(profile: str) -> None:
         ({"jobs": 0}, "--jobs must be >= 1, got 0"),
         ({"jobs": -2}, "--jobs must be >= 1, got -2"),
         ({"seeds": 0}, "--seeds must be >= 1, got 0"),
+        ({"ray_address": "auto"}, "--ray-address is for --executor ray"),
+        ({"executor": "ray", "device": "cuda"}, "--executor ray computes on CPUs"),
     ],
 )
 def test_bad_values_are_refused(changes: dict[str, Any], rule: str) -> None:

@@ -1,0 +1,232 @@
+"""Worker tasks on a Ray cluster: the interface of `Pool`, for more cores than one machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from fedcore.data.loading import data_directory, load
+from fedcore.errors import FedcoreError
+from fedcore.harness.store import Inputs
+from fedcore.harness.worker import Failure, Job, execute
+from fedcore.models.weights import weights_digest, weights_file
+from fedcore.provenance import code_digest, fingerprint
+from fedcore.record import Record
+
+Result = Record | Failure
+
+#: A run that ends its worker this often is a failure. Ray names the run, so no other is suspected.
+ATTEMPTS = 2
+#: Seconds to wait for a cluster to answer.
+PATIENCE = 10.0
+
+
+class RayError(FedcoreError, RuntimeError):
+    """Ray is missing, or its cluster cannot be reached."""
+
+
+class RayPool:
+    """Runs jobs as Ray tasks of one CPU each, at most ``workers`` at a time.
+
+    ``address`` is that of a running cluster (``host:port``, ``auto`` or ``ray://host:port``); None
+    starts one on this machine, on loopback, and ends it with `close`. ``workers`` None takes every
+    CPU that the cluster has now.
+
+    Records come back by value and are stored here, so that the nodes share no file system. A node
+    reads data and weights in ``job.data_dir`` where it has that directory, else where its own
+    $FEDCORE_DATA points. One whose data, weights or code differ from this machine's refuses: its
+    records would be filed under another's name. A record made on another class of machine is
+    stored under that class.
+
+    Raises RayError where Ray is missing or the cluster does not answer.
+    """
+
+    def __init__(
+        self, address: str | None, workers: int | None, run: Callable[[Job], Result] = execute
+    ) -> None:
+        self.run = run
+        self._futures: dict[Job, Future[Result]] = {}
+        with contextlib.ExitStack() as undo:
+            self._ray = _connect(address, workers, undo)
+            cpus = int(self._ray.cluster_resources().get("CPU", 0))
+            if cpus < 1:
+                raise RayError(f"the Ray cluster {address} has no CPUs: add a node that has some")
+            self.workers = min(workers or cpus, cpus)
+            self._task = self._ray.remote(num_cpus=1, max_retries=0)(on_node)
+            self._disconnect = undo.pop_all()
+        # each thread waits for one task, so that what is queued here can be dropped
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="fedcore-ray")
+
+    def submit(self, job: Job) -> None:
+        """Queue ``job``; a second time changes nothing."""
+        if job not in self._futures:
+            self._futures[job] = self._threads.submit(self._make, job)
+
+    def done(self, job: Job) -> bool:
+        """Whether the result of ``job`` is there."""
+        return self._futures[job].done()
+
+    def result(self, job: Job, timeout: float | None = None) -> Result:
+        """The result of a submitted ``job``; TimeoutError after ``timeout`` seconds."""
+        return self._futures[job].result(timeout)
+
+    def close(self) -> None:
+        """Drop queued jobs and leave the cluster; running jobs end first, their records are kept.
+
+        A Ctrl-C in the meantime ends them at once.
+        """
+        with self._disconnect:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, job: Job) -> Result:
+        errors = self._ray.exceptions
+        lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        cause = ""
+        for _ in range(ATTEMPTS):
+            try:
+                reply = self._ray.get(self._task.remote(self.run, job))
+            except (*lost, errors.ObjectLostError) as error:
+                cause = type(error).__name__
+            except errors.RayError as error:  # such as: fedcore is not installed on that node
+                return Failure(f"{job.run.id} could not run on the Ray cluster: {error}", False)
+            else:
+                return _stored(job, *reply)
+        message = f"the worker died {ATTEMPTS} times during {job.run.id} ({cause}; out of memory?)"
+        return Failure(message, expected=False)
+
+
+def _stored(job: Job, inputs: Inputs | None, result: Result) -> Result:
+    if isinstance(result, Record) and job.store is not None and inputs is not None:
+        try:
+            job.store.put(job.run, inputs, result)
+        except FedcoreError as error:
+            return Failure(f"{type(error).__name__}: {error}", expected=True)
+    return result
+
+
+def on_node(run: Callable[[Job], Result], job: Job) -> tuple[Inputs | None, Result]:
+    """Do ``job`` in a Ray worker: what it depended on there, and its result, stored nowhere."""
+    if not job.data_dir.is_dir():
+        job = dataclasses.replace(job, data_dir=data_directory(None))
+    inputs = job.inputs
+    if inputs is not None:
+        try:
+            here = _inputs_here(job, inputs)
+        except FedcoreError as error:
+            where = f"on node {platform.node()}: {type(error).__name__}"
+            return None, Failure(f"{where}: {error}", expected=True)
+        # data set, weights and code make the result another one; the machine's class its last bits
+        if here != dataclasses.replace(inputs, machine=here.machine):
+            return None, Failure(_refusal(inputs, here), expected=True)
+        inputs = here
+    return inputs, run(dataclasses.replace(job, inputs=None, store=None))
+
+
+def _inputs_here(job: Job, wanted: Inputs) -> Inputs:
+    scenario = job.run.scenario
+    weights = weights_file(scenario.weights, scenario.model, job.data_dir)
+    return Inputs(
+        data=load(scenario.dataset, job.data_dir).digest,
+        weights=None if weights is None else weights_digest(weights),
+        code=code_digest(),
+        machine=fingerprint(job.execution.torch_device),
+        engine=wanted.engine,
+    )
+
+
+def _refusal(wanted: Inputs, here: Inputs) -> str:
+    names = [n for n in ("data", "weights", "code") if getattr(wanted, n) != getattr(here, n)]
+    pairs = ", ".join(f"{n} {getattr(here, n)}, not {getattr(wanted, n)}" for n in names)
+    return (
+        f"node {platform.node()} has other {' and '.join(names)} than the machine that planned the "
+        f"run ({pairs}): install the same fedcore and put the same files there"
+    )
+
+
+def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStack) -> Any:
+    """The module ray, connected; ``undo`` ends the connection."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a FutureWarning
+    given: dict[str, Any] = {"address": address}
+    if address is None:
+        # Ray would put the machine's address for 127.0.0.1 and listen on every interface. The
+        # name is historical: on Linux, too, 0 means one machine and loopback.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        folder = tempfile.TemporaryDirectory(prefix="fedcore-ray-", ignore_cleanup_errors=True)
+        given = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+        given |= {"_node_ip_address": "127.0.0.1", "_temp_dir": undo.enter_context(folder)}
+    else:
+        _check_reachable(address)
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError as error:
+        raise RayError(
+            f"--executor ray needs Ray ({error}): install it with "
+            'pip install -c constraints.txt -e ".[flower]"'
+        ) from error
+    if ray.is_initialized():
+        raise RayError("this process uses Ray already: end that with ray.shutdown() first")
+    if address is not None:
+        _check_answer(address)
+    undo.callback(_quietly, ray.shutdown)
+    try:
+        _quietly(ray.init, **given, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # Ray raises bare Exception, ConnectionError, RuntimeError
+        place = "on this machine" if address is None else f"at {address}"
+        raise RayError(f"no Ray cluster {place}: {error}") from error
+    return ray
+
+
+def _quietly(call: Callable[..., Any], **given: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves log files open
+        call(**given)
+
+
+def _check_reachable(address: str) -> None:
+    """RayError unless something listens at ``address``; Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise RayError(f"--ray-address must be HOST:PORT, ray://HOST:PORT or auto, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except OSError as error:
+        raise RayError(
+            f"no Ray cluster at {address} ({error.strerror or error}): start one with "
+            "ray start --head, or name another with --ray-address"
+        ) from error
+
+
+def _check_answer(address: str) -> None:
+    """RayError unless a cluster answers; in a process of its own, as Ray knows no time limit."""
+    command = [sys.executable, "-c", _PROBE, address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise RayError(
+            f"what listens at {address} did not answer as a Ray cluster within "
+            f"{error.timeout:.0f} s: start one with ray start --head, or name another with "
+            "--ray-address"
+        ) from None
+    if done.returncode:
+        last = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
+        raise RayError(f"no Ray cluster at {address}: {last}")
+
+
+_PROBE = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+"""

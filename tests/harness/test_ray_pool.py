@@ -1,0 +1,292 @@
+"""Runs on a Ray cluster: two nodes on loopback, in processes that end with these tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedcore import Scenario
+from fedcore.data.loading import load
+from fedcore.execution import Execution
+from fedcore.harness import ray_pool
+from fedcore.harness.pool import Pool
+from fedcore.harness.ray_pool import ATTEMPTS, RayError, RayPool, on_node
+from fedcore.harness.store import Inputs, Run, Store
+from fedcore.harness.worker import Failure, Job, execute
+from fedcore.provenance import code_digest, fingerprint
+from fedcore.record import Record
+from tests.harness.test_pool import attempts, jobs, mortal, slow
+
+pytest_plugins = ["pytester"]
+
+TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
+HERE = Execution(device="cpu")
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None,
+    reason='Ray is not installed: pip install -c constraints.txt -e ".[flower]"',
+)
+
+
+def planned(folder: Path, seed: int = 0) -> Job:
+    """A job as the lab makes it."""
+    inputs = Inputs(
+        data=load(TINY.dataset).digest,
+        weights=None,
+        code=code_digest(),
+        machine=fingerprint(HERE.torch_device),
+        engine="sequential",
+    )
+    return Job(Run(TINY, seed), inputs, Store(folder), folder, HERE)
+
+
+def refused(run: Any) -> Failure:
+    raise AssertionError("this node must not run it")
+
+
+def where(job: Job) -> Failure:
+    """Which node it ran on, after long enough for both to get work."""
+    import ray
+
+    time.sleep(0.3)
+    return Failure(ray.get_runtime_context().get_node_id(), expected=True)
+
+
+# without Ray
+
+
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RayError, match=r"needs Ray .*pip install -c constraints.txt -e"):
+        RayPool(None, 1)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:", ":1", "host:x", "host:0", "h:65536", ""])
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(RayError, match="must be HOST:PORT, ray://HOST:PORT or auto, got"):
+        RayPool(address, 1)
+
+
+def test_nobody_listens_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    begun = time.monotonic()
+    with pytest.raises(RayError, match=f"no Ray cluster at 127.0.0.1:{port} .*Connection refused"):
+        RayPool(f"127.0.0.1:{port}", 1)
+    assert time.monotonic() - begun < ray_pool.PATIENCE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--executor=ray", "--ray-address=nowhere"], "--ray-address must be HOST:PORT"),
+        (["--ray-address=127.0.0.1:1"], "--ray-address is for --executor ray"),
+        (["--executor=rays"], "invalid choice: 'rays'"),
+    ],
+)
+def test_the_suite_refuses_with_status_4(suite: Any, arguments: list[str], message: str) -> None:
+    suite.pytester.plugins = []
+    result = suite.pytester.runpytest_inprocess("-p", "fedcore.harness.plugin", *arguments)
+    assert result.ret == 4
+    assert message in suite.text(result)
+    assert "Traceback" not in suite.text(result)
+
+
+def test_a_node_stores_nothing_and_says_what_it_depended_on(tmp_path: Path) -> None:
+    job = planned(tmp_path)
+    inputs, record = on_node(execute, job)
+    assert inputs == job.inputs
+    assert isinstance(record, Record)
+    assert record.model_digest == execute(job).model_digest  # type: ignore[union-attr]
+    (stored,) = (tmp_path / "records").rglob("*.json")  # by the second one, not by the node
+    assert job.store is not None
+    assert stored == job.store.path(job.run, inputs)
+
+
+@pytest.mark.parametrize("name", ["data", "weights", "code"])
+def test_a_node_with_other_files_or_code_refuses(tmp_path: Path, name: str) -> None:
+    job = planned(tmp_path)
+    assert job.inputs is not None
+    other = dataclasses.replace(job.inputs, **{name: "planned"})
+    inputs, result = on_node(refused, dataclasses.replace(job, inputs=other))
+    assert inputs is None
+    assert isinstance(result, Failure)
+    assert result.expected
+    assert f"has other {name} than the machine that planned the run" in result.message
+    assert "not planned): install the same fedcore" in result.message
+
+
+def test_a_record_of_another_kind_of_machine_says_so(tmp_path: Path) -> None:
+    job = planned(tmp_path)
+    assert job.inputs is not None
+    elsewhere = dataclasses.replace(job.inputs, machine="another kind")
+    inputs, record = on_node(execute, dataclasses.replace(job, inputs=elsewhere))
+    assert inputs == job.inputs
+    assert isinstance(record, Record)
+
+
+def test_a_node_without_the_directory_reads_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(job: Job) -> Failure:
+        seen.append(job.data_dir)
+        return Failure("", expected=True)
+
+    monkeypatch.setenv("FEDCORE_DATA", str(tmp_path / "own"))
+    on_node(look, planned(tmp_path))
+    on_node(look, dataclasses.replace(planned(tmp_path), data_dir=tmp_path / "planner's"))
+    assert seen == [tmp_path, tmp_path / "own"]
+
+
+def test_a_node_without_the_data_is_named(tmp_path: Path) -> None:
+    job = planned(tmp_path)
+    missing = TINY.but(dataset=f"npz:{tmp_path}/absent.npz")
+    _, result = on_node(refused, dataclasses.replace(job, run=Run(missing, 0)))
+    assert isinstance(result, Failure)
+    assert result.expected
+    assert f": DataError: {tmp_path}/absent.npz: there is no such file" in result.message
+
+
+# with Ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of two nodes on loopback."""
+    # 0: Ray keeps to loopback, in the cluster and in those that connect to it
+    settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        root = str(Path(__file__).resolve().parents[2])
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.getenv("PYTHONPATH")])))
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("ray_cluster.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().strip()
+            assert address.startswith("127.0.0.1:"), "the cluster did not start"
+            yield address
+        finally:
+            process.stdin.close()
+            process.wait(60)
+            process.stdout.close()
+
+
+@pytest.fixture
+def pool(cluster: str, request: pytest.FixtureRequest) -> Iterator[RayPool]:
+    made = RayPool(cluster, None, run=getattr(request, "param", mortal))
+    yield made
+    made.close()
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", [where], indirect=True)
+def test_both_nodes_work_one_cpu_a_run(pool: RayPool, tmp_path: Path) -> None:
+    assert pool.workers == 2
+    wanted = jobs(tmp_path, *range(6))
+    for job in wanted:
+        pool.submit(job)
+    nodes = [pool.result(job).message for job in wanted]  # type: ignore[union-attr]
+    assert len(set(nodes)) == 2
+    assert all(nodes.count(node) >= 2 for node in nodes)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_run_that_kills_its_worker_twice_is_a_failure(pool: RayPool, tmp_path: Path) -> None:
+    wanted = jobs(tmp_path, 0, 100, 200, 3)  # 100 always dies, 200 once: see `mortal`
+    for job in wanted:
+        pool.submit(job)
+        pool.submit(job)
+    found = {job.run.seed: pool.result(job) for job in reversed(wanted)}
+    dead = found.pop(100)
+    assert isinstance(dead, Failure)
+    assert not dead.expected
+    assert f"died {ATTEMPTS} times during {wanted[1].run.id}" in dead.message
+    assert found == {seed: Failure(str(seed), True) for seed in (0, 200, 3)}
+    assert attempts(tmp_path) == {0: 1, 100: ATTEMPTS, 200: 2, 3: 1}
+    assert all(map(pool.done, wanted))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_close_drops_what_waits_and_finishes_what_runs(cluster: str, tmp_path: Path) -> None:
+    pool = RayPool(cluster, 1, run=slow)
+    assert pool.workers == 1
+    wanted = jobs(tmp_path, *range(20))
+    for job in wanted:
+        pool.submit(job)
+    with pytest.raises(TimeoutError):
+        pool.result(wanted[-1], timeout=0.01)
+    while not any(map(pool.done, wanted)):
+        time.sleep(0.01)
+    pool.close()
+    made = attempts(tmp_path)
+    assert 1 <= len(made) < 20
+    assert set(made.values()) == {1}
+    pool.close()  # a second time changes nothing
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", [execute], indirect=True)
+def test_a_record_comes_back_and_is_stored_here(pool: RayPool, tmp_path: Path) -> None:
+    job = planned(tmp_path)
+    pool.submit(job)
+    record = pool.result(job)
+    assert isinstance(record, Record)
+    assert job.store is not None
+    assert job.inputs is not None
+    assert job.store.get(job.run, job.inputs) == record
+    same = Pool(1)
+    same.submit(job)
+    here = same.result(job)
+    assert isinstance(here, Record)
+    assert (here.model_digest, here.loss) == (record.model_digest, record.loss)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_what_is_no_cluster_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_pool, "PATIENCE", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(RayError, match=f"{address} did not answer as a Ray cluster within 6 s"):
+            RayPool(address, 1)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [True, False], ids=["two nodes", "started here"])
+def test_the_suite_gives_the_same_results(suite: Any, cluster: str, given: bool) -> None:
+    # other processes: Ray marks the one that it has been started in
+    there = ["--executor=ray", *([f"--ray-address={cluster}"] if given else [])]
+    assert suite.run("--results=processes", jobs=2).ret == 0
+    result = suite.pytester.runpytest_subprocess(
+        "-p", "fedcore.harness.plugin", "-W", "error", "--jobs=2", "--results=ray", *there
+    )
+    assert result.ret == 0
+    assert suite.effort(result) == (0, 16)
+    assert "16 to make with 2 Ray workers on cpu" in suite.text(result)
+    assert suite.results("ray") == suite.results("processes")
+    names = [[path.name for path in suite.records(folder)] for folder in ("ray", "processes")]
+    assert names[0] == names[1]  # so that either finds what the other made
