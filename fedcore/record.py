@@ -37,11 +37,21 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """A client of a round's cohort that was left out of the aggregation, and why."""
+
+    round: int
+    client: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Audit:
     """What actually happened.
 
     ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
     clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them.
+    ``excluded`` are those of a cohort whose replies were missing or invalid (distributed runs).
     """
 
     samples: tuple[int, ...]
@@ -51,6 +61,7 @@ class Audit:
     malicious_per_round: tuple[int, ...]
     poison: tuple[ClientPoison, ...]
     identity: Identity
+    excluded: tuple[Exclusion, ...] = ()
 
     @property
     def samples_changed(self) -> int:
@@ -167,6 +178,7 @@ class Record:
                 cohorts=tuple(tuple(cohort) for cohort in audit["cohorts"]),
                 poison=tuple(ClientPoison(**client) for client in audit["poison"]),
                 identity=Identity(**audit["identity"]),
+                excluded=tuple(Exclusion(**found) for found in audit.get("excluded", ())),
             ),
             timings=Timings(**values["timings"]),
             provenance=Provenance(

@@ -97,6 +97,8 @@ def _rounds(
         if diverged is None:
             with clock("train"):
                 cohort = engine.train(state, r, clients)
+        # an engine over a network may bring nobody back: such a round changes nothing
+        if diverged is None and cohort.clients:
             with clock("aggregate"):
                 due = strategy.must_differ(cohort, state.memory)
                 before = state
@@ -120,6 +122,7 @@ def _rounds(
         malicious_per_round=present,
         poison=federation.poisoning.audit(),
         identity=check.verdict(),
+        excluded=tuple(getattr(engine, "excluded", ())),  # of engines over a network
     )
     weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
     targeted = all(score.asr is not None for score in scores)
