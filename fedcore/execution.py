@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from fedcore.engine.base import ENGINES
 from fedcore.errors import FedcoreError
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -38,6 +43,20 @@ class Execution:
             raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
         if self.processes < 1:
             raise FedcoreError(f"processes must be >= 1, got {self.processes}")
+
+    def fitting(self, scenario: Scenario) -> Execution:
+        """This execution with an engine that can run ``scenario``, where auto leaves it open.
+
+        Raises FedcoreError where an engine is named that cannot.
+        """
+        if scenario.strategy != "flower" or self.engine.startswith("flower-"):
+            return self
+        if self.engine != "auto":
+            raise FedcoreError(
+                f"engine {self.engine!r} cannot run strategy 'flower', which needs Flower's "
+                "messages: name flower-grid or flower-ray, or leave it to auto"
+            )
+        return dataclasses.replace(self, engine="flower-grid")
 
     @property
     def torch_device(self) -> torch.device:

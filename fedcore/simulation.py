@@ -61,15 +61,15 @@ def run(
     if seed < 0:
         raise ScenarioError([f"seed must be >= 0, got {seed}"])
     started = time.perf_counter()
-    execution = Execution(engine, device, precision, processes)
+    execution = Execution(engine, device, precision, processes).fitting(scenario)
     chosen = execution.torch_device
     with exact_arithmetic(chosen):
         federation = Federation.prepare(scenario, seed, data_dir, chosen)
         with contextlib.closing(ENGINES[execution.engine_name](federation, execution)) as made:
-            return _rounds(federation, made, execution.label, chosen, started, on_round)
+            return train_and_record(federation, made, execution.label, chosen, started, on_round)
 
 
-def _rounds(
+def train_and_record(
     federation: Federation,
     engine: Engine,
     engine_name: str,
@@ -77,6 +77,10 @@ def _rounds(
     started: float,
     on_round: Callable[[RoundReport], None] | None,
 ) -> Record:
+    """The round loop of `run` on a federation and an engine that are ready.
+
+    ``started`` is the `time.perf_counter` from which set-up counts.
+    """
     scenario, seed = federation.scenario, federation.seed
     malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
     cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))

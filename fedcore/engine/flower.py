@@ -37,6 +37,6 @@ def require_flower() -> None:
         importlib.import_module("flwr")
     except ImportError as error:
         raise FedcoreError(
-            f'this needs Flower, which cannot be imported ({error}): pip install -c '
+            f"this needs Flower, which cannot be imported ({error}): pip install -c "
             'constraints.txt "fedcore-bench[flower]", or -e ".[flower]" in a checkout'
         ) from error

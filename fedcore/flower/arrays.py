@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
 
-from fedcore.strategies.base import ServerState
 from fedcore.vector import Kind, Layout
 
 
@@ -25,13 +24,14 @@ def to_arrays(layout: Layout, vector: torch.Tensor, counters: torch.Tensor) -> A
 
 
 def from_arrays(
-    layout: Layout, arrays: ArrayRecord, like: torch.Tensor
+    layout: Layout, arrays: ArrayRecord, like: torch.Tensor, *, finite: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``(vector [D], counters [I])`` in the type and on the device of ``like``.
 
-    Raises ArraysError for missing, extra, unreadable, wrongly shaped or not finite arrays. Shapes
-    must be equal, not only broadcast; float buffers may come in any float type, and integer ones
-    as floats too (stock strategies average them), which are then rounded.
+    Raises ArraysError for missing, extra, unreadable or wrongly shaped arrays, and, if ``finite``,
+    for values that are not. Shapes must be equal, not only broadcast. Float buffers may come in
+    any float type, and integer ones as floats too, as stock strategies average them: these are
+    rounded.
     """
     expected = {e.name for e in layout.entries}
     if set(arrays) != expected:
@@ -43,13 +43,13 @@ def from_arrays(
         value = _read(e.name, arrays[e.name])
         if value.shape != e.shape:
             raise ArraysError(f"{e.name} has shape {value.shape}, must be {e.shape}")
-        if not np.isfinite(value).all():
+        if (finite or e.kind is Kind.COUNTER) and not np.isfinite(value).all():
             raise ArraysError(f"{e.name} is not finite")
         if e.kind is Kind.COUNTER:
             e.view(counters).copy_(torch.from_numpy(_integers(e.name, value)))
         else:
             e.view(vector).copy_(torch.from_numpy(value))
-    if not bool(torch.isfinite(vector).all()):
+    if finite and not bool(torch.isfinite(vector).all()):
         raise ArraysError(f"values beyond the range of {like.dtype}")
     return vector.to(like.device), counters.to(like.device)
 
@@ -69,9 +69,3 @@ def _integers(name: str, value: np.ndarray) -> np.ndarray:
     if (np.abs(value.astype(np.float64)) > 2.0**53).any():
         raise ArraysError(f"{name} counts beyond 2**53")
     return np.asarray(np.rint(value), dtype=np.int64)  # rint makes a scalar of shape ()
-
-
-def state_from_arrays(layout: Layout, arrays: ArrayRecord, before: ServerState) -> ServerState:
-    """The state after ``before`` whose model is ``arrays``. Raises ArraysError."""
-    vector, counters = from_arrays(layout, arrays, before.vector)
-    return ServerState(vector, counters, before.memory)

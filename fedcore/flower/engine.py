@@ -16,6 +16,7 @@ from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
 from fedcore.federation import Federation
 from fedcore.flower.arrays import to_arrays
+from fedcore.flower.foreign import Foreign
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
@@ -69,14 +70,15 @@ class GridEngine:
         # clients in this process use what is made ready here
         Workshop.keep(task, Workshop(federation, self._engine))
         self._config = task.to_config()
-        self.conductor: Conductor = FedcoreStrategy(
-            federation.scenario,
-            self.layout,
-            federation.cohort,
-            known=known_facts(federation),
-            nodes=nodes or Nodes(federation.scenario.num_clients, timeout),
-            dtype=task.dtype,
-        )
+        scenario, known = federation.scenario, known_facts(federation)
+        nodes = nodes or Nodes(scenario.num_clients, timeout)
+        self.conductor: Conductor
+        if scenario.strategy_spec is not None:
+            self.conductor = Foreign(scenario, federation.seed, self.layout, known, nodes)
+        else:
+            self.conductor = FedcoreStrategy(
+                scenario, self.layout, federation.cohort, known=known, nodes=nodes, dtype=task.dtype
+            )
 
     @property
     def excluded(self) -> list[Exclusion]:

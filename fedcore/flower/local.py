@@ -6,6 +6,7 @@ A client's messages are answered one after the other when they are pushed.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedcore.flower.client_app import make_app
+from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.task import Task
 
@@ -110,14 +111,24 @@ def _copied(content: RecordDict) -> RecordDict:
     return RecordDict({key: record.copy() for key, record in content.items()})
 
 
-def engine(federation: Federation, execution: Execution) -> GridEngine:
-    """The engine 'flower-grid'."""
-    task = Task(
+def quiet() -> None:
+    """Have Flower log warnings only: the harness has lines of its own for what is usual."""
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+
+
+def task_of(federation: Federation, execution: Execution) -> Task:
+    """What the clients of ``federation`` are told, wherever they are on this machine."""
+    return Task(
         federation.scenario,
         federation.seed,
         execution.precision,
         execution.torch_device.type,
         str(federation.data_dir),
     )
-    grid = LocalGrid(make_app(), federation.scenario.num_clients)
-    return GridEngine(federation, task, grid)
+
+
+def engine(federation: Federation, execution: Execution) -> GridEngine:
+    """The engine 'flower-grid'."""
+    quiet()
+    grid = LocalGrid(app, federation.scenario.num_clients)
+    return GridEngine(federation, task_of(federation, execution), grid)

@@ -70,10 +70,18 @@ def checked(
     return Reply(vector, counters, facts)
 
 
+def sender(message: Message) -> int | None:
+    """The client that ``message`` says it comes from; None where it says nothing."""
+    if not message.has_error():
+        for record in message.content.metric_records.values():
+            client = record.get("client")
+            if isinstance(client, int):
+                return client
+    return None
+
+
 def _facts(metrics: MetricRecord, known: Facts | None) -> Facts:
-    said = Facts(
-        _count(metrics, "num-examples"), _count(metrics, "steps"), _normalizer(metrics)
-    )
+    said = Facts(_count(metrics, "num-examples"), _count(metrics, "steps"), _normalizer(metrics))
     if known is None:
         return said
     if (said.samples, said.steps) != (known.samples, known.steps):

@@ -11,11 +11,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from fedcore.errors import FedcoreError
 from fedcore.execution import exact_arithmetic
-from fedcore.federation import Federation
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.nodes import Nodes
-from fedcore.flower.replies import Facts, Reply, ReplyError, checked, quorum_problem
+from fedcore.flower.replies import Facts, Reply, ReplyError, checked, quorum_problem, sender
 from fedcore.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -31,7 +31,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     in ``excluded``; where too few remain for the rule, the round changes nothing.
 
     ``sample`` gives the clients of a round (from 1), ``known`` what the server knows of a client's
-    work, where it does: then clients cannot lie about it. ``num_nodes`` is all of them.
+    work, where it does: then clients cannot lie about it.
     """
 
     def __init__(
@@ -50,47 +50,60 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self.excluded: list[Exclusion] = []
         empty = torch.empty(0, dtype=torch.int64)
         self._state = ServerState(torch.empty(0, dtype=dtype), empty)
-        self._asked: dict[int, int] = {}  # node -> client
+        self._asked: dict[int, list[int]] = {}  # the clients asked for, by node
 
     def messages(
-        self, round: int, state: ServerState, clients: Iterable[int], arrays: ArrayRecord,
-        config: ConfigRecord, grid: Grid,
+        self,
+        round: int,
+        state: ServerState,
+        clients: Iterable[int],
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
     ) -> list[Message]:
         """The training messages of ``round`` for ``clients``, who start from ``state``."""
         self.nodes.refresh(grid)
+        if self.nodes.shared and self.rule.keeps_batch_norm:
+            raise FedcoreError(
+                f"strategy {self.scenario.strategy!r} needs a SuperNode for each of the "
+                f"{self.scenario.num_clients} clients: they keep layers of their own"
+            )
         self._state, self._asked = state, {}
+        made = []
         for client in clients:
             node = self.nodes.node_of(client)
             if node is None:
                 self._exclude(round, client, "no node is connected for it")
-            else:
-                self._asked[node] = client
-        config = ConfigRecord({**config, "server-round": round})
-        return [
-            Message(
-                RecordDict({"arrays": arrays, "config": config}), node, MessageType.TRAIN,
-                group_id=str(round),
-            )
-            for node in self._asked
-        ]
+                continue
+            self._asked.setdefault(node, []).append(client)
+            told = ConfigRecord({**config, "server-round": round, "client": client})
+            content = RecordDict({"arrays": arrays, "config": told})
+            made.append(Message(content, node, MessageType.TRAIN, group_id=str(round)))
+        return made
 
     def collect(self, round: int, replies: Iterable[Message]) -> Cohort:
         """The cohort of the valid ``replies``, by client; of nobody where too few are valid."""
-        state, waiting = self._state, dict(self._asked)
+        state = self._state
+        waiting = {node: list(clients) for node, clients in self._asked.items()}
         valid: dict[int, Reply] = {}
         for reply in replies:
-            client = waiting.pop(int(reply.metadata.src_node_id), None)
-            if client is None:  # nobody asked, or a second answer
+            mine = waiting.get(int(reply.metadata.src_node_id), [])
+            if not mine:  # nobody asked, or a second answer
                 continue
+            said = sender(reply)
+            client = said if said in mine else mine[0]
+            mine.remove(client)
             try:
+                if said not in (client, None):
+                    raise ReplyError(f"claims to be client {said}")
                 known = None if self.known is None else self.known(client)
                 valid[client] = checked(reply, self.layout, state, known)
             except ReplyError as error:
                 self._exclude(round, client, str(error))
-        for client in waiting.values():
+        for client in sorted(client for clients in waiting.values() for client in clients):
             self._exclude(round, client, "no reply in time")
         problem = None
-        if len(valid) < len(self._asked) or not valid:
+        if len(valid) < sum(map(len, self._asked.values())) or not valid:
             problem = quorum_problem(self.scenario, len(valid))
         if problem is not None:
             for client in sorted(valid):
@@ -119,7 +132,9 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
                 return None, None
             after = self.rule.aggregate(self._state, cohort, self.layout.num_parameters)
         self._state = after
-        metrics = MetricRecord({"clients": len(cohort.clients), "num-examples": sum(cohort.samples)})
+        metrics = MetricRecord(
+            {"clients": len(cohort.clients), "num-examples": sum(cohort.samples)}
+        )
         return to_arrays(self.layout, after.vector, after.counters), metrics
 
     def configure_evaluate(
