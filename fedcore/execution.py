@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +14,10 @@ from fedcore.cores import cores
 from fedcore.engine.base import ENGINES
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
+from fedcore.privacy.run import needs_reference_engine
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = {
@@ -46,6 +52,22 @@ class Execution:
             raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
         if self.processes < 1:
             raise FedcoreError(f"processes must be >= 1, got {self.processes}")
+
+    def fitting(self, scenario: Scenario) -> Execution:
+        """This execution with an engine that can run ``scenario``, where auto leaves it open.
+
+        Raises FedcoreError where an engine is named that cannot.
+        """
+        if scenario.strategy != "flower" or self.engine.startswith("flower-"):
+            if self.engine == "auto" and needs_reference_engine(scenario):
+                return dataclasses.replace(self, engine="sequential")
+            return self
+        if self.engine != "auto":
+            raise FedcoreError(
+                f"engine {self.engine!r} cannot run strategy 'flower', which needs Flower's "
+                "messages: name flower-grid or flower-ray, or leave it to auto"
+            )
+        return dataclasses.replace(self, engine="flower-grid")
 
     @property
     def torch_device(self) -> torch.device:

@@ -38,12 +38,22 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """A client of a round's cohort that was left out of the aggregation, and why."""
+
+    round: int
+    client: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Audit:
     """What actually happened.
 
     ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
     clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
-    ``privacy`` what was promised about what clients sent, None where nothing was.
+    ``privacy`` what was promised about what clients sent, None where nothing was. ``excluded``
+    are those of a cohort whose replies were missing or invalid (distributed runs).
     """
 
     samples: tuple[int, ...]
@@ -54,6 +64,7 @@ class Audit:
     poison: tuple[ClientPoison, ...]
     identity: Identity
     privacy: PrivacyStatement | None = None
+    excluded: tuple[Exclusion, ...] = ()
 
     @property
     def samples_changed(self) -> int:
@@ -174,6 +185,7 @@ class Record:
                 privacy=PrivacyStatement.from_dict(told)
                 if (told := audit.get("privacy"))
                 else None,
+                excluded=tuple(Exclusion(**found) for found in audit.get("excluded", ())),
             ),
             timings=Timings(**values["timings"]),
             provenance=Provenance(

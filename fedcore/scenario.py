@@ -92,6 +92,8 @@ class Scenario:
     trim_fraction: float | None = number(
         None, float, "share trimmed at each end", low=0, high=0.5, open_high=True
     )
+    strategy_spec: str | None = text(None, "package.module:Class[:json] of a Flower strategy")
+    client_mods: str | None = text(None, "package.module:name[:json] of a Flower mod, or a list")
     # attack
     attack: str | None = text(None, "poisoning attack; None: clean")
     malicious_fraction: float = number(0.0, float, "share of malicious clients", low=0, high=1)

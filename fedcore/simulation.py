@@ -18,7 +18,7 @@ from fedcore.execution import Execution, exact_arithmetic
 from fedcore.federation import Federation
 from fedcore.identity import IdentityCheck
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.privacy.run import mechanism_of, needs_reference_engine
+from fedcore.privacy.run import mechanism_of
 from fedcore.provenance import provenance
 from fedcore.record import Audit, Record, Timings
 from fedcore.scenario import Scenario
@@ -62,17 +62,15 @@ def run(
     if seed < 0:
         raise ScenarioError([f"seed must be >= 0, got {seed}"])
     started = time.perf_counter()
-    if engine == "auto" and needs_reference_engine(scenario):
-        engine = "sequential"
-    execution = Execution(engine, device, precision, processes)
+    execution = Execution(engine, device, precision, processes).fitting(scenario)
     chosen = execution.torch_device
     with exact_arithmetic(chosen):
         federation = Federation.prepare(scenario, seed, data_dir, chosen)
         with contextlib.closing(ENGINES[execution.engine_name](federation, execution)) as made:
-            return _rounds(federation, made, execution.label, chosen, started, on_round)
+            return train_and_record(federation, made, execution.label, chosen, started, on_round)
 
 
-def _rounds(
+def train_and_record(
     federation: Federation,
     engine: Engine,
     engine_name: str,
@@ -80,6 +78,10 @@ def _rounds(
     started: float,
     on_round: Callable[[RoundReport], None] | None,
 ) -> Record:
+    """The round loop of `run` on a federation and an engine that are ready.
+
+    ``started`` is the `time.perf_counter` from which set-up counts.
+    """
     scenario, seed = federation.scenario, federation.seed
     malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
     cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
@@ -105,8 +107,10 @@ def _rounds(
         if diverged is None:
             with clock("train"):
                 cohort = engine.train(state, r, clients)
-                if mechanism is not None:
+                if mechanism is not None and cohort.clients:
                     cohort = mechanism.privatise(state, cohort, r)
+        # an engine over a network may bring nobody back: such a round changes nothing
+        if diverged is None and cohort.clients:
             with clock("aggregate"):
                 due = strategy.must_differ(cohort, state.memory)
                 before = state
@@ -131,6 +135,7 @@ def _rounds(
         poison=federation.poisoning.audit(),
         identity=check.verdict(),
         privacy=mechanism.statement() if mechanism is not None else None,
+        excluded=tuple(getattr(engine, "excluded", ())),  # of engines over a network
     )
     weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
     targeted = all(score.asr is not None for score in scores)

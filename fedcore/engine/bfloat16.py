@@ -55,6 +55,11 @@ def refuse_bfloat16(scenario: Scenario, device: torch.device) -> None:
             "precision 'bfloat16' of the sequential engine needs a CPU that computes in it "
             "(AVX-512 BF16 or AMX), elsewhere it is slower than float32: leave precision at float32"
         )
+    if scenario.privacy == "dpsgd":
+        raise FedcoreError(
+            "precision 'bfloat16' does not reach the steps of privacy='dpsgd', which Opacus takes: "
+            "leave precision at float32"
+        )
     if not MODELS[scenario.model].bfloat16 or scenario.norm not in (None, "none"):
         known = ", ".join(name for name in MODELS if MODELS[name].bfloat16)
         raise FedcoreError(

@@ -143,6 +143,24 @@ class SequentialEngine:
     def close(self) -> None:
         """Nothing outlives a round."""
 
+    def trained_model(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(vector [D], counters [I])`` of the client that was trained last, until the next call.
+
+        The model itself: global model plus update would round differently.
+        """
+        return self._vector, self._counters
+
+    def own_layers(self, client: int) -> torch.Tensor | None:
+        """The layers that ``client`` keeps between rounds (FedBN), [b]; None where it has none."""
+        return self._kept.get(client)
+
+    def set_own_layers(self, client: int, layers: torch.Tensor | None) -> None:
+        """Have ``client`` keep ``layers`` [b]; None makes it forget."""
+        if layers is None:
+            self._kept.pop(client, None)
+        else:
+            self._kept[client] = layers.to(self._vector)
+
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)
         self._counters.copy_(state.counters)

@@ -96,5 +96,7 @@ class Grid:
 
     def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
         reference = self.named_against or self.base
-        reference = self.local(reference.but(strategy=scenario.strategy))
+        named = ("strategy", "strategy_spec", "client_mods")
+        arm = {name: getattr(scenario, name) for name in named}
+        reference = self.local(reference.but(**arm))
         return Cell(identifier(scenario, reference), scenario, self.seeds, control, self.max_seeds)

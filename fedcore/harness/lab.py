@@ -23,7 +23,7 @@ from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.provenance import code_digest, fingerprint
+from fedcore.provenance import computing_code, fingerprint
 from fedcore.record import Record
 
 
@@ -60,7 +60,7 @@ class Lab:
         self._jobs: dict[Run, Job] = {}
         self._found = 0
         self._began = time.perf_counter()
-        self._inputs: dict[tuple[str, str | None, str], Inputs | Failure] = {}
+        self._inputs: dict[tuple[str | None, ...], Inputs | Failure] = {}
 
     def seeds(self, cell: Cell) -> tuple[int, ...]:
         """The seeds that ``cell`` is judged on."""
@@ -87,7 +87,7 @@ class Lab:
             self._results[run] = record
             self._found += 1
             return
-        job = Job(run, inputs, self.store, self.data_dir, self.execution)
+        job = Job(run, inputs, self.store, self.data_dir, self.execution.fitting(run.scenario))
         self._jobs[run] = job
         self._pool.submit(job)
 
@@ -145,16 +145,17 @@ class Lab:
     def _inputs_of(self, run: Run) -> Inputs | Failure:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
         scenario = run.scenario
-        key = (scenario.dataset, scenario.weights, scenario.model)
+        key = (scenario.dataset, scenario.weights, scenario.model, scenario.strategy_spec)
         if key not in self._inputs:
             try:
+                execution = self.execution.fitting(scenario)
                 weights: Path | None = weights_file(scenario.weights, scenario.model, self.data_dir)
                 self._inputs[key] = Inputs(
                     data=load(scenario.dataset, self.data_dir).digest,
                     weights=None if weights is None else weights_digest(weights),
-                    code=code_digest(),
+                    code=computing_code(execution.engine_name, scenario.strategy_spec),
                     machine=fingerprint(self.device),
-                    engine=self.execution.label,
+                    engine=execution.label,
                 )
             except FedcoreError as error:
                 self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)

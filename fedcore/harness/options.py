@@ -31,6 +31,7 @@ class Options:
     dataset: str = "mnist5k"
     data_dir: str | None = None
     model: str | None = None
+    strategies: tuple[str, ...] = ()
     profile: str = "quick"
     seeds: int | None = None
     device: str = "auto"
@@ -42,6 +43,13 @@ class Options:
     report: Path | None = None
     executor: str = "processes"
     ray_address: str | None = None
+
+    def arms(self) -> list[dict[str, str]]:
+        """The strategies asked for, as changes of a scenario; empty where the suite chooses."""
+        return [
+            {"strategy": "flower", "strategy_spec": name} if ":" in name else {"strategy": name}
+            for name in self.strategies
+        ]
 
     @classmethod
     def of(cls, get: Callable[[str], Any]) -> Options:
@@ -61,6 +69,7 @@ class Options:
             dataset=get("dataset"),
             data_dir=get("data_dir"),
             model=get("model"),
+            strategies=tuple(get("strategies") or ()),
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),
@@ -85,6 +94,13 @@ def add_options(parser: Any) -> None:
         },
         "--data-dir": {"help": "data sets, weights (default: $FEDCORE_DATA, else the user cache)"},
         "--model": {"help": "network of every cell (default: the profile's)"},
+        "--strategy": {
+            "action": "append",
+            "dest": "strategies",
+            "metavar": "NAME",
+            "help": "only this strategy: a name, or package.module:Class[:json] of one written for "
+            "Flower; may be repeated",
+        },
         "--profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
         "--seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},
         "--device": {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fedcore import naming
 from fedcore.errors import FedcoreError
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.session import SESSION, Checked, starts_here, suite_session
@@ -83,7 +84,7 @@ def _facts(cell: Cell) -> dict[str, Any]:
     """Marker values may be str, int, bool or None, so shares are given in percent."""
     scenario = cell.scenario
     return {
-        "strategy": scenario.strategy,
+        "strategy": naming.strategy_token(scenario),
         "partition": scenario.partition,
         "attack": scenario.attack or "clean",
         "malicious": round(100 * scenario.malicious_fraction),

@@ -62,7 +62,7 @@ def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:
     apart from the suite's base, such as another model. Empty for most cells.
     """
     attack = naming.attack_tokens(scenario)
-    head = [naming.token(scenario.strategy), naming.partition_token(scenario), *attack]
+    head = [naming.strategy_token(scenario), naming.partition_token(scenario), *attack]
     tokens = cell_id.split("-")
     note = tokens[len(head) :] if tokens[: len(head)] == head else tokens
     clean = scenario.attack is None

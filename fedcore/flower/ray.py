@@ -1,0 +1,99 @@
+"""The engine 'flower-ray': Flower's own simulation, its SuperNodes in Ray actors."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+from flwr.app import Context
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+
+from fedcore.errors import FedcoreError
+from fedcore.flower.client_app import app
+from fedcore.flower.engine import GridEngine
+from fedcore.flower.local import quiet, task_of
+from fedcore.harness.options import cores
+
+if TYPE_CHECKING:
+    from fedcore.execution import Execution
+    from fedcore.federation import Federation
+
+_QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # before Ray 3 a worker that is not given a GPU would be made to see none
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_START = 300.0  # seconds that Ray may take on a busy machine
+
+
+class Simulation:
+    """A simulation of ``clients`` SuperNodes in the background; ``grid`` speaks with them.
+
+    Flower's simulation wants to call the ServerApp. Here that only hands its grid over and waits,
+    so that the round loop stays where it is for every other engine.
+    """
+
+    def __init__(self, app: ClientApp, clients: int, workers: int) -> None:
+        self._grids: queue.Queue[Grid] = queue.Queue()
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        self._thread = threading.Thread(
+            target=self._run, args=(app, clients, workers), name="flower-simulation", daemon=True
+        )
+        self._thread.start()
+        self.grid = self._wait()
+
+    def _run(self, app: ClientApp, clients: int, workers: int) -> None:
+        server = ServerApp()
+
+        @server.main()  # type: ignore[untyped-decorator]
+        def main(grid: Grid, context: Context) -> None:
+            self._grids.put(grid)
+            self._over.wait()
+
+        try:
+            run_simulation(
+                server,
+                app,
+                num_supernodes=clients,
+                backend_config={
+                    "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+                    "init_args": {"num_cpus": workers, "log_to_driver": False},
+                },
+            )
+        except BaseException as error:  # told to the thread that waits for the grid
+            self._error = error
+
+    def _wait(self) -> Grid:
+        for _ in range(int(_START * 10)):
+            try:
+                return self._grids.get(timeout=0.1)
+            except queue.Empty:
+                if not self._thread.is_alive():
+                    break
+        self._over.set()
+        raise FedcoreError(
+            f"Flower's simulation did not start: {self._error or 'it took too long'}"
+        )
+
+    def close(self) -> None:
+        """End the simulation and its actors."""
+        self._over.set()
+        self._thread.join(timeout=60)
+
+
+def engine(federation: Federation, execution: Execution) -> GridEngine:
+    """The engine 'flower-ray'. Ray starts anew for each run: its actors hold one federation."""
+    quiet()
+    workers = execution.processes if execution.processes > 1 else cores()
+    nodes = federation.scenario.num_clients
+    simulation = Simulation(app, nodes, min(workers, federation.scenario.cohort_size))
+    task = task_of(federation, execution)
+    return GridEngine(federation, task, simulation.grid, on_close=simulation.close)
