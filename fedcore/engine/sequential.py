@@ -152,14 +152,17 @@ class SequentialEngine:
 
     def own_layers(self, client: int) -> torch.Tensor | None:
         """The layers that ``client`` keeps between rounds (FedBN), [b]; None where it has none."""
-        return self._kept.get(client)
+        if self._own_layers is None or not self._has_kept[client]:
+            return None
+        return self._kept[client].clone()
 
     def set_own_layers(self, client: int, layers: torch.Tensor | None) -> None:
-        """Have ``client`` keep ``layers`` [b]; None makes it forget."""
-        if layers is None:
-            self._kept.pop(client, None)
-        else:
-            self._kept[client] = layers.to(self._vector)
+        """Have ``client`` keep ``layers`` [b] (FedBN); None makes it forget."""
+        if self._own_layers is None:
+            return
+        self._has_kept[client] = layers is not None
+        if layers is not None:
+            self._kept[client] = layers
 
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)

@@ -16,7 +16,7 @@ from fedcore.errors import FedcoreError
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.local import quiet, task_of
-from fedcore.harness.options import cores
+from fedcore.cores import cores
 
 if TYPE_CHECKING:
     from fedcore.execution import Execution

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
+from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
-from fedcore.harness.options import Options, cores
+from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
 from fedcore.harness.ray_pool import RayPool
