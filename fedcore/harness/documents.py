@@ -14,7 +14,7 @@ from tabulate import tabulate
 from fedcore.harness import table
 from fedcore.harness.explain import explain_row
 from fedcore.harness.rows import METRICS, Row, deciding_gate
-from fedcore.harness.summaries import tables
+from fedcore.harness.summaries import Columns, tables
 
 TITLE = "Robustness of federated learning under data poisoning"
 
@@ -132,7 +132,7 @@ def _table(cells: Sequence[Row], style: str) -> str:
     return _tabulated(_columns(cells), style)
 
 
-def _tabulated(shown: table.Columns, style: str) -> str:
+def _tabulated(shown: Columns, style: str) -> str:
     return str(
         tabulate(
             shown,
@@ -145,7 +145,7 @@ def _tabulated(shown: table.Columns, style: str) -> str:
     )
 
 
-def _escaped(shown: table.Columns) -> table.Columns:
+def _escaped(shown: Columns) -> Columns:
     return {
         name: [
             None if value is None else html.escape(value).replace("+-", "&plusmn;")
@@ -155,7 +155,7 @@ def _escaped(shown: table.Columns) -> table.Columns:
     }
 
 
-def _columns(cells: Sequence[Row]) -> table.Columns:
+def _columns(cells: Sequence[Row]) -> Columns:
     shown = table.columns(cells)
     notes = [cell["labels"]["note"].replace("-", " ") or None for cell in cells]
     return {**shown, "note": notes} if any(notes) else shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def overall(cells: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def same_cells(lines: Sequence[dict[str, Any]]) -> bool:
+def same_cells(lines: Sequence[Mapping[str, Any]]) -> bool:
     """Whether all ``lines`` are over the same partitions and attacks, so that they compare."""
     kinds = {
         (line["note"], tuple(sorted(name.partition("-")[2] for name in line["cells"])))
