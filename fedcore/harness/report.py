@@ -15,12 +15,14 @@ import torch
 
 from fedcore.errors import StoreError
 from fedcore.harness import documents
+from fedcore.harness.costs import cost_rows
 from fedcore.harness.explain import explain
 from fedcore.harness.figures import drop_figure
 from fedcore.harness.outcome import Outcome
+from fedcore.harness.overall import overall
 from fedcore.harness.rows import row
 from fedcore.harness.store import write_atomically
-from fedcore.harness.table import terminal_table
+from fedcore.harness.table import terminal_document
 from fedcore.provenance import code_digest, git_state, machine
 
 __all__ = [
@@ -41,8 +43,8 @@ Document = dict[str, Any]
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> str:
-    """The table for the terminal, at most 100 columns wide."""
-    return terminal_table([row(outcome) for outcome in outcomes])
+    """The tables for the terminal, at most 100 columns wide."""
+    return terminal_document(_results(outcomes))
 
 
 def write_reports(
@@ -79,8 +81,14 @@ def document(
             "machine": machine(),
             **(provenance or {}),
         },
-        "cells": [row(outcome) for outcome in outcomes],
+        **_results(outcomes),
     }
+
+
+def _results(outcomes: Sequence[Outcome]) -> Document:
+    """What the outcomes say: a row for each, a line for each strategy, the costs of clean arms."""
+    cells = [row(outcome) for outcome in outcomes]
+    return {"cells": cells, "overall": overall(cells), "costs": cost_rows(outcomes)}
 
 
 def read_results(directory: Path) -> Document:
@@ -126,7 +134,7 @@ def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
     """
     content = read_results(directory)
     try:
-        return terminal_table(content["cells"]), render(content, out)
+        return terminal_document(content), render(content, out)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 
@@ -143,7 +151,7 @@ def _render(content: Document, directory: Path) -> list[Path]:
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
     name = _FIGURE if figure is not None else None
     texts = {
-        "results.csv": documents.to_csv(content["cells"]),
+        "results.csv": documents.to_csv(content),
         "report.md": documents.to_markdown(content, name, notes),
         "report.html": documents.to_html(content, figure, notes),
         "results.tex": documents.to_latex(content),

@@ -26,9 +26,10 @@ _OWN = ("drop", "clean", "poisoned", "asr", *CONTROLS)
 def row(outcome: Outcome) -> Row:
     """``outcome`` as JSON takes it. Accuracies and ASR in percent, drop in percentage points.
 
-    Keys: id, hash, labels (what tables show), scenario, control, seeds, values (per seed, by
-    metric), estimates (by metric: mean, low, high, confidence; None without values), retention,
-    gates, published (None but for the cells of a study), verdict, errors, diverged.
+    Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
+    seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
+    without values), retention, gates, published (None but for the cells of a study), verdict,
+    errors, diverged.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -40,6 +41,7 @@ def row(outcome: Outcome) -> Row:
     return {
         "id": outcome.cell.id,
         "hash": scenario.hash,
+        "twin": scenario.clean_twin().hash,
         "labels": labels(outcome.cell.id, scenario),
         "scenario": scenario.to_dict(),
         "control": outcome.cell.control.id if outcome.cell.control is not None else None,

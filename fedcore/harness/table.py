@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tabulate import DataRow, TableFormat, tabulate
 
 from fedcore.harness import rows
 from fedcore.harness.rows import Row
+from fedcore.harness.summaries import Columns, tables
 
 WIDTH = 100
 VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "open")
@@ -29,7 +31,14 @@ _NARROW = TableFormat(
     with_header_hide=None,
 )
 
-Columns = dict[str, list[str | None]]
+
+def terminal_document(document: Mapping[str, Any]) -> str:
+    """The cells of results.json, and below them the small tables that it has lines for."""
+    parts = [terminal_table(document["cells"])]
+    for title, shown, legend in tables(document):
+        lines = [f"{title}:", *_draw(shown), *_wrap(legend)]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def terminal_table(cells: Sequence[Row]) -> str:
