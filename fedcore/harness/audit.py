@@ -19,9 +19,9 @@ _TOLERANCE = 1e-4
 def audit_problems(record: Record) -> list[str]:
     """Where the realised attack is not the one of the scenario, as messages.
 
-    What privacy promises is checked too, see `privacy_problems`. The malicious clients must be as many as the scenario asks for and poison round_half_up(ratio *
+    The malicious clients must be as many as the scenario asks for and poison round_half_up(ratio *
     eligible) samples each in every draw, and every poisoned label must have changed, unless the
-    attack says ``may_keep_labels``.
+    attack says ``may_keep_labels``. What privacy promises: see `privacy_problems`.
     """
     scenario, audit = record.scenario, record.audit
     name = f"{scenario.id} seed {record.seed}"

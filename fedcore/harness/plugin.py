@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fedcore import naming
 from fedcore.errors import FedcoreError
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.session import SESSION, Checked, starts_here, suite_session
@@ -88,6 +89,8 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "dataset": scenario.dataset,
         "model": scenario.model,
         "optimizer": scenario.optimizer,
+        "privacy": scenario.privacy or "none",
+        "epsilon": None if scenario.epsilon is None else naming.token(scenario.epsilon),
     }
 
 

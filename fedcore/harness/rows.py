@@ -28,7 +28,7 @@ def row(outcome: Outcome) -> Row:
 
     Keys: id, hash, labels (what tables show), scenario, control, seeds, values (per seed, by
     metric), estimates (by metric: mean, low, high, confidence; None without values), retention,
-    gates, verdict, errors, diverged.
+    epsilon_total (per seed; empty where nothing is private), gates, verdict, errors, diverged.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -47,6 +47,7 @@ def row(outcome: Outcome) -> Row:
         "values": {metric: list(found) for metric, found in values.items()},
         "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
         "retention": outcome.retention,
+        "epsilon_total": list(outcome.epsilon_total),
         "gates": [_gate(gate) for gate in outcome.gates],
         "verdict": outcome.verdict.value,
         "errors": list(outcome.errors),

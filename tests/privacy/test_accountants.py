@@ -1,4 +1,4 @@
-"""Our exact totals against dp-accounting and Opacus, where they must agree and where they do not."""
+"""Our exact totals against dp-accounting and Opacus: where they agree, and where they do not."""
 
 from __future__ import annotations
 

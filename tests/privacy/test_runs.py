@@ -108,7 +108,7 @@ def test_batch_norm_under_each_policy(monkeypatch: pytest.MonkeyPatch, buffers) 
 
 def test_an_engine_that_knows_nothing_of_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SequentialEngine, "trains_privately", False)
-    with pytest.raises(PrivacyError, match="SequentialEngine cannot train .* --engine sequential"):
+    with pytest.raises(PrivacyError, match=r"SequentialEngine cannot train .* --engine sequential"):
         run(TINY.but(**DP, released="head"))
     run(TINY.but(**DP, rounds=1))  # clip and noise come after training: any engine will do
 
