@@ -26,7 +26,7 @@ def test_an_honest_claim_stands_and_the_bound_is_tight(
     linear, neighbours, epsilon, releases
 ) -> None:
     scenario = Scenario(privacy="localdp", epsilon=epsilon, neighbours=neighbours)
-    found = audit(scenario, linear, releases=releases)
+    found = audit(scenario, linear, releases=releases, trials=4000 // releases)
     assert not found.refuted
     assert 0.4 * found.epsilon_claimed < found.epsilon_lower <= found.epsilon_claimed
 
@@ -34,7 +34,7 @@ def test_an_honest_claim_stands_and_the_bound_is_tight(
 @pytest.mark.parametrize(("epsilon", "releases"), [(1.0, 1), (8.0, 1), (1.0, 5)])
 def test_half_the_noise_is_caught(linear, epsilon, releases) -> None:
     scenario = Scenario(privacy="localdp", epsilon=epsilon)
-    found = audit(scenario, linear, releases=releases, noise=HalfNoise(0))
+    found = audit(scenario, linear, releases=releases, trials=4000 // releases, noise=HalfNoise(0))
     assert found.refuted
     assert found.epsilon_lower > 1.3 * found.epsilon_claimed
 
