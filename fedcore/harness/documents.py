@@ -11,7 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness import table
+from fedcore.harness import privacy_surface, table
 from fedcore.harness.explain import explain_row
 from fedcore.harness.rows import METRICS, Row, deciding_gate
 from fedcore.harness.summaries import Columns, tables
@@ -45,8 +45,16 @@ def to_csv(document: Mapping[str, Any]) -> str:
     return text.getvalue()
 
 
-def to_markdown(document: Mapping[str, Any], figure: str | None, notes: Sequence[str]) -> str:
-    """Table, what did not hold and why, thresholds, provenance and how to repeat it."""
+def to_markdown(
+    document: Mapping[str, Any],
+    figure: str | None,
+    notes: Sequence[str],
+    surface: str | None = None,
+) -> str:
+    """Table, what did not hold and why, thresholds, provenance and how to repeat it.
+
+    ``figure`` and ``surface`` are the paths of the figures of drops and of privacy.
+    """
     cells = document["cells"]
     parts = [f"# {TITLE}", table.count_line(cells), _table(cells, "github")]
     parts += ["\n".join(table.footer(cells))]
@@ -54,6 +62,11 @@ def to_markdown(document: Mapping[str, Any], figure: str | None, notes: Sequence
         parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
+    told = privacy_surface.table(cells)
+    if told:
+        parts += ["## Privacy, utility and robustness", f"```text\n{told}\n```"]
+    if surface is not None:
+        parts.append(f"![Accuracy and drop by epsilon]({surface})")
     failing = [cell for cell in cells if cell["verdict"] != "pass"]
     if failing:
         parts.append("## What does not hold")
@@ -68,8 +81,13 @@ def to_markdown(document: Mapping[str, Any], figure: str | None, notes: Sequence
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(document: Mapping[str, Any], figure: bytes | None, notes: Sequence[str]) -> str:
-    """One page that needs no other file: the style and the figure are inside."""
+def to_html(
+    document: Mapping[str, Any],
+    figure: bytes | None,
+    notes: Sequence[str],
+    surface: bytes | None = None,
+) -> str:
+    """One page that needs no other file: the style and the figures are inside."""
     cells = document["cells"]
     escape = html.escape
     parts = [
@@ -87,6 +105,13 @@ def to_html(document: Mapping[str, Any], figure: bytes | None, notes: Sequence[s
     if figure is not None:
         encoded = base64.b64encode(figure).decode()
         parts.append(f'<img alt="Drop by cell" src="data:image/png;base64,{encoded}">')
+    told = privacy_surface.table(cells)
+    if told:
+        parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(told)}</pre>"]
+    if surface is not None:
+        encoded = base64.b64encode(surface).decode()
+        alt = "Accuracy and drop by epsilon"
+        parts.append(f'<img alt="{alt}" src="data:image/png;base64,{encoded}">')
     failing = [cell for cell in cells if cell["verdict"] != "pass"]
     if failing:
         parts.append("<h2>What does not hold</h2>")

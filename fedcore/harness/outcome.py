@@ -32,7 +32,8 @@ class Outcome:
 
     For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed,
     failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
-    at chance.
+    at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
+    bound; empty where nothing is private.
     """
 
     cell: Cell
@@ -45,6 +46,7 @@ class Outcome:
     diverged: tuple[str, ...]
     noise: Noise
     confidence: float = 0.9
+    epsilon_total: tuple[float | None, ...] = ()
 
     @property
     def drop(self) -> tuple[float, ...]:
@@ -111,6 +113,7 @@ def judge_cell(
     def tail(record: Record) -> float:
         return record.tail_accuracy
 
+    statements = [records[Run(cell.scenario, seed)].audit.privacy for seed in seeds]
     clean = of(twin, tail)
     poisoned = of(cell.scenario, tail) if attacked else ()
     asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
@@ -154,6 +157,7 @@ def judge_cell(
         cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
         thresholds.noise,
         confidence,
+        tuple(told.epsilon_total for told in statements if told is not None),
     )  # fmt: skip
 
 

@@ -92,6 +92,8 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "dataset": scenario.dataset,
         "model": scenario.model,
         "optimizer": scenario.optimizer,
+        "privacy": scenario.privacy or "none",
+        "epsilon": None if scenario.epsilon is None else naming.token(scenario.epsilon),
     }
 
 

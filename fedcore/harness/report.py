@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fedcore.errors import StoreError
-from fedcore.harness import documents
+from fedcore.harness import documents, privacy_surface
 from fedcore.harness.costs import cost_rows
 from fedcore.harness.explain import explain
 from fedcore.harness.figures import drop_figure
@@ -38,13 +38,16 @@ __all__ = [
 SCHEMA = 1
 RESULTS = "results.json"
 _FIGURE = "figures/drop.png"
+_SURFACE = "figures/privacy.png"
 
 Document = dict[str, Any]
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> str:
-    """The tables for the terminal, at most 100 columns wide."""
-    return terminal_document(_results(outcomes))
+    """The tables for the terminal, at most 100 columns wide; then what noise does, if any."""
+    content = _results(outcomes)
+    told = privacy_surface.table(content["cells"])
+    return terminal_document(content) + (f"\n\n{told}" if told else "")
 
 
 def write_reports(
@@ -144,27 +147,30 @@ def _render(content: Document, directory: Path) -> list[Path]:
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(written[0], text + "\n")
     notes = []
+    figure = surface = None
     try:
         figure = drop_figure(content["cells"])
+        surface = privacy_surface.figure(content["cells"])
     except ImportError as error:
-        figure = None
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
     name = _FIGURE if figure is not None else None
+    second = _SURFACE if surface is not None else None
     texts = {
         "results.csv": documents.to_csv(content),
-        "report.md": documents.to_markdown(content, name, notes),
-        "report.html": documents.to_html(content, figure, notes),
+        "report.md": documents.to_markdown(content, name, notes, second),
+        "report.html": documents.to_html(content, figure, notes, surface),
         "results.tex": documents.to_latex(content),
     }
     for file, text in texts.items():
         written.append(directory / file)
         write_atomically(written[-1], text)
-    path = directory / _FIGURE
-    if figure is None:
-        path.unlink(missing_ok=True)  # of other results
-        return written
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(figure)
-    os.replace(temporary, path)
-    return [*written, path]
+    for path, image in ((directory / _FIGURE, figure), (directory / _SURFACE, surface)):
+        if image is None:
+            path.unlink(missing_ok=True)  # of other results
+            continue
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(image)
+        os.replace(temporary, path)
+        written.append(path)
+    return written

@@ -28,8 +28,8 @@ def row(outcome: Outcome) -> Row:
 
     Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
     seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
-    without values), retention, gates, published (None but for the cells of a study), verdict,
-    errors, diverged.
+    without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
+    published (None but for the cells of a study), verdict, errors, diverged.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -49,6 +49,7 @@ def row(outcome: Outcome) -> Row:
         "values": {metric: list(found) for metric, found in values.items()},
         "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
         "retention": outcome.retention,
+        "epsilon_total": list(outcome.epsilon_total),
         "gates": [_gate(gate) for gate in outcome.gates],
         "published": _published(outcome),
         "verdict": outcome.verdict.value,
