@@ -143,4 +143,6 @@ class SequentialEngine:
 @ENGINES.register("sequential", "one client after the other; the reference")
 def sequential(federation: Federation, execution: Execution) -> SequentialEngine:
     """The engine that ``execution`` describes."""
-    return SequentialEngine(federation, execution.torch_device, execution.dtype)
+    engine = SequentialEngine(federation, execution.torch_device, execution.dtype)
+    engine.model.forward = execution.cast(engine.model.forward)
+    return engine

@@ -13,6 +13,7 @@ from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
+from fedcore.harness.lockstep_pool import LockstepPool
 from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
@@ -42,9 +43,14 @@ class Progress:
 
 
 class Lab:
-    """Runs and judges cells. One lab serves one session; `close` ends its workers."""
+    """Runs and judges cells. One lab serves one session; `close` ends its workers.
 
-    def __init__(self, options: Options, thresholds: Thresholds) -> None:
+    ``lockstep``: make compatible runs together. None: where that pays, the stacked engine on a GPU.
+    """
+
+    def __init__(
+        self, options: Options, thresholds: Thresholds, lockstep: bool | None = None
+    ) -> None:
         self.options = options
         self.thresholds = thresholds
         self.execution = Execution(options.engine, options.device, options.precision)
@@ -53,7 +59,9 @@ class Lab:
         self.data_dir = data_directory(options.data_dir)
         # a GPU is one shared resource; the CPU has a worker for each core
         self.jobs = options.jobs if self.device.type == "cpu" else 1
-        self._pool = Pool(self.jobs)
+        if lockstep is None:
+            lockstep = self.device.type == "cuda" and self.execution.engine_name == "stacked"
+        self._pool = LockstepPool() if lockstep else Pool(self.jobs)
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._found = 0
