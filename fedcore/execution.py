@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,15 @@ from fedcore.privacy.run import needs_reference_engine
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
+Forward = Callable[[torch.Tensor], torch.Tensor]
 DEVICES = ("auto", "cpu", "cuda")
+#: Type of the weights by precision. tf32: products on a GPU round their factors to 10 bits;
+#: bfloat16: forward and backward passes compute in it, weights, updates and scores stay float32.
 PRECISIONS = {
     "float32": torch.float32,
     "float64": torch.float64,
-    # forward and backward passes only; weights, updates and scores stay float32
-    "bfloat16": torch.bfloat16,
+    "tf32": torch.float32,
+    "bfloat16": torch.float32,
 }
 
 
@@ -50,6 +53,8 @@ class Execution:
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
+        if self.precision == "tf32" and self.torch_device.type != "cuda":
+            raise FedcoreError("precision 'tf32' exists on CUDA devices only: use float32")
         if self.processes < 1:
             raise FedcoreError(f"processes must be >= 1, got {self.processes}")
 
@@ -84,8 +89,34 @@ class Execution:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that training computes in."""
+        """The type of weights and solvers."""
         return PRECISIONS[self.precision]
+
+    def cast(self, forward: Forward) -> Forward:
+        """``forward``, computing in this precision; its result has the type of the weights."""
+        if self.precision != "bfloat16":
+            return forward
+
+        def mixed(images: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(self.torch_device.type, torch.bfloat16):
+                return forward(images).to(self.dtype)
+
+        return mixed
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """`exact_arithmetic` on the device, but for TF32 where it was asked for."""
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        with exact_arithmetic(self.torch_device):
+            if self.precision != "tf32":
+                yield
+                return
+            before = matmul.allow_tf32
+            matmul.allow_tf32 = cudnn.allow_tf32 = True
+            try:
+                yield
+            finally:
+                matmul.allow_tf32 = before
 
     @property
     def label(self) -> str:

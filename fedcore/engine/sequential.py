@@ -236,13 +236,14 @@ def sequential(federation: Federation, execution: Execution) -> Engine:
     """The engine that ``execution`` describes, in one process or in several."""
     from fedcore.engine.bfloat16 import Bfloat16Engine  # a subclass of the engine above
 
-    device, dtype = execution.torch_device, execution.dtype
+    device = execution.torch_device
     processes = min(execution.processes, federation.scenario.cohort_size)
     if processes > 1:
         require_fork(device)
     zeros = torch.zeros if processes == 1 else shared_zeros
-    if dtype == torch.bfloat16:
+    if execution.precision == "bfloat16" and device.type == "cpu":
         engine: SequentialEngine = Bfloat16Engine(federation, device, zeros=zeros)
     else:
-        engine = SequentialEngine(federation, device, dtype, zeros=zeros)
+        engine = SequentialEngine(federation, device, execution.dtype, zeros=zeros)
+        engine.model.forward = execution.cast(engine.model.forward)
     return engine if processes == 1 else ParallelEngine(engine, processes)

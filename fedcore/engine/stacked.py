@@ -13,6 +13,7 @@ from fedcore.engine.base import ENGINES
 from fedcore.engine.evaluation import Score, evaluate
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.stack.memory import most_clients
+from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.trainer import StackedTrainer
 from fedcore.federation import Federation
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -29,22 +30,20 @@ class Bench:
     """
 
     def __init__(
-        self,
-        federation: Federation,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-        budget: int | None = None,
+        self, federation: Federation, execution: Execution, budget: int | None = None
     ) -> None:
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype = device, dtype = execution.torch_device, execution.dtype
         self.model: nn.Module = federation.initial_model().to(device=device, dtype=dtype)
         self.layout = Layout.of(self.model)
         self.norm_layers = self.layout.batch_norm_indices().to(device)
         self.solver = OPTIMIZERS[federation.scenario.optimizer](federation.scenario)
         limit = most_clients(self.model, self.layout, federation, budget)
-        self.trainer = StackedTrainer(self.model, self.layout, self.solver, limit)
+        network = StackedNetwork(self.model, self.layout, execution.cast)
+        self.trainer = StackedTrainer(network, self.solver, limit, device, dtype)
         self.vector, self.counters = self.layout.flatten(self.model.state_dict())
         gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self.vector, self.counters, gradient)
+        self.model.forward = execution.cast(self.model.forward)
 
 
 class Work:
@@ -65,12 +64,14 @@ class Work:
         self.updates = state.vector.new_empty(size, len(state.vector))
         self.counters = state.counters.new_empty(size, len(state.counters))
         self._solver = bench.solver
+        self.ended: dict[int, torch.Tensor] = {}
         strategy = STRATEGIES[federation.scenario.strategy]
         self.own_layers = bench.norm_layers if strategy.keeps_batch_norm else None
 
     def cohort(self, steps: Sequence[int]) -> Cohort:
         """What the clients send once their tasks, of ``steps`` local steps, are done."""
         clients = tuple(task.client for task in self.tasks)
+        self.kept.update(self.ended)
         return Cohort(
             clients=clients,
             updates=self.updates,
@@ -109,7 +110,7 @@ class ClientTask:
     def store(self, vector: torch.Tensor, counters: torch.Tensor) -> None:
         work = self.work
         if work.own_layers is not None:
-            work.kept[self.client] = vector[work.own_layers]
+            work.ended[self.client] = vector[work.own_layers]
         torch.sub(vector, work.state.vector, out=work.updates[self.row])
         work.counters[self.row] = counters
 
@@ -159,4 +160,4 @@ class StackedEngine:
 @ENGINES.register("stacked", "a round's clients as one network; made for GPUs")
 def stacked(federation: Federation, execution: Execution) -> StackedEngine:
     """The engine that ``execution`` describes."""
-    return StackedEngine(federation, Bench(federation, execution.torch_device, execution.dtype))
+    return StackedEngine(federation, Bench(federation, execution))

@@ -19,7 +19,7 @@ from fedcore.flower.nodes import Nodes
 from fedcore.flower.results import keep
 from fedcore.flower.task import Task
 from fedcore.record import Record
-from fedcore.simulation import train_and_record
+from fedcore.trial import Trial
 
 app = ServerApp()
 
@@ -80,4 +80,4 @@ def run_on(
         label = Execution("flower-ray", task.device, task.precision).label
         print(f"{task.scenario.id}, seed {task.seed}", flush=True)
         lines = RoundLines(task.scenario, sys.stdout)
-        return train_and_record(federation, engine, label, device, started, lines)
+        return Trial(federation, engine, label, device, started, lines).complete()

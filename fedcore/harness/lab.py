@@ -16,6 +16,7 @@ from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
+from fedcore.harness.lockstep_pool import LockstepPool
 from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
@@ -46,16 +47,23 @@ class Progress:
 
 
 class Lab:
-    """Runs and judges cells. One lab serves one session; `close` ends its workers."""
+    """Runs and judges cells. One lab serves one session; `close` ends its workers.
 
-    def __init__(self, options: Options, thresholds: Thresholds) -> None:
+    ``lockstep``: make compatible runs together. None: where that pays, the stacked engine on a GPU.
+    """
+
+    def __init__(
+        self, options: Options, thresholds: Thresholds, lockstep: bool | None = None
+    ) -> None:
         self.options = options
         self.thresholds = thresholds
         self.execution = Execution(options.engine, options.device, options.precision)
         self.device = self.execution.torch_device
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
-        self._pool = _pool(options, self.device)
+        if lockstep is None:
+            lockstep = self.device.type == "cuda" and self.execution.engine_name == "stacked"
+        self._pool = LockstepPool() if lockstep else _pool(options, self.device)
         self.jobs = self._pool.workers
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}

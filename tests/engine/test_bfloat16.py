@@ -97,4 +97,4 @@ def test_refuses_a_cpu_that_only_emulates_it(monkeypatch) -> None:
     with pytest.raises(FedcoreError, match="AVX-512 BF16 or AMX"):
         result(TINY)
     assert isinstance(native_bfloat16(), bool)
-    assert Execution(device="cpu", precision="bfloat16").dtype == torch.bfloat16
+    assert Execution(device="cpu", precision="bfloat16").dtype == torch.float32  # of the weights

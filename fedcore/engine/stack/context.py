@@ -11,13 +11,15 @@ class Context:
     """Shared by the layers of one network; the training loop sets it before each pass.
 
     ``sizes`` are the samples of each client's batch. Where they differ, batches are padded to the
-    longest and ``share`` [K, batch] is 1 / size for a client's own samples, 0 for padding; else it
-    is None. ``generators`` has one list per dropout layer, a generator for each client.
+    longest, ``share`` [K, batch] is 1 / size for a client's own samples and 0 for padding, and
+    ``counts`` [K] are the sizes on the device; else both are None. ``generators`` has one list per
+    dropout layer, a generator for each client.
     """
 
     def __init__(self) -> None:
         self.sizes: tuple[int, ...] = ()
         self.share: torch.Tensor | None = None
+        self.counts: torch.Tensor | None = None
         self.generators: list[Sequence[torch.Generator]] = []
 
 
@@ -30,4 +32,4 @@ def merge(x: torch.Tensor) -> torch.Tensor:
 
 def split(x: torch.Tensor, clients: int) -> torch.Tensor:
     """The inverse of `merge`, always a view: [batch, K * C, *space] as [K, batch, C, *space]."""
-    return x.unflatten(1, (clients, -1)).transpose(0, 1)
+    return x.view(len(x), clients, -1, *x.shape[2:]).transpose(0, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -12,13 +14,13 @@ from fedcore.engine.stack.context import Context, merge, split
 class StackedLayer(nn.Module):
     """A layer of K clients. ``tensors`` are its weights and buffers by name, [K, *shape] each."""
 
-    def __init__(self, source: nn.Module, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__()
         self.context = context
         self.tensors: dict[str, torch.Tensor] = {}
 
     @classmethod
-    def problem(cls, source: nn.Module) -> str | None:
+    def problem(cls, source: Any) -> str | None:
         """Why ``source`` cannot be stacked, None if it can."""
         return None
 
@@ -26,7 +28,7 @@ class StackedLayer(nn.Module):
 class Elementwise(StackedLayer):
     """A layer without weights that treats each value, or each sample's channels, alike."""
 
-    def __init__(self, source: nn.Module, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.source = source
 
@@ -39,7 +41,7 @@ class Maps(Elementwise):
     """A pooling layer: it treats each map [height, width] alike."""
 
     @classmethod
-    def problem(cls, source: nn.Module) -> str | None:
+    def problem(cls, source: Any) -> str | None:
         return "it returns indices" if getattr(source, "return_indices", False) else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -49,12 +51,12 @@ class Maps(Elementwise):
 class Flatten(StackedLayer):
     """nn.Flatten of each sample."""
 
-    def __init__(self, source: nn.Flatten, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.end = source.end_dim
 
     @classmethod
-    def problem(cls, source: nn.Module) -> str | None:
+    def problem(cls, source: Any) -> str | None:
         if source.start_dim == 1:
             return None
         return f"start_dim must be 1, got {source.start_dim}"
@@ -75,7 +77,7 @@ class Linear(StackedLayer):
 class Conv2d(StackedLayer):
     """Convolutions of K clients as one of K times the groups, or 1x1 ones as matrix products."""
 
-    def __init__(self, source: nn.Conv2d, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.stride, self.padding = source.stride, source.padding
         self.dilation, self.groups = source.dilation, source.groups
@@ -83,7 +85,7 @@ class Conv2d(StackedLayer):
         self.pointwise = source.kernel_size == (1, 1) and source.groups == 1 and no_padding
 
     @classmethod
-    def problem(cls, source: nn.Module) -> str | None:
+    def problem(cls, source: Any) -> str | None:
         if source.padding_mode == "zeros":
             return None
         return f"padding_mode must be 'zeros', got {source.padding_mode!r}"
@@ -118,7 +120,7 @@ class Conv2d(StackedLayer):
 class Dropout(StackedLayer):
     """StreamDropout: every client draws from its own generator what it would draw alone."""
 
-    def __init__(self, source: nn.Module, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.p = float(source.p)
         self.place = len(context.generators)

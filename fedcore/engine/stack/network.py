@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
@@ -14,6 +15,9 @@ from fedcore.engine.stack.rules import refusal, stacked_layer
 from fedcore.errors import ModelError
 from fedcore.models.dropout import StreamDropout
 from fedcore.vector import Kind, Layout
+
+if TYPE_CHECKING:
+    from fedcore.execution import Forward
 
 
 class _Tracer(fx.Tracer):
@@ -28,24 +32,24 @@ class StackedNetwork:
 
     Computes training passes of ``model`` and leaves it as it is. `bind` says whose weights; the
     caller sets ``context`` before each pass. Raises ModelError, naming the layer or the call, for
-    a model that holds something for which there is no rule.
+    a model that holds something for which there is no rule. ``cast`` may wrap the forward, to
+    compute in another precision.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout) -> None:
+    def __init__(
+        self, model: nn.Module, layout: Layout, cast: Callable[[Forward], Forward] = lambda f: f
+    ) -> None:
         self.layout = layout
         self.context = Context()
         self._layers: dict[str, StackedLayer] = {}
         self._parameters: list[torch.Tensor] = []
         self._gradients: list[torch.Tensor] = []
-        self._forward = fx.GraphModule(self._layers, self._rewritten(model))
+        self._forward = cast(fx.GraphModule(self._layers, self._rewritten(model)))
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._forward(images)
-        return logits
+        return self._forward(images)
 
-    def bind(
-        self, vectors: torch.Tensor, counters: torch.Tensor, gradients: torch.Tensor
-    ) -> None:
+    def bind(self, vectors: torch.Tensor, counters: torch.Tensor, gradients: torch.Tensor) -> None:
         """Compute with these clients: ``vectors`` [K, D], ``counters`` [K, I].
 
         `backward` writes ``gradients`` [K, P]; running statistics are written in place.

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from fedcore.engine.stack.context import Context, merge, split
 from fedcore.engine.stack.layers import StackedLayer
@@ -18,12 +17,12 @@ class BatchNorm(StackedLayer):
     Padding enters no statistic. Running statistics and num_batches_tracked are each client's own.
     """
 
-    def __init__(self, source: nn.Module, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.eps, self.momentum = float(source.eps), source.momentum
 
     @classmethod
-    def problem(cls, source: nn.Module) -> str | None:
+    def problem(cls, source: Any) -> str | None:
         if source.momentum is None:
             return "momentum=None weighs a batch by how many a client has seen; set a number"
         return None
@@ -32,37 +31,43 @@ class BatchNorm(StackedLayer):
         own = self.tensors
         if "num_batches_tracked" in own:
             own["num_batches_tracked"].add_(1)
-        if self.context.share is not None:
-            return self._masked(x, self.context.share)
+        share, counts = self.context.share, self.context.counts
+        if share is not None and counts is not None:
+            return self._masked(x, share, counts)
         running = [own[name] for name in ("running_mean", "running_var") if name in own]
         # copies: clients' rows lie apart in memory, and the kernel wants one row of K * C
         flat = [values.clone(memory_format=torch.contiguous_format).view(-1) for values in running]
+        mean, variance = flat or (None, None)
         maps = F.batch_norm(
             merge(x),
-            *(flat or (None, None)),
+            mean,
+            variance,
             _flat(own.get("weight")),
             _flat(own.get("bias")),
-            True,
-            self.momentum,
-            self.eps,
+            training=True,
+            momentum=self.momentum,
+            eps=self.eps,
         )
         for values, updated in zip(running, flat, strict=True):
             values.copy_(updated.view_as(values))
         return split(maps, len(x))
 
-    def _masked(self, x: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    def _masked(self, x: torch.Tensor, share: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         own = self.tensors
         pixels = x[0, 0, 0].numel()
         weights = (share / pixels).view(*share.shape, *[1] * (x.dim() - 2))
+        normal: torch.Tensor
         normal, mean, variance = MaskedNorm.apply(x, weights, self.eps)  # type: ignore[no-untyped-call]
         if "running_mean" in own:
-            count = torch.tensor(self.context.sizes, dtype=mean.dtype) * pixels
-            unbiased = (count / (count - 1)).to(mean.device).unsqueeze(1)
+            values = counts * pixels
+            unbiased = (values / (values - 1)).unsqueeze(1)
             own["running_mean"].lerp_(mean, self.momentum)
             own["running_var"].lerp_(variance * unbiased, self.momentum)
         if "weight" in own:
-            normal = per_channel(own["bias"], x) + normal * per_channel(own["weight"], x)
-        return normal.to(x.dtype)
+            result = per_channel(own["bias"], x) + normal * per_channel(own["weight"], x)
+        else:
+            result = normal.clone()  # the next layer may write into it, the gradient needs it
+        return result.to(x.dtype)
 
 
 class MaskedNorm(torch.autograd.Function):
@@ -75,7 +80,7 @@ class MaskedNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: torch.Tensor, weights: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dims = (1, *range(3, x.dim()))
@@ -91,7 +96,7 @@ class MaskedNorm(torch.autograd.Function):
         return normal, mean, variance
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, gradient: torch.Tensor, *_: torch.Tensor
     ) -> tuple[torch.Tensor, None, None]:
         normal, weights, scale = ctx.saved_tensors
@@ -104,22 +109,20 @@ class MaskedNorm(torch.autograd.Function):
 class GroupNorm(StackedLayer):
     """Group normalisation (Wu and He 2018): each sample by itself, K times the groups."""
 
-    def __init__(self, source: nn.GroupNorm, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.groups, self.eps = source.num_groups, source.eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         own = self.tensors
         weight, bias = _flat(own.get("weight")), _flat(own.get("bias"))
-        return split(
-            F.group_norm(merge(x), len(x) * self.groups, weight, bias, self.eps), len(x)
-        )
+        return split(F.group_norm(merge(x), len(x) * self.groups, weight, bias, self.eps), len(x))
 
 
 class LayerNorm(StackedLayer):
     """Layer normalisation (Ba et al. 2016) over the last dimensions of each sample."""
 
-    def __init__(self, source: nn.LayerNorm, context: Context) -> None:
+    def __init__(self, source: Any, context: Context) -> None:
         super().__init__(source, context)
         self.shape, self.eps = source.normalized_shape, source.eps
 

@@ -8,30 +8,33 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from fedcore.engine.solvers import Solver
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.federation import Federation
 from fedcore.streams import Purpose, torch_stream
-from fedcore.vector import Layout
 
 
 class StackedTrainer:
     """Trains tasks of one architecture, batch size and solver, whatever runs they belong to.
 
-    ``model`` is an instance of the architecture on the device. At most ``limit`` clients train at
-    once; torch.OutOfMemoryError halves that for good, and what did not fit is trained again.
-    Raises ModelError for a model that cannot be stacked.
+    ``network`` computes on ``device`` with weights of type ``dtype``. At most ``limit`` clients
+    train at once; torch.OutOfMemoryError halves that for good, and what did not fit is trained
+    again.
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, solver: Solver, limit: int) -> None:
+    def __init__(
+        self,
+        network: StackedNetwork,
+        solver: Solver,
+        limit: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         self.limit = limit
-        self._layout, self._solver = layout, solver
-        self._network = StackedNetwork(model, layout)
-        first = next(model.parameters())
-        self._dtype, self._device = first.dtype, first.device
+        self._network, self._layout, self._solver = network, network.layout, solver
+        self._dtype, self._device = dtype, device
         self._allocate(0)
 
     def train(self, tasks: Sequence[Task]) -> tuple[int, ...]:
@@ -103,20 +106,20 @@ class StackedTrainer:
         clients, longest = samples.shape
         # batch before clients: then all clients' channels of a pixel can lie side by side
         raw = federation.train_images.index_select(0, samples.t().flatten())
-        images = federation.transform(raw).to(self._dtype).unflatten(0, (longest, clients))
-        share = None
+        images = federation.transform(raw).to(self._dtype)
+        images = images.view(longest, clients, *images.shape[1:])
+        context = self._network.context
+        context.sizes, context.share, context.counts = tuple(sizes.tolist()), None, None
         if sizes.min() < longest:
-            own = np.arange(longest) < sizes[:, None]
-            share = torch.from_numpy(own / sizes[:, None]).to(self._device, self._dtype)
-        self._network.context.sizes = tuple(sizes.tolist())
-        self._network.context.share = share
+            own = torch.from_numpy(np.arange(longest) < sizes[:, None]).to(self._device)
+            context.counts = torch.from_numpy(sizes).to(self._device, self._dtype)
+            context.share = own / context.counts.unsqueeze(1)
         logits = self._network(images.transpose(0, 1))
         losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        if share is None:
-            total = losses.sum() / longest
+        if context.share is None:
+            self._network.backward(losses.sum() / longest)
         else:
-            total = (losses * share.flatten()).sum()
-        self._network.backward(total)
+            self._network.backward((losses * context.share.flatten()).sum())
 
     def _stream(self, task: Task) -> torch.Generator:
         return torch_stream(
@@ -128,12 +131,10 @@ class StackedTrainer:
         )
 
     def _allocate(self, clients: int) -> None:
-        layout, options = self._layout, {"dtype": self._dtype, "device": self._device}
-        self._vectors = torch.empty(clients, layout.size, **options)
-        self._gradients = torch.empty(clients, layout.num_parameters, **options)
-        self._counters = torch.empty(
-            clients, layout.num_counters, dtype=torch.int64, device=self._device
-        )
+        layout, nothing = self._layout, torch.empty(0, dtype=self._dtype, device=self._device)
+        self._vectors = nothing.new_empty(clients, layout.size)
+        self._gradients = nothing.new_empty(clients, layout.num_parameters)
+        self._counters = nothing.new_empty(clients, layout.num_counters, dtype=torch.int64)
 
     def _give_back(self) -> None:
         """Free what a block that was too large has left behind."""
