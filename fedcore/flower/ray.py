@@ -12,11 +12,11 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
+from fedcore.cores import cores
 from fedcore.errors import FedcoreError
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.local import quiet, task_of
-from fedcore.cores import cores
 
 if TYPE_CHECKING:
     from fedcore.execution import Execution

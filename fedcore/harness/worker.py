@@ -52,11 +52,16 @@ def execute(job: Job) -> Record | Failure:
 
 
 def execute_many(jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Failure] | None]:
-    """Run ``jobs``, of one execution and data directory, in lockstep in this process.
+    """Run ``jobs``, of one data directory, in this process: in lockstep where they are stacked.
 
     Yields each job with its result as soon as it is there, and None after each round of a run, so
     that a caller can show that time passes.
     """
+    alone = [job for job in jobs if job.execution.engine_name != "stacked"]
+    jobs = [job for job in jobs if job.execution.engine_name == "stacked"]
+    yield from ((job, execute(job)) for job in alone)
+    if not jobs:
+        return
     unfinished = dict.fromkeys(jobs)
     runs = [(job.run.scenario, job.run.seed) for job in jobs]
     try:
