@@ -28,7 +28,7 @@ class MultiKrum(Krum):
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        return updates[self.ranked(updates)[: self.selected(len(updates))]].mean(dim=0)
+        return updates[self.best(updates, self.selected(len(updates)))].mean(dim=0)
 
     def selected(self, clients: int) -> int:
         """M for a cohort of ``clients``."""
