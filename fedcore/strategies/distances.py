@@ -1,8 +1,8 @@
 """Which rows have the closest neighbours: Krum's scores, with the choice of exact arithmetic.
 
 Float32 products are fast and, beside a large common part, wrong. So they come with a bound of
-their error: where it leaves no doubt about the choice, that is the choice; where it does, the
-products are made anew in float64, of differences from the row that seemed best.
+their error: rows that it leaves in doubt are scored anew in float64, by differences from the row
+that seemed best.
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ def least_scores(rows: torch.Tensor, neighbours: int, count: int) -> list[int]:
     A row's score is the sum of its ``neighbours`` least squared distances to other rows. Rows that
     are not finite are infinitely far from all.
     """
-    lowest, highest = (scores(d, neighbours) for d in bounds(rows))
-    order = torch.argsort(highest, stable=True)
-    chosen, rest = order[:count], order[count:]
-    if len(rest) and not bool(highest[chosen].max() < lowest[rest].min()):
-        exact = scores(squared_distances(rows, rows[order[0]]), neighbours)
-        chosen = torch.argsort(exact, stable=True)[:count]
-    return sorted(chosen.tolist())
+    own = torch.arange(len(rows), device=rows.device)
+    lowest, highest = (scores(d, own, neighbours) for d in bounds(rows))
+    certain = (lowest[None, :] <= highest[:, None]).sum(dim=1) <= count  # itself is one of these
+    beaten = (highest[None, :] < lowest[:, None]).sum(dim=1) >= count
+    chosen = own[certain].tolist()
+    if len(chosen) < count:
+        doubtful = own[~(certain | beaten)]
+        exact = scores(
+            squared_distances(rows, doubtful, rows[highest.argmin()]), doubtful, neighbours
+        )
+        best = torch.argsort(exact, stable=True)[: count - len(chosen)]
+        chosen += doubtful[best].tolist()
+    return sorted(chosen)
 
 
-def scores(distances: torch.Tensor, neighbours: int) -> torch.Tensor:
-    """The sum of each row's ``neighbours`` least ``distances`` [K, K] to others, [K]."""
-    others = distances.clone().fill_diagonal_(float("inf"))
+def scores(distances: torch.Tensor, own: torch.Tensor, neighbours: int) -> torch.Tensor:
+    """The sums of the ``neighbours`` least ``distances`` [R, K] of rows ``own`` [R] to others."""
+    others = distances.scatter(1, own[:, None], float("inf"))
     return others.sort(dim=1).values[:, :neighbours].sum(dim=1)
 
 
@@ -74,17 +80,19 @@ def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def squared_distances(
-    rows: torch.Tensor, centre: torch.Tensor, chunk: int = 1 << 15
+    rows: torch.Tensor, own: torch.Tensor, centre: torch.Tensor, chunk: int = 1 << 14
 ) -> torch.Tensor:
-    """Pairwise squared distances [K, K] float64 of ``rows`` [K, n], inf where not finite.
+    """Squared distances [R, K] float64 of rows ``own`` [R] of ``rows`` [K, n] to all of these.
 
     Made of differences from ``centre`` [n]: a part that it and the rows share costs no digits.
+    What is not finite is infinitely far.
     """
-    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    products = torch.zeros(len(own), len(rows), dtype=torch.float64, device=rows.device)
+    norms = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     for start in range(0, rows.shape[1], chunk):  # chunks bound the float64 copy
         part = slice(start, start + chunk)
         wide = rows[:, part].to(torch.float64) - centre[part].to(torch.float64)
-        gram.addmm_(wide, wide.T)
-    norms = gram.diagonal()
-    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_(min=0)
+        products.addmm_(wide[own], wide.T)
+        norms += torch.linalg.vecdot(wide, wide)
+    distances = (norms[own, None] + norms[None, :] - 2 * products).clamp_(min=0)
     return distances.nan_to_num_(nan=float("inf"), posinf=float("inf"))

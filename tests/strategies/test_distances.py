@@ -29,7 +29,11 @@ def same_choice(rows: torch.Tensor, neighbours: int, count: int) -> None:
 
 def test_scores_by_hand() -> None:
     line = torch.tensor([[0.0], [1.0], [1.5], [2.2], [100.0]], dtype=torch.float64)
-    made = scores(squared_distances(line, line[0]), 2)
+    own = torch.arange(5)
+    made = scores(squared_distances(line, own, line[0]), own, 2)
+    assert scores(squared_distances(line, own[2:3], line[4]), own[2:3], 2).item() == (
+        pytest.approx(0.74)
+    )
     assert made.tolist() == pytest.approx([3.25, 1.25, 0.74, 1.93, 97.8**2 + 98.5**2])
 
 
@@ -98,7 +102,7 @@ def test_strided_rows_and_short_batches(monkeypatch) -> None:
         torch.testing.assert_close(one, other)
     middle = torch.stack(whole).mean(dim=0)
     torch.testing.assert_close(
-        squared_distances(rows, rows[1], chunk=999), middle, atol=0.5, rtol=0
+        squared_distances(rows, torch.arange(6), rows[1], chunk=999), middle, atol=0.5, rtol=0
     )
 
 
