@@ -12,12 +12,14 @@ import statistics
 import pytest
 
 from benchmark.bare_loop import BareLoop, small_cnn
-from fedcore import Scenario
+from fedcore import Scenario, run
 from fedcore.harness.options import Options
 from fedcore.harness.timing import GridTimer
 
 #: A grid may take this much longer per round than the bare loop in as many processes.
 LIMIT = 1.5
+#: Flower's messages and records, in process, may take this much longer than the plain engine.
+GRID_LIMIT = 1.2
 ROUNDS = {"smoke": 2}  # of measurement, by profile; otherwise 5
 
 
@@ -76,3 +78,27 @@ def test_grid_of_runs_against_bare_loop(benchmark, suite_options: Options, remar
     assert ratio <= LIMIT, (
         f"a round takes {ratio:.2f} x the bare loop's, at most {LIMIT} are allowed; ratios {ratios}"
     )
+
+
+def test_in_process_grid_against_the_plain_engine(suite_options: Options, remark) -> None:
+    """W1 through Flower's messages and through none, taking turns in this process."""
+    pytest.importorskip("flwr", reason="needs the extra 'flower'")
+    if suite_options.device == "cuda":
+        pytest.skip("this compares two engines on the CPU")
+    scenario = workload(suite_options, 10)
+    seconds: dict[str, list[float]] = {"sequential": [], "flower-grid": []}
+    for turn in range(1 + ROUNDS.get(suite_options.profile, 3)):
+        for engine, found in seconds.items():
+            record = run(
+                scenario,
+                turn,
+                data_dir=suite_options.data_dir,
+                device="cpu",
+                engine=engine,
+            )
+            if turn:  # the first pays for imports and memory
+                found.append(record.timings.train + record.timings.aggregate)
+    ratios = [grid / plain for plain, grid in zip(*seconds.values(), strict=True)]
+    ratio = statistics.median(ratios)
+    remark(f"a round through Flower's messages takes {ratio:.2f} x the plain engine's (W1)")
+    assert ratio <= GRID_LIMIT, f"{ratio:.2f} > {GRID_LIMIT}; ratios {ratios}"

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
+from fedcore.engine.flower import kept_until
 from fedcore.errors import FedcoreError
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
@@ -89,11 +90,34 @@ class Simulation:
         self._thread.join(timeout=60)
 
 
+_running: dict[tuple[int, int], Simulation] = {}
+
+
+def simulation_of(clients: int, workers: int) -> Simulation:
+    """A running simulation of this size; Ray runs once in a process, so another one is ended."""
+    key = (clients, workers)
+    if key not in _running:
+        end_simulation()
+        _running[key] = Simulation(app, clients, workers)
+    return _running[key]
+
+
+def end_simulation() -> None:
+    """End the simulation that is running, if there is one."""
+    for key in list(_running):
+        _running.pop(key).close()
+
+
+def _after_a_run() -> None:
+    if not kept_until(end_simulation):
+        end_simulation()
+
+
 def engine(federation: Federation, execution: Execution) -> GridEngine:
-    """The engine 'flower-ray'. Ray starts anew for each run: its actors hold one federation."""
+    """The engine 'flower-ray'."""
     quiet()
+    scenario = federation.scenario
     workers = execution.processes if execution.processes > 1 else cores()
-    nodes = federation.scenario.num_clients
-    simulation = Simulation(app, nodes, min(workers, federation.scenario.cohort_size))
+    simulation = simulation_of(scenario.num_clients, min(workers, scenario.cohort_size))
     task = task_of(federation, execution)
-    return GridEngine(federation, task, simulation.grid, on_close=simulation.close)
+    return GridEngine(federation, task, simulation.grid, on_close=_after_a_run)

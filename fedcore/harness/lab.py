@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.data.loading import data_directory, load
+from fedcore.engine import flower
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
@@ -53,6 +54,9 @@ class Lab:
         self.data_dir = data_directory(options.data_dir)
         # a GPU is one shared resource; the CPU has a worker for each core
         self.jobs = options.jobs if self.device.type == "cpu" else 1
+        if options.engine == "flower-ray":  # it brings processes of its own
+            self.jobs = 1
+            flower.keep_between_runs()
         self._pool = Pool(self.jobs)
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
@@ -137,8 +141,9 @@ class Lab:
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and what engines have kept between runs."""
         self._pool.close()
+        flower.release()
 
     def _inputs_of(self, run: Run) -> Inputs | Failure:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
