@@ -70,7 +70,7 @@ def _run(
     after_first: Callable[[], None],
 ) -> Record:
     place = deployment.folder / f"record-{time.monotonic_ns()}.json"
-    config = {**config_of(scenario), **how, "json": str(place)}
+    config = {**config_of(scenario), **how, "json": str(place), "engine": "flower-deployment"}
     for line in deployment.run(config):
         print(line, flush=True)
         if line.split()[:1] == [f"1/{scenario.rounds}"]:

@@ -176,4 +176,8 @@ def engine(federation: Federation, execution: Execution) -> GridEngine:
     workers = execution.processes if execution.processes > 1 else cores()
     simulation = simulation_of(scenario.num_clients, min(workers, scenario.cohort_size))
     task = task_of(federation, execution)
-    return GridEngine(federation, task, simulation.grid, on_close=_after_a_run)
+    try:
+        return GridEngine(federation, task, simulation.grid, on_close=_after_a_run)
+    except BaseException:
+        _after_a_run()
+        raise

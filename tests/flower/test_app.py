@@ -36,7 +36,7 @@ from fedcore.simulation import run
 ROOT = Path(__file__).resolve().parents[2]
 HOW = {
     "seed", "device", "precision", "data-dir", "min-clients", "wait", "timeout", "strict", "json",
-    "results",
+    "engine", "results",
 }  # fmt: skip
 quiet()
 

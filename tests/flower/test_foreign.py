@@ -98,8 +98,10 @@ def test_what_clients_do_not_read_is_refused(tiny: Scenario, spec: str) -> None:
 
 
 def test_a_failing_strategy_is_named(tiny: Scenario) -> None:
-    with pytest.raises(FedcoreError, match=r"strategy flwr.*FedTrimmedAvg.* failed in round 1"):
-        run(foreign(tiny, 'FedTrimmedAvg:{"beta": 0.5}'), device="cpu")
+    with pytest.raises(
+        FedcoreError, match=r"strategy flwr.*FedAvg.* failed in round 1: Inconsistent"
+    ):
+        run(foreign(tiny, 'FedAvg:{"weighted_by_key": "n"}'), device="cpu")
 
 
 def test_engines(tiny: Scenario) -> None:
