@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from fedcore.engine.base import ENGINES, Engine
@@ -23,6 +24,32 @@ def grid(federation: Federation, execution: Execution) -> Engine:
 def ray(federation: Federation, execution: Execution) -> Engine:
     """An engine whose clients are SuperNodes of a Ray simulation."""
     return _make("ray", federation, execution)
+
+
+_releases: list[Callable[[], None]] | None = None
+
+
+def keep_between_runs() -> None:
+    """Have engines keep what is slow to start, such as Ray, until `release`."""
+    global _releases
+    _releases = _releases or []
+
+
+def kept_until(release: Callable[[], None]) -> bool:
+    """Whether what ``release`` ends is kept between runs; if so `release` will call it."""
+    if _releases is None:
+        return False
+    if release not in _releases:
+        _releases.append(release)
+    return True
+
+
+def release() -> None:
+    """End what has been kept."""
+    global _releases
+    kept, _releases = _releases or [], None
+    for end in kept:
+        end()
 
 
 def _make(module: str, federation: Federation, execution: Execution) -> Engine:

@@ -56,7 +56,11 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
     if client not in own:
         raise FedcoreError(f"this node holds clients {own}, was asked for {client}")
     engine = Workshop.of(task).engine
-    key = f"{MEMORY}.{client}"
+    prefix = f"{MEMORY}.{task.run}."
+    for old in [key for key in context.state if not key.startswith(prefix)]:
+        if old.startswith(f"{MEMORY}."):  # of an earlier run on the same node
+            del context.state[old]
+    key = f"{prefix}{client}"
     with exact_arithmetic(engine.device):
         like = engine.trained_model()[0]
         state = ServerState(*from_arrays(engine.layout, arrays, like))

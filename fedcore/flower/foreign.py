@@ -63,9 +63,11 @@ class Foreign:
         """The strategy's own messages of ``round``, addressed to the nodes of the clients."""
         self.nodes.refresh(grid)
         there = [client for client in clients if self.nodes.node_of(client) is not None]
+        ours = set(config)  # before the strategy writes into it
         with self._at_work(round):
             view = _Cohort(grid, [_FIRST + client for client in there])
             chosen = list(self.strategy.configure_train(round, arrays, config, view))
+            self._require_read(chosen, ours)
         self._asked, made = {}, []
         for message in sorted(chosen, key=lambda message: int(message.metadata.dst_node_id)):
             client = int(message.metadata.dst_node_id) - _FIRST
@@ -74,6 +76,21 @@ class Foreign:
             self._asked.setdefault(node, []).append(client)
             made.append(_addressed(message, node, client, round))
         return made
+
+    def _require_read(self, chosen: Iterable[Message], ours: set[str]) -> None:
+        """FedcoreError where the strategy asks of its clients what no mod of theirs reads."""
+        told = {
+            key
+            for message in chosen
+            for record in message.content.config_records.values()
+            for key in record
+        }
+        unread = sorted(told - ours - {"server-round"})
+        if unread and self.scenario.client_mods is None:
+            raise FedcoreError(
+                f"it tells its clients {', '.join(unread)}, which they do not read: say it in the "
+                "scenario (such as mu), or attach a mod that reads it (client_mods)"
+            )
 
     def collect(self, round: int, replies: Iterable[Message]) -> ReplyCohort:
         """The replies by client, for the strategy to aggregate; errors are excluded."""

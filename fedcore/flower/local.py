@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,7 @@ def task_of(federation: Federation, execution: Execution) -> Task:
         execution.precision,
         execution.torch_device.type,
         str(federation.data_dir),
+        uuid.uuid4().hex,
     )
 
 

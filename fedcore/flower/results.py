@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from fedcore.data.loading import data_directory, load
-from fedcore.execution import Execution
 from fedcore.flower.task import Task
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.models.weights import weights_digest, weights_file
@@ -24,6 +23,6 @@ def keep(record: Record, task: Task, root: Path) -> Path:
         weights=None if weights is None else weights_digest(weights),
         code=computing_code(record.engine, scenario.strategy_spec),
         machine=fingerprint(torch.device(task.device)),
-        engine=Execution(record.engine, task.device, task.precision).label,
+        engine=record.engine,
     )
     return Store(root.resolve()).put(Run(scenario, task.seed), inputs, record)

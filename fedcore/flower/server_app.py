@@ -12,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedcore.cli.progress import RoundLines, summary
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution, exact_arithmetic
+from fedcore.execution import exact_arithmetic
 from fedcore.federation import Federation
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.nodes import Nodes
@@ -40,11 +40,14 @@ def main(grid: Grid, context: Context) -> None:
         wait=float(config["wait"]),
         timeout=timeout or None,
         strict=bool(config["strict"]),
+        engine=str(config["engine"]),
     )
     print(summary(record), flush=True)
     if config["json"]:
         Path(str(config["json"])).write_text(record.to_json() + "\n", encoding="utf-8")
-    if config["results"]:
+    if record.audit.excluded:
+        print(f"{'left out':<10}{len(record.audit.excluded)} replies, see the audit", flush=True)
+    elif config["results"]:  # what was found there must be what another run would give
         path = keep(record, task, Path(str(config["results"])))
         print(f"{'stored':<10}{path}", flush=True)
 
@@ -57,12 +60,14 @@ def run_on(
     wait: float,
     timeout: float | None,
     strict: bool,
+    engine: str = "flower-ray",
 ) -> Record:
     """Run ``task`` on the nodes of ``grid``; the record is that of the in-process run.
 
     Waits up to ``wait`` seconds for ``min_clients`` clients, in each round up to ``timeout`` for
-    replies. Unless ``strict``, clients that are missing or invalid are left out and listed in the
-    audit. Raises FedcoreError where too few clients come.
+    replies. ``engine`` is what the record calls this way of running. Unless ``strict``, clients
+    that are missing or invalid are left out and listed in the audit. Raises FedcoreError where too
+    few clients come.
     """
     started = time.perf_counter()
     device = torch.device(task.device)
@@ -76,8 +81,8 @@ def run_on(
                 "SuperNode for each, with a partition-id of its own (a simulation: "
                 f"num-supernodes={task.scenario.num_clients})"
             )
-        engine = GridEngine(federation, task, grid, timeout=timeout, strict=strict, nodes=nodes)
-        label = Execution("flower-ray", task.device, task.precision).label
+        made = GridEngine(federation, task, grid, timeout=timeout, strict=strict, nodes=nodes)
+        label = engine + ("" if task.precision == "float32" else f"-{task.precision}")
         print(f"{task.scenario.id}, seed {task.seed}", flush=True)
         lines = RoundLines(task.scenario, sys.stdout)
-        return Trial(federation, engine, label, device, started, lines).complete()
+        return Trial(federation, made, label, device, started, lines).complete()

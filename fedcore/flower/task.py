@@ -31,6 +31,7 @@ class Task:
     precision: str = "float32"
     device: str = "cpu"
     data_dir: str | None = None
+    run: str = ""  # sets runs of the same scenario and seed apart where nodes outlive them
 
     @property
     def dtype(self) -> torch.dtype:
@@ -46,6 +47,7 @@ class Task:
             "precision": self.precision,
             "device": self.device,
             "data_dir": self.data_dir,
+            "run": self.run,
         }
         return ConfigRecord({KEY: json.dumps(values, sort_keys=True)})
 

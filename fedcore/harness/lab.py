@@ -12,6 +12,7 @@ import torch
 
 from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
+from fedcore.engine import flower
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
@@ -148,8 +149,9 @@ class Lab:
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and what engines have kept between runs."""
         self._pool.close()
+        flower.release()
 
     def _inputs_of(self, run: Run) -> Inputs | Failure:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
@@ -174,5 +176,8 @@ class Lab:
 def _pool(options: Options, device: torch.device) -> Pool | RayPool:
     if options.executor == "ray":
         return RayPool(options.ray_address, options.jobs)
+    if options.engine == "flower-ray":  # it brings processes of its own
+        flower.keep_between_runs()
+        return Pool(1)
     # a GPU is one shared resource; the CPU has a worker for each core
     return Pool(options.jobs or cores() if device.type == "cpu" else 1)
