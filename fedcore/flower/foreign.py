@@ -174,7 +174,7 @@ class _Cohort(Grid):  # type: ignore[misc]
         raise FedcoreError("a strategy under test sends nothing by itself while it configures")
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self.push_messages(())  # type: ignore[return-value]
+        return self.push_messages(())
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

@@ -168,7 +168,7 @@ class PrivateUpdates:
     @staticmethod
     def _made(context: Context) -> int:
         records = context.state.metric_records
-        return int(records[_ACCOUNT]["participations"]) if _ACCOUNT in records else 0  # type: ignore[arg-type]
+        return int(records[_ACCOUNT]["participations"]) if _ACCOUNT in records else 0
 
 
 def layout_of(state: dict[str, torch.Tensor]) -> Layout:

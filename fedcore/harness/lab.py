@@ -72,6 +72,12 @@ class Lab:
         self._began = time.perf_counter()
         self._inputs: dict[tuple[str | None, ...], Inputs | Failure] = {}
 
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for equal numbers: torch, machine, device, and how runs are made."""
+        label = self.execution.label
+        return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
+
     def seeds(self, cell: Cell) -> tuple[int, ...]:
         """The seeds that ``cell`` is judged on."""
         return tuple(range(self.options.seeds or cell.seeds))
