@@ -59,7 +59,7 @@ class Simulation:
     def _run(self, app: ClientApp, clients: int, workers: int) -> None:
         server = ServerApp()
 
-        @server.main()  # type: ignore[untyped-decorator]
+        @server.main()
         def main(grid: Grid, context: Context) -> None:
             self._grids.put(grid)
             self._over.wait()

@@ -24,7 +24,7 @@ from fedcore.trial import Trial
 app = ServerApp()
 
 
-@app.main()  # type: ignore[untyped-decorator]
+@app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the scenario, print what `fedcore run` prints, store the record.
 
