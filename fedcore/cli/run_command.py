@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", metavar="NAME", help="how to train: see fedcore list engines"
     )
     parser.add_argument(
-        "--precision", default="float32", metavar="{float32,float64}", help="of the model (float32)"
+        "--precision",
+        default="float32",
+        metavar="NAME",
+        help="float32, float64 or bfloat16 (float32)",
     )
     parser.add_argument(
         "--processes",

@@ -83,7 +83,7 @@ def add_options(parser: Any) -> None:
             "default": "auto",
             "help": "how runs are computed: see `fedcore list engines`",
         },
-        "--precision": {"default": "float32", "help": "float32 (default), float64"},
+        "--precision": {"default": "float32", "help": "float32 (default), float64, bfloat16"},
         "--jobs": {"type": int, "help": "worker processes (default: the cores)"},
         "--results": {"default": ".fedcore", "help": "stored runs, last results (.fedcore)"},
         "--fresh": {"action": "store_true", "help": "compute every run, even if it is stored"},
