@@ -35,17 +35,20 @@ class Bfloat16Engine(SequentialEngine):
         # a model of its own, so that scoring keeps the one in float32
         self._half_model = copy.deepcopy(self.model).to(torch.bfloat16).train()
         self._half, counters = self.layout.flatten(self._half_model.state_dict())
-        self._half_gradient = torch.zeros_like(self._gradient, dtype=torch.bfloat16)
-        self.layout.bind(self._half_model, self._half, counters, self._half_gradient)
+        spare = torch.empty(self.layout.num_parameters, dtype=torch.bfloat16)
+        self.layout.bind(self._half_model, self._half, counters, spare)
+        parameters = dict(self._half_model.named_parameters())
+        self._parameters = list(parameters.values())
+        entries = {entry.name: entry for entry in self.layout.entries}
+        self._slots = [entries[name].view(self._gradient) for name in parameters]
         self._dropouts = [m for m in self._half_model.modules() if isinstance(m, StreamDropout)]
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self._half.copy_(self._vector)
-        self._half_gradient.zero_()
-        logits = self._half_model(images.to(torch.bfloat16))
-        loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._gradient.copy_(self._half_gradient)
+        loss = F.cross_entropy(self._half_model(images.to(torch.bfloat16)).float(), labels)
+        # gradients straight into float32: adding them up in bfloat16 first took a quarter longer
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        torch._foreach_copy_(self._slots, gradients)
 
 
 def refuse_bfloat16(scenario: Scenario, device: torch.device) -> None:
