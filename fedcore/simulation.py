@@ -98,7 +98,7 @@ def _rounds(
             with clock("train"):
                 cohort = engine.train(state, r, clients)
             with clock("aggregate"):
-                due = strategy.must_differ(cohort, state.memory)
+                due = strategy.must_differ(cohort.restricted(parameters), state.memory)
                 before = state
                 state = strategy.aggregate(before, cohort, parameters)
                 if bool(torch.isfinite(state.vector).all()):
