@@ -46,6 +46,11 @@ def tuned_alike(scenario: Scenario) -> Scenario:
 
 AVERAGES = [{"strategy": s} for s in ("fedavg", "fednova")]
 OTHERS = [{"strategy": s} for s in ("fedavgm", "fedprox", "median", "trimmedmean", "multikrum")]
+# of the full profile only
+ROBUST = [
+    {"strategy": s}
+    for s in ("bulyan", "rfa", "normclipping", "centeredclipping", "fedadam", "fedyogi")
+]
 # a single client's update does not learn where clients hold one or two classes: IID only
 SINGLE = [{"strategy": "krum"}]
 WITH_BATCH_NORM = {"strategy": "fedbn", "norm": "batch"}
@@ -123,7 +128,7 @@ def full(options: Options) -> Iterator[Cell]:
         ),
     ]
     attacks = [LABEL_FLIP, {"attack": "pairflip"}, TARGETED]
-    strategies = [*AVERAGES, *OTHERS, *SINGLE, WITH_BATCH_NORM]
+    strategies = [*AVERAGES, *OTHERS, *SINGLE, WITH_BATCH_NORM, *ROBUST]
     fractions, ratios = [0.1, 0.3, 0.5], [0.1, 0.3, 0.5, 0.8]
     yield from Grid(
         base(options), strategies, partitions, attacks, fractions, ratios, 5, TUNED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from fedcore.errors import IdentityError
@@ -40,6 +42,10 @@ class IdentityCheck:
         spread = float((cohort.updates[:, :num_parameters] - fedavg).norm())
         # adding a small step to large weights rounds it: allow for that rounding
         rounding = float(before.vector[:num_parameters].norm()) * torch.finfo(made.dtype).eps
+        if not math.isfinite(spread):  # FedAvg's step is not finite, and the one made is
+            self._due += 1
+            self._differing += 1
+            return
         if size == 0 or spread <= max(_SAME * size, _RESOLVED * rounding):
             return  # nobody moved, or all alike as far as can be seen: nothing to tell
         self._due += 1

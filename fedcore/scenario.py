@@ -92,6 +92,19 @@ class Scenario:
     trim_fraction: float | None = number(
         None, float, "share trimmed at each end", low=0, high=0.5, open_high=True
     )
+    beta_2: float | None = number(
+        None, float, "decay of the server's second moment", low=0, high=1, open_high=True
+    )
+    tau: float | None = number(
+        None, float, "added to the root of the second moment", low=0, open_low=True
+    )
+    norm_bound: float | None = number(
+        None, float, "length that an update is clipped to", low=0, open_low=True
+    )
+    aggregation_iterations: int | None = number(None, int, "server iterations a round", low=1)
+    smoothing: float | None = number(
+        None, float, "distance below which all updates weigh alike", low=0, open_low=True
+    )
     strategy_spec: str | None = text(None, "package.module:Class[:json] of a Flower strategy")
     client_mods: str | None = text(None, "package.module:name[:json] of a Flower mod, or a list")
     # attack

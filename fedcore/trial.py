@@ -137,7 +137,7 @@ class Trial:
         parameters = self.engine.layout.num_parameters
         with self.clock("aggregate"):
             before = self.state
-            due = self._strategy.must_differ(cohort, before.memory)
+            due = self._strategy.must_differ(cohort.restricted(parameters), before.memory)
             self.state = self._strategy.aggregate(before, cohort, parameters)
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.see(due, before, self.state, cohort, parameters)

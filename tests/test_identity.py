@@ -13,6 +13,19 @@ from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
 
 NO_COUNTERS = torch.empty(0, dtype=torch.int64)
+DEFENCES = [
+    "krum",
+    "multikrum",
+    "median",
+    "trimmedmean",
+    "bulyan",
+    "rfa",
+    "normclipping",
+    "centeredclipping",
+    "fedadam",
+    "fedyogi",
+]
+TIGHT = {name: {"norm_bound": 1e-3} for name in ("normclipping", "centeredclipping")}
 UNEQUAL = Scenario(
     dataset="synthetic:400",
     model="mlp",
@@ -86,17 +99,27 @@ def test_tiny_learning_rates_are_no_fraud(lr) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "due"),
-    [("krum", 2), ("multikrum", 2), ("median", 2), ("trimmedmean", 2), ("fedavgm", 1)],
+    [*((name, 2) for name in DEFENCES), ("fedavgm", 1)],
 )
 def test_every_defence_differs_from_fedavg(strategy, due) -> None:
-    scenario = UNEQUAL.but(num_clients=5, strategy=strategy)
+    scenario = UNEQUAL.but(num_clients=7, strategy=strategy, **TIGHT.get(strategy, {}))
     assert run(scenario).audit.identity == Identity(due, due, 2)
 
 
-@pytest.mark.parametrize("strategy", ["krum", "multikrum", "median", "trimmedmean", "fedavgm"])
+@pytest.mark.parametrize("strategy", [*DEFENCES, "fedavgm"])
 def test_a_defence_that_is_secretly_fedavg_fails(strategy, monkeypatch) -> None:
     monkeypatch.setattr(STRATEGIES[strategy], "step", FedAvg.step)
     if strategy == "fedavgm":  # so that the memory says that momentum is moving
         monkeypatch.setattr(STRATEGIES[strategy], "must_differ", lambda *_: True)
     with pytest.raises(IdentityError, match=f"an arm named '{strategy}' equals FedAvg's"):
-        run(UNEQUAL.but(num_clients=5, strategy=strategy))
+        run(UNEQUAL.but(num_clients=7, strategy=strategy, **TIGHT.get(strategy, {})))
+
+
+@pytest.mark.parametrize("strategy", ["normclipping", "centeredclipping"])
+def test_a_clip_that_nobody_reaches_is_due_nothing(strategy) -> None:
+    scenario = UNEQUAL.but(num_clients=7, strategy=strategy, norm_bound=1e3, norm="batch")
+    assert run(scenario).audit.identity.rounds_due == 0
+
+
+def test_beside_a_nan_a_finite_step_differs() -> None:
+    assert see([1.0, 3.0], [[float("nan"), 0.0], [0.0, 4.0]]) == Identity(1, 1, 1)

@@ -57,6 +57,11 @@ CHANGES = {
     "num_byzantine": ({"strategy": "krum"}, 2),
     "num_selected": ({"strategy": "multikrum"}, 2),
     "trim_fraction": ({"strategy": "trimmedmean"}, 0.3),
+    "beta_2": ({"strategy": "fedadam"}, 0.9),
+    "tau": ({"strategy": "fedyogi"}, 0.1),
+    "norm_bound": ({"strategy": "normclipping"}, 2.0),
+    "aggregation_iterations": ({"strategy": "centeredclipping"}, 3),
+    "smoothing": ({"strategy": "rfa"}, 1e-3),
     "attack": (ATTACK, "pairflip"),
     "malicious_fraction": (ATTACK, 0.4),
     "poison_ratio": (ATTACK, 0.6),
@@ -176,6 +181,9 @@ def scenarios(draw) -> Scenario:
                 {"strategy": "trimmedmean"},
                 {"strategy": "krum", "num_byzantine": 0},
                 {"strategy": "multikrum", "num_selected": 1},
+                {"strategy": "fedadam", "beta_2": 0.9, "tau": 0.1},
+                {"strategy": "centeredclipping", "norm_bound": 0.5, "aggregation_iterations": 2},
+                {"strategy": "rfa", "smoothing": 0.1},
             ]
         )
     )

@@ -6,7 +6,9 @@ same code serves the in-process engines and Flower.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,10 @@ class Cohort:
         samples = torch.tensor(self.samples, dtype=torch.float64)
         return samples / samples.sum()
 
+    def restricted(self, num_parameters: int) -> Cohort:
+        """This cohort without the float buffers behind the parameters of ``updates``; a view."""
+        return dataclasses.replace(self, updates=self.updates[:, :num_parameters])
+
 
 class Strategy(Component):
     """An aggregation rule. One object serves one run; subclasses are registered in `STRATEGIES`."""
@@ -69,7 +75,10 @@ class Strategy(Component):
         """
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        """Whether this round's step cannot equal FedAvg's, judged before the step is made."""
+        """Whether this round's step cannot equal FedAvg's, judged before the step is made.
+
+        ``cohort`` is `Cohort.restricted` to the parameters.
+        """
         return False
 
     def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:
@@ -93,6 +102,19 @@ STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "fedcore.strategies"
 def combine(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     """sum_i c_i rows_i: ``rows`` [K, n], ``coefficients`` [K]; result [n] in the type of rows."""
     return coefficients.to(rows) @ rows
+
+
+def combine_some(
+    rows: torch.Tensor, chosen: Sequence[int], coefficients: torch.Tensor, chunk: int = 1 << 14
+) -> torch.Tensor:
+    """sum_i c_i rows_chosen[i], [n], ``coefficients`` [len(chosen)]; other rows are not read.
+
+    In chunks that stay in a core's cache: to gather whole rows costs more than to add them up.
+    """
+    places = torch.tensor(chosen, dtype=torch.int64, device=rows.device)
+    width = rows.shape[1] if rows.is_cuda else chunk
+    parts = torch.split(rows, max(width, 1), dim=1)
+    return torch.cat([combine(part.index_select(0, places), coefficients) for part in parts])
 
 
 def with_server_momentum(

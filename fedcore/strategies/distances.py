@@ -58,7 +58,7 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     lengths = norms.sqrt()
     error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + 4 * rows.shape[1] * kind.tiny
     low = (distances - error).clamp_(min=0).nan_to_num_(nan=0.0, posinf=0.0)
-    high = (distances + error).nan_to_num_(nan=float("inf"))
+    high = (distances + error).nan_to_num_(nan=float("inf"), posinf=float("inf"))
     for row in (~norms.isfinite()).nonzero().flatten().tolist():
         if not bool(rows[row].isfinite().all()):  # else a product was too large for its type
             for matrix in (low, high):
@@ -96,3 +96,13 @@ def squared_distances(
         norms += torch.linalg.vecdot(wide, wide)
     distances = (norms[own, None] + norms[None, :] - 2 * products).clamp_(min=0)
     return distances.nan_to_num_(nan=float("inf"), posinf=float("inf"))
+
+
+def lengths(rows: torch.Tensor, origin: torch.Tensor, chunk: int = 1 << 14) -> torch.Tensor:
+    """Distances [K] float64 of ``rows`` [K, n] from ``origin`` [n], inf where not finite."""
+    squares = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    for start in range(0, rows.shape[1], chunk):
+        part = slice(start, start + chunk)
+        wide = rows[:, part].to(torch.float64) - origin[part].to(torch.float64)
+        squares += torch.linalg.vecdot(wide, wide)
+    return squares.sqrt_().nan_to_num_(nan=float("inf"), posinf=float("inf"))

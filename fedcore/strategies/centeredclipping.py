@@ -1,0 +1,49 @@
+"""Centered clipping: updates are clipped around what was last agreed on."""
+
+from __future__ import annotations
+
+import torch
+
+from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine_some
+from fedcore.strategies.distances import lengths
+from fedcore.strategies.normclipping import bites, clip_factors
+
+
+@STRATEGIES.register(
+    "centeredclipping",
+    "clipping around the last aggregate (Karimireddy et al. 2021)",
+    norm_bound=1.0,
+    aggregation_iterations=1,
+)
+class CenteredClipping(Strategy):
+    """v = v + 1/K sum_i (u_i - v) min(1, tau / ||u_i - v||), ``aggregation_iterations`` times.
+
+    v starts at the last round's aggregate, at 0 in the first; tau is ``norm_bound``. A large tau is
+    the unweighted mean. An update that is not finite counts as v.
+    Source: Karimireddy, He, Jaggi, "Learning from History for Byzantine Robust Optimization", ICML
+    2021, CenteredClip. Its clients send momenta of their own, kept over rounds; here they send
+    updates, made anew each round.
+    """
+
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        assert self.scenario.aggregation_iterations is not None
+        point = self._centre(updates, memory)
+        for _ in range(self.scenario.aggregation_iterations):
+            distances = lengths(updates, point)
+            rows = distances.isfinite().nonzero().flatten().tolist()
+            if not rows:
+                return updates.mean(dim=0)
+            shares = clip_factors(distances[rows], self.scenario.norm_bound) / len(updates)
+            point = (1 - float(shares.sum())) * point + combine_some(updates, rows, shares)
+        memory["centre"] = point
+        return point
+
+    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
+        distances = lengths(cohort.updates, self._centre(cohort.updates, memory))
+        return bites(clip_factors(distances, self.scenario.norm_bound))
+
+    @staticmethod
+    def _centre(updates: torch.Tensor, memory: dict[str, torch.Tensor]) -> torch.Tensor:
+        return memory["centre"] if "centre" in memory else torch.zeros_like(updates[0])

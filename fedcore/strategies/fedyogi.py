@@ -1,0 +1,28 @@
+"""FedYogi: FedAdam whose second moment moves by a bounded amount."""
+
+from __future__ import annotations
+
+import torch
+
+from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.fedadam import AdaptiveServer
+
+
+@STRATEGIES.register(
+    "fedyogi",
+    "Yogi on the server (Reddi et al. 2021)",
+    server_momentum=0.9,
+    server_lr=0.03,
+    beta_2=0.99,
+    tau=1e-3,
+)
+class FedYogi(AdaptiveServer):
+    """v = v - (1 - beta_2) d^2 sign(v - d^2); see `AdaptiveServer`.
+
+    Source: Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan, "Adaptive Federated
+    Optimization", ICLR 2021, algorithm 2.
+    """
+
+    def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:
+        assert self.scenario.beta_2 is not None
+        second.sub_((second - square).sign_().mul_(square), alpha=1 - self.scenario.beta_2)

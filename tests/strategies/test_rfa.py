@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcore.errors import ScenarioError
+from fedcore.scenario import Scenario
+from fedcore.strategies.rfa import RFA
+
+BASE = Scenario(strategy="rfa")
+ONCE = BASE.but(aggregation_iterations=1)
+
+
+def step(cohort, rows, scenario=BASE, **facts):
+    sent = cohort(rows, **facts)
+    return RFA(scenario).step(sent.updates, sent, {})
+
+
+def test_one_iteration_by_hand(cohort) -> None:
+    """Mean 1, distances 1 1 2: 0 0 3 weigh 1 1 1/2, so v = 1.5 / 2.5."""
+    assert step(cohort, [[0.0], [0.0], [3.0]], ONCE).item() == pytest.approx(0.6)
+    # p = (1/2, 1/4, 1/4): mean 3/4, distances 3/4 3/4 9/4: pulls 2/3 1/3 1/9, v = (1/3) / (10/9)
+    weighted = step(cohort, [[0.0], [0.0], [3.0]], ONCE, samples=(2, 1, 1))
+    assert weighted.item() == pytest.approx(0.3)
+
+
+def test_the_point_that_sees_the_sides_of_a_triangle_alike(cohort) -> None:
+    """Fermat's point of (-1, 0), (1, 0), (0, 3): each side under 120 degrees, so y = tan 30."""
+    made = step(cohort, [[-1.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+    assert made.tolist() == pytest.approx([0.0, 1 / math.sqrt(3)], abs=2e-3)
+
+
+def test_a_client_with_most_of_the_samples_decides(cohort) -> None:
+    made = step(cohort, [[5.0, 5.0], [0.0, 0.0], [9.0, 0.0]], samples=(90, 5, 5))
+    assert made.tolist() == pytest.approx([5.0, 5.0], abs=1e-2)
+
+
+@given(st.integers(0, 2**31), st.sampled_from([1e2, 1e5, 1e9]))
+def test_no_direction_improves_the_sum_of_distances(cohort, seed, far) -> None:
+    generator = np.random.default_rng(seed)
+    rows = torch.from_numpy(generator.standard_normal((7, 4)))
+    rows[:2] *= far
+    made = step(cohort, rows)
+    total = (rows - made).norm(dim=1).sum()
+    for shift in torch.from_numpy(0.3 * generator.standard_normal((20, 4))):
+        assert (rows - made - shift).norm(dim=1).sum() > total - 1e-5 * total
+    # two of seven: at most 2 m / (K - 2 m) times the honest spread away, times the honest radius
+    assert made.norm() < 20
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_update_that_is_not_finite_is_left_out(cohort, value) -> None:
+    rows = [[value, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, 3.0]]
+    torch.testing.assert_close(step(cohort, rows, samples=(9, 1, 1, 1)), step(cohort, rows[1:]))
+    assert step(cohort, [[value]] * 3).isfinite().logical_not().all()
+
+
+def test_a_wide_smoothing_is_fedavg(cohort) -> None:
+    rows, wide = [[0.0], [0.0], [3.0]], BASE.but(smoothing=10.0)
+    assert step(cohort, rows, wide, samples=(2, 1, 1)).item() == pytest.approx(0.75)
+    assert not RFA(wide).must_differ(cohort(rows), {})
+    assert RFA(BASE).must_differ(cohort(rows), {})
+    assert not RFA(BASE).must_differ(cohort(rows[1:]), {})
+
+
+def test_of_two_clients_is_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"fewer than 3 clients.*cohort of 2"):
+        BASE.but(num_clients=4)
