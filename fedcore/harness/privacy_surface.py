@@ -95,9 +95,9 @@ def table(cells: Sequence[Row]) -> str:
     text = tabulate(lines, headers="keys", disable_numparse=True, missingval="", tablefmt="simple")
     return (
         f"{text}\neps: of one participation; eps total: of the client that took part most, over "
-        "all\nseeds. acc: %. noise: against the same arm clipped and not noised, points, 90 % "
-        "intervals. mends: poisoned\naccuracy rises; masks: the drop shrinks, the poisoned "
-        "accuracy does not rise; adds: the drop grows."
+        "all seeds.\nnoise: against the same arm clipped and not noised, points, 90 % intervals. "
+        "mends: poisoned accuracy\nrises; masks: the drop shrinks, the poisoned accuracy does not "
+        "rise; adds: the drop grows."
     )
 
 
