@@ -194,6 +194,7 @@ class DpSgdSteps:
             self._gradients(images(chosen), labels[chosen])
             optimizer.pre_step()
             for entry, parameter in self._pairs:
+                assert parameter.grad is not None
                 entry.view(gradient).copy_(parameter.grad)
             solver.step(weights, gradient[self._trained])
 
