@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,7 +169,8 @@ class PrivateUpdates:
     @staticmethod
     def _made(context: Context) -> int:
         records = context.state.metric_records
-        return int(records[_ACCOUNT]["participations"]) if _ACCOUNT in records else 0
+        value: Any = records[_ACCOUNT]["participations"] if _ACCOUNT in records else 0
+        return int(value)
 
 
 def layout_of(state: dict[str, torch.Tensor]) -> Layout:

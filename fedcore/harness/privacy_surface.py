@@ -84,20 +84,20 @@ def table(cells: Sequence[Row]) -> str:
                 "eps total": _number(_total(cell), ".4g"),
                 "attack": cell["labels"]["variant"] or "clean",
                 "mal": cell["labels"]["malicious"],
-                "accuracy": _number(mean(cell, "poisoned" if poisoned else "clean"), ".1f"),
+                "acc": _number(mean(cell, "poisoned" if poisoned else "clean"), ".1f"),
                 "drop": _number(mean(cell, "drop"), ".1f"),
                 "ASR": _number(mean(cell, "asr"), ".1f"),
-                "by noise: accuracy": _interval(found.poisoned if found else None),
-                "drop ": _interval(found.drop if found else None),
+                "noise: acc": _interval(found.poisoned if found else None),
+                "noise: drop": _interval(found.drop if found else None),
                 "noise": found.verdict if found else None,
             }
         )
     text = tabulate(lines, headers="keys", disable_numparse=True, missingval="", tablefmt="simple")
     return (
         f"{text}\neps: of one participation; eps total: of the client that took part most, over "
-        "all seeds; accuracy in %.\nby noise: against the same arm clipped and not noised, 90 % "
-        "intervals. mends: poisoned accuracy rises;\nmasks: the drop shrinks, the poisoned "
-        "accuracy does not rise; adds: the drop grows."
+        "all seeds.\nnoise: against the same arm clipped and not noised, points, 90 % intervals. "
+        "mends: poisoned accuracy\nrises; masks: the drop shrinks, the poisoned accuracy does not "
+        "rise; adds: the drop grows."
     )
 
 
