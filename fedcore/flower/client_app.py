@@ -9,7 +9,6 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from fedcore.errors import FedcoreError
-from fedcore.execution import exact_arithmetic
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.foreign import mods, seeded
 from fedcore.flower.nodes import held
@@ -61,7 +60,7 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
         if old.startswith(f"{MEMORY}."):  # of an earlier run on the same node
             del context.state[old]
     key = f"{prefix}{client}"
-    with exact_arithmetic(engine.device):
+    with task.execution.arithmetic():
         like = engine.trained_model()[0]
         state = ServerState(*from_arrays(engine.layout, arrays, like))
         engine.set_own_layers(client, _kept(context, key))

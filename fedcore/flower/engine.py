@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedcore.engine.batches import batch_bounds
 from fedcore.engine.evaluation import Score
-from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
 from fedcore.federation import Federation
@@ -29,6 +27,10 @@ class Conductor(Protocol):
     """What an engine needs of a strategy: messages for a round, and a cohort from the replies."""
 
     excluded: list[Exclusion]
+
+    @property
+    def left_out(self) -> Sequence[Exclusion]:
+        """What a wrapper around a foreign strategy has excluded."""
 
     def messages(
         self,
@@ -65,7 +67,7 @@ class GridEngine:
     ) -> None:
         self.federation, self.grid, self.strict = federation, grid, strict
         self.timeout, self.on_close = timeout, on_close
-        self._engine = SequentialEngine(federation, torch.device(task.device), task.dtype)
+        self._engine = task.engine(federation)
         self.layout = self._engine.layout
         # clients in this process use what is made ready here
         Workshop.keep(task, Workshop(federation, self._engine))
@@ -77,13 +79,18 @@ class GridEngine:
             self.conductor = Foreign(scenario, federation.seed, self.layout, known, nodes)
         else:
             self.conductor = FedcoreStrategy(
-                scenario, self.layout, federation.cohort, known=known, nodes=nodes, dtype=task.dtype
+                scenario,
+                self.layout,
+                federation.cohort,
+                known=known,
+                nodes=nodes,
+                dtype=task.execution.dtype,
             )
 
     @property
     def excluded(self) -> list[Exclusion]:
-        """Clients whose replies were missing or invalid."""
-        return self.conductor.excluded
+        """Clients whose replies were missing or invalid, in the eyes of a wrapper, too."""
+        return [*self.conductor.excluded, *self.conductor.left_out]
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -99,8 +106,8 @@ class GridEngine:
         for client in clients:  # under redraw the audit counts what each participation changed
             self.federation.poisoning.labels_of(client, round)
         cohort = self.conductor.collect(round, replies)
-        if self.strict and self.excluded:
-            first = self.excluded[0]
+        if self.strict and self.conductor.excluded:
+            first = self.conductor.excluded[0]
             raise FedcoreError(
                 f"client {first.client} of a simulation failed in round {first.round}: "
                 f"{first.reason}"

@@ -51,6 +51,12 @@ class Foreign:
         self.excluded: list[Exclusion] = []
         self._asked: dict[int, list[int]] = {}
 
+    @property
+    def left_out(self) -> list[Exclusion]:
+        """What the strategy itself reports as excluded, as `Hardened` does, by client."""
+        found: Iterable[Exclusion] = getattr(self.strategy, "excluded", ())
+        return [Exclusion(e.round, e.client - _FIRST, e.reason) for e in found]
+
     def messages(
         self,
         round: int,
@@ -173,13 +179,13 @@ class _Cohort(Grid):  # type: ignore[misc]
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         raise FedcoreError("a strategy under test sends nothing by itself while it configures")
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self.push_messages(())
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        return list(self._grid.pull_messages(message_ids))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        return self.pull_messages(())
+        return self.pull_messages(self.push_messages(messages))
 
 
 def _addressed(message: Message, node: int, client: int, round: int) -> Message:

@@ -49,7 +49,7 @@ class Hardened(Strategy):  # type: ignore[misc]
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         self._sent = {name: array.numpy() for name, array in arrays.items()}
-        return self.strategy.configure_train(server_round, arrays, config, grid)
+        return list(self.strategy.configure_train(server_round, arrays, config, grid))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -70,7 +70,7 @@ class Hardened(Strategy):  # type: ignore[misc]
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        return self.strategy.configure_evaluate(server_round, arrays, config, grid)
+        return list(self.strategy.configure_evaluate(server_round, arrays, config, grid))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -161,7 +161,7 @@ def _form(metrics: MetricRecord) -> tuple[tuple[str, int], ...]:
 
 def _numbers(name: str, array: Array) -> np.ndarray[Any, Any]:
     try:
-        value = array.numpy()
+        value: np.ndarray[Any, Any] = array.numpy()
     except Exception as error:  # a hostile sender chooses the bytes that are parsed here
         raise ReplyError(f"{name} cannot be read: {type(error).__name__}") from error
     if value.dtype.kind not in "fiu":

@@ -124,11 +124,11 @@ class _Watched(Grid):  # type: ignore[misc]
             time.sleep(_POLL)
         return found
 
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages(messages)
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        return list(self._grid.push_messages(messages))
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        return self._grid.pull_messages(message_ids)
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        return list(self._grid.pull_messages(message_ids))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

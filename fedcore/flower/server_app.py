@@ -12,7 +12,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedcore.cli.progress import RoundLines, summary
 from fedcore.errors import FedcoreError
-from fedcore.execution import exact_arithmetic
 from fedcore.federation import Federation
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.nodes import Nodes
@@ -71,7 +70,7 @@ def run_on(
     """
     started = time.perf_counter()
     device = torch.device(task.device)
-    with exact_arithmetic(device):
+    with task.execution.arithmetic():
         federation = Federation.prepare(task.scenario, task.seed, task.data_dir, device)
         nodes = Nodes(task.scenario.num_clients, timeout)
         there = nodes.wait(grid, min_clients, wait)

@@ -52,6 +52,11 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self._state = ServerState(torch.empty(0, dtype=dtype), empty)
         self._asked: dict[int, list[int]] = {}  # the clients asked for, by node
 
+    @property
+    def left_out(self) -> tuple[Exclusion, ...]:
+        """Nobody: there is no wrapper here."""
+        return ()
+
     def messages(
         self,
         round: int,

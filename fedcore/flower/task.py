@@ -12,9 +12,10 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 
 from fedcore.data.loading import data_directory
+from fedcore.engine.base import ENGINES
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError
-from fedcore.execution import PRECISIONS, choose_device
+from fedcore.execution import Execution, choose_device
 from fedcore.federation import Federation
 from fedcore.scenario import Scenario
 
@@ -34,9 +35,15 @@ class Task:
     run: str = ""  # sets runs of the same scenario and seed apart where nodes outlive them
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The type of weights and images."""
-        return PRECISIONS[self.precision]
+    def execution(self) -> Execution:
+        """How each process computes its share."""
+        return Execution("sequential", self.device, self.precision)
+
+    def engine(self, federation: Federation) -> SequentialEngine:
+        """The engine that trains one client after the other in ``federation``."""
+        made = ENGINES["sequential"](federation, self.execution)
+        assert isinstance(made, SequentialEngine)  # execution names one process
+        return made
 
     def to_config(self) -> ConfigRecord:
         """The ConfigRecord that goes with every message of the run."""
@@ -109,7 +116,7 @@ class Workshop:
         if key not in _OPEN:
             device = torch.device(task.device)
             federation = Federation.prepare(task.scenario, task.seed, place, device)
-            cls.keep(task, cls(federation, SequentialEngine(federation, device, task.dtype)))
+            cls.keep(task, cls(federation, task.engine(federation)))
         return _OPEN[key]
 
     @classmethod

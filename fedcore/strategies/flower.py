@@ -98,6 +98,11 @@ class Flower(Strategy):
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:
         found = []
+        if scenario.privacy is not None:
+            found.append(
+                f"strategy 'flower' cannot be combined with privacy={scenario.privacy!r}: attach "
+                "Flower's own mods (client_mods) or wrappers (strategy_spec)"
+            )
         for name in ("strategy_spec", "client_mods"):
             value = getattr(scenario, name)
             try:

@@ -104,6 +104,30 @@ def test_a_failing_strategy_is_named(tiny: Scenario) -> None:
         run(foreign(tiny, 'FedAvg:{"weighted_by_key": "n"}'), device="cpu")
 
 
+def test_a_wrapper_reports_whom_it_left_out_and_the_run_goes_on(tiny: Scenario) -> None:
+    spec = (
+        'fedcore.flower.hardened:Hardened:{"strategy": "flwr.serverapp.strategy:FedAvg", '
+        '"max_examples": 40}'
+    )
+    scenario = foreign(tiny, "FedAvg").but(
+        strategy_spec=spec, partition="dirichlet", alpha=0.5, min_partition_size=2
+    )
+    record = run(scenario, device="cpu")
+    large = {client for client, size in enumerate(record.audit.samples) if size > 40}
+    assert large
+    assert {(e.round, e.client) for e in record.audit.excluded} == {
+        (round, client) for round in (1, 2) for client in large
+    }
+
+
+def test_privacy_of_ours_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="cannot be combined with privacy='localdp'"):
+        Scenario(
+            strategy="flower", strategy_spec=STOCK + "FedAvg", privacy="localdp", epsilon=1.0,
+            delta=1e-5, clip_norm=1.0,
+        )  # fmt: skip
+
+
 def test_engines(tiny: Scenario) -> None:
     scenario = foreign(tiny, "FedAvg")
     assert Execution().fitting(scenario).engine == "flower-grid"
