@@ -76,12 +76,12 @@ def clients(form: str) -> ClientApp:
     """Clients of which number 7 is hostile in ``form``."""
     app = ClientApp()
 
-    @app.query()  # type: ignore[untyped-decorator]
+    @app.query()
     def who(message: Message, context: Context) -> Message:
         said = {name: int(context.node_config[name]) for name in ("partition-id", "num-partitions")}
         return Message(RecordDict({"metrics": MetricRecord(said)}), reply_to=message)
 
-    @app.train()  # type: ignore[untyped-decorator]
+    @app.train()
     def train(message: Message, context: Context) -> Message:
         client = int(context.node_config["partition-id"])
         noise = np.random.default_rng(client)
