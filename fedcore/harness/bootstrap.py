@@ -4,7 +4,7 @@ All cells of a suite share their seeds, and with them partition, weights, cohort
 set: what is lucky for one cell is lucky for others. A resample therefore takes whole seeds, every
 cell of each, and so holds every cell equally often (stratified by cell). Drawing seeds anew within
 each cell, as rliable does within each task (Agarwal et al. 2021, "Deep Reinforcement Learning at
-the Edge of the Statistical Precipice", section 4.1), breaks the pairing and calls a mean over
+the Edge of the Statistical Precipice"), breaks the pairing and calls a mean over
 cells that move together far too sure.
 """
 
@@ -82,7 +82,7 @@ def expanded(confidence: float, n: int) -> float:
 
     1 - 2 Phi(-sqrt(n / (n - 1)) t): the bootstrap's variance is (n - 1) / n of the unbiased one,
     and its percentiles know of no t (Hesterberg 2015, "What Teachers Should Know About the
-    Bootstrap", section 5.3).
+    Bootstrap", the expanded percentile interval).
     """
     t = float(stdtrit(n - 1, (1 + confidence) / 2))
     return 1 - 2 * float(ndtr(-math.sqrt(n / (n - 1)) * t))

@@ -45,7 +45,6 @@ def test_what_is_no_table_of_finite_values_is_refused(values: list[object]) -> N
 
 @pytest.mark.parametrize("n", [3, 10, 40])
 def test_the_expanded_level_is_hesterbergs(n: int) -> None:
-    # his table: the nominal 2.5 % tail becomes z-quantile sqrt(n / (n - 1)) t, e.g. 0.0099 at n=10
     tail = (1 - expanded(0.95, n)) / 2
     wanted = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     assert tail == pytest.approx(wanted)
