@@ -104,9 +104,9 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_budget_splits_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client takes about 0.5 MB; cohorts of 3."""
+    """A client takes about 0.3 MB; cohorts of 3."""
     teams = limits(monkeypatch)
-    made = results([(TINY, seed) for seed in range(5)], budget=4_000_000)
+    made = results([(TINY, seed) for seed in range(5)], budget=2_000_000)
     assert max(teams) == 2
     assert len(teams) == 3 * 3
     for seed, record in made.items():

@@ -61,12 +61,14 @@ def rounds(engine: Engine, count: int, clients: tuple[int, ...]):
 
 
 def check(scenario: Scenario, tolerance: float = 1e-8, seed: int = 0) -> None:
-    """Three rounds end at the same vector, with the same facts."""
+    """Three rounds end at the same vector, moved by the same way, with the same facts."""
     clients = tuple(range(scenario.num_clients))
-    (one, cohort), (other, stacked) = (
-        rounds(engine, 3, clients) for engine in engines(scenario, seed=seed)
-    )
+    pair = engines(scenario, seed=seed)
+    (one, cohort), (other, stacked) = (rounds(engine, 3, clients) for engine in pair)
     assert distance(one.vector, other.vector) <= tolerance
+    start, parameters = pair[0].initial_state().vector, pair[0].layout.num_parameters
+    ways = ((end.vector - start)[:parameters] for end in (one, other))
+    assert distance(*ways) <= 100 * tolerance
     assert torch.equal(one.counters, other.counters)
     assert torch.equal(cohort.counters, stacked.counters)
     for fact in ("clients", "samples", "steps", "normalizers"):
@@ -89,8 +91,13 @@ def test_small_models(model: str, norm: str) -> None:
 
 @pytest.mark.parametrize(("model", "norm"), LARGE)
 def test_large_models(model: str, norm: str) -> None:
-    """A small step: with a handful of values in each statistic, rounding grows fast."""
-    changes = {"dataset": "synthetic:23", "num_clients": 2, "batch_size": 8, "local_epochs": (1, 2)}
+    """Clients of 11 and 12 samples in one batch each, as maps of a single pixel leave few values.
+
+    A small step: MobileNetV2 amplifies rounding there. The sequential engine, started from
+    weights that differ in the last bit, moves away from itself as far as the stacked one does.
+    """
+    changes = {"dataset": "synthetic:23", "num_clients": 2, "batch_size": 16}
+    changes["local_epochs"] = (1, 2)
     check(TINY.but(model=model, norm=norm, partition="iid", grayscale=True, lr=1e-5, **changes))
 
 
