@@ -44,29 +44,31 @@ def test_repeatable_to_the_bit_on_any_number_of_processes() -> None:
 
 
 @pytest.mark.usefixtures("native")
-def test_a_step_by_hand() -> None:
-    """The gradient is that of a bfloat16 copy; what the solver steps never leaves float32."""
-    scenario = TINY.but(optimizer="sgd", lr=1e-3, local_epochs=1, batch_size=200)
+@pytest.mark.parametrize(("steps", "lr"), [(1, 1e-3), (4, 0.5)])
+def test_steps_by_hand(steps, lr) -> None:
+    """Each gradient is that of a bfloat16 copy of the weights so far, which stay float32."""
+    scenario = TINY.but(optimizer="sgd", lr=lr, local_epochs=steps, batch_size=200)
     federation = Federation.prepare(scenario, 0, Path(), CPU)
     engine = Bfloat16Engine(federation, CPU)
     state = engine.initial_state()
     update = engine.train(state, 1, (0,)).updates[0].clone()
     assert state.vector.dtype == update.dtype == torch.float32
-    # one batch, so that the order of the samples changes sums in their last digits only
-    images = federation.transform(federation.train_images[federation.parts[0]])
+    # one batch an epoch, so that the order of the samples changes sums in their last digits only
+    images = federation.transform(federation.train_images[federation.parts[0]]).bfloat16()
     labels = torch.from_numpy(federation.poisoning.labels_of(0, 1))
-    engine._half.copy_(state.vector)
-    logits = engine._half_model(images.bfloat16())
-    loss = F.cross_entropy(logits.float(), labels)
-    gradients = torch.autograd.grad(loss, list(engine._half_model.parameters()))
-    named = dict(zip(dict(engine._half_model.named_parameters()), gradients, strict=True))
-    expected = -1e-3 * engine.layout.flatten(named)[0].float()
+    model, weights = engine._half_model, state.vector.clone()
+    for _ in range(steps):
+        model.load_state_dict(engine.layout.state_dict(weights, state.counters))
+        loss = F.cross_entropy(model(images).float(), labels)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        named = dict(zip(dict(model.named_parameters()), gradients, strict=True))
+        weights -= lr * engine.layout.flatten(named)[0].float()
+    expected = weights - state.vector
     assert (update - expected).norm() <= 0.02 * expected.norm()
-    # steps as small as these would round to nothing in bfloat16, whose weights have 8 bits
-    moved = (state.vector + update) != state.vector
-    rounded = (state.vector + update).bfloat16() != state.vector.bfloat16()
-    assert moved.float().mean() > 0.7  # the others have no gradient: dead units
-    assert rounded.float().mean() < 0.1
+    if steps == 1:  # so small a step would round to nothing in bfloat16, whose weights have 8 bits
+        rounded = (state.vector + update).bfloat16() != state.vector.bfloat16()
+        assert ((state.vector + update) != state.vector).float().mean() > 0.7
+        assert rounded.float().mean() < 0.1
 
 
 @pytest.mark.usefixtures("native")
