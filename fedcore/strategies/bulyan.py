@@ -21,8 +21,9 @@ class Bulyan(Strategy):
 
     Krum chooses these theta = K - 2 f one after the other, each among those that are left; where r
     are left it sums the max(1, r - f - 2) nearest distances. (Two that are each other's one nearest
-    tie: then more neighbours decide.) Needs K >= 4 f + 3 and f >= 1; f = 0 is the plain mean. f is
-    ``num_byzantine``; None takes the largest admissible, (K - 3) // 4. Unweighted; of two values equally near the median the lower is taken.
+    tie: then more neighbours decide.) Needs K >= 4 f + 3 and f >= 1; f = 0 is the plain mean.
+    f is ``num_byzantine``; None takes the largest admissible, (K - 3) // 4.
+    Unweighted; of two values equally near the median the lower is taken.
     Source: El Mhamdi, Guerraoui, Rouault, "The Hidden Vulnerability of Distributed Learning in
     Byzantium", ICML 2018.
     """
