@@ -21,7 +21,7 @@ class Result:
     """What a run showed; ``error`` is None unless it failed, and then nothing else counts.
 
     ``total``: seconds from start to end of the process; ``rounds``: seconds of each, as the system
-    reports them; ``memory``: peak of the sum of proportional set sizes over the tree, in bytes, over
+    reports them; ``memory``: peak of the sum of proportional set sizes over the tree, in bytes, in
     ``samples`` looks.
     """
 
