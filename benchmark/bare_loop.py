@@ -2,16 +2,20 @@
 
 What a careful user would write by hand for federated averaging with no framework at all: the data
 normalised once and held in memory in channels_last order, torch.optim.SGD, one process a core.
-Nothing of fedcore is used, so that fedcore cannot make its own yardstick slow.
+Nothing of fedcore is used, so that fedcore cannot make its own yardstick slow; torchvision alone
+is imported through it, past a mismatch of builds.
+
+    python -m benchmark.bare_loop FILE.npz ROUNDS    from a cold start, in two processes
 """
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +37,14 @@ def small_cnn(channels: int, classes: int) -> nn.Module:
         nn.ReLU(),
         nn.Linear(64, classes),
     )
+
+
+def mobilenet(classes: int) -> nn.Module:
+    """MobileNetV2 as torchvision builds it, with a head for ``classes``."""
+    from fedcore.models.torchvision_import import import_torchvision
+
+    network: nn.Module = import_torchvision().models.mobilenet_v2(num_classes=classes)
+    return network
 
 
 def federated_averaging(
@@ -75,7 +87,11 @@ def federated_averaging(
 
 
 class BareLoop:
-    """The loop in ``processes`` processes at once; each trains a federation of its own."""
+    """The loop in ``processes`` processes at once; each trains a federation of its own.
+
+    Images [n, h, w, 1 or 3] uint8 become ``size`` pixels a side and ``channels`` deep once, before.
+    ``federation`` holds the number of clients, of the cohort and of a batch's samples.
+    """
 
     def __init__(
         self,
@@ -83,6 +99,11 @@ class BareLoop:
         labels: np.ndarray,
         make: Callable[[], nn.Module],
         processes: int = 2,
+        *,
+        size: int | None = None,
+        channels: int | None = None,
+        warm: bool = True,
+        **federation: int,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._links: list[Connection] = []
@@ -90,12 +111,15 @@ class BareLoop:
         for _ in range(processes):
             here, there = context.Pipe()
             process = context.Process(
-                target=_serve, args=(there, images, labels, make), daemon=True
+                target=_serve,
+                args=(there, images, labels, make, size, channels, federation),
+                daemon=True,
             )
             process.start()
             self._links.append(here)
             self._processes.append(process)
-        self.seconds_per_round(1)  # imports, first optimizer, memory
+        if warm:
+            self.seconds_per_round(1)  # imports, first optimizer, memory
 
     def seconds_per_round(self, rounds: int) -> float:
         """Wall time of ``rounds`` rounds in every process, over all the rounds made."""
@@ -113,10 +137,36 @@ class BareLoop:
             process.join()
 
 
-def _serve(link: Connection, images: np.ndarray, labels: np.ndarray, make: Any) -> None:
+def _serve(
+    link: Connection,
+    images: np.ndarray,
+    labels: np.ndarray,
+    make: Callable[[], nn.Module],
+    size: int | None,
+    channels: int | None,
+    federation: dict[str, int],
+) -> None:
     torch.set_num_threads(1)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(0.5).div_(0.5)
+    if size is not None:
+        pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    if channels is not None:
+        pixels = pixels.expand(-1, channels, -1, -1)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     targets = torch.from_numpy(labels)
     while rounds := link.recv():
-        link.send(federated_averaging(make, pixels, targets, rounds=rounds))
+        link.send(federated_averaging(make, pixels, targets, rounds=rounds, **federation))
+
+
+def main(path: str, rounds: str) -> None:
+    """W1 in two processes on the training samples in ``path``, half of the rounds in each."""
+    with np.load(path) as file:
+        images, labels = file["train_images"], file["train_labels"].reshape(-1).astype(np.int64)
+    make = functools.partial(small_cnn, images.shape[3], int(labels.max()) + 1)
+    bare = BareLoop(images, labels, make, warm=False)
+    print(f"{bare.seconds_per_round(int(rounds) // 2):.4f} s a round")
+    bare.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -17,14 +17,33 @@ from fedcore import Scenario
 from fedcore.harness.cells import Cell, Grid
 from fedcore.harness.options import Options
 from fedcore.harness.tuning import read_tuning
-from fedcore.presets import preset
+from fedcore.strategies.flower import Spec
 
 TUNED = read_tuning(Path(__file__).with_name("tuning.toml"))
+# a Flower strategy's clients work like those of ours that it corresponds to; others like FedAvg's
+LIKE = {
+    "Krum": "krum",
+    "MultiKrum": "multikrum",
+    "FedMedian": "median",
+    "FedTrimmedAvg": "trimmedmean",
+    "FedAvgM": "fedavgm",
+}
 
 IID = {"partition": "iid"}
 SKEWED = {"partition": "dirichlet", "alpha": 0.1, "min_partition_size": 2}
 LABEL_FLIP = {"attack": "labelflip"}
 TARGETED = {"attack": "targetedflip", "source_class": 1, "target_class": 7}
+
+
+def tuned_alike(scenario: Scenario) -> Scenario:
+    """``scenario`` with the local work tuned for its strategy, or for the one it corresponds to."""
+    if scenario.strategy_spec is None:
+        return TUNED(scenario)
+    name = Spec.parse(scenario.strategy_spec).name
+    like = TUNED(scenario.but(strategy=LIKE.get(name, "fedavg")))
+    return scenario.but(optimizer=like.optimizer, lr=like.lr)
+
+
 AVERAGES = [{"strategy": s} for s in ("fedavg", "fednova")]
 OTHERS = [{"strategy": s} for s in ("fedavgm", "fedprox", "median", "trimmedmean", "multikrum")]
 # a single client's update does not learn where clients hold one or two classes: IID only
@@ -53,6 +72,22 @@ def base(options: Options) -> Scenario:
 def smoke(options: Options) -> Iterator[Cell]:
     """The strongest attack on FedAvg and FedNova: is everything in working order?"""
     yield from Grid(base(options), AVERAGES, [IID], [LABEL_FLIP], [0.5], [1.0], 2, TUNED).cells()
+
+
+def named(options: Options) -> Iterator[Cell]:
+    """The strategies that --strategy names, on the grid that the defences have in ``quick``."""
+    partitions, seeds = ([IID], 2) if options.profile == "smoke" else ([IID, SKEWED], 3)
+    yield from Grid(
+        base(options),
+        options.arms(),
+        partitions,
+        [LABEL_FLIP],
+        [0.3],
+        [1.0],
+        seeds,
+        tuned_alike,
+        **DECIDE,
+    ).cells()
 
 
 def quick(options: Options) -> Iterator[Cell]:
@@ -116,32 +151,19 @@ def mobilenet(options: Options) -> Iterator[Cell]:
     ).cells()
 
 
-def study(options: Options) -> Iterator[Cell]:
-    """The study's two arms as they were run, at its partitions and shares, one seed."""
-    arms = [preset("study-fedavg"), preset("study-fednova")]
-    partitions = [
-        IID,
-        *({"partition": "dirichlet", "alpha": a, "partition_seed": 123} for a in (0.9, 0.3, 0.1)),
-        *({"partition": "pathological", "classes_per_client": c} for c in (7, 4, 2)),
-    ]
-    for arm in arms:
-        redrawn = {"attack": "labelflip", "redraw": True}
-        yield from Grid(
-            arm.but(model=options.model or arm.model),
-            [{"strategy": arm.strategy}],
-            partitions,
-            [redrawn],
-            [0.3],
-            [0.5],
-            1,
-            undefended={"strategy": arm.strategy},
-        ).cells()
+# profile `study` is test_study.py
+PROFILES = {"smoke": smoke, "quick": quick, "full": full}
 
 
-PROFILES = {"smoke": smoke, "quick": quick, "full": full, "study": study}
+def cells(options: Options) -> Iterator[Cell]:
+    """The cells of the chosen profile, or those of the strategies that were named."""
+    if options.strategies:
+        yield from named(options)
+    elif options.profile in PROFILES:
+        yield from PROFILES[options.profile](options)
 
 
-@pytest.mark.cells(function=lambda options: PROFILES[options.profile](options))
+@pytest.mark.cells(function=lambda options: cells(options))
 def test_robustness(outcome) -> None:
     """The cell holds its limits, and the attack is known to bite where there is no defence."""
     outcome.check()

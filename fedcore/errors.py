@@ -44,6 +44,10 @@ class AttackError(FedcoreError, ValueError):
     """An attack that changed nothing, or cannot apply to the data at hand."""
 
 
+class PrivacyError(FedcoreError, ValueError):
+    """A privacy mechanism that cannot do what it promises: no head, no budget, no Opacus."""
+
+
 class IdentityError(FedcoreError, RuntimeError):
     """An arm whose result shows that it is not the algorithm it is named after."""
 

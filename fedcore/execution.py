@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.cores import cores
 from fedcore.engine.base import ENGINES
+from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
+from fedcore.privacy.run import needs_reference_engine
 
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+#: Type of the weights by precision. tf32: products on a GPU round their factors to 10 bits;
+#: bfloat16: forward and backward passes compute in it, weights, updates and scores stay float32.
+PRECISIONS = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "tf32": torch.float32,
+    "bfloat16": torch.float32,
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +37,8 @@ class Execution:
 
     ``engine``: a name of `ENGINES`, or auto; ``device``: auto (CUDA where there is one), cpu or
     cuda; ``precision``: a name of `PRECISIONS`; ``processes``: how many train one cohort on the
-    CPU, which changes no bit of the result.
+    CPU, which changes no bit of the result. More than one are forked; see
+    `fedcore.engine.parallel`. Where many runs are made at once, one process a run is faster.
     """
 
     engine: str = "auto"
@@ -36,8 +53,26 @@ class Execution:
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
+        if self.precision == "tf32" and self.torch_device.type != "cuda":
+            raise FedcoreError("precision 'tf32' exists on CUDA devices only: use float32")
         if self.processes < 1:
             raise FedcoreError(f"processes must be >= 1, got {self.processes}")
+
+    def fitting(self, scenario: Scenario) -> Execution:
+        """This execution with an engine that can run ``scenario``, where auto leaves it open.
+
+        Raises FedcoreError where an engine is named that cannot.
+        """
+        if scenario.strategy != "flower" or self.engine.startswith("flower-"):
+            if self.engine == "auto" and needs_reference_engine(scenario):
+                return dataclasses.replace(self, engine="sequential")
+            return self
+        if self.engine != "auto":
+            raise FedcoreError(
+                f"engine {self.engine!r} cannot run strategy 'flower', which needs Flower's "
+                "messages: name flower-grid or flower-ray, or leave it to auto"
+            )
+        return dataclasses.replace(self, engine="flower-grid")
 
     @property
     def torch_device(self) -> torch.device:
@@ -54,8 +89,34 @@ class Execution:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and images."""
+        """The type of weights and solvers."""
         return PRECISIONS[self.precision]
+
+    def cast(self, forward: Forward) -> Forward:
+        """``forward``, computing in this precision; its result has the type of the weights."""
+        if self.precision != "bfloat16":
+            return forward
+
+        def mixed(images: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(self.torch_device.type, torch.bfloat16):
+                return forward(images).to(self.dtype)
+
+        return mixed
+
+    @contextlib.contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """`exact_arithmetic` on the device, but for TF32 where it was asked for."""
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        with exact_arithmetic(self.torch_device):
+            if self.precision != "tf32":
+                yield
+                return
+            before = matmul.allow_tf32
+            matmul.allow_tf32 = cudnn.allow_tf32 = True
+            try:
+                yield
+            finally:
+                matmul.allow_tf32 = before
 
     @property
     def label(self) -> str:
@@ -72,6 +133,11 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise FedcoreError("device 'cuda' is not available on this machine: use cpu or auto")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def default_processes(device: str) -> int:
+    """Processes for a single run that has the machine to itself: the cores, or 1 with CUDA."""
+    return cores() if choose_device(device).type == "cpu" and can_fork() else 1
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from fedcore.attacks.base import ATTACKS
 from fedcore.attacks.poisoning import Poisoning
@@ -17,6 +18,7 @@ from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import PartitionError
 from fedcore.models.base import MODELS
+from fedcore.models.build import build_model
 from fedcore.partition.base import label_matrix
 from fedcore.partition.federation import partition
 from fedcore.streams import Indices, Purpose, stream
@@ -76,6 +78,17 @@ class Federation:
             test=transform.prepare(dataset.test.to(device)),
             parts=parts,
             poisoning=poisoning,
+        )
+
+    def initial_model(self) -> nn.Module:
+        """The global model before round 1, on the CPU. Raises ModelError."""
+        return build_model(
+            self.scenario,
+            num_classes=self.dataset.num_classes,
+            channels=self.transform.channels,
+            size=self.transform.size,
+            seed=self.seed,
+            data_dir=self.data_dir,
         )
 
     @cached_property

@@ -30,6 +30,16 @@ _PREFIXES = {
     "num_clients": "clients",
     "fraction_train": "cohort",
     "rounds": "rounds",
+    "privacy": "",
+    "epsilon": "epsilon",
+    "noise_multiplier": "noise",
+    "delta": "delta",
+    "clip_norm": "clip",
+    "sensitivity": "sensitivity",
+    "neighbours": "",
+    "released": "",
+    "buffers": "buffers",
+    "epsilon_budget": "budget",
 }
 
 
@@ -40,6 +50,16 @@ def token(value: object) -> str:
     if isinstance(value, tuple):
         return "to".join(token(item) for item in value)
     return re.sub(r"[^a-z0-9.]", "", str(value).lower())
+
+
+def strategy_token(scenario: Scenario) -> str:
+    """``fednova``; of a Flower strategy package, class and keywords, and its mods' names."""
+    if scenario.strategy_spec is None:
+        return token(scenario.strategy)
+    from fedcore.strategies.flower import Spec, specs  # imports torch
+
+    attached = specs(scenario.client_mods) if scenario.client_mods is not None else []
+    return ".".join([Spec.parse(scenario.strategy_spec).token, *(mod.token for mod in attached)])
 
 
 def percent(fraction: float) -> str:
@@ -69,7 +89,7 @@ def attack_tokens(scenario: Scenario) -> list[str]:
 
 def identifier(scenario: Scenario, base: Scenario) -> str:
     """Strategy, partition and attack, then whatever else sets ``scenario`` apart from ``base``."""
-    tokens = [token(scenario.strategy), partition_token(scenario), *attack_tokens(scenario)]
+    tokens = [strategy_token(scenario), partition_token(scenario), *attack_tokens(scenario)]
     chosen, _ = validation.components({name: getattr(scenario, name) for name in scenario.specs()})
     defaults: dict[str, object] = {}
     for entry in chosen.values():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import platform
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,30 @@ def code_digest() -> str:
         relative = path.relative_to(_PACKAGE)
         if relative.parts[0] not in _NOT_COMPUTING:
             sha.update(relative.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()[:16]
+
+
+@functools.cache
+def computing_code(engine: str, strategy_spec: str | None) -> str:
+    """The digest of what computes a run on ``engine``: `code_digest`, and with Flower more.
+
+    That is fedcore.flower, flwr's version, and the whole package of a foreign strategy.
+    """
+    if not engine.startswith("flower-"):
+        return code_digest()
+    sha = hashlib.sha256(code_digest().encode())
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        sha.update(metadata.version("flwr").encode())
+    folders = [_PACKAGE / "flower"]
+    package = (strategy_spec or "").partition(":")[0].partition(".")[0]
+    if package and package != "flwr":
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            origin = Path(found.origin)
+            folders.append(origin.parent if origin.name == "__init__.py" else origin)
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
+            sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fedcore.attacks.poisoning import ClientPoison
 from fedcore.errors import StoreError
+from fedcore.privacy.statement import PrivacyStatement
 from fedcore.provenance import Provenance
 from fedcore.scenario import Scenario
 
@@ -37,11 +38,22 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """A client of a round's cohort that was left out of the aggregation, and why."""
+
+    round: int
+    client: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Audit:
     """What actually happened.
 
     ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
-    clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them.
+    clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
+    ``privacy`` what was promised about what clients sent, None where nothing was. ``excluded``
+    are those of a cohort whose replies were missing or invalid (distributed runs).
     """
 
     samples: tuple[int, ...]
@@ -51,6 +63,8 @@ class Audit:
     malicious_per_round: tuple[int, ...]
     poison: tuple[ClientPoison, ...]
     identity: Identity
+    privacy: PrivacyStatement | None = None
+    excluded: tuple[Exclusion, ...] = ()
 
     @property
     def samples_changed(self) -> int:
@@ -167,6 +181,11 @@ class Record:
                 cohorts=tuple(tuple(cohort) for cohort in audit["cohorts"]),
                 poison=tuple(ClientPoison(**client) for client in audit["poison"]),
                 identity=Identity(**audit["identity"]),
+                # records from before there was privacy have no such key
+                privacy=PrivacyStatement.from_dict(told)
+                if (told := audit.get("privacy"))
+                else None,
+                excluded=tuple(Exclusion(**found) for found in audit.get("excluded", ())),
             ),
             timings=Timings(**values["timings"]),
             provenance=Provenance(

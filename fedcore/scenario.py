@@ -92,6 +92,8 @@ class Scenario:
     trim_fraction: float | None = number(
         None, float, "share trimmed at each end", low=0, high=0.5, open_high=True
     )
+    strategy_spec: str | None = text(None, "package.module:Class[:json] of a Flower strategy")
+    client_mods: str | None = text(None, "package.module:name[:json] of a Flower mod, or a list")
     # attack
     attack: str | None = text(None, "poisoning attack; None: clean")
     malicious_fraction: float = number(0.0, float, "share of malicious clients", low=0, high=1)
@@ -99,6 +101,37 @@ class Scenario:
     source_class: int | None = number(None, int, "class to poison", low=0)
     target_class: int | None = number(None, int, "class to pass it off as", low=0)
     redraw: bool | None = flag(None, "draw the poison anew at every participation")
+    # privacy
+    privacy: str | None = text(None, "mechanism of differential privacy; None: nothing is private")
+    epsilon: float | None = number(
+        None, float, "privacy loss of one participation", low=0, open_low=True
+    )
+    delta: float | None = number(
+        None, float, "probability that epsilon fails", low=0, high=1, open_low=True, open_high=True
+    )
+    clip_norm: float | None = number(
+        None, float, "C: longest update (dpsgd: gradient of a sample)", low=0, open_low=True
+    )
+    neighbours: str | None = text(
+        None, "which change of a client's data is hidden", choices=("replace", "zero-out")
+    )
+    released: str | None = text(
+        None,
+        "what clients train and send: all, or the last linear layer",
+        choices=("whole", "head"),
+    )
+    buffers: str | None = text(
+        None, "what becomes of running statistics", choices=("local", "frozen", "released")
+    )
+    noise_multiplier: float | None = number(
+        None, float, "noise of a DP-SGD step over clip_norm", low=0, open_low=True
+    )
+    sensitivity: float | None = number(
+        None, float, "what LocalDpMod is told, whatever it clips to", low=0, open_low=True
+    )
+    epsilon_budget: float | None = number(
+        None, float, "total of a client before which the run ends", low=0, open_low=True
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -24,6 +24,7 @@ def registries() -> dict[str, Registry[Any]]:
     from fedcore.engine.solvers import OPTIMIZERS
     from fedcore.models.base import MODELS
     from fedcore.partition.base import PARTITIONERS
+    from fedcore.privacy.base import PRIVACY
     from fedcore.strategies.base import STRATEGIES
 
     return {
@@ -33,6 +34,7 @@ def registries() -> dict[str, Registry[Any]]:
         "optimizer": OPTIMIZERS,
         "strategy": STRATEGIES,
         "attack": ATTACKS,
+        "privacy": PRIVACY,
     }
 
 

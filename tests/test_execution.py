@@ -34,7 +34,10 @@ def test_the_label_says_what_changes_the_bits() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"precision": "float8"}, "precision must be one of float32, float64.*got 'float8'"),
+        (
+            {"precision": "float8"},
+            "one of float32, float64, bfloat16.*got 'float8'",
+        ),
         ({"processes": 0}, "processes must be >= 1, got 0"),
     ],
 )
@@ -66,3 +69,30 @@ def test_float64_is_another_result_of_the_same_experiment() -> None:
     assert other.engine == "sequential-float64"
     assert other.model_digest != one.model_digest
     assert other.loss == pytest.approx(one.loss, rel=1e-3)
+
+
+def test_bfloat16_is_mixed_precision_in_both_engines() -> None:
+    scenario = Scenario(dataset="synthetic:200", model="cnn", norm="batch", num_clients=4, rounds=2)
+    exact = run(scenario, device="cpu")
+    for engine in ("sequential", "stacked"):
+        mixed = run(scenario, device="cpu", engine=engine, precision="bfloat16")
+        assert mixed.engine == f"{engine}-bfloat16"
+        assert mixed.model_digest != exact.model_digest
+        assert mixed.loss == pytest.approx(exact.loss, rel=0.02)
+
+
+def test_tf32_is_for_gpus_and_switched_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(FedcoreError, match="'tf32' exists on CUDA devices only"):
+        Execution(device="cpu", precision="tf32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    execution = Execution(device="cuda", precision="tf32")
+    assert (execution.label, execution.dtype) == ("stacked-tf32", torch.float32)
+    matmul = torch.backends.cuda.matmul
+    assert not matmul.allow_tf32
+    with execution.arithmetic():
+        assert matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    assert not matmul.allow_tf32
+    with Execution(device="cuda").arithmetic():
+        assert not torch.backends.cudnn.allow_tf32

@@ -15,6 +15,7 @@ ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
 DIRICHLET = {"partition": "dirichlet", "alpha": 0.3}
 PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
 TARGETED = {**ATTACK, "attack": "targetedflip", "source_class": 1, "target_class": 2}
+LOCAL_DP = {"privacy": "localdp", "epsilon": 2.0}
 
 # A change here invalidates every stored record: intended only together with a changed meaning.
 DEFAULT_HASH = "557d7b4f9d6cff52"
@@ -62,6 +63,16 @@ CHANGES = {
     "source_class": (TARGETED, 3),
     "target_class": (TARGETED, 3),
     "redraw": (ATTACK, True),
+    "privacy": (LOCAL_DP, "centraldp"),
+    "epsilon": (LOCAL_DP, 3.0),
+    "delta": (LOCAL_DP, 1e-6),
+    "clip_norm": (LOCAL_DP, 0.5),
+    "neighbours": (LOCAL_DP, "zero-out"),
+    "released": (LOCAL_DP, "head"),
+    "buffers": (LOCAL_DP, "released"),
+    "noise_multiplier": ({"privacy": "dpsgd", "noise_multiplier": 1.0}, 2.0),
+    "sensitivity": ({"privacy": "localdpmod", "epsilon": 2.0}, 0.5),
+    "epsilon_budget": (LOCAL_DP, 30.0),
 }
 
 
@@ -175,6 +186,7 @@ def scenarios(draw) -> Scenario:
     if draw(st.booleans()):
         values |= draw(st.sampled_from([ATTACK, TARGETED]))
         values |= {"malicious_fraction": draw(shares), "poison_ratio": draw(shares)}
+    values |= draw(st.sampled_from([{}, LOCAL_DP, {"privacy": "clip", "released": "head"}]))
     low = draw(st.integers(1, 5))
     return Scenario(
         **values,

@@ -25,6 +25,7 @@ _COMPONENTS = {
     "partitions": "partition",
     "optimizers": "optimizer",
     "models": "model",
+    "privacy": "privacy",
     "datasets": "dataset",
 }
 KINDS = (*_COMPONENTS, "engines", "presets", "fields")

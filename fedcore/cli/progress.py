@@ -54,6 +54,8 @@ def summary(record: Record) -> str:
         text = f"in round {record.diverged}; counted at chance accuracy from there on"
         lines.append(("diverged", text))
     lines += [("audit", text) for text in _audit(record)]
+    if record.audit.privacy is not None:
+        lines += [("privacy", text) for text in record.audit.privacy.lines()]
     lines += [("note", note) for note in record.provenance.data_notes]
     lines.append(("model", f"digest {record.model_digest}"))
     t = record.timings

@@ -39,10 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", metavar="NAME", help="how to train: see fedcore list engines"
     )
     parser.add_argument(
-        "--precision", default="float32", metavar="{float32,float64}", help="of the model (float32)"
+        "--precision",
+        default="float32",
+        metavar="NAME",
+        help="float32 (default), float64, bfloat16, tf32",
     )
     parser.add_argument(
-        "--processes", default="1", metavar="N", help="that train a cohort, on the CPU (1)"
+        "--processes",
+        metavar="N",
+        help="that train a cohort together on the CPU, to the same bits (default: the cores)",
     )
     parser.add_argument(
         "--json",
@@ -66,6 +71,7 @@ def execute(options: argparse.Namespace) -> int:
         _check_writable(target)  # now, not after an hour of training
 
     from fedcore.cli.progress import RoundLines, summary
+    from fedcore.execution import default_processes
     from fedcore.simulation import run
 
     stream: TextIO | None = sys.stderr if options.json == "-" else sys.stdout
@@ -82,7 +88,7 @@ def execute(options: argparse.Namespace) -> int:
         device=options.device,
         engine=options.engine,
         precision=options.precision,
-        processes=int(options.processes),
+        processes=int(options.processes or default_processes(options.device)),
         on_round=lines,
     )
     if stream is not None:
@@ -102,7 +108,7 @@ def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
         problems.append(f"--seed must be an integer >= 0, got {seed!r}")
     if options.device not in DEVICES:
         problems.append(f"--device must be one of {', '.join(DEVICES)}, got {options.device!r}")
-    if not re.fullmatch(r"[1-9][0-9]*", options.processes):
+    if options.processes is not None and not re.fullmatch(r"[1-9][0-9]*", options.processes):
         problems.append(f"--processes must be an integer >= 1, got {options.processes!r}")
     try:
         scenario = chosen_scenario(

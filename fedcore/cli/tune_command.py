@@ -26,9 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Tune. Raises ScenarioError or UnknownNameError before the first run."""
+    from fedcore.cores import cores
     from fedcore.harness.gates import Noise
     from fedcore.harness.lab import Lab
-    from fedcore.harness.options import Options, cores
+    from fedcore.harness.options import Options
     from fedcore.harness.thresholds import Thresholds
     from fedcore.harness.tuner import tune
 

@@ -31,7 +31,30 @@ class Score:
     asr: float | None
 
 
+def test_batches(test: Split, transform: Transform) -> list[slice]:
+    """The batches in which ``test`` is scored: fixed, as the bits of a sum depend on them."""
+    height, width = transform.size
+    size = max(1, _BATCH_PIXELS.get(test.labels.device.type, 1 << 18) // (height * width))
+    return [slice(start, start + size) for start in range(0, len(test), size)]
+
+
 @torch.no_grad()
+def score_batch(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    num_classes: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum of the losses, float64; confusion matrix [true, predicted], int64) of one batch.
+
+    ``images`` are transformed; ``model`` is in evaluation mode.
+    """
+    logits = model(images)
+    loss = F.cross_entropy(logits, labels, reduction="sum").to(torch.float64)
+    cells = torch.bincount(labels * num_classes + logits.argmax(dim=1), minlength=num_classes**2)
+    return loss, cells.view(num_classes, num_classes)
+
+
 def evaluate(
     model: nn.Module,
     test: Split,
@@ -43,17 +66,14 @@ def evaluate(
     """Score ``model``, of type ``dtype``, on ``test``; it is left in evaluation mode."""
     model.eval()
     device = test.labels.device
-    height, width = transform.size
-    batch = max(1, _BATCH_PIXELS.get(device.type, 1 << 18) // (height * width))
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
-    for start in range(0, len(test), batch):
-        images, labels = test.images[start : start + batch], test.labels[start : start + batch]
-        logits = model(transform(images).to(dtype))
-        loss += F.cross_entropy(logits, labels, reduction="sum").to(torch.float64)
-        cells = labels * num_classes + logits.argmax(dim=1)
-        confusion += torch.bincount(cells, minlength=num_classes * num_classes)
-    return summarise(confusion.view(num_classes, num_classes), float(loss), success_classes)
+    confusion = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=device)
+    for batch in test_batches(test, transform):
+        images = transform(test.images[batch]).to(dtype)
+        more, cells = score_batch(model, images, test.labels[batch], num_classes)
+        loss += more
+        confusion += cells
+    return summarise(confusion, float(loss), success_classes)
 
 
 def summarise(

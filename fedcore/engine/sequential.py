@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 
-from fedcore.engine.base import ENGINES
+from fedcore.engine.base import ENGINES, Engine
 from fedcore.engine.batches import batch_bounds
-from fedcore.engine.evaluation import Score, evaluate
+from fedcore.engine.evaluation import Score, evaluate, score_batch
+from fedcore.engine.parallel import ParallelEngine, require_fork
+from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.federation import Federation
-from fedcore.models.build import build_model
 from fedcore.models.dropout import StreamDropout
+from fedcore.privacy.localwork import hold_norms, private_steps, restrict
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
 from fedcore.vector import Layout
@@ -26,38 +28,51 @@ if TYPE_CHECKING:
 _CHUNK_PIXELS = 1 << 24
 
 
+class Zeros(Protocol):
+    """An allocator of zeros with the signature of `torch.zeros`."""
+
+    def __call__(
+        self, size: tuple[int, ...], *, dtype: torch.dtype, device: torch.device | str
+    ) -> torch.Tensor:
+        """Zeros of this shape."""
+
+
 class SequentialEngine:
     """Trains clients one by one. Bitwise repeatable on one machine, device and thread count."""
 
+    trains_privately = True  # see `fedcore.privacy.run`
+
     def __init__(
-        self, federation: Federation, device: torch.device, dtype: torch.dtype = torch.float32
+        self,
+        federation: Federation,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        *,
+        zeros: Zeros = torch.zeros,
     ) -> None:
+        """``zeros`` allocates what the processes of a run share: see `fedcore.engine.parallel`."""
         scenario = federation.scenario
         self.federation, self.device, self.dtype = federation, device, dtype
-        self.model = build_model(
-            scenario,
-            num_classes=federation.dataset.num_classes,
-            channels=federation.transform.channels,
-            size=federation.transform.size,
-            seed=federation.seed,
-            data_dir=federation.data_dir,
-        ).to(device=device, dtype=dtype)
+        self.model = federation.initial_model().to(device=device, dtype=dtype)
         self.layout = Layout.of(self.model)
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
+        self._trained = restrict(self.model, self.layout, scenario)
+        self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self._solver = OPTIMIZERS[scenario.optimizer](scenario)
         size = scenario.cohort_size
-        self._updates = torch.empty(size, self.layout.size, dtype=dtype, device=device)
-        self._ends = torch.empty(size, self.layout.num_counters, dtype=torch.int64, device=device)
-        self._own_layers = (
-            self.layout.batch_norm_indices().to(device)
-            if STRATEGIES[scenario.strategy].keeps_batch_norm
-            else None
-        )
-        self._kept: dict[int, torch.Tensor] = {}  # FedBN: a client's own layers between rounds
+        self._updates = zeros((size, self.layout.size), dtype=dtype, device=device)
+        self._ends = zeros((size, self.layout.num_counters), dtype=torch.int64, device=device)
+        keeps = STRATEGIES[scenario.strategy].keeps_batch_norm
+        self._own_layers = self.layout.batch_norm_indices().to(device) if keeps else None
+        if self._own_layers is not None:
+            # FedBN: clients' own layers between rounds. Untouched pages of zeros take no memory.
+            shape = (scenario.num_clients, len(self._own_layers))
+            self._kept = zeros(shape, dtype=dtype, device=device)
+            self._has_kept = zeros((scenario.num_clients,), dtype=torch.bool, device="cpu")
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -65,23 +80,39 @@ class SequentialEngine:
 
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
         """Train ``clients`` from ``state``. The cohort's tensors are valid until the next call."""
-        self.model.train()
-        steps = []
         for row, client in enumerate(clients):
-            self._load(state)
-            if self._own_layers is not None and client in self._kept:
-                self._vector[self._own_layers] = self._kept[client]
-            steps.append(self._work(state, round, client))
-            if self._own_layers is not None:
-                self._kept[client] = self._vector[self._own_layers]
-            torch.sub(self._vector, state.vector, out=self._updates[row])
-            self._ends[row] = self._counters
+            self.train_client(state, round, row, client)
+        return self.cohort(clients)
+
+    def train_client(self, state: ServerState, round: int, row: int, client: int) -> None:
+        """Train ``client`` from ``state``; its update becomes row ``row`` of the cohort."""
+        self.model.train()
+        hold_norms(self.model, self.federation.scenario)
+        self._load(state)
+        own = self._own_layers
+        if own is not None and self._has_kept[client]:
+            self._vector[own] = self._kept[client]
+        self._work(state, round, client)
+        if own is not None:
+            self._kept[client] = self._vector[own]
+            self._has_kept[client] = True
+        torch.sub(self._vector, state.vector, out=self._updates[row])
+        self._ends[row] = self._counters
+
+    def cohort(self, clients: tuple[int, ...]) -> Cohort:
+        """The cohort whose rows have been trained."""
+        federation, size = self.federation, self.federation.scenario.batch_size
+        samples = tuple(len(federation.parts[c]) for c in clients)
+        steps = tuple(
+            int(federation.epochs[c]) * len(batch_bounds(n, size))
+            for c, n in zip(clients, samples, strict=True)
+        )
         return Cohort(
             clients=clients,
             updates=self._updates[: len(clients)],
             counters=self._ends[: len(clients)],
-            samples=tuple(len(self.federation.parts[c]) for c in clients),
-            steps=tuple(steps),
+            samples=samples,
+            steps=steps,
             normalizers=tuple(self._solver.normalizer(s) for s in steps),
         )
 
@@ -98,18 +129,50 @@ class SequentialEngine:
             self.dtype,
         )
 
+    def score(self, state: ServerState, batch: slice) -> tuple[float, torch.Tensor]:
+        """(sum of the losses, confusion matrix) of ``state`` on one batch of the test set."""
+        self.model.eval()
+        self._load(state)
+        federation = self.federation
+        test = federation.test
+        images = federation.transform(test.images[batch]).to(self.dtype)
+        classes = federation.dataset.num_classes
+        loss, confusion = score_batch(self.model, images, test.labels[batch], classes)
+        return float(loss), confusion
+
     def close(self) -> None:
         """Nothing outlives a round."""
+
+    def trained_model(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(vector [D], counters [I])`` of the client that was trained last, until the next call.
+
+        The model itself: global model plus update would round differently.
+        """
+        return self._vector, self._counters
+
+    def own_layers(self, client: int) -> torch.Tensor | None:
+        """The layers that ``client`` keeps between rounds (FedBN), [b]; None where it has none."""
+        if self._own_layers is None or not self._has_kept[client]:
+            return None
+        return self._kept[client].clone()
+
+    def set_own_layers(self, client: int, layers: torch.Tensor | None) -> None:
+        """Have ``client`` keep ``layers`` [b] (FedBN); None makes it forget."""
+        if self._own_layers is None:
+            return
+        self._has_kept[client] = layers is not None
+        if layers is not None:
+            self._kept[client] = layers
 
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)
         self._counters.copy_(state.counters)
 
-    def _work(self, state: ServerState, round: int, client: int) -> int:
-        """One client's local epochs, in place; the number of steps taken."""
+    def _work(self, state: ServerState, round: int, client: int) -> None:
+        """One client's local epochs, in place."""
         federation = self.federation
-        weights = self._vector[: self.layout.num_parameters]
-        self._solver.start(state.vector[: self.layout.num_parameters])
+        weights = self._vector[self._trained]
+        self._solver.start(state.vector[self._trained])
         for dropout in self._dropouts:
             dropout.seed(
                 torch_stream(
@@ -121,16 +184,32 @@ class SequentialEngine:
         believed = federation.poisoning.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
         epochs = int(federation.epochs[client])
+        if self._private_steps is not None:
+            own = torch.from_numpy(part).to(self.device)
+            self._private_steps.work(
+                noise=(federation.seed, round, client),
+                steps=epochs * len(bounds),
+                images=lambda chosen: self._images(own[chosen]),
+                labels=torch.from_numpy(believed).to(self.device),
+                order=order,
+                solver=self._solver,
+                weights=weights,
+                gradient=self._gradient,
+            )
+            return
         for _ in range(epochs):
             shuffled = order.permutation(len(part))
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
             for start, stop, images in self._batches(samples, bounds):
-                self._gradient.zero_()
-                loss = F.cross_entropy(self.model(images), labels[start:stop])
-                loss.backward()  # type: ignore[no-untyped-call]
-                self._solver.step(weights, self._gradient)
-        return epochs * len(bounds)
+                self._differentiate(images, labels[start:stop])
+                self._solver.step(weights, self._gradient[self._trained])
+
+    def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """The gradient of the mean loss on one batch at the model's weights."""
+        self._gradient.zero_()
+        loss = F.cross_entropy(self.model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _batches(
         self, samples: torch.Tensor, bounds: list[tuple[int, int]]
@@ -142,13 +221,29 @@ class SequentialEngine:
         for first in range(0, len(bounds), group):
             chunk = bounds[first : first + group]
             begin, end = chunk[0][0], chunk[-1][1]
-            raw = self.federation.train_images.index_select(0, samples[begin:end])
-            images = transform(raw).to(self.dtype)
+            images = self._images(samples[begin:end])
             for start, stop in chunk:
                 yield start, stop, images[start - begin : stop - begin]
 
+    def _images(self, samples: torch.Tensor) -> torch.Tensor:
+        """The transformed training images of ``samples`` [n]: [n, channels, *size]."""
+        raw = self.federation.train_images.index_select(0, samples)
+        return self.federation.transform(raw).to(self.dtype)
+
 
 @ENGINES.register("sequential", "one client after the other; the reference")
-def sequential(federation: Federation, execution: Execution) -> SequentialEngine:
-    """The engine that ``execution`` describes."""
-    return SequentialEngine(federation, execution.torch_device, execution.dtype)
+def sequential(federation: Federation, execution: Execution) -> Engine:
+    """The engine that ``execution`` describes, in one process or in several."""
+    from fedcore.engine.bfloat16 import Bfloat16Engine  # a subclass of the engine above
+
+    device = execution.torch_device
+    processes = min(execution.processes, federation.scenario.cohort_size)
+    if processes > 1:
+        require_fork(device)
+    zeros = torch.zeros if processes == 1 else shared_zeros
+    if execution.precision == "bfloat16" and device.type == "cpu":
+        engine: SequentialEngine = Bfloat16Engine(federation, device, zeros=zeros)
+    else:
+        engine = SequentialEngine(federation, device, execution.dtype, zeros=zeros)
+        engine.model.forward = execution.cast(engine.model.forward)
+    return engine if processes == 1 else ParallelEngine(engine, processes)

@@ -32,6 +32,10 @@ class Solver(Component):
         self._taken = 0
         self._anchor = anchor
 
+    def keep(self, clients: int) -> None:
+        """Of many clients, go on with the first ``clients``: the others' work is done."""
+        self._anchor = self._anchor[:clients]
+
     def step(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
         """One update of ``weights`` in place; ``gradient`` is used as scratch."""
         if self.weight_decay:
@@ -66,6 +70,11 @@ class Sgd(Solver):
         super().start(anchor)
         if self.momentum:
             self._buffer = torch.zeros_like(anchor)
+
+    def keep(self, clients: int) -> None:
+        super().keep(clients)
+        if self.momentum:
+            self._buffer = self._buffer[:clients]
 
     def _apply(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
         if not self.momentum:
@@ -126,6 +135,10 @@ class Adam(Solver):
     def start(self, anchor: torch.Tensor) -> None:
         super().start(anchor)
         self._first, self._second = torch.zeros_like(anchor), torch.zeros_like(anchor)
+
+    def keep(self, clients: int) -> None:
+        super().keep(clients)
+        self._first, self._second = self._first[:clients], self._second[:clients]
 
     def _apply(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
         t = self._taken + 1

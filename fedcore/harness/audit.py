@@ -21,15 +21,16 @@ def audit_problems(record: Record) -> list[str]:
 
     The malicious clients must be as many as the scenario asks for and poison round_half_up(ratio *
     eligible) samples each in every draw, and every poisoned label must have changed, unless the
-    attack says ``may_keep_labels``.
+    attack says ``may_keep_labels``. What privacy promises: see `privacy_problems`.
     """
     scenario, audit = record.scenario, record.audit
     name = f"{scenario.id} seed {record.seed}"
+    problems = privacy_problems(record)
     poisoned = [client for client in audit.poison if client.poisoned or client.changed]
     if scenario.attack is None:
         clients = ", ".join(str(client.client) for client in poisoned)
-        return [f"{name} has no attack, yet poisoned samples on client {clients}"] * bool(poisoned)
-    problems = []
+        text = f"{name} has no attack, yet poisoned samples on client {clients}"
+        return problems + [text] * bool(poisoned)
     if len(audit.malicious) != scenario.num_malicious:
         problems.append(
             f"{name} has {len(audit.malicious)} malicious clients, malicious_fraction="
@@ -57,12 +58,37 @@ def audit_problems(record: Record) -> list[str]:
     return problems
 
 
+def privacy_problems(record: Record) -> list[str]:
+    """Where what was released is not what the scenario promises, as messages.
+
+    A run with a mechanism has its statement; every participation up to a divergence was
+    accounted, and no total exceeds the budget.
+    """
+    scenario, told = record.scenario, record.audit.privacy
+    name = f"{scenario.id} seed {record.seed}"
+    if (scenario.privacy is None) != (told is None):
+        return [f"{name} has {'no' if told is None else 'a'} privacy statement"]
+    if told is None:
+        return []
+    problems = []
+    cohorts = record.audit.cohorts[: record.diverged]
+    due = [sum(client in cohort for cohort in cohorts) for client in range(scenario.num_clients)]
+    if list(told.participations) != due:
+        problems.append(f"{name} accounts for other participations than took place")
+    total, budget = told.epsilon_total, scenario.epsilon_budget
+    if budget is not None and (total is None or total > budget * (1 + 1e-9)):
+        problems.append(f"{name} spent epsilon {total}, its budget is {budget:g}")
+    return problems
+
+
 def buffer_problems(scenario: Scenario) -> list[str]:
     """Whether the strategy of ``scenario`` averages buffers as it must, on a made-up cohort.
 
     Float buffers (BatchNorm's running statistics) take the sample-weighted mean and integer ones
     the maximum, whatever the strategy does to parameters.
     """
+    if scenario.strategy == "flower":  # what foreign strategies do to buffers is their own
+        return []
     size, parameters, buffers = scenario.cohort_size, 4, 3
     generator = torch.Generator().manual_seed(0)
     updates = torch.randn(size, parameters + buffers, generator=generator)

@@ -68,10 +68,9 @@ class BaselineItem(pytest.Item):
     def _compare(self, outcomes: dict[str, Outcome]) -> None:
         from fedcore.harness.baseline import against
         from fedcore.harness.baseline_report import failures, headline, notes
-        from fedcore.provenance import fingerprint
 
         lab = suite_session(self.config).lab
-        here = fingerprint(lab.device)
+        here = lab.fingerprint
         assert self.recorded is not None
         result = against(self.recorded, outcomes, self._coverage(), lab.thresholds.noise, here)
         summary = f"baseline {self.path.name}: {headline(result)}"
@@ -89,9 +88,8 @@ class BaselineItem(pytest.Item):
         from fedcore.harness.baseline import sound
         from fedcore.harness.baseline_update import difference, source, updated
         from fedcore.harness.store import write_atomically
-        from fedcore.provenance import fingerprint
 
-        here = fingerprint(suite_session(self.config).lab.device)
+        here = suite_session(self.config).lab.fingerprint
         made = source(here, f"{self._command()} --update-baseline")
         new = updated(self.recorded, self._blank(), outcomes, self._coverage(), made)
         lines = list(difference(self.recorded, new))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.harness.published import Published
 from fedcore.harness.store import Run
 from fedcore.naming import identifier
 from fedcore.scenario import Scenario
@@ -19,6 +20,10 @@ class Cell:
     ``control`` is the undefended arm under the strongest attack of the grid: where that does not
     degrade, the attack is void and the cell proves nothing. Where ``seeds`` leave the verdict
     open, as many again are added up to ``max_seeds`` (None: never).
+
+    ``published`` is what a study printed for this cell: it then takes the place of thresholds.
+    ``reported`` says why the cell is only shown beside that: the configuration differs, or
+    nothing was published. Such a cell asserts its audits, and an accuracy above chance.
     """
 
     id: str
@@ -26,6 +31,8 @@ class Cell:
     seeds: int
     control: Scenario | None = None
     max_seeds: int | None = None
+    published: Published | None = None
+    reported: str | None = None
 
     def looks(self) -> tuple[int, ...]:
         """Numbers of seeds at which this cell may be judged: n, 2 n, ... up to ``max_seeds``."""
@@ -89,5 +96,7 @@ class Grid:
 
     def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
         reference = self.named_against or self.base
-        reference = self.local(reference.but(strategy=scenario.strategy))
+        named = ("strategy", "strategy_spec", "client_mods")
+        arm = {name: getattr(scenario, name) for name in named}
+        reference = self.local(reference.but(**arm))
         return Cell(identifier(scenario, reference), scenario, self.seeds, control, self.max_seeds)

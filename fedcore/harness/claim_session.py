@@ -13,7 +13,6 @@ from fedcore.harness.claim_report import Judged
 from fedcore.harness.claims import Claim, judge_claim
 from fedcore.harness.session import SuiteSession
 from fedcore.harness.store import StoreWarning
-from fedcore.provenance import fingerprint
 
 
 def seeds_of(suite: SuiteSession, claim: Claim) -> tuple[int, ...]:
@@ -44,7 +43,7 @@ def judge(suite: SuiteSession, claim: Claim, records: Records) -> CheckedClaim:
     outcome = judge_claim(claim, seeds, results)
     name, profile = subject(suite.options), suite.options.profile
     recorded = records.get((name, profile, claim.name))
-    machine = fingerprint(suite.lab.device)
+    machine = suite.lab.fingerprint
     found = agreement(outcome, recorded, machine)
     return CheckedClaim(Judged(outcome, recorded, found, name, profile, machine))
 

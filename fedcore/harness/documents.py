@@ -11,9 +11,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness import table
+from fedcore.harness import privacy_surface, table
 from fedcore.harness.explain import explain_row
 from fedcore.harness.rows import METRICS, Row, deciding_gate
+from fedcore.harness.summaries import Columns, tables
 
 TITLE = "Robustness of federated learning under data poisoning"
 
@@ -29,9 +30,13 @@ img { max-width: 100%; }
 """
 
 
-def to_csv(cells: Sequence[Row]) -> str:
+def to_csv(document: Mapping[str, Any]) -> str:
     """One flat row per cell at full precision; then the fields of the scenario by their names."""
-    flat = [_flat(cell) for cell in cells]
+    costs = document.get("costs") or []
+    flat = [
+        _flat(cell, [c for c in costs if c["hash"] == cell.get("twin")])
+        for cell in document["cells"]
+    ]
     names = list(dict.fromkeys(name for one in flat for name in one))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -40,13 +45,28 @@ def to_csv(cells: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def to_markdown(document: Mapping[str, Any], figure: str | None, notes: Sequence[str]) -> str:
-    """Table, what did not hold and why, thresholds, provenance and how to repeat it."""
+def to_markdown(
+    document: Mapping[str, Any],
+    figure: str | None,
+    notes: Sequence[str],
+    surface: str | None = None,
+) -> str:
+    """Table, what did not hold and why, thresholds, provenance and how to repeat it.
+
+    ``figure`` and ``surface`` are the paths of the figures of drops and of privacy.
+    """
     cells = document["cells"]
     parts = [f"# {TITLE}", table.count_line(cells), _table(cells, "github")]
     parts += ["\n".join(table.footer(cells))]
+    for title, shown, legend in tables(document):
+        parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
+    told = privacy_surface.table(cells)
+    if told:
+        parts += ["## Privacy, utility and robustness", f"```text\n{told}\n```"]
+    if surface is not None:
+        parts.append(f"![Accuracy and drop by epsilon]({surface})")
     failing = [cell for cell in cells if cell["verdict"] != "pass"]
     if failing:
         parts.append("## What does not hold")
@@ -61,8 +81,13 @@ def to_markdown(document: Mapping[str, Any], figure: str | None, notes: Sequence
     return "\n\n".join(parts) + "\n"
 
 
-def to_html(document: Mapping[str, Any], figure: bytes | None, notes: Sequence[str]) -> str:
-    """One page that needs no other file: the style and the figure are inside."""
+def to_html(
+    document: Mapping[str, Any],
+    figure: bytes | None,
+    notes: Sequence[str],
+    surface: bytes | None = None,
+) -> str:
+    """One page that needs no other file: the style and the figures are inside."""
     cells = document["cells"]
     escape = html.escape
     parts = [
@@ -71,9 +96,22 @@ def to_html(document: Mapping[str, Any], figure: bytes | None, notes: Sequence[s
         _html_table(cells),
         f"<p>{escape(' '.join(table.footer(cells)))}</p>",
     ]
+    for title, shown, legend in tables(document):
+        parts += [
+            f"<h2>{escape(title.capitalize())}</h2>",
+            _tabulated(_escaped(shown), "unsafehtml"),
+            f"<p>{escape(legend)}</p>",
+        ]
     if figure is not None:
         encoded = base64.b64encode(figure).decode()
         parts.append(f'<img alt="Drop by cell" src="data:image/png;base64,{encoded}">')
+    told = privacy_surface.table(cells)
+    if told:
+        parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(told)}</pre>"]
+    if surface is not None:
+        encoded = base64.b64encode(surface).decode()
+        alt = "Accuracy and drop by epsilon"
+        parts.append(f'<img alt="{alt}" src="data:image/png;base64,{encoded}">')
     failing = [cell for cell in cells if cell["verdict"] != "pass"]
     if failing:
         parts.append("<h2>What does not hold</h2>")
@@ -97,7 +135,7 @@ def to_html(document: Mapping[str, Any], figure: bytes | None, notes: Sequence[s
 
 
 def to_latex(document: Mapping[str, Any]) -> str:
-    """A ``tabular`` for LaTeX; the document that inputs it needs the package booktabs."""
+    """A ``tabular`` for each table; the LaTeX document needs the package booktabs."""
     head = [f"% {line}" for line in _facts(document, ())]
     text = _table(document["cells"], "latex_booktabs")
     # tabulate has escaped the signs one by one
@@ -107,11 +145,19 @@ def to_latex(document: Mapping[str, Any]) -> str:
         (r"\ensuremath{>}=", r"$\geq$"),
     ):
         text = text.replace(found, wanted)
-    return "\n".join([*head, text]) + "\n"
+    more = [
+        part
+        for title, shown, legend in tables(document)
+        for part in ("", f"% {title}", f"% {legend}", _tabulated(shown, "latex_booktabs"))
+    ]
+    return "\n".join([*head, text, *more]) + "\n"
 
 
 def _table(cells: Sequence[Row], style: str) -> str:
-    shown = _columns(cells)
+    return _tabulated(_columns(cells), style)
+
+
+def _tabulated(shown: Columns, style: str) -> str:
     return str(
         tabulate(
             shown,
@@ -119,38 +165,34 @@ def _table(cells: Sequence[Row], style: str) -> str:
             tablefmt=style,
             disable_numparse=True,
             missingval="-",
-            colalign=table.alignment(shown) if cells else None,
+            colalign=table.alignment(shown) if any(shown.values()) else None,
         )
     )
 
 
-def _columns(cells: Sequence[Row]) -> table.Columns:
+def _escaped(shown: Columns) -> Columns:
+    return {
+        name: [
+            None if value is None else html.escape(value).replace("+-", "&plusmn;")
+            for value in values
+        ]
+        for name, values in shown.items()
+    }
+
+
+def _columns(cells: Sequence[Row]) -> Columns:
     shown = table.columns(cells)
     notes = [cell["labels"]["note"].replace("-", " ") or None for cell in cells]
     return {**shown, "note": notes} if any(notes) else shown
 
 
 def _html_table(cells: Sequence[Row]) -> str:
-    shown: table.Columns = {
-        name: [
-            None if value is None else html.escape(value).replace("+-", "&plusmn;")
-            for value in values
-        ]
-        for name, values in _columns(cells).items()
-    }
+    shown = _escaped(_columns(cells))
     shown["verdict"] = [f'<span class="{verdict}">{verdict}</span>' for verdict in shown["verdict"]]
-    text = tabulate(
-        shown,
-        headers="keys",
-        tablefmt="unsafehtml",
-        disable_numparse=True,
-        missingval="-",
-        colalign=table.alignment(shown) if cells else None,
-    )
-    return str(text)
+    return _tabulated(shown, "unsafehtml")
 
 
-def _flat(cell: Row) -> dict[str, Any]:
+def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     gate = deciding_gate(cell) or {}
     flat: dict[str, Any] = {"id": cell["id"], "hash": cell["hash"], "verdict": cell["verdict"]}
     flat["note"] = cell["labels"]["note"]
@@ -162,6 +204,12 @@ def _flat(cell: Row) -> dict[str, Any]:
             flat[f"{metric}_{part}"] = found.get(part)
         flat[f"{metric}_values"] = _joined(cell["values"][metric])
     flat["retention"] = cell["retention"]
+    for name, value in (cell.get("published") or {}).items():
+        flat[f"published_{name}"] = value
+    for cost in costs:
+        for part in ("reference", "effect", "low", "high"):
+            flat[f"{cost['kind']}_cost_{part}"] = cost[part]
+        flat[f"{cost['kind']}_cost_seeds"] = _joined(cost["seeds"])
     for name in ("threshold", "metric", "min", "max"):
         flat[f"gate_{name}"] = gate.get(name)
     flat["errors"] = "; ".join(cell["errors"])

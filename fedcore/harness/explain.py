@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 from fedcore.harness.rows import METRICS, Row, row
+from fedcore.harness.thresholds import CONTROLS
 
 if TYPE_CHECKING:
     from fedcore.harness.outcome import Outcome
 
-_UNITS = {"clean": "%", "asr": "%", "drop": "pp", "control": "pp"}
+_UNITS = {
+    "clean": "%",
+    "poisoned": "%",
+    "asr": "%",
+    "drop": "pp",
+    "control": "pp",
+    "control_asr": "%",
+}
 _SUBJECTS = {
     "clean": "clean tail accuracy",
+    "poisoned": "poisoned tail accuracy",
     "drop": "drop",
     "asr": "attack success rate",
     "control": "drop of the undefended control",
+    "control_asr": "attack success rate on the undefended control",
 }
 _MEANINGS = {
     "VOID": "the attack does too little to the undefended control, so this cell proves nothing",
@@ -41,6 +51,8 @@ def explain_row(cell: Row, repeat: str) -> str:
         parts.append("\n".join(gate_text(gate, cell) for gate in cell["gates"]))
     elif not cell["errors"]:
         parts.append("no threshold applies to this cell")
+    if cell.get("published"):
+        parts.append(published_text(cell["published"]))
     for title, lines in (
         ("errors:", cell["errors"]),
         ("diverged, counted at chance accuracy:", cell["diverged"]),
@@ -72,7 +84,7 @@ def gate_text(gate: Mapping[str, Any], cell: Row) -> str:
     """Estimate, interval, limit, threshold and its reason, in two lines."""
     found, unit = gate["estimate"], _UNITS[gate["metric"]]
     subject = _SUBJECTS[gate["metric"]]
-    if gate["metric"] == "control" and cell["control"]:
+    if gate["metric"] in CONTROLS and cell["control"]:
         subject += f" {cell['control']}"
     return (
         f"{subject} {found['mean']:.2f} {unit}, {100 * found['confidence']:.3g} % interval "
@@ -80,6 +92,18 @@ def gate_text(gate: Mapping[str, Any], cell: Row) -> str:
         f"limit {gate['limit']}: {gate['verdict']}\n"
         f"  threshold {gate['threshold']}: {gate['reason']}"
     )
+
+
+def published_text(beside: Mapping[str, Any]) -> str:
+    """What a study printed for the cell, and why the cell is not judged against it."""
+    parts = []
+    if beside["value"] is not None:
+        difference = beside["difference"]
+        found = "" if difference is None else f", found {difference:+.2f} points from it"
+        parts.append(f"published: {beside['value']:g} % ({beside['source']}){found}")
+    if beside["reported"] is not None:
+        parts.append(f"reported, not judged against what was published: {beside['reported']}")
+    return "\n".join(parts)
 
 
 def repeat_command(cell_id: str, repeat: str) -> str:

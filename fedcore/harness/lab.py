@@ -10,12 +10,15 @@ from pathlib import Path
 
 import torch
 
+from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
+from fedcore.engine import flower
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
-from fedcore.harness.options import Options, cores
+from fedcore.harness.lockstep_pool import LockstepPool
+from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
 from fedcore.harness.ray_pool import RayPool
@@ -23,7 +26,7 @@ from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.provenance import code_digest, fingerprint
+from fedcore.provenance import computing_code, fingerprint
 from fedcore.record import Record
 
 
@@ -45,22 +48,35 @@ class Progress:
 
 
 class Lab:
-    """Runs and judges cells. One lab serves one session; `close` ends its workers."""
+    """Runs and judges cells. One lab serves one session; `close` ends its workers.
 
-    def __init__(self, options: Options, thresholds: Thresholds) -> None:
+    ``lockstep``: make compatible runs together. None: where that pays, the stacked engine on a GPU.
+    """
+
+    def __init__(
+        self, options: Options, thresholds: Thresholds, lockstep: bool | None = None
+    ) -> None:
         self.options = options
         self.thresholds = thresholds
         self.execution = Execution(options.engine, options.device, options.precision)
         self.device = self.execution.torch_device
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
-        self._pool = _pool(options, self.device)
+        if lockstep is None:
+            lockstep = self.device.type == "cuda" and self.execution.engine_name == "stacked"
+        self._pool = LockstepPool() if lockstep else _pool(options, self.device)
         self.jobs = self._pool.workers
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._found = 0
         self._began = time.perf_counter()
-        self._inputs: dict[tuple[str, str | None, str], Inputs | Failure] = {}
+        self._inputs: dict[tuple[str | None, ...], Inputs | Failure] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for equal numbers: torch, machine, device, and how runs are made."""
+        label = self.execution.label
+        return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
 
     def seeds(self, cell: Cell) -> tuple[int, ...]:
         """The seeds that ``cell`` is judged on."""
@@ -87,7 +103,7 @@ class Lab:
             self._results[run] = record
             self._found += 1
             return
-        job = Job(run, inputs, self.store, self.data_dir, self.execution)
+        job = Job(run, inputs, self.store, self.data_dir, self.execution.fitting(run.scenario))
         self._jobs[run] = job
         self._pool.submit(job)
 
@@ -139,22 +155,24 @@ class Lab:
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and what engines have kept between runs."""
         self._pool.close()
+        flower.release()
 
     def _inputs_of(self, run: Run) -> Inputs | Failure:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
         scenario = run.scenario
-        key = (scenario.dataset, scenario.weights, scenario.model)
+        key = (scenario.dataset, scenario.weights, scenario.model, scenario.strategy_spec)
         if key not in self._inputs:
             try:
+                execution = self.execution.fitting(scenario)
                 weights: Path | None = weights_file(scenario.weights, scenario.model, self.data_dir)
                 self._inputs[key] = Inputs(
                     data=load(scenario.dataset, self.data_dir).digest,
                     weights=None if weights is None else weights_digest(weights),
-                    code=code_digest(),
+                    code=computing_code(execution.engine_name, scenario.strategy_spec),
                     machine=fingerprint(self.device),
-                    engine=self.execution.label,
+                    engine=execution.label,
                 )
             except FedcoreError as error:
                 self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)
@@ -164,5 +182,8 @@ class Lab:
 def _pool(options: Options, device: torch.device) -> Pool | RayPool:
     if options.executor == "ray":
         return RayPool(options.ray_address, options.jobs)
+    if options.engine == "flower-ray":  # it brings processes of its own
+        flower.keep_between_runs()
+        return Pool(1)
     # a GPU is one shared resource; the CPU has a worker for each core
     return Pool(options.jobs or cores() if device.type == "cpu" else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
 
 OPTIONS = pytest.StashKey["Options"]()
@@ -31,6 +31,7 @@ class Options:
     dataset: str = "mnist5k"
     data_dir: str | None = None
     model: str | None = None
+    strategies: tuple[str, ...] = ()
     profile: str = "quick"
     seeds: int | None = None
     device: str = "auto"
@@ -42,6 +43,13 @@ class Options:
     report: Path | None = None
     executor: str = "processes"
     ray_address: str | None = None
+
+    def arms(self) -> list[dict[str, str]]:
+        """The strategies asked for, as changes of a scenario; empty where the suite chooses."""
+        return [
+            {"strategy": "flower", "strategy_spec": name} if ":" in name else {"strategy": name}
+            for name in self.strategies
+        ]
 
     @classmethod
     def of(cls, get: Callable[[str], Any]) -> Options:
@@ -61,6 +69,7 @@ class Options:
             dataset=get("dataset"),
             data_dir=get("data_dir"),
             model=get("model"),
+            strategies=tuple(get("strategies") or ()),
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),
@@ -75,11 +84,6 @@ class Options:
         )
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def add_options(parser: Any) -> None:
     """Declare the options in a group of pytest's help."""
     group = parser.getgroup("fedcore", "fedcore: federated learning under attack")
@@ -90,6 +94,13 @@ def add_options(parser: Any) -> None:
         },
         "--data-dir": {"help": "data sets, weights (default: $FEDCORE_DATA, else the user cache)"},
         "--model": {"help": "network of every cell (default: the profile's)"},
+        "--strategy": {
+            "action": "append",
+            "dest": "strategies",
+            "metavar": "NAME",
+            "help": "only this strategy: a name, or package.module:Class[:json] of one written for "
+            "Flower; may be repeated",
+        },
         "--profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
         "--seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},
         "--device": {
@@ -101,7 +112,7 @@ def add_options(parser: Any) -> None:
             "default": "auto",
             "help": "how runs are computed: see `fedcore list engines`",
         },
-        "--precision": {"default": "float32", "help": "float32 (default), float64"},
+        "--precision": {"default": "float32", "help": "float32 (default), float64, bfloat16, tf32"},
         "--jobs": {"type": int, "help": "runs at a time (default: the cores)"},
         "--executor": {
             "default": "processes",

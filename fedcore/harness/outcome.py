@@ -9,6 +9,7 @@ from typing import Any
 from fedcore.harness.audit import audit_problems, buffer_problems
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
+from fedcore.harness.published import published_limits
 from fedcore.harness.store import Run
 from fedcore.harness.thresholds import CONTROLS, Threshold, Thresholds
 from fedcore.harness.worker import Failure
@@ -31,7 +32,8 @@ class Outcome:
 
     For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed,
     failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
-    at chance.
+    at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
+    bound; empty where nothing is private.
     """
 
     cell: Cell
@@ -44,6 +46,7 @@ class Outcome:
     diverged: tuple[str, ...]
     noise: Noise
     confidence: float = 0.9
+    epsilon_total: tuple[float | None, ...] = ()
 
     @property
     def drop(self) -> tuple[float, ...]:
@@ -65,7 +68,9 @@ class Outcome:
             return Verdict.VOID
         if len(control) == len(self.gates):
             return Verdict.OPEN  # a control alone says nothing about the cell
-        return worst([g.verdict for g in self.gates])
+        found = worst([g.verdict for g in self.gates])
+        shown = found is Verdict.PASS and self.cell.reported is not None
+        return Verdict.OPEN if shown else found
 
     def spread(self, values: Sequence[float]) -> Estimate | None:
         """Mean and interval of ``values``, None if there are none."""
@@ -108,6 +113,7 @@ def judge_cell(
     def tail(record: Record) -> float:
         return record.tail_accuracy
 
+    statements = [records[Run(cell.scenario, seed)].audit.privacy for seed in seeds]
     clean = of(twin, tail)
     poisoned = of(cell.scenario, tail) if attacked else ()
     asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
@@ -118,6 +124,17 @@ def judge_cell(
         if arm is not None and arm.attack is not None:
             for seed in seeds:
                 errors += unpaired(records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)])
+    gates: list[Gate] = []
+    if cell.published is not None or cell.reported is not None:
+        accuracy = estimate(poisoned if attacked else clean, thresholds.noise, confidence)
+        classes = len(records[Run(cell.scenario, seeds[0])].recall[0])
+        judged = published_limits(cell.scenario, accuracy, classes, cell.published, cell.reported)
+        gates = [Gate(threshold, accuracy, verdict) for threshold, verdict in judged]
+        return Outcome(
+            cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
+            thresholds.noise,
+            confidence,
+        )  # fmt: skip
     measured: dict[str, tuple[float, ...]] = {}
     if attacked:
         measured["drop"] = tuple(c - p for c, p in zip(clean, poisoned, strict=True))
@@ -128,7 +145,6 @@ def judge_cell(
         calm, struck = of(cell.control.clean_twin(), tail), of(cell.control, tail)
         measured["control"] = tuple(c - p for c, p in zip(calm, struck, strict=True))
         measured["control_asr"] = of(cell.control, lambda record: record.tail_asr)
-    gates = []
     for metric, values in measured.items():
         of_control = metric in CONTROLS and cell.control is not None
         subject = cell.control if of_control else cell.scenario
@@ -141,6 +157,7 @@ def judge_cell(
         cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
         thresholds.noise,
         confidence,
+        tuple(told.epsilon_total for told in statements if told is not None),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fedcore import naming
 from fedcore.errors import FedcoreError
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.session import SESSION, Checked, starts_here, suite_session
@@ -62,16 +63,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("cells")
     if marker is None:
         return
+    options = metafunc.config.stash[OPTIONS]
     function = marker.kwargs["function"] if "function" in marker.kwargs else marker.args[0]
     cells: Sequence[Cell] = ()
     try:
-        cells = list(function(metafunc.config.stash[OPTIONS]))
+        cells = list(function(options))
     except FedcoreError as error:
         # raised here it would be an error of collection, with a traceback and exit status 2
         metafunc.config.stash.setdefault(_REFUSED, []).append(error)
+    none = pytest.mark.skip(reason=f"profile {options.profile} has no cells here")
     metafunc.parametrize(
         "cell",
-        [pytest.param(cell, id=cell.id, marks=pytest.mark.case(**_facts(cell))) for cell in cells],
+        [pytest.param(cell, id=cell.id, marks=pytest.mark.case(**_facts(cell))) for cell in cells]
+        or [pytest.param(None, id="none", marks=none)],
         scope="session",
     )
 
@@ -80,7 +84,7 @@ def _facts(cell: Cell) -> dict[str, Any]:
     """Marker values may be str, int, bool or None, so shares are given in percent."""
     scenario = cell.scenario
     return {
-        "strategy": scenario.strategy,
+        "strategy": naming.strategy_token(scenario),
         "partition": scenario.partition,
         "attack": scenario.attack or "clean",
         "malicious": round(100 * scenario.malicious_fraction),
@@ -88,6 +92,8 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "dataset": scenario.dataset,
         "model": scenario.model,
         "optimizer": scenario.optimizer,
+        "privacy": scenario.privacy or "none",
+        "epsilon": None if scenario.epsilon is None else naming.token(scenario.epsilon),
     }
 
 
@@ -113,7 +119,7 @@ def selected(items: Iterable[pytest.Item]) -> list[Cell]:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and item.get_closest_marker("cells"):
             found[callspec.params["cell"]] = None
-    return list(found)
+    return [cell for cell in found if cell is not None]
 
 
 @pytest.fixture

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 
 from fedcore.errors import StoreError
-from fedcore.harness import documents
+from fedcore.harness import documents, privacy_surface
+from fedcore.harness.costs import cost_rows
 from fedcore.harness.explain import explain
 from fedcore.harness.figures import drop_figure
 from fedcore.harness.outcome import Outcome
+from fedcore.harness.overall import overall
 from fedcore.harness.rows import row
 from fedcore.harness.store import write_atomically
-from fedcore.harness.table import terminal_table
+from fedcore.harness.table import terminal_document
 from fedcore.provenance import code_digest, git_state, machine
 
 __all__ = [
@@ -36,13 +38,16 @@ __all__ = [
 SCHEMA = 1
 RESULTS = "results.json"
 _FIGURE = "figures/drop.png"
+_SURFACE = "figures/privacy.png"
 
 Document = dict[str, Any]
 
 
 def summary_table(outcomes: Sequence[Outcome]) -> str:
-    """The table for the terminal, at most 100 columns wide."""
-    return terminal_table([row(outcome) for outcome in outcomes])
+    """The tables for the terminal, at most 100 columns wide; then what noise does, if any."""
+    content = _results(outcomes)
+    told = privacy_surface.table(content["cells"])
+    return terminal_document(content) + (f"\n\n{told}" if told else "")
 
 
 def write_reports(
@@ -79,8 +84,14 @@ def document(
             "machine": machine(),
             **(provenance or {}),
         },
-        "cells": [row(outcome) for outcome in outcomes],
+        **_results(outcomes),
     }
+
+
+def _results(outcomes: Sequence[Outcome]) -> Document:
+    """What the outcomes say: a row for each, a line for each strategy, the costs of clean arms."""
+    cells = [row(outcome) for outcome in outcomes]
+    return {"cells": cells, "overall": overall(cells), "costs": cost_rows(outcomes)}
 
 
 def read_results(directory: Path) -> Document:
@@ -126,7 +137,7 @@ def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
     """
     content = read_results(directory)
     try:
-        return terminal_table(content["cells"]), render(content, out)
+        return terminal_document(content), render(content, out)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 
@@ -136,27 +147,30 @@ def _render(content: Document, directory: Path) -> list[Path]:
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(written[0], text + "\n")
     notes = []
+    figure = surface = None
     try:
         figure = drop_figure(content["cells"])
+        surface = privacy_surface.figure(content["cells"])
     except ImportError as error:
-        figure = None
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
     name = _FIGURE if figure is not None else None
+    second = _SURFACE if surface is not None else None
     texts = {
-        "results.csv": documents.to_csv(content["cells"]),
-        "report.md": documents.to_markdown(content, name, notes),
-        "report.html": documents.to_html(content, figure, notes),
+        "results.csv": documents.to_csv(content),
+        "report.md": documents.to_markdown(content, name, notes, second),
+        "report.html": documents.to_html(content, figure, notes, surface),
         "results.tex": documents.to_latex(content),
     }
     for file, text in texts.items():
         written.append(directory / file)
         write_atomically(written[-1], text)
-    path = directory / _FIGURE
-    if figure is None:
-        path.unlink(missing_ok=True)  # of other results
-        return written
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(figure)
-    os.replace(temporary, path)
-    return [*written, path]
+    for path, image in ((directory / _FIGURE, figure), (directory / _SURFACE, surface)):
+        if image is None:
+            path.unlink(missing_ok=True)  # of other results
+            continue
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(image)
+        os.replace(temporary, path)
+        written.append(path)
+    return written

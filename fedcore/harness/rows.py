@@ -20,15 +20,16 @@ Row = dict[str, Any]
 METRICS = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "asr", *CONTROLS)
+_OWN = ("drop", "clean", "poisoned", "asr", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:
     """``outcome`` as JSON takes it. Accuracies and ASR in percent, drop in percentage points.
 
-    Keys: id, hash, labels (what tables show), scenario, control, seeds, values (per seed, by
-    metric), estimates (by metric: mean, low, high, confidence; None without values), retention,
-    gates, verdict, errors, diverged.
+    Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
+    seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
+    without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
+    published (None but for the cells of a study), verdict, errors, diverged.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -40,6 +41,7 @@ def row(outcome: Outcome) -> Row:
     return {
         "id": outcome.cell.id,
         "hash": scenario.hash,
+        "twin": scenario.clean_twin().hash,
         "labels": labels(outcome.cell.id, scenario),
         "scenario": scenario.to_dict(),
         "control": outcome.cell.control.id if outcome.cell.control is not None else None,
@@ -47,7 +49,9 @@ def row(outcome: Outcome) -> Row:
         "values": {metric: list(found) for metric, found in values.items()},
         "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
         "retention": outcome.retention,
+        "epsilon_total": list(outcome.epsilon_total),
         "gates": [_gate(gate) for gate in outcome.gates],
+        "published": _published(outcome),
         "verdict": outcome.verdict.value,
         "errors": list(outcome.errors),
         "diverged": list(outcome.diverged),
@@ -61,7 +65,7 @@ def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:
     apart from the suite's base, such as another model. Empty for most cells.
     """
     attack = naming.attack_tokens(scenario)
-    head = [naming.token(scenario.strategy), naming.partition_token(scenario), *attack]
+    head = [naming.strategy_token(scenario), naming.partition_token(scenario), *attack]
     tokens = cell_id.split("-")
     note = tokens[len(head) :] if tokens[: len(head)] == head else tokens
     clean = scenario.attack is None
@@ -109,6 +113,24 @@ def confidence(cells: Sequence[Row]) -> float | None:
     """The level of the intervals in ``cells``, None where there are none."""
     found = (cell["estimates"][metric] for cell in cells for metric in METRICS)
     return next((e["confidence"] for e in found if e and e["confidence"] is not None), None)
+
+
+def _published(outcome: Outcome) -> dict[str, Any] | None:
+    """What a study printed for the cell, and the difference of the mean from it, in points."""
+    cell, known = outcome.cell, outcome.cell.published
+    if known is None and cell.reported is None:
+        return None
+    values = outcome.poisoned if cell.scenario.attack is not None else outcome.clean
+    found = sum(values) / len(values) if values else None
+    return {
+        "value": None if known is None else known.value,
+        "runs": None if known is None else known.runs,
+        "sd": None if known is None else known.sd,
+        "tolerance": None if known is None else known.tolerance(len(outcome.seeds)),
+        "source": None if known is None else known.source,
+        "difference": None if known is None or found is None else found - known.value,
+        "reported": cell.reported,
+    }
 
 
 def _percent(share: float) -> str:

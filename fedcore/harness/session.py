@@ -88,6 +88,7 @@ class SuiteSession:
             value = getattr(self.options, name)
             if value != getattr(default, name):
                 parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
+        parts += [shlex.quote(f"--strategy={name}") for name in self.options.strategies]
         return " ".join(parts)
 
     def table(self) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tabulate import DataRow, TableFormat, tabulate
 
 from fedcore.harness import rows
 from fedcore.harness.rows import Row
+from fedcore.harness.summaries import Columns, tables
 
 WIDTH = 100
 VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "open")
@@ -29,7 +31,14 @@ _NARROW = TableFormat(
     with_header_hide=None,
 )
 
-Columns = dict[str, list[str | None]]
+
+def terminal_document(document: Mapping[str, Any]) -> str:
+    """The cells of results.json, and below them the small tables that it has lines for."""
+    parts = [terminal_table(document["cells"])]
+    for title, shown, legend in tables(document):
+        lines = [f"{title}:", *_draw(shown), *_wrap(legend)]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def terminal_table(cells: Sequence[Row]) -> str:
@@ -70,12 +79,14 @@ def columns(cells: Sequence[Row]) -> Columns:
         "drop": [_number(rows.mean(cell, "drop")) for cell in cells],
         "ret": [_number(cell["retention"], 2) for cell in cells],
         "ASR": [_number(rows.mean(cell, "asr")) for cell in cells],
+        "published": [_number((cell.get("published") or {}).get("value")) for cell in cells],
         "n": [str(len(cell["seeds"])) for cell in cells],
         "limit": [_limit(cell) for cell in cells],
         "verdict": [cell["verdict"] for cell in cells],
     }
-    if not any(table["ASR"]):
-        table.pop("ASR")
+    for name in ("ASR", "published"):
+        if not any(table[name]):
+            table.pop(name)
     return table
 
 
@@ -92,6 +103,11 @@ def footer(cells: Sequence[Row]) -> list[str]:
         "mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail "
         f"accuracy, %, mean of n seeds{interval}. drop: percentage points. ret: poisoned / clean."
     )
+    if any(cell.get("published") for cell in cells):
+        lines += _wrap(
+            "published: the accuracy that the study printed for the cell, clean or poisoned. "
+            "open: shown beside it, not judged against it (report.md says why)."
+        )
     for attack, variants in _variants(cells).items():
         if len(variants) == 1 and attack not in variants:
             lines.append(f"{attack}: {min(variants).removeprefix(attack)} (source to target class)")

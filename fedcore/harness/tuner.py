@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ PARTITIONS: tuple[dict[str, Any], ...] = (
 class Choice:
     """What was chosen for ``strategy``; scores are mean tail accuracies in percent."""
 
+    dataset: str
     model: str
     strategy: str
     optimizer: str
@@ -40,10 +42,11 @@ class Choice:
     scores: tuple[tuple[str, float, float], ...]
 
     def toml(self) -> str:
-        """This choice as a table of a tuning file."""
+        """This choice as a table of a tuning file; the default data set's serve all others."""
+        own = "" if self.dataset == Scenario.dataset else f"{json.dumps(self.dataset)}."
         tried = ", ".join(f"{name} {lr:g}: {score:.1f}" for name, lr, score in self.scores)
         return (
-            f"[{self.model}.{self.strategy}]\n"
+            f"[{own}{self.model}.{self.strategy}]\n"
             f'optimizer = "{self.optimizer}"\nlr = {self.lr:g}\n# {tried}\n'
         )
 
@@ -81,7 +84,7 @@ def tune(
             for optimizer, lr in candidates
         ]
         optimizer, lr, _ = max(scores, key=lambda item: (item[2], -item[1]))
-        choices.append(Choice(base.model, strategy, optimizer, lr, tuple(scores)))
+        choices.append(Choice(base.dataset, base.model, strategy, optimizer, lr, tuple(scores)))
         listen(choices[-1])
     return choices
 

@@ -24,28 +24,40 @@ class TuningError(FedcoreError, ValueError):
 
 
 def read_tuning(path: Path) -> Callable[[Scenario], Scenario]:
-    """A function that gives a scenario the local work tuned for its model and strategy.
+    """A function that gives a scenario the local work tuned for its data, model and strategy.
 
-    The file holds tables ``[model.strategy]``. A pair that it does not hold keeps its scenario as
-    it is. Raises TuningError with path and rule.
+    The file holds tables ``[model.strategy]``, tuned on the default data set, and
+    ``[dataset.model.strategy]``, which come first for theirs. What it does not hold keeps its
+    scenario as it is. Raises TuningError with path and rule.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
         raise TuningError(f"tuning {path}: {error}") from error
-    choices: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for model, strategies in content.items():
-        if not isinstance(strategies, dict):
-            raise TuningError(f"tuning {path}: {model!r} must hold a table per strategy")
-        for strategy, values in strategies.items():
-            if not isinstance(values, dict) or set(values) != set(FIELDS):
-                raise TuningError(
-                    f"tuning {path}, [{model}.{strategy}]: must hold {' and '.join(FIELDS)}, "
-                    "nothing else"
-                )
-            choices[model, strategy] = values
+    choices: dict[tuple[str | None, str, str], Mapping[str, Any]] = {}
+
+    def add(key: tuple[str | None, str, str], values: Any) -> None:
+        if not isinstance(values, dict) or set(values) != set(FIELDS):
+            raise TuningError(
+                f"tuning {path}, [{'.'.join(filter(None, key))}]: must hold "
+                f"{' and '.join(FIELDS)}, nothing else"
+            )
+        choices[key] = values
+
+    for first, tables in content.items():
+        if not isinstance(tables, dict):
+            raise TuningError(f"tuning {path}: {first!r} must hold a table per strategy")
+        for second, values in tables.items():
+            if isinstance(values, dict) and any(isinstance(v, dict) for v in values.values()):
+                for third, own in values.items():
+                    add((first, second, third), own)
+            else:
+                add((None, first, second), values)
 
     def local(scenario: Scenario) -> Scenario:
-        return scenario.but(**choices.get((scenario.model, scenario.strategy), {}))
+        pair = scenario.model, scenario.strategy
+        return scenario.but(
+            **choices.get((scenario.dataset, *pair), choices.get((None, *pair), {}))
+        )
 
     return local

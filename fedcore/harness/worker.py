@@ -1,17 +1,20 @@
-"""What a worker process does: run one scenario, store the record, hand it back."""
+"""What a worker does: run one scenario or several, store the records, hand them back."""
 
 from __future__ import annotations
 
 import dataclasses
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.store import Inputs, Run, Store
+from fedcore.lockstep import lockstep
 from fedcore.record import Record
 from fedcore.simulation import run as simulate
+from fedcore.trial import RoundReport
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,48 @@ def execute(job: Job) -> Record | Failure:
     try:
         how = dataclasses.asdict(job.execution)
         record = simulate(job.run.scenario, job.run.seed, data_dir=job.data_dir, **how)
+    except FedcoreError as error:
+        return _refused(error)
+    except Exception:
+        return Failure(traceback.format_exc(), expected=False)
+    return _stored(job, record)
+
+
+def execute_many(jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Failure] | None]:
+    """Run ``jobs``, of one data directory, in this process: in lockstep where they are stacked.
+
+    Yields each job with its result as soon as it is there, and None after each round of a run, so
+    that a caller can show that time passes.
+    """
+    alone = [job for job in jobs if job.execution.engine_name != "stacked"]
+    jobs = [job for job in jobs if job.execution.engine_name == "stacked"]
+    yield from ((job, execute(job)) for job in alone)
+    if not jobs:
+        return
+    unfinished = dict.fromkeys(jobs)
+    runs = [(job.run.scenario, job.run.seed) for job in jobs]
+    try:
+        for place, event in lockstep(runs, jobs[0].execution, jobs[0].data_dir):
+            if isinstance(event, RoundReport):
+                yield None
+                continue
+            job = jobs[place]
+            del unfinished[job]
+            yield job, _stored(job, event) if isinstance(event, Record) else _refused(event)
+    except Exception:
+        failure = Failure(traceback.format_exc(), expected=False)
+        yield from ((job, failure) for job in unfinished)
+
+
+def _stored(job: Job, record: Record) -> Record | Failure:
+    """``record``, once it is where it belongs."""
+    try:
         if job.store is not None and job.inputs is not None:
             job.store.put(job.run, job.inputs, record)
     except FedcoreError as error:
-        return Failure(f"{type(error).__name__}: {error}", expected=True)
-    except Exception:
-        return Failure(traceback.format_exc(), expected=False)
+        return _refused(error)
     return record
+
+
+def _refused(error: FedcoreError) -> Failure:
+    return Failure(f"{type(error).__name__}: {error}", expected=True)

@@ -24,6 +24,7 @@ class Cnn(Architecture):
     """
 
     smallest = 4  # one pixel is left after two poolings
+    bfloat16 = True
 
     @classmethod
     def build(

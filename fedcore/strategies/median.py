@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
+from fedcore.strategies.order_statistics import middle_mean
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 class Median(Strategy):
     """The unweighted median of every coordinate over the cohort.
 
-    Where the cohort is even, the mean of the middle two.
-
+    Where the cohort is even, the mean of the middle two. A NaN counts as plus infinity.
     Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning", ICML 2018,
     definition 1.
     """
@@ -25,7 +25,7 @@ class Median(Strategy):
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        return middle(updates, (len(updates) - 1) // 2)
+        return middle_mean(updates, (len(updates) - 1) // 2)
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
         return len(cohort.clients) >= 3
@@ -38,9 +38,3 @@ class Median(Strategy):
             f"strategy 'median' of fewer than 3 clients is their mean, got a cohort of "
             f"{scenario.cohort_size}: raise fraction_train or num_clients"
         ]
-
-
-def middle(rows: torch.Tensor, cut: int) -> torch.Tensor:
-    """The mean over ``rows`` [K, n] of each coordinate's values without ``cut`` at either end."""
-    ordered = rows.sort(dim=0).values
-    return ordered[cut : len(rows) - cut].mean(dim=0)

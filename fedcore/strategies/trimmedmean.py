@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
-from fedcore.strategies.median import middle
+from fedcore.strategies.order_statistics import middle_mean
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class TrimmedMean(Strategy):
     """Per coordinate, the mean without the floor(trim_fraction * K) lowest and highest values.
 
-    Unweighted. Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018, definition 2; it withstands a
-    share of malicious clients up to trim_fraction.
+    Unweighted; a NaN counts as plus infinity. Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018,
+    definition 2; it withstands a share of malicious clients up to trim_fraction.
     """
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        return middle(updates, trimmed(self.scenario, len(updates)))
+        return middle_mean(updates, trimmed(self.scenario, len(updates)))
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
         return trimmed(self.scenario, len(cohort.clients)) > 0

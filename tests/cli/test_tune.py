@@ -19,7 +19,8 @@ def test_tune_prints_a_table_that_the_suite_can_read(tmp_path, capsys, monkeypat
     status = main([*words.split(), "--jobs", "1", "--results", str(tmp_path)])
     assert status == 0
     chosen = tomllib.loads(capsys.readouterr().out)
-    assert chosen == {"mlp": {s: {"optimizer": "sgd", "lr": 0.1} for s in ("fedavg", "fednova")}}
+    best = {s: {"optimizer": "sgd", "lr": 0.1} for s in ("fedavg", "fednova")}
+    assert chosen == {"synthetic:1000": {"mlp": best}}
 
 
 @pytest.mark.parametrize("words", [["fednovaa"], ["fedavg", "--alpha", "-1"]])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from fedcore.harness.options import PROFILES, OptionError, Options, cores
+from fedcore.cores import cores
+from fedcore.harness.options import PROFILES, OptionError, Options
 
 GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",

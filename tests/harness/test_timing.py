@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from fedcore import Scenario
+from fedcore import Scenario, run
 from fedcore.errors import DataError, FedcoreError
+from fedcore.execution import Execution
 from fedcore.harness import timing, worker
-from fedcore.harness.timing import GridTimer
+from fedcore.harness.timing import GridTimer, RoundTimer
+from fedcore.vector import digest
 
 TINY = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=0.5, rounds=3, eval_every=3
@@ -62,3 +65,25 @@ def test_a_failed_run_is_no_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_missing_data_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.npz"):
         GridTimer(TINY.but(dataset="npz:absent.npz"), 1, str(tmp_path), workers=1)
+
+
+def test_rounds_of_one_run_go_on_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer = RoundTimer(TINY, None, Execution("sequential", "cpu"))
+    ticks = itertools.count(0, 6)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert timer.seconds_per_round(2) == 6 / 2
+    timer.close()
+    # the warm-up round and two timed ones: the model of a run of three rounds
+    digest_of_run = run(TINY, 0, device="cpu").model_digest
+    assert digest(timer._state.vector, timer._state.counters) == digest_of_run
+
+
+def test_a_refused_execution_leaves_torch_its_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(FedcoreError, match="bfloat16"):
+            RoundTimer(TINY.but(model="mlp"), None, Execution("sequential", "cpu", "bfloat16"))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -83,13 +83,18 @@ def test_ties_go_to_the_smaller_learning_rate(monkeypatch: pytest.MonkeyPatch) -
         assert (choice.optimizer, choice.lr) == ("momentum", 0.02)
 
 
-def test_a_choice_reads_back_as_tuning(tmp_path: Path) -> None:
-    choice = Choice("mlp", "fednova", "sgd", 0.05, (("sgd", 0.05, 81.25), ("sgd", 0.1, 80.0)))
+@pytest.mark.parametrize("dataset", ["mnist5k", "synthetic:50"])
+def test_a_choice_reads_back_as_tuning(tmp_path: Path, dataset: str) -> None:
+    scores = (("sgd", 0.05, 81.25), ("sgd", 0.1, 80.0))
+    choice = Choice(dataset, "mlp", "fednova", "sgd", 0.05, scores)
     path = tmp_path / "tuning.toml"
     path.write_text(choice.toml())
     assert "# sgd 0.05: 81.2, sgd 0.1: 80.0" in choice.toml()
-    tuned = read_tuning(path)(BASE.but(strategy="fednova"))
+    tuned = read_tuning(path)(BASE.but(strategy="fednova", dataset=dataset))
     assert (tuned.optimizer, tuned.lr) == ("sgd", 0.05)
+    # the default data set's choice serves any other; another's serves itself alone
+    other = BASE.but(strategy="fednova", dataset="synthetic:60")
+    assert (read_tuning(path)(other) == other) == (dataset != "mnist5k")
 
 
 def lab(tmp_path: Path) -> Lab:

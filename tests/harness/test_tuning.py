@@ -31,6 +31,15 @@ def test_a_parameter_of_the_replaced_solver_goes_with_it(path: Path) -> None:
     assert read_tuning(path)(before).momentum is None
 
 
+def test_a_data_set_with_tables_of_its_own_takes_those(path: Path) -> None:
+    path.write_text(NOVA + '["npz:a.b".cnn.fednova]\noptimizer = "sgd"\nlr = 0.4\n')
+    local = read_tuning(path)
+    for dataset, lr in (("mnist5k", 0.2), ("npz:a.b", 0.4), ("npz:a", 0.2)):
+        assert local(Scenario(dataset=dataset, strategy="fednova")).lr == lr
+    untouched = Scenario(dataset="npz:a.b")
+    assert local(untouched) == untouched
+
+
 def test_an_empty_file_tunes_nothing(path: Path) -> None:
     path.write_text("")
     assert read_tuning(path)(Scenario()) == Scenario()
@@ -43,6 +52,8 @@ def test_an_empty_file_tunes_nothing(path: Path) -> None:
         (NOVA + "rounds = 3", r"\[cnn.fednova\]: must hold optimizer and lr, nothing else"),
         (NOVA + "lrr = 3", r"\[cnn.fednova\]: must hold optimizer and lr, nothing else"),
         ("[cnn]\nlr = 0.2", r"\[cnn.lr\]: must hold"),
+        ("[bloodmnist.cnn.fednova]\nlr = 0.2", r"\[bloodmnist.cnn.fednova\]: must hold optimizer"),
+        ("[bloodmnist.cnn]\nfedavg = 3\n" + NOVA.replace("cnn", "bloodmnist.cnn"), "cnn.fedavg"),
         ("cnn = 0.2", "'cnn' must hold a table per strategy"),
         ("[cnn", "end of document"),
     ],

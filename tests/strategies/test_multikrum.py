@@ -12,7 +12,7 @@ from fedcore.strategies.krum import Krum
 from fedcore.strategies.multikrum import MultiKrum
 
 FIVE = Scenario(strategy="multikrum", num_clients=5, fraction_train=1.0, num_byzantine=1)
-LINE = [[0.0], [1.0], [1.5], [2.2], [100.0]]  # ranked 1.5, 1.0, 2.2, 0.0, 100: see test_krum
+LINE = [[0.0], [1.0], [1.5], [2.2], [100.0]]  # by score 1.5, 1.0, 2.2, 0.0, 100
 
 
 @pytest.mark.parametrize(

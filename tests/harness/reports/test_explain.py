@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -65,3 +66,14 @@ def test_pytest_selects_by_the_tokens_of_an_id(pytester: pytest.Pytester) -> Non
     tokens = "fednova and dirichlet0.1 and labelflip and mal30pct and poison50pct"
     result = pytester.runpytest("-k", tokens, "--collect-only", "-q", "-p", "no:cacheprovider")
     result.stdout.fnmatch_lines(["*1/3 tests collected*"])
+
+
+def test_the_control_of_a_targeted_attack_is_named(samples: SimpleNamespace) -> None:
+    outcome = samples.outcome(
+        ("drop", None, 8), poisoned=(60.0, 60.0, 60.0), asr=(9.0, 9.0, 9.0), **samples.TARGETED
+    )
+    (gate,) = outcome.gates
+    limit = dataclasses.replace(gate.threshold, metric="control_asr")
+    outcome = dataclasses.replace(outcome, gates=(dataclasses.replace(gate, threshold=limit),))
+    text = explain(outcome, "pytest benchmark")
+    assert f"attack success rate on the undefended control {samples.CONTROL.id} 33.00 %" in text

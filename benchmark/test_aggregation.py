@@ -1,0 +1,127 @@
+"""How fast a cohort is aggregated, as a ratio to plain definitions and to Flower, in one run.
+
+Reference and fedcore take turns in one process on one thread; the median of the ratios is what is
+reported. The results are compared as well: a fast wrong aggregate is no aggregate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.flower_reference import aggregation
+from fedcore import Scenario
+from fedcore.harness.options import Options
+from fedcore.strategies.base import STRATEGIES, Cohort
+
+CLIENTS = 50
+#: Parameters by profile; otherwise a million.
+PARAMETERS = {"smoke": 20_000}
+TURNS = {"smoke": 3}  # otherwise 5
+#: Flower's aggregate must take at least this many times as long. The aim is 10; a shared machine's
+#: noise is left between the two.
+AT_LEAST = 4.0
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in a run: a worker process of the suite computes on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ImportError):  # numpy's matrix products, where it can be asked
+                from threadpoolctl import threadpool_limits
+
+                stack.enter_context(threadpool_limits(1))
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cohort_of(parameters: int) -> Cohort:
+    """Normal updates, as rows of a wider matrix: an engine's end with buffers."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(CLIENTS, parameters + 7, generator=generator)[:, :parameters]
+    ones = (1,) * CLIENTS
+    counters = torch.empty(CLIENTS, 0, dtype=torch.int64)
+    return Cohort(tuple(range(CLIENTS)), rows, counters, ones, ones, (None,) * CLIENTS)
+
+
+def plain(name: str, rows: torch.Tensor) -> torch.Tensor:
+    """The definition in a few calls of torch: sort the coordinates, or float64 distances."""
+    clients = len(rows)
+    if name in ("median", "trimmedmean"):
+        cut = (clients - 1) // 2 if name == "median" else clients // 5
+        ordered = rows.T.sort(dim=1).values
+        return ordered[:, cut : clients - cut].mean(dim=1)
+    f = (clients - 3) // 2
+    distances = torch.cdist(rows.double()[None], rows.double()[None])[0] ** 2
+    nearest = distances.fill_diagonal_(torch.inf).sort(dim=1).values[:, : clients - f - 2]
+    best = nearest.sum(dim=1).argsort()[: 1 if name == "krum" else clients - f]
+    return rows[best].mean(dim=0)
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+@pytest.mark.benchmark(group="aggregate", warmup=False)
+@pytest.mark.parametrize("name", ["median", "trimmedmean", "krum", "multikrum"])
+def test_aggregation_of_50_clients(
+    name, benchmark, suite_options: Options, remark, one_thread
+) -> None:
+    """50 clients' updates by ``name``, against its plain definition and against Flower's."""
+    if suite_options.device == "cuda":
+        pytest.skip("the references are on the CPU; this case is not for --device cuda")
+    parameters = PARAMETERS.get(suite_options.profile, 1_000_000)
+    sent = cohort_of(parameters)
+    strategy = STRATEGIES[name](Scenario(strategy=name, num_clients=CLIENTS, fraction_train=1.0))
+    # the definition is slow: on a tenth of the coordinates, its time scaled
+    part = sent.updates[:, : parameters // 10].contiguous()
+    torch.testing.assert_close(strategy.step(part, sent, {}), plain(name, part))
+    strategy.step(sent.updates, sent, {})  # plans and memory
+    try:
+        flower = aggregation(name, sent.updates)
+    except ImportError:
+        flower = None
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {"plain torch": [], **({"Flower": []} if flower else {})}
+
+    def references() -> None:
+        theirs["plain torch"].append(10 * seconds(lambda: plain(name, part)))
+        if flower is not None:
+            theirs["Flower"].append(seconds(flower()))
+
+    benchmark.pedantic(
+        lambda: ours.append(seconds(lambda: strategy.step(sent.updates, sent, {}))),
+        setup=references,
+        rounds=TURNS.get(suite_options.profile, 5),
+    )
+    ratios = {
+        label: statistics.median(a / b for a, b in zip(times, ours, strict=True))
+        for label, times in theirs.items()
+    }
+    benchmark.extra_info.update(
+        clients=CLIENTS,
+        parameters=parameters,
+        **{f"{label} / fedcore": round(ratio, 2) for label, ratio in ratios.items()},
+    )
+    told = ", ".join(f"{label} takes {ratio:.1f} x as long" for label, ratio in ratios.items())
+    remark(
+        f"{name:11} of {CLIENTS} x {parameters:,}: {told}"
+        + ("" if flower else " (flwr is not installed: no comparison with Flower)")
+    )
+    if parameters >= 1_000_000 and "Flower" in ratios:
+        assert ratios["Flower"] >= AT_LEAST, (
+            f"Flower's {name} takes {ratios['Flower']:.1f} x as long, at least {AT_LEAST} are due"
+        )

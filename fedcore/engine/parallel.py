@@ -1,0 +1,223 @@
+"""One run on several processes: the clients of a round are trained at once, to the same bits.
+
+Helpers are forked once a run, after the federation and the model have been made, so that they
+import and load nothing and share all memory that nobody writes to. Each process takes the next
+client from one queue (largest expected work first), trains it from the global model in shared
+memory on one thread, and leaves the update in a row of a shared matrix. A client's result
+depends on no other client, so that it does not matter who trained it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.engine.evaluation import Score, summarise, test_batches
+from fedcore.engine.shared import shared_zeros
+from fedcore.errors import FedcoreError
+from fedcore.strategies.base import Cohort, ServerState
+
+if TYPE_CHECKING:
+    from fedcore.engine.sequential import SequentialEngine
+
+# round, row, client; SCORE in the place of the round: row is a batch of the test set
+_TASK = struct.Struct("<iii")
+_SCORE = -1
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+Task = tuple[int, int, int]
+
+
+def can_fork() -> bool:
+    """Whether helpers can be forked here: a POSIX system other than macOS, and no CUDA.
+
+    After a fork CUDA cannot be used, not even by autograd's look at what devices there are;
+    macOS's own libraries do not survive one.
+    """
+    return hasattr(os, "fork") and sys.platform != "darwin" and not torch.cuda.is_available()
+
+
+def require_fork(device: torch.device) -> None:
+    """FedcoreError where a run on ``device`` cannot be split over processes."""
+    if device.type != "cpu" or not can_fork():
+        raise FedcoreError(
+            f"processes > 1 needs the CPU of a machine that can fork and has no CUDA device, got "
+            f"{device.type} on {sys.platform}: leave processes at 1"
+        )
+
+
+class ParallelEngine:
+    """``engine`` on ``processes`` processes, this one included.
+
+    ``engine`` must have been made with `shared_zeros`. Raises, and ends the helpers: in `train`
+    and `evaluate` what a helper raised, with its traceback as a note; FedcoreError where a helper
+    was killed.
+    """
+
+    trains_privately = True  # as its engine does
+
+    def __init__(self, engine: SequentialEngine, processes: int) -> None:
+        self.engine = engine
+        self.layout = engine.layout
+        federation = engine.federation
+        self._batches = test_batches(federation.test, federation.transform)
+        initial = engine.initial_state()
+        self._state = ServerState(_shared_copy(initial.vector), _shared_copy(initial.counters))
+        classes = federation.dataset.num_classes
+        count = len(self._batches)
+        self._losses = shared_zeros((count,), dtype=torch.float64)
+        self._confusion = shared_zeros((count, classes, classes), dtype=torch.int64)
+        self._queue, self._helpers_end = socket.socketpair()
+        self._helpers: dict[Connection, multiprocessing.process.BaseProcess] = {}
+        try:
+            for _ in range(processes - 1):
+                self._fork()
+        except BaseException:
+            self.close()
+            raise
+
+    def initial_state(self) -> ServerState:
+        """The global model before round 1."""
+        return self.engine.initial_state()
+
+    def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
+        """Train ``clients`` from ``state``. The cohort's tensors are valid until the next call."""
+        federation = self.engine.federation
+        work = [int(federation.epochs[c]) * len(federation.parts[c]) for c in clients]
+        rows = sorted(range(len(clients)), key=lambda row: -work[row])
+        self._share(state, [(round, row, clients[row]) for row in rows])
+        if federation.scenario.redraw:
+            for client in clients:  # the audit of a helper's draw is in the helper
+                federation.poisoning.labels_of(client, round)
+        return self.engine.cohort(clients)
+
+    def evaluate(self, state: ServerState) -> Score:
+        """Score ``state`` on the test set."""
+        self._share(state, [(_SCORE, row, 0) for row in range(len(self._batches))])
+        loss = 0.0
+        for value in self._losses.tolist():  # in order, and not by sum(), which compensates
+            loss += value
+        return summarise(self._confusion.sum(0), loss, self.engine.federation.success_classes)
+
+    def close(self) -> None:
+        """End the helpers, whatever they are doing."""
+        for process in self._helpers.values():
+            process.kill()  # they hold nothing that needs an orderly end
+        for link, process in self._helpers.items():
+            process.join()
+            process.close()
+            link.close()
+        self._helpers.clear()
+        self._queue.close()
+        self._helpers_end.close()
+
+    def _share(self, state: ServerState, tasks: Sequence[Task]) -> None:
+        """Do ``tasks`` together with the helpers; returns when all are done."""
+        self._state.vector.copy_(state.vector)
+        self._state.counters.copy_(state.counters)
+        try:
+            self._queue.sendall(b"".join(_TASK.pack(*task) for task in tasks))
+            left = len(tasks)
+            while (task := self._next()) is not None:
+                self._do(task)
+                left -= 1
+            while left:
+                for link in wait(list(self._helpers)):
+                    self._hear(link)  # type: ignore[arg-type]
+                    left -= 1
+        except BaseException:
+            self.close()
+            raise
+
+    def _next(self) -> Task | None:
+        """The next task of the queue, None if there is none left."""
+        try:
+            return _TASK.unpack(self._helpers_end.recv(_TASK.size, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return None
+
+    def _hear(self, link: Connection) -> None:
+        """Take a helper's word that a task is done, or raise what stopped it."""
+        try:
+            message = link.recv_bytes()
+        except EOFError:
+            process = self._helpers[link]
+            process.join()
+            raise FedcoreError(
+                f"a process that trains clients was ended from outside (exit code "
+                f"{process.exitcode}; -9 is often the system, out of memory): run again with "
+                "fewer processes"
+            ) from None
+        if message:
+            raise pickle.loads(message)
+
+    def _do(self, task: Task) -> None:
+        round, row, client = task
+        if round == _SCORE:
+            loss, confusion = self.engine.score(self._state, self._batches[row])
+            self._losses[row] = loss
+            self._confusion[row] = confusion
+        else:
+            self.engine.train_client(self._state, round, row, client)
+
+    def _fork(self) -> None:
+        context = multiprocessing.get_context("fork")
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=self._serve, args=(there, os.getpid()), daemon=True)
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads, meaning OpenBLAS's idle ones: they are made for it
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+        there.close()
+        self._helpers[here] = process
+
+    def _serve(self, link: Connection, parent: int) -> None:
+        """The life of a helper: tasks until the parent is gone."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who decides
+        _die_with(parent)
+        self._queue.close()  # so that the queue ends with the parent
+        with contextlib.suppress(BrokenPipeError):
+            while word := self._helpers_end.recv(_TASK.size):
+                try:
+                    self._do(_TASK.unpack(word))
+                except Exception as error:
+                    link.send_bytes(_packed(error))
+                    return
+                link.send_bytes(b"")
+
+
+def _shared_copy(tensor: torch.Tensor) -> torch.Tensor:
+    return shared_zeros(tuple(tensor.shape), dtype=tensor.dtype).copy_(tensor)
+
+
+def _die_with(parent: int) -> None:
+    """Have the system end this process, even amid work, when its parent ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was quicker
+            os._exit(1)
+
+
+def _packed(error: Exception) -> bytes:
+    """``error`` as bytes, its traceback in a note; its type is lost where it does not travel."""
+    error.add_note(f"in a helper process:\n{traceback.format_exc()}")
+    try:
+        packed = pickle.dumps(error)
+        pickle.loads(packed)
+        return packed
+    except Exception:
+        return pickle.dumps(FedcoreError(f"{type(error).__name__}: {error}"))

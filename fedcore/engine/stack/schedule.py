@@ -1,0 +1,99 @@
+"""Who trains on which samples at which step: the work of many clients side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedcore.engine.batches import batch_bounds
+from fedcore.federation import Federation
+from fedcore.streams import Indices, Purpose, stream
+
+
+class Task(Protocol):
+    """One client's local work in one round of one federation."""
+
+    @property
+    def client(self) -> int:
+        """Its number in the federation."""
+
+    @property
+    def federation(self) -> Federation:
+        """Where the client belongs."""
+
+    @property
+    def round(self) -> int:
+        """The round, from 1."""
+
+    def load(self, vector: torch.Tensor, counters: torch.Tensor) -> None:
+        """Write where the client starts into ``vector`` [D] and ``counters`` [I]."""
+
+    def store(self, vector: torch.Tensor, counters: torch.Tensor) -> None:
+        """Take over where the client ended; the tensors are used again afterwards."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of several tasks in lockstep. Row k is client k, those with most steps first.
+
+    ``steps`` [K] descend, so that the clients still at work in a step are the first ones.
+    ``sizes`` [T, K] are the batches' samples, 0 once a client is done; ``samples`` and ``labels``
+    [T, K, longest batch] repeat a batch's own samples where it is shorter.
+    """
+
+    order: tuple[int, ...]  # the task of each row
+    steps: tuple[int, ...]
+    sizes: npt.NDArray[np.int64]
+    samples: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], device: torch.device) -> Schedule:
+        """The batches that every task would see alone, in the same order."""
+        counts = [steps_of(task) for task in tasks]
+        order = sorted(range(len(tasks)), key=lambda i: -counts[i])  # stable
+        longest = max(stop - start for task in tasks for start, stop in _bounds(task))
+        shape = (max(counts), len(tasks), longest)
+        sizes = np.zeros(shape[:2], np.int64)
+        samples, labels = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for row, place in enumerate(order):
+            for step, (chosen, believed) in enumerate(_batches(tasks[place])):
+                sizes[step, row] = len(chosen)
+                samples[step, row] = np.resize(chosen, longest)
+                labels[step, row] = np.resize(believed, longest)
+        return cls(
+            tuple(order),
+            tuple(counts[place] for place in order),
+            sizes,
+            torch.from_numpy(samples).to(device),
+            torch.from_numpy(labels).to(device),
+        )
+
+
+def steps_of(task: Task) -> int:
+    """Local steps of ``task``."""
+    return int(task.federation.epochs[task.client]) * len(_bounds(task))
+
+
+def _bounds(task: Task) -> list[tuple[int, int]]:
+    federation = task.federation
+    return batch_bounds(len(federation.parts[task.client]), federation.scenario.batch_size)
+
+
+def _batches(task: Task) -> Iterable[tuple[Indices, Indices]]:
+    """(samples, labels) of each batch of a client's round."""
+    federation, round, client = task.federation, task.round, task.client
+    part = federation.parts[client]
+    believed = federation.poisoning.labels_of(client, round)
+    order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
+    bounds = _bounds(task)
+    for _ in range(int(federation.epochs[client])):
+        shuffled = order.permutation(len(part))
+        for start, stop in bounds:
+            chosen = shuffled[start:stop]
+            yield part[chosen], believed[chosen]

@@ -1,0 +1,143 @@
+"""Training many clients as one network, in blocks that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from fedcore.engine.solvers import Solver
+from fedcore.engine.stack.network import StackedNetwork
+from fedcore.engine.stack.schedule import Schedule, Task
+from fedcore.federation import Federation
+from fedcore.streams import Purpose, torch_stream
+
+
+class StackedTrainer:
+    """Trains tasks of one architecture, batch size and solver, whatever runs they belong to.
+
+    ``network`` computes on ``device`` with weights of type ``dtype``. At most ``limit`` clients
+    train at once; torch.OutOfMemoryError halves that for good, and what did not fit is trained
+    again.
+    """
+
+    def __init__(
+        self,
+        network: StackedNetwork,
+        solver: Solver,
+        limit: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.limit = limit
+        self._network, self._layout, self._solver = network, network.layout, solver
+        self._dtype, self._device = dtype, device
+        self._allocate(0)
+
+    def train(self, tasks: Sequence[Task]) -> tuple[int, ...]:
+        """Have every task loaded, trained and stored; their local steps."""
+        steps: list[int] = []
+        while len(steps) < len(tasks):
+            block = tasks[len(steps) : len(steps) + self.limit]
+            try:
+                done = self._train(block)
+            except torch.OutOfMemoryError:
+                if len(block) == 1:
+                    raise
+                done = None  # and on, out of this clause: the error holds on to the tensors
+            if done is None:
+                self.limit = len(block) // 2
+                self._give_back()
+            else:
+                steps += done
+        return tuple(steps)
+
+    def _train(self, tasks: Sequence[Task]) -> list[int]:
+        if len(self._vectors) < len(tasks):
+            self._allocate(len(tasks))
+        schedule = Schedule.of(tasks, self._device)
+        rows = [tasks[place] for place in schedule.order]
+        for row, task in enumerate(rows):
+            task.load(self._vectors[row], self._counters[row])
+        self._work(rows, schedule)
+        for row, task in enumerate(rows):
+            task.store(self._vectors[row], self._counters[row])
+        steps = dict(zip(schedule.order, schedule.steps, strict=True))
+        return [steps[place] for place in range(len(tasks))]
+
+    def _work(self, rows: Sequence[Task], schedule: Schedule) -> None:
+        """All local steps of ``rows``, in place."""
+        parameters = self._layout.num_parameters
+        weights = self._vectors[: len(rows), :parameters]
+        # only the proximal term looks back at where the clients began
+        self._solver.start(weights.clone() if self._solver.mu else weights)
+        self._network.context.generators = [
+            [self._stream(task) for task in rows] for _ in self._network.context.generators
+        ]
+        active = 0
+        for step, sizes in enumerate(schedule.sizes):
+            now = sum(steps > step for steps in schedule.steps)
+            if now != active:
+                active = now
+                self._solver.keep(active)
+                gradient = self._gradients[:active]
+                self._network.bind(self._vectors[:active], self._counters[:active], gradient)
+            batch = sizes[:active]
+            longest = int(batch.max())
+            self._backward(
+                rows[0].federation,
+                batch,
+                schedule.samples[step, :active, :longest],
+                schedule.labels[step, :active, :longest],
+            )
+            self._solver.step(weights[:active], gradient)
+
+    def _backward(
+        self,
+        federation: Federation,
+        sizes: npt.NDArray[np.int64],
+        samples: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> None:
+        """Add the gradient of each client's mean loss over its batch, [K, batch] samples."""
+        clients, longest = samples.shape
+        # batch before clients: then all clients' channels of a pixel can lie side by side
+        raw = federation.train_images.index_select(0, samples.t().flatten())
+        images = federation.transform(raw).to(self._dtype)
+        images = images.view(longest, clients, *images.shape[1:])
+        context = self._network.context
+        context.sizes, context.share, context.counts = tuple(sizes.tolist()), None, None
+        if sizes.min() < longest:
+            own = torch.from_numpy(np.arange(longest) < sizes[:, None]).to(self._device)
+            context.counts = torch.from_numpy(sizes).to(self._device, self._dtype)
+            context.share = own / context.counts.unsqueeze(1)
+        logits = self._network(images.transpose(0, 1))
+        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        if context.share is None:
+            self._network.backward(losses.sum() / longest)
+        else:
+            self._network.backward((losses * context.share.flatten()).sum())
+
+    def _stream(self, task: Task) -> torch.Generator:
+        return torch_stream(
+            task.federation.seed,
+            Purpose.DROPOUT,
+            round=task.round,
+            client=task.client,
+            device=self._device,
+        )
+
+    def _allocate(self, clients: int) -> None:
+        layout, nothing = self._layout, torch.empty(0, dtype=self._dtype, device=self._device)
+        self._vectors = nothing.new_empty(clients, layout.size)
+        self._gradients = nothing.new_empty(clients, layout.num_parameters)
+        self._counters = nothing.new_empty(clients, layout.num_counters, dtype=torch.int64)
+
+    def _give_back(self) -> None:
+        """Free what a block that was too large has left behind."""
+        self._allocate(0)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""fedcore on Flower: ServerApp, ClientApp, strategies, grids. Only this package imports flwr."""

@@ -1,0 +1,71 @@
+"""Models as Flower sends them: `Layout` <-> ArrayRecord, by the names of the state dict."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord
+
+from fedcore.vector import Kind, Layout
+
+
+class ArraysError(ValueError):
+    """Arrays that are not a model of the expected layout."""
+
+
+def to_arrays(layout: Layout, vector: torch.Tensor, counters: torch.Tensor) -> ArrayRecord:
+    """The model ``vector`` [D], ``counters`` [I] as arrays in the order of ``layout``."""
+    return ArrayRecord(
+        {
+            name: Array(np.ascontiguousarray(tensor.cpu().numpy()).reshape(tensor.shape))
+            for name, tensor in layout.state_dict(vector, counters).items()
+        }
+    )
+
+
+def from_arrays(
+    layout: Layout, arrays: ArrayRecord, like: torch.Tensor, *, finite: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(vector [D], counters [I])`` in the type and on the device of ``like``.
+
+    Raises ArraysError for missing, extra, unreadable or wrongly shaped arrays, and, if ``finite``,
+    for values that are not. Shapes must be equal, not only broadcast. Float buffers may come in
+    any float type, and integer ones as floats too, as stock strategies average them: these are
+    rounded.
+    """
+    expected = {e.name for e in layout.entries}
+    if set(arrays) != expected:
+        odd = sorted(map(str, set(arrays) ^ expected))
+        raise ArraysError(f"arrays missing or unknown: {', '.join(odd[:5])}")
+    vector = torch.empty(layout.size, dtype=like.dtype)
+    counters = torch.empty(layout.num_counters, dtype=torch.int64)
+    for e in layout.entries:
+        value = _read(e.name, arrays[e.name])
+        if value.shape != e.shape:
+            raise ArraysError(f"{e.name} has shape {value.shape}, must be {e.shape}")
+        if (finite or e.kind is Kind.COUNTER) and not np.isfinite(value).all():
+            raise ArraysError(f"{e.name} is not finite")
+        if e.kind is Kind.COUNTER:
+            e.view(counters).copy_(torch.from_numpy(_integers(e.name, value)))
+        else:
+            e.view(vector).copy_(torch.from_numpy(value))
+    if finite and not bool(torch.isfinite(vector).all()):
+        raise ArraysError(f"values beyond the range of {like.dtype}")
+    return vector.to(like.device), counters.to(like.device)
+
+
+def _read(name: str, array: Array) -> np.ndarray:
+    try:
+        value = array.numpy()
+    except Exception as error:  # a hostile sender chooses the bytes that are parsed here
+        raise ArraysError(f"{name} cannot be read: {type(error).__name__}") from error
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        raise ArraysError(f"{name} holds {getattr(value, 'dtype', type(value))}, not numbers")
+    return value
+
+
+def _integers(name: str, value: np.ndarray) -> np.ndarray:
+    # 2**53: beyond it a float is no exact integer, and no counter of steps gets there
+    if (np.abs(value.astype(np.float64)) > 2.0**53).any():
+        raise ArraysError(f"{name} counts beyond 2**53")
+    return np.asarray(np.rint(value), dtype=np.int64)  # rint makes a scalar of shape ()

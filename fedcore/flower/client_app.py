@@ -1,0 +1,92 @@
+"""The ClientApp: a SuperNode's client trains on its own partition, whatever the grid."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedcore.errors import FedcoreError
+from fedcore.execution import exact_arithmetic
+from fedcore.flower.arrays import from_arrays, to_arrays
+from fedcore.flower.foreign import mods, seeded
+from fedcore.flower.nodes import held
+from fedcore.flower.task import Task, Workshop
+from fedcore.strategies.base import ServerState
+from fedcore.streams import Purpose, torch_seed
+
+MEMORY = "fedcore"
+"""Prefix of the keys of what clients keep between rounds (FedBN's layers) in a node's state."""
+
+
+def who(message: Message, context: Context) -> Message:
+    """Answer which partition this node holds, of how many."""
+    names = ("partition-id", "num-partitions")
+    said = {name: int(context.node_config[name]) for name in names if name in context.node_config}
+    return Message(RecordDict({"metrics": MetricRecord(said)}), reply_to=message)
+
+
+def train(message: Message, context: Context) -> Message:
+    """Train, with the scenario's mods around it; what these draw is seeded by round and client."""
+    task = Task.of(message, context)
+    call = functools.partial(local_training, task)
+    if task.scenario.client_mods is None:
+        return call(message, context)
+    for mod in reversed(mods(task.scenario.client_mods)):
+        call = functools.partial(mod, call_next=call)
+    (config,) = message.content.config_records.values()
+    round, client = int(config["server-round"]), int(config.get("client", 0))
+    with seeded(torch_seed(task.seed, Purpose.PRIVACY_NOISE, round=round, client=client)):
+        return call(message, context)
+
+
+def local_training(task: Task, message: Message, context: Context) -> Message:
+    """Train a client of this node from the arrays of ``message`` and send its model back.
+
+    The config names the ``server-round``, and the ``client`` where the node holds several. The
+    metrics are ``num-examples``, ``client``, ``steps``, and ``normalizer`` where the solver has
+    one. What a client keeps between rounds stays in ``context.state``.
+    """
+    own = held(context.node_config, task.scenario.num_clients)
+    (config,) = message.content.config_records.values()
+    (arrays,) = message.content.array_records.values()
+    client = int(config.get("client", own[0]))
+    if client not in own:
+        raise FedcoreError(f"this node holds clients {own}, was asked for {client}")
+    engine = Workshop.of(task).engine
+    prefix = f"{MEMORY}.{task.run}."
+    for old in [key for key in context.state if not key.startswith(prefix)]:
+        if old.startswith(f"{MEMORY}."):  # of an earlier run on the same node
+            del context.state[old]
+    key = f"{prefix}{client}"
+    with exact_arithmetic(engine.device):
+        like = engine.trained_model()[0]
+        state = ServerState(*from_arrays(engine.layout, arrays, like))
+        engine.set_own_layers(client, _kept(context, key))
+        cohort = engine.train(state, int(config["server-round"]), (client,))
+        layers = engine.own_layers(client)
+        if layers is not None:
+            context.state[key] = ArrayRecord({"layers": Array(layers.cpu().numpy())})
+        model = to_arrays(engine.layout, *engine.trained_model())
+    facts: dict[str, int | float] = {
+        "num-examples": cohort.samples[0],
+        "client": client,
+        "steps": cohort.steps[0],
+    }
+    normalizer = cohort.normalizers[0]
+    if normalizer is not None:
+        facts["normalizer"] = normalizer
+    content = RecordDict({"arrays": model, "metrics": MetricRecord(facts)})
+    return Message(content, reply_to=message)
+
+
+def _kept(context: Context, key: str) -> torch.Tensor | None:
+    record = context.state.array_records.get(key)
+    return None if record is None else torch.from_numpy(record["layers"].numpy().copy())
+
+
+app = ClientApp()
+app.query()(who)
+app.train()(train)

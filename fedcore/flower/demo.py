@@ -1,0 +1,125 @@
+"""`python -m fedcore.flower.demo`: a deployment from keys to records, a node killed, one late.
+
+First three rounds with all four SuperNodes, one of them malicious: the model must be bit for bit
+that of the run in process. Then, with one SuperNode late, another is killed after round 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fedcore.errors import FedcoreError
+from fedcore.flower.deployment import Deployment
+from fedcore.flower.keys import make_node_key
+from fedcore.record import Record
+from fedcore.scenario import Scenario
+from fedcore.simulation import run
+
+NODES, LATE, KILLED = 4, 3, 1
+SCENARIO = Scenario(
+    dataset="synthetic:400",
+    norm="batch",
+    num_clients=NODES,
+    fraction_train=1.0,
+    rounds=3,
+    local_epochs=(1, 3),
+    optimizer="sgd",
+    strategy="fednova",
+    attack="labelflip",
+    malicious_fraction=0.25,
+    poison_ratio=1.0,
+)
+
+
+def config_of(scenario: Scenario) -> dict[str, object]:
+    """The run config of ``scenario``: what differs from the defaults."""
+    default = Scenario().to_dict()
+    values = {k: v for k, v in scenario.to_dict().items() if v is not None and v != default[k]}
+    return {
+        key.replace("_", "-"): "-".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in values.items()
+    }
+
+
+def whole(deployment: Deployment, scenario: Scenario) -> Record:
+    """A run with every SuperNode."""
+    return _run(deployment, scenario, {"device": "cpu"}, after_first=lambda: None)
+
+
+def disturbed(deployment: Deployment, scenario: Scenario) -> Record:
+    """A run that begins without the late node and loses another after round 1."""
+
+    def disturb() -> None:
+        deployment.kill_node(KILLED)
+        deployment.start_node(LATE)
+        print(f"SuperNode {KILLED} is killed, SuperNode {LATE} comes late", flush=True)
+
+    how = {"device": "cpu", "min-clients": NODES - 1, "strict": False, "timeout": 20}
+    return _run(deployment, scenario, how, after_first=disturb)
+
+
+def _run(
+    deployment: Deployment,
+    scenario: Scenario,
+    how: dict[str, object],
+    after_first: Callable[[], None],
+) -> Record:
+    place = deployment.folder / f"record-{time.monotonic_ns()}.json"
+    config = {**config_of(scenario), **how, "json": str(place), "engine": "flower-deployment"}
+    for line in deployment.run(config):
+        print(line, flush=True)
+        if line.split()[:1] == [f"1/{scenario.rounds}"]:
+            after_first()
+    if not place.exists():
+        raise FedcoreError(f"no record was written: {deployment.log('superlink')[-2000:]}")
+    return Record.from_json(place.read_text())
+
+
+def refused(deployment: Deployment, seconds: float = 120) -> bool:
+    """Whether a SuperNode with an unregistered key is turned away."""
+    make_node_key(deployment.folder, "stranger")
+    process = deployment.start_node(0, key="stranger")
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return process.returncode != 0 and "Failed to activate SuperNode" in deployment.log("stranger")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demonstration; 0 if everything held."""
+    parser = argparse.ArgumentParser(prog="python -m fedcore.flower.demo", description=__doc__)
+    parser.add_argument("--folder", help="keeps keys, logs and records (default: a temporary one)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary).resolve() / "deployment"
+        with Deployment(folder, NODES) as deployment:
+            findings = {"a stranger's key is refused": refused(deployment)}
+            for node in range(NODES):
+                deployment.start_node(node)
+            record = whole(deployment, SCENARIO)
+            plain = run(SCENARIO, device="cpu")
+            findings["the model is that of the run in process, bit for bit"] = (
+                record.model_digest,
+                record.accuracy,
+                record.audit,
+            ) == (plain.model_digest, plain.accuracy, plain.audit)
+            deployment.kill_node(LATE)
+            record = disturbed(deployment, SCENARIO.but(rounds=4))
+            lost = {(e.round, e.client): e.reason for e in record.audit.excluded}
+            findings["the run survives the killed node"] = (
+                len(record.accuracy) == 4 and (2, KILLED) in lost
+            )
+            findings["the late node joins"] = (1, LATE) in lost and (4, LATE) not in lost
+    for finding, holds in findings.items():
+        print(f"{'yes' if holds else 'NO':>4}  {finding}")
+    return 0 if all(findings.values()) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

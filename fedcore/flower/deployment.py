@@ -1,0 +1,194 @@
+"""A federation of separate processes on loopback: SuperLink and SuperNodes, TLS, node keys.
+
+`python -m fedcore.flower.demo` runs one from start to end. Every process is started here, in a
+session of its own, and ended by its id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from fedcore.errors import FedcoreError
+from fedcore.flower.keys import make_certificates, make_node_key
+
+ROOT = Path(__file__).resolve().parents[2]
+_CONNECTION = "fedcore"
+_PATIENCE = 120.0  # seconds that a process may take to be there
+
+
+class Deployment:
+    """A SuperLink with TLS and node authentication, and its SuperNodes. A context manager.
+
+    ``folder`` takes keys, logs and Flower's own files; ``nodes`` is the number of partitions.
+    """
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self.folder, self.nodes = folder, nodes
+        self.port = free_port()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            **os.environ,
+            "FLWR_HOME": str(folder / "flwr"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            # else the SuperLink would fetch the app's dependencies from the net
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+
+    def __enter__(self) -> Deployment:
+        (self.folder / "flwr").mkdir(parents=True)
+        make_certificates(self.folder)
+        for node in range(self.nodes):
+            make_node_key(self.folder, f"node{node}")
+        (self.folder / "flwr" / "config.toml").write_text(
+            f"[superlink]\ndefault = {_CONNECTION!r}\n\n[superlink.{_CONNECTION}]\n"
+            f'address = "127.0.0.1:{self.port}"\n'
+            f'root-certificates = "{self.folder / "ca.crt"}"\n'
+        )
+        try:
+            self._start_superlink()
+            for node in range(self.nodes):
+                self.flwr("supernode", "register", str(self.folder / f"node{node}.pub"))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start_superlink(self) -> None:
+        self._start(
+            "superlink",
+            "flower-superlink",
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--ssl-certfile", str(self.folder / "server.pem")),
+            *("--ssl-keyfile", str(self.folder / "server.key")),
+            *("--ssl-ca-certfile", str(self.folder / "ca.crt")),
+            "--enable-supernode-auth",
+            "--disable-runtime-dependency-installation",
+        )
+        end = time.monotonic() + _PATIENCE
+        while not _listening(self.port):
+            if self._processes["superlink"].poll() is not None or time.monotonic() > end:
+                raise FedcoreError(f"the SuperLink does not listen: {self.log('superlink')[-500:]}")
+            time.sleep(0.2)
+
+    def start_node(self, node: int, key: str | None = None) -> subprocess.Popen[bytes]:
+        """Start the SuperNode of partition ``node``, with the key called ``key`` or its own."""
+        name = key or f"node{node}"
+        return self._start(
+            name,
+            "flower-supernode",
+            *("--superlink", f"127.0.0.1:{self.port}"),
+            *("--host", "127.0.0.1", "--port", str(free_port())),
+            *("--root-certificates", str(self.folder / "ca.crt")),
+            *("--auth-supernode-private-key", str(self.folder / name)),
+            *("--node-config", f"partition-id={node} num-partitions={self.nodes}"),
+        )
+
+    def kill_node(self, node: int) -> None:
+        """End a SuperNode, and what it has started, without a chance to say goodbye."""
+        _end(self._processes.pop(f"node{node}"), signal.SIGKILL)
+
+    def log(self, name: str) -> str:
+        """What the process called ``name`` has printed."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def run(self, config: Mapping[str, object]) -> Iterator[str]:
+        """`flwr run` of this checkout with run-config ``config``; yields the lines it prints.
+
+        Raises FedcoreError where it fails.
+        """
+        words = " ".join(f"{key}={_toml(value)}" for key, value in config.items())
+        command = ("flwr", "run", str(ROOT), _CONNECTION, "--run-config", words, "--stream")
+        process = subprocess.Popen(
+            command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        try:
+            yield from (line.rstrip("\n") for line in process.stdout)
+            if process.wait() != 0:
+                raise FedcoreError(f"flwr run ended with status {process.returncode}")
+        finally:
+            _end(process, signal.SIGKILL)
+
+    def flwr(self, *arguments: str) -> str:
+        """A command of the flwr command line on this deployment; what it prints."""
+        done = subprocess.run(
+            ("flwr", *arguments, _CONNECTION),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise FedcoreError(f"flwr {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def close(self) -> None:
+        """End every process: SuperNodes first, so that none waits for the SuperLink."""
+        for name in sorted(self._processes, key=lambda name: name == "superlink"):
+            _end(self._processes.pop(name), signal.SIGTERM)
+
+    def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                start_new_session=True,
+            )
+        self._processes[name] = process
+        return process
+
+
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str], how: signal.Signals) -> None:
+    """End ``process`` and its children: they are a process group of their own."""
+    for sign in (how, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=15)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listening(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,129 @@
+"""The engine over a Flower Grid: the cohort trains wherever its nodes are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from fedcore.engine.batches import batch_bounds
+from fedcore.engine.evaluation import Score
+from fedcore.engine.sequential import SequentialEngine
+from fedcore.engine.solvers import OPTIMIZERS
+from fedcore.errors import FedcoreError
+from fedcore.federation import Federation
+from fedcore.flower.arrays import to_arrays
+from fedcore.flower.foreign import Foreign
+from fedcore.flower.nodes import Nodes
+from fedcore.flower.replies import Facts
+from fedcore.flower.strategy import FedcoreStrategy
+from fedcore.flower.task import Task, Workshop
+from fedcore.record import Exclusion
+from fedcore.strategies.base import Cohort, ServerState
+
+
+class Conductor(Protocol):
+    """What an engine needs of a strategy: messages for a round, and a cohort from the replies."""
+
+    excluded: list[Exclusion]
+
+    def messages(
+        self,
+        round: int,
+        state: ServerState,
+        clients: tuple[int, ...],
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
+    ) -> list[Message]:
+        """The training messages of ``round``."""
+
+    def collect(self, round: int, replies: list[Message]) -> Cohort:
+        """The cohort of the valid ``replies``."""
+
+
+class GridEngine:
+    """Trains over ``grid``; evaluates here. ``timeout`` is for a round's replies, in seconds.
+
+    ``strict`` is for simulations, where nobody has reason to fail: an excluded client is an error
+    there, not a fact of the audit.
+    """
+
+    def __init__(
+        self,
+        federation: Federation,
+        task: Task,
+        grid: Grid,
+        *,
+        timeout: float | None = None,
+        strict: bool = True,
+        nodes: Nodes | None = None,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.federation, self.grid, self.strict = federation, grid, strict
+        self.timeout, self.on_close = timeout, on_close
+        self._engine = SequentialEngine(federation, torch.device(task.device), task.dtype)
+        self.layout = self._engine.layout
+        # clients in this process use what is made ready here
+        Workshop.keep(task, Workshop(federation, self._engine))
+        self._config = task.to_config()
+        scenario, known = federation.scenario, known_facts(federation)
+        nodes = nodes or Nodes(scenario.num_clients, timeout)
+        self.conductor: Conductor
+        if scenario.strategy_spec is not None:
+            self.conductor = Foreign(scenario, federation.seed, self.layout, known, nodes)
+        else:
+            self.conductor = FedcoreStrategy(
+                scenario, self.layout, federation.cohort, known=known, nodes=nodes, dtype=task.dtype
+            )
+
+    @property
+    def excluded(self) -> list[Exclusion]:
+        """Clients whose replies were missing or invalid."""
+        return self.conductor.excluded
+
+    def initial_state(self) -> ServerState:
+        """The global model before round 1."""
+        return self._engine.initial_state()
+
+    def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
+        """Have ``clients`` train from ``state``, wherever they are."""
+        arrays = to_arrays(self.layout, state.vector, state.counters)
+        messages = self.conductor.messages(
+            round, state, clients, arrays, self._config.copy(), self.grid
+        )
+        replies = list(self.grid.send_and_receive(messages, timeout=self.timeout))
+        for client in clients:  # under redraw the audit counts what each participation changed
+            self.federation.poisoning.labels_of(client, round)
+        cohort = self.conductor.collect(round, replies)
+        if self.strict and self.excluded:
+            first = self.excluded[0]
+            raise FedcoreError(
+                f"client {first.client} of a simulation failed in round {first.round}: "
+                f"{first.reason}"
+            )
+        return cohort
+
+    def evaluate(self, state: ServerState) -> Score:
+        """Score ``state`` on the test set, here."""
+        return self._engine.evaluate(state)
+
+    def close(self) -> None:
+        """Let go of the grid."""
+        self.on_close()
+
+
+def known_facts(federation: Federation) -> Callable[[int], Facts]:
+    """What the server of a simulation knows of each client's work."""
+    scenario = federation.scenario
+    solver = OPTIMIZERS[scenario.optimizer](scenario)
+
+    def known(client: int) -> Facts:
+        samples = len(federation.parts[client])
+        steps = int(federation.epochs[client]) * len(batch_bounds(samples, scenario.batch_size))
+        return Facts(samples, steps, solver.normalizer(steps))
+
+    return known

@@ -1,0 +1,88 @@
+"""The ServerApp: `flwr run .` runs the scenario of the run config and stores its record."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedcore.cli.progress import RoundLines, summary
+from fedcore.errors import FedcoreError
+from fedcore.execution import exact_arithmetic
+from fedcore.federation import Federation
+from fedcore.flower.engine import GridEngine
+from fedcore.flower.nodes import Nodes
+from fedcore.flower.results import keep
+from fedcore.flower.task import Task
+from fedcore.record import Record
+from fedcore.trial import Trial
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the scenario, print what `fedcore run` prints, store the record.
+
+    Run-config keys beside those of the scenario: see [tool.flwr.app.config] in pyproject.toml.
+    """
+    config = context.run_config
+    task = Task.from_run_config(config)
+    timeout = float(config["timeout"])
+    record = run_on(
+        grid,
+        task,
+        min_clients=int(config["min-clients"]) or task.scenario.num_clients,
+        wait=float(config["wait"]),
+        timeout=timeout or None,
+        strict=bool(config["strict"]),
+        engine=str(config["engine"]),
+    )
+    print(summary(record), flush=True)
+    if config["json"]:
+        Path(str(config["json"])).write_text(record.to_json() + "\n", encoding="utf-8")
+    if record.audit.excluded:
+        print(f"{'left out':<10}{len(record.audit.excluded)} replies, see the audit", flush=True)
+    elif config["results"]:  # what was found there must be what another run would give
+        path = keep(record, task, Path(str(config["results"])))
+        print(f"{'stored':<10}{path}", flush=True)
+
+
+def run_on(
+    grid: Grid,
+    task: Task,
+    *,
+    min_clients: int,
+    wait: float,
+    timeout: float | None,
+    strict: bool,
+    engine: str = "flower-ray",
+) -> Record:
+    """Run ``task`` on the nodes of ``grid``; the record is that of the in-process run.
+
+    Waits up to ``wait`` seconds for ``min_clients`` clients, in each round up to ``timeout`` for
+    replies. ``engine`` is what the record calls this way of running. Unless ``strict``, clients
+    that are missing or invalid are left out and listed in the audit. Raises FedcoreError where too
+    few clients come.
+    """
+    started = time.perf_counter()
+    device = torch.device(task.device)
+    with exact_arithmetic(device):
+        federation = Federation.prepare(task.scenario, task.seed, task.data_dir, device)
+        nodes = Nodes(task.scenario.num_clients, timeout)
+        there = nodes.wait(grid, min_clients, wait)
+        if there < min_clients:
+            raise FedcoreError(
+                f"{there} of {min_clients} clients are connected after {wait:g} s: start a "
+                "SuperNode for each, with a partition-id of its own (a simulation: "
+                f"num-supernodes={task.scenario.num_clients})"
+            )
+        made = GridEngine(federation, task, grid, timeout=timeout, strict=strict, nodes=nodes)
+        label = engine + ("" if task.precision == "float32" else f"-{task.precision}")
+        print(f"{task.scenario.id}, seed {task.seed}", flush=True)
+        lines = RoundLines(task.scenario, sys.stdout)
+        return Trial(federation, made, label, device, started, lines).complete()

@@ -1,0 +1,171 @@
+"""One Flower strategy around all of fedcore's aggregation rules, closed to hostile replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from logging import INFO, WARNING
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from flwr.supercore import log
+
+from fedcore.errors import FedcoreError
+from fedcore.execution import exact_arithmetic
+from fedcore.flower.arrays import from_arrays, to_arrays
+from fedcore.flower.nodes import Nodes
+from fedcore.flower.replies import Facts, Reply, ReplyError, checked, quorum_problem, sender
+from fedcore.record import Exclusion
+from fedcore.scenario import Scenario
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+from fedcore.vector import Layout
+
+
+class FedcoreStrategy(Strategy):  # type: ignore[misc]
+    """Any strategy of `STRATEGIES` in Flower: ``start`` it in a ServerApp like Flower's own.
+
+    Cohorts are those of the in-process run with the same seed, replies are put in the order of
+    their clients, and the same function aggregates the same bits: the model that comes out is the
+    in-process one. A reply that breaks a rule of `fedcore.flower.replies` is left out and listed
+    in ``excluded``; where too few remain for the rule, the round changes nothing.
+
+    ``sample`` gives the clients of a round (from 1), ``known`` what the server knows of a client's
+    work, where it does: then clients cannot lie about it.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        layout: Layout,
+        sample: Callable[[int], tuple[int, ...]],
+        *,
+        known: Callable[[int], Facts] | None = None,
+        nodes: Nodes | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.scenario, self.layout, self.sample, self.known = scenario, layout, sample, known
+        self.nodes = nodes or Nodes(scenario.num_clients)
+        self.rule = STRATEGIES[scenario.strategy](scenario)
+        self.excluded: list[Exclusion] = []
+        empty = torch.empty(0, dtype=torch.int64)
+        self._state = ServerState(torch.empty(0, dtype=dtype), empty)
+        self._asked: dict[int, list[int]] = {}  # the clients asked for, by node
+
+    def messages(
+        self,
+        round: int,
+        state: ServerState,
+        clients: Iterable[int],
+        arrays: ArrayRecord,
+        config: ConfigRecord,
+        grid: Grid,
+    ) -> list[Message]:
+        """The training messages of ``round`` for ``clients``, who start from ``state``."""
+        self.nodes.refresh(grid)
+        if self.nodes.shared and self.rule.keeps_batch_norm:
+            raise FedcoreError(
+                f"strategy {self.scenario.strategy!r} needs a SuperNode for each of the "
+                f"{self.scenario.num_clients} clients: they keep layers of their own"
+            )
+        self._state, self._asked = state, {}
+        made = []
+        for client in clients:
+            node = self.nodes.node_of(client)
+            if node is None:
+                self._exclude(round, client, "no node is connected for it")
+                continue
+            self._asked.setdefault(node, []).append(client)
+            told = ConfigRecord({**config, "server-round": round, "client": client})
+            content = RecordDict({"arrays": arrays, "config": told})
+            made.append(Message(content, node, MessageType.TRAIN, group_id=str(round)))
+        return made
+
+    def collect(self, round: int, replies: Iterable[Message]) -> Cohort:
+        """The cohort of the valid ``replies``, by client; of nobody where too few are valid."""
+        state = self._state
+        waiting = {node: list(clients) for node, clients in self._asked.items()}
+        valid: dict[int, Reply] = {}
+        for reply in replies:
+            mine = waiting.get(int(reply.metadata.src_node_id), [])
+            if not mine:  # nobody asked, or a second answer
+                continue
+            said = sender(reply)
+            client = said if said in mine else mine[0]
+            mine.remove(client)
+            try:
+                if said not in (client, None):
+                    raise ReplyError(f"claims to be client {said}")
+                known = None if self.known is None else self.known(client)
+                valid[client] = checked(reply, self.layout, state, known)
+            except ReplyError as error:
+                self._exclude(round, client, str(error))
+        for client in sorted(client for clients in waiting.values() for client in clients):
+            self._exclude(round, client, "no reply in time")
+        problem = None
+        if len(valid) < sum(map(len, self._asked.values())) or not valid:
+            problem = quorum_problem(self.scenario, len(valid))
+        if problem is not None:
+            for client in sorted(valid):
+                self._exclude(round, client, f"too few valid replies: {problem}")
+            valid = {}
+        return gathered(valid, state)
+
+    def _exclude(self, round: int, client: int, reason: str) -> None:
+        log(WARNING, "round %s: client %s is left out: %s", round, client, reason)
+        self.excluded.append(Exclusion(round, client, reason))
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        vector, counters = from_arrays(self.layout, arrays, self._state.vector)
+        state = ServerState(vector, counters, self._state.memory)
+        clients = self.sample(server_round)
+        return self.messages(server_round, state, clients, arrays, config, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        with exact_arithmetic(self._state.vector.device):
+            cohort = self.collect(server_round, replies)
+            if not cohort.clients:
+                return None, None
+            after = self.rule.aggregate(self._state, cohort, self.layout.num_parameters)
+        self._state = after
+        metrics = MetricRecord(
+            {"clients": len(cohort.clients), "num-examples": sum(cohort.samples)}
+        )
+        return to_arrays(self.layout, after.vector, after.counters), metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """Nothing: the test set is central (``evaluate_fn``)."""
+        return []
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        return None
+
+    def summary(self) -> None:
+        log(INFO, "\t├──> fedcore: %s", self.scenario.id)
+
+
+def gathered(valid: dict[int, Reply], state: ServerState) -> Cohort:
+    """The cohort of checked replies by client, in ascending order."""
+    clients = sorted(valid)
+    updates = torch.empty(len(clients), len(state.vector)).to(state.vector)
+    counters = torch.empty(len(clients), len(state.counters)).to(state.counters)
+    for row, client in enumerate(clients):
+        torch.sub(valid[client].vector, state.vector, out=updates[row])
+        counters[row] = valid[client].counters
+    facts: Sequence[Facts] = [valid[client].facts for client in clients]
+    return Cohort(
+        clients=tuple(clients),
+        updates=updates,
+        counters=counters,
+        samples=tuple(f.samples for f in facts),
+        steps=tuple(f.steps for f in facts),
+        normalizers=tuple(f.normalizer for f in facts),
+    )

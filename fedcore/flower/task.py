@@ -1,0 +1,128 @@
+"""What a client is asked to take part in, and the federation that each process makes ready once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from flwr.app import ConfigRecord, Context, Message
+
+from fedcore.data.loading import data_directory
+from fedcore.engine.sequential import SequentialEngine
+from fedcore.errors import FedcoreError
+from fedcore.execution import PRECISIONS, choose_device
+from fedcore.federation import Federation
+from fedcore.scenario import Scenario
+
+KEY = "fedcore"
+"""Key of the task in a message's ConfigRecord."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run as every process of a federation must know it."""
+
+    scenario: Scenario
+    seed: int
+    precision: str = "float32"
+    device: str = "cpu"
+    data_dir: str | None = None
+    run: str = ""  # sets runs of the same scenario and seed apart where nodes outlive them
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and images."""
+        return PRECISIONS[self.precision]
+
+    def to_config(self) -> ConfigRecord:
+        """The ConfigRecord that goes with every message of the run."""
+        scenario = {k: v for k, v in self.scenario.to_dict().items() if v is not None}
+        values = {
+            "scenario": scenario,
+            "seed": self.seed,
+            "precision": self.precision,
+            "device": self.device,
+            "data_dir": self.data_dir,
+            "run": self.run,
+        }
+        return ConfigRecord({KEY: json.dumps(values, sort_keys=True)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        """The inverse of `to_config`. Raises FedcoreError for what is no task."""
+        try:
+            values = json.loads(text)
+            scenario = Scenario.from_dict(values.pop("scenario"))
+            return cls(scenario=scenario, **values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FedcoreError(f"this is no task of fedcore: {error}") from error
+
+    @classmethod
+    def from_run_config(cls, values: Mapping[str, Any]) -> Task:
+        """The task that a Flower run config describes: keys are fields of Scenario with dashes.
+
+        An empty string stands for None, ``"1-3"`` for a pair. ``seed``, ``device``, ``precision``
+        and ``data-dir`` say how to run. Raises ScenarioError, or FedcoreError for other values.
+        """
+        from fedcore.cli.flags import parse
+
+        specs = Scenario.specs()
+        chosen: dict[str, Any] = {}
+        for key, value in values.items():
+            name = key.replace("-", "_")
+            if name in specs and value != "":
+                chosen[name] = parse(specs[name], value) if isinstance(value, str) else value
+        return cls(
+            scenario=Scenario(**chosen),
+            seed=int(values.get("seed", 0)),
+            precision=str(values.get("precision", "float32")),
+            device=choose_device(str(values.get("device", "auto"))).type,
+            data_dir=str(values.get("data-dir", "")) or None,
+        )
+
+    @classmethod
+    def of(cls, message: Message, context: Context) -> Task:
+        """The task of ``message``; from the run config where the message names none."""
+        for record in message.content.config_records.values():
+            text = record.get(KEY)
+            if isinstance(text, str):
+                return _parsed(text)
+        return cls.from_run_config(context.run_config)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A federation made ready and the engine that trains in it."""
+
+    federation: Federation
+    engine: SequentialEngine
+
+    @classmethod
+    def of(cls, task: Task) -> Workshop:
+        """The workshop of ``task``; a process makes one ready and keeps it."""
+        place = str(data_directory(task.data_dir))
+        key = (task.scenario, task.seed, task.precision, task.device, place)
+        if key not in _OPEN:
+            device = torch.device(task.device)
+            federation = Federation.prepare(task.scenario, task.seed, place, device)
+            cls.keep(task, cls(federation, SequentialEngine(federation, device, task.dtype)))
+        return _OPEN[key]
+
+    @classmethod
+    def keep(cls, task: Task, workshop: Workshop) -> None:
+        """Have this process use ``workshop`` for ``task``, instead of what it had open."""
+        place = str(data_directory(task.data_dir))
+        _OPEN.clear()  # one at a time: a data set on a device and a model are large
+        _OPEN[(task.scenario, task.seed, task.precision, task.device, place)] = workshop
+
+
+_OPEN: dict[tuple[Any, ...], Workshop] = {}
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Task:
+    return Task.from_json(text)

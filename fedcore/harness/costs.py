@@ -1,0 +1,126 @@
+"""What defending and heterogeneity cost with no attacker: paired differences of clean arms.
+
+    defence          clean accuracy of undefended FedAvg minus that of the strategy, same partition
+    heterogeneity    clean accuracy on IID minus that under the partition, same strategy
+
+Both from the records of the selected cells alone. A pair is formed only where the confound lint
+finds nothing beyond the declared factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedcore.harness.confounds import confounds
+from fedcore.harness.gates import Estimate, Noise, estimate
+from fedcore.harness.outcome import Outcome
+from fedcore.harness.rows import labels
+from fedcore.scenario import Scenario
+
+UNDEFENDED = "fedavg"
+#: The factor of each comparison. Solver and learning rate are tuned per strategy; a fixed
+#: partition seed says which partition it is, and IID has no counterpart to it.
+FACTORS = {
+    "defence": frozenset({"strategy", "optimizer", "lr"}),
+    "heterogeneity": frozenset({"partition", "partition_seed"}),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``reference`` minus ``arm``, both clean, on the ``seeds`` that they share.
+
+    ``values`` by seed and ``estimate`` in percentage points; above 0 the arm costs accuracy.
+    ``estimate`` is None where the seeds are too few for an interval.
+    """
+
+    kind: str
+    arm: Scenario
+    reference: Scenario
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    estimate: Estimate | None
+
+
+def clean_arms(outcomes: Sequence[Outcome]) -> dict[Scenario, dict[int, float]]:
+    """Clean tail accuracy in percent by seed, of every distinct clean arm in ``outcomes``."""
+    found: dict[Scenario, dict[int, float]] = {}
+    for outcome in outcomes:
+        if not outcome.errors:
+            by_seed = zip(outcome.seeds, outcome.clean, strict=True)
+            found.setdefault(outcome.cell.scenario.clean_twin(), {}).update(by_seed)
+    return found
+
+
+def reference_of(kind: str, arm: Scenario, arms: Mapping[Scenario, Any]) -> Scenario | None:
+    """What ``arm`` is compared with: of ``arms``, the one that differs in nothing but the factor.
+
+    None where there is none, or where several remain that tuning could not tell apart.
+    """
+    fixed = {"defence": ("strategy", UNDEFENDED), "heterogeneity": ("partition", "iid")}
+    field, value = fixed[kind]
+    if getattr(arm, field) == value:
+        return None
+    fitting = [
+        other
+        for other in arms
+        if getattr(other, field) == value and not confounds(other, arm, FACTORS[kind])
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def costs(outcomes: Sequence[Outcome], noise: Noise, confidence: float = 0.9) -> list[Cost]:
+    """The costs of all clean arms in ``outcomes``, in their order, that can be paired."""
+    arms = clean_arms(outcomes)
+    found = []
+    for arm, values in arms.items():
+        for kind in FACTORS:
+            reference = reference_of(kind, arm, arms)
+            seeds = () if reference is None else tuple(sorted({*values} & {*arms[reference]}))
+            if reference is None or not seeds:
+                continue
+            differences = tuple(arms[reference][seed] - values[seed] for seed in seeds)
+            enough = noise.df + len(seeds) > 1
+            interval = estimate(differences, noise, confidence) if enough else None
+            found.append(Cost(kind, arm, reference, seeds, differences, interval))
+    return found
+
+
+def cost_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """`costs` as JSON takes them, accuracies in percent and differences in percentage points.
+
+    Keys: kind, strategy, partition, note, id, hash (of the clean scenario), clean (its mean over
+    ``seeds``), reference, factor, seeds, values, effect, low, high, confidence.
+    """
+    if not outcomes:
+        return []
+    named: dict[Scenario, dict[str, Any]] = {}
+    for outcome in outcomes:
+        cell = outcome.cell
+        known = labels(cell.id, cell.scenario)
+        parts = {name: known[name] or "" for name in ("strategy", "partition", "note")}
+        parts["id"] = "-".join(filter(None, (*list(parts.values())[:2], "clean", parts["note"])))
+        named.setdefault(cell.scenario.clean_twin(), parts)
+    arms = clean_arms(outcomes)
+    found = []
+    for cost in costs(outcomes, outcomes[0].noise):
+        spread = cost.estimate
+        found.append(
+            {
+                "kind": cost.kind,
+                **named[cost.arm],
+                "hash": cost.arm.hash,
+                "clean": sum(arms[cost.arm][seed] for seed in cost.seeds) / len(cost.seeds),
+                "reference": named[cost.reference]["id"],
+                "factor": sorted(FACTORS[cost.kind]),
+                "seeds": list(cost.seeds),
+                "values": list(cost.values),
+                "effect": sum(cost.values) / len(cost.values),
+                "low": None if spread is None else spread.low,
+                "high": None if spread is None else spread.high,
+                "confidence": None if spread is None else spread.confidence,
+            }
+        )
+    return found

@@ -1,0 +1,130 @@
+"""Audit by attack: play the distinguishing game against a mechanism and bound epsilon from below.
+
+Two worlds differ in one client's data as the neighbouring relation allows. A canary client sends
+an update far outside the ball in one direction, or (world 1) its opposite, or nothing; the
+attacker sees the releases and guesses the world. If it guesses better than the claimed epsilon
+allows, with confidence, the mechanism is not what it says. This can refute a claim, not prove it.
+
+The bound reads error rates as those of a Gaussian mechanism (Nasr et al., "Tight Auditing of
+Differentially Private Machine Learning", USENIX Security 2023, section 4.1): mu >= Phi^-1(1 -
+FPR) - Phi^-1(FNR), with Clopper and Pearson's upper bounds for both rates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from scipy.special import betaincinv, ndtri
+
+from fedcore.errors import PrivacyError
+from fedcore.privacy.base import PRIVACY, Facts, Mechanism
+from fedcore.privacy.gaussian import epsilon_of
+from fedcore.privacy.noise import NoiseSource
+from fedcore.strategies.base import Cohort, ServerState
+from fedcore.streams import Purpose, torch_stream
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+    from fedcore.vector import Layout
+
+# Multiples of the clip norm that a canary sends: a mechanism that does not clip shows.
+_REACH = 10.0
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """``epsilon_lower`` <= the true epsilon with probability ``confidence``, at ``delta``.
+
+    ``epsilon_claimed`` is of the mechanism's statement, for as many releases as were watched.
+    """
+
+    epsilon_lower: float
+    epsilon_claimed: float | None
+    delta: float
+    trials: int
+    confidence: float
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the claim is shown to be false."""
+        return self.epsilon_claimed is not None and self.epsilon_lower > self.epsilon_claimed
+
+
+def audit(
+    scenario: Scenario,
+    layout: Layout,
+    *,
+    trials: int = 4000,
+    releases: int = 1,
+    confidence: float = 0.999,
+    seed: int = 0,
+    noise: NoiseSource | None = None,
+) -> AuditResult:
+    """Play the game ``trials`` times in each world, each time over ``releases`` releases.
+
+    The mechanism is the scenario's, on updates of ``layout``; its noise is ``noise`` (None: the
+    seeded stream). Raises PrivacyError for mechanisms whose release is not of single updates.
+    """
+    name = scenario.privacy
+    if name not in ("localdp", "localdpmod"):
+        raise PrivacyError(f"the audit plays against localdp and localdpmod, got {name!r}")
+    facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
+    scores = []
+    for world in (0, 1):
+        mechanism = PRIVACY[name](scenario, facts, noise)
+        scores.append(_play(mechanism, world, trials, releases))
+    middle = 0.0 if scenario.neighbours != "zero-out" else mechanism.clip_norm * releases / 2
+    false_negatives = int((scores[0] <= middle).sum())
+    false_positives = int((scores[1] > middle).sum())
+    level = 1 - (1 - confidence) / 2
+    mu = -sum(
+        float(ndtri(upper_bound(count, trials, level)))
+        for count in (false_negatives, false_positives)
+    )
+    delta = scenario.delta
+    assert delta is not None
+    claimed = mechanism.epsilon(0, releases * mechanism.cost(0, (0,)))
+    return AuditResult(epsilon_of(max(mu, 0.0), delta), claimed, delta, trials, confidence)
+
+
+def upper_bound(count: int, trials: int, level: float) -> float:
+    """Clopper and Pearson's (1934) one-sided upper bound for a rate: ``count`` of ``trials``."""
+    return 1.0 if count >= trials else float(betaincinv(count + 1, trials - count, level))
+
+
+def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch.Tensor:
+    """What the attacker scores in ``world``: the releases along the canary's direction, [trials].
+
+    Rounds are numbered on, so that no stream of noise is used twice, in either world.
+    """
+    layout = mechanism.facts.layout
+    state = ServerState(
+        torch.zeros(layout.size), torch.zeros(layout.num_counters, dtype=torch.int64)
+    )
+    generator = torch_stream(mechanism.facts.seed, Purpose.ATTACK_NOISE)
+    direction = torch.randn(layout.size, generator=generator)
+    direction = mechanism.release.put(
+        mechanism.release.take(direction[None]), direction[None], torch.full((layout.size,), 1e9)
+    )[0]
+    direction /= direction.norm()
+    other = 0.0 if mechanism.scenario.neighbours == "zero-out" else -1.0
+    sign = (1.0, other)[world]
+    found = []
+    for batch in range(-(-trials // _BATCH)):
+        total = torch.zeros(_BATCH)
+        for release in range(releases):
+            cohort = Cohort(
+                clients=tuple(range(_BATCH)),
+                updates=(sign * _REACH * mechanism.clip_norm * direction).repeat(_BATCH, 1),
+                counters=state.counters.repeat(_BATCH, 1),
+                samples=(1,) * _BATCH,
+                steps=(1,) * _BATCH,
+                normalizers=(1.0,) * _BATCH,
+            )
+            round = (2 * batch + world) * releases + release
+            total += mechanism.privatise(state, cohort, round).updates @ direction
+        found.append(total)
+    return torch.cat(found)[:trials]

@@ -1,0 +1,88 @@
+"""centraldp: the server clips each update and adds noise to their mean; it must be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems, buffer_problems
+from fedcore.privacy.clipping import sensitivity
+from fedcore.privacy.gaussian import noise_multiplier
+from fedcore.registry import REQUIRED
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+    from fedcore.strategies.base import Cohort, ServerState
+
+
+@PRIVACY.register(
+    "centraldp",
+    "fixed clipping and noise at a trusted server (McMahan et al. 2018), for comparison",
+    epsilon=REQUIRED,
+    delta=1e-5,
+    clip_norm=1.0,
+    neighbours="replace",
+    released="whole",
+    buffers="frozen",
+    epsilon_budget=None,
+)
+class CentralDp(Mechanism):
+    """mean + N(0, sigma^2 I), sigma = z(epsilon, delta) * sensitivity * max_i p_i.
+
+    ``epsilon`` holds for one participation of the client with the largest weight p_i in a cohort;
+    that the others do not know who took part is not counted (no amplification by sampling).
+    Flower's wrapper is the same with sigma = multiplier * C / clients, for equal weights.
+    Source: McMahan, Ramage, Talwar, Zhang, "Learning Differentially Private Recurrent Language
+    Models", ICLR 2018, without its sampling.
+    """
+
+    name = "Gaussian noise on the mean of the cohort's updates"
+    against = "all who see the global model, not the server"
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        found = budget_problems(scenario, scenario.epsilon) + buffer_problems(scenario)
+        if scenario.strategy != "fedavg":
+            found.append(
+                "centraldp bounds what a client can do to a weighted mean, so it needs "
+                f"strategy='fedavg', got {scenario.strategy!r}: use localdp, which serves any"
+            )
+        return found
+
+    @cached_property
+    def multiplier(self) -> float:
+        """z: sigma over the sensitivity of the mean."""
+        assert self.scenario.epsilon is not None
+        assert self.delta is not None
+        return noise_multiplier(self.scenario.epsilon, self.delta)
+
+    @cached_property
+    def sensitivity(self) -> float:
+        """Of a client's clipped update, before it is weighted: 2 C or C."""
+        return sensitivity(self.scenario.neighbours or "replace", self.clip_norm)
+
+    @property
+    def sigma(self) -> float:
+        """On the mean, for the largest weight of a client that a cohort of equals would have."""
+        return self.multiplier * self.sensitivity / self.scenario.cohort_size
+
+    def cost(self, client: int, cohort: Sequence[int]) -> float:
+        """(p_client / max p)^2 / z^2: clients of less weight lose less."""
+        samples = self.facts.samples
+        return (samples[client] / max(samples[c] for c in cohort) / self.multiplier) ** 2
+
+    def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
+        rows = self._clip(self.release.take(cohort.updates))
+        # the same noise on each row is that noise on their mean, whose weights add up to 1
+        drawn = self.noise.normal(rows.shape[1], round=round, client=-1).to(rows.device)
+        deviation = self.multiplier * self.sensitivity * float(cohort.weights.max())
+        rows.add_(drawn, alpha=deviation)
+        return self.release.put(rows, cohort.updates, state.vector)
+
+    def notes(self) -> tuple[str, ...]:
+        """That sigma varies."""
+        text = "sigma is for equal sample counts; it grows with the largest weight in a cohort"
+        return (*super().notes(), text)

@@ -1,0 +1,210 @@
+"""dpsgd: DP-SGD on the client, through Opacus; protects single training samples.
+
+Abadi et al., "Deep Learning with Differential Privacy", CCS 2016: Poisson-sampled batches, each
+sample's gradient clipped to C, noise N(0, (z C)^2 I) on their sum. Opacus computes the gradients
+per sample, clips, adds the noise and accounts (Renyi DP of the sampled Gaussian).
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fedcore.errors import PrivacyError
+from fedcore.privacy.base import PRIVACY, Facts, Mechanism
+from fedcore.privacy.noise import NoiseSource
+from fedcore.privacy.release import trained_slice
+from fedcore.registry import REQUIRED
+from fedcore.streams import Generator, Purpose, torch_stream
+
+if TYPE_CHECKING:
+    from fedcore.engine.solvers import Solver
+    from fedcore.scenario import Scenario
+    from fedcore.strategies.base import Cohort, ServerState
+    from fedcore.vector import Layout
+
+
+def opacus(module: str) -> Any:
+    """A module of Opacus. PrivacyError where that is not installed."""
+    try:
+        return importlib.import_module(f"opacus.{module}")
+    except ImportError as error:
+        raise PrivacyError(
+            f"privacy='dpsgd' needs Opacus ({error}): pip install -c constraints.txt -e "
+            "'.[privacy]'"
+        ) from error
+
+
+@PRIVACY.register(
+    "dpsgd",
+    "DP-SGD on the client through Opacus (Abadi et al. 2016): protects single samples",
+    noise_multiplier=REQUIRED,
+    delta=1e-5,
+    clip_norm=1.0,
+    released="whole",
+    epsilon_budget=None,
+)
+class DpSgd(Mechanism):
+    """The update is private by how it was trained; nothing is added to it afterwards.
+
+    A client's steps are as many as without privacy; each takes a sample with probability
+    q = batch_size / samples. Neighbours: add-remove one sample.
+    """
+
+    name = "DP-SGD on the client"
+    unit = "one training sample of a client"
+
+    def __init__(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> None:
+        super().__init__(scenario, facts, noise)
+        package = opacus("accountants")
+        self.accountant = "Renyi DP of the sampled Gaussian (Opacus's RDPAccountant)"
+        self.version = f"opacus {importlib.import_module('opacus').__version__}"
+        self._accountant: Callable[[], Any] = package.RDPAccountant
+        self._known: dict[tuple[float, int], float] = {}
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        if scenario.norm == "batch":
+            return [
+                "dpsgd cannot train norm='batch', which mixes the samples of a batch so that no "
+                "sample has a gradient of its own: set norm='group' or 'none'"
+            ]
+        return []
+
+    @classmethod
+    def trains(cls, scenario: Scenario) -> bool:
+        return True
+
+    @property
+    def relation(self) -> str:
+        return "one sample added to or removed from a client's data (add-remove)"
+
+    @property
+    def sensitivity(self) -> float:
+        """C: of the sum of clipped gradients."""
+        return self.clip_norm
+
+    @cached_property
+    def sigma(self) -> float:
+        """Z C, on the sum of clipped gradients."""
+        assert self.scenario.noise_multiplier is not None
+        return self.scenario.noise_multiplier * self.clip_norm
+
+    @property
+    def epsilon_nominal(self) -> None:
+        """There is none: epsilon follows from the noise."""
+
+    def cost(self, client: int, cohort: object) -> float:
+        """Steps, all of one kind."""
+        return float(self.facts.steps[client])
+
+    def epsilon(self, client: int, cost: float) -> float:
+        """Of ``cost`` steps at the client's sampling rate; add-remove."""
+        key = (sampling_rate(self.scenario.batch_size, self.facts.samples[client]), int(cost))
+        if not cost or not key[0]:
+            return 0.0
+        if key not in self._known:
+            assert self.scenario.noise_multiplier is not None
+            accountant = self._accountant()
+            accountant.history = [(self.scenario.noise_multiplier, *key)]
+            self._known[key] = float(accountant.get_epsilon(delta=self.delta))
+        return self._known[key]
+
+    def epsilon_once(self) -> float:
+        """Of the client that a release costs most."""
+        clients = range(len(self.facts.samples))
+        return max(self.epsilon(c, self.cost(c, (c,))) for c in clients if self.facts.samples[c])
+
+    def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
+        rows = self.release.take(cohort.updates).to(torch.float64)
+        broken = ~torch.isfinite(rows).all(dim=1)
+        self._broken += int(broken.sum())
+        rows = torch.where(broken[:, None], 0.0, rows)
+        return self.release.put(rows, cohort.updates, state.vector)
+
+    def notes(self) -> tuple[str, ...]:
+        """The sampling rates."""
+        rates = {sampling_rate(self.scenario.batch_size, n) for n in self.facts.samples if n}
+        text = f"sampling rates {min(rates):.3g} to {max(rates):.3g}, clip share not counted"
+        return (*super().notes(), text)
+
+
+def sampling_rate(batch_size: int, samples: int) -> float:
+    """q: the probability with which a step takes a sample."""
+    return min(1.0, batch_size / samples) if samples else 0.0
+
+
+class DpSgdSteps:
+    """A client's local steps with Opacus, on a model that lives in flat vectors."""
+
+    def __init__(self, scenario: Scenario, model: nn.Module, layout: Layout) -> None:
+        assert scenario.clip_norm is not None
+        assert scenario.noise_multiplier is not None
+        self.scenario = scenario
+        self._trained = trained_slice(scenario.released, layout)
+        self._model = opacus("grad_sample").GradSampleModule(model)
+        parameters = dict(model.named_parameters())
+        self._pairs = [
+            (entry, parameters[entry.name])
+            for entry in layout.entries
+            if entry.name in parameters and parameters[entry.name].requires_grad
+        ]
+        self._optimizer = opacus("optimizers").DPOptimizer(
+            torch.optim.SGD([p for _, p in self._pairs], lr=1.0),  # never steps: a Solver does
+            noise_multiplier=scenario.noise_multiplier,
+            max_grad_norm=scenario.clip_norm,
+            expected_batch_size=1,
+        )
+
+    def work(
+        self,
+        *,
+        noise: tuple[int, int, int],
+        steps: int,
+        images: Callable[[torch.Tensor], torch.Tensor],
+        labels: torch.Tensor,
+        order: Generator,
+        solver: Solver,
+        weights: torch.Tensor,
+        gradient: torch.Tensor,
+    ) -> None:
+        """Take ``steps`` steps on samples 0 ... len(labels) - 1, whose ``images`` are a function.
+
+        ``noise`` is (seed, round, client). ``weights`` is the trained part of the vector, which
+        ``solver`` moves; ``gradient`` [P] is scratch.
+        """
+        seed, round, client = noise
+        optimizer, device = self._optimizer, labels.device
+        rate = sampling_rate(self.scenario.batch_size, len(labels))
+        optimizer.expected_batch_size = rate * len(labels)
+        optimizer.generator = torch_stream(
+            seed, Purpose.PRIVACY_NOISE, round=round, client=client, device=device
+        )
+        for _ in range(steps):
+            chosen = torch.from_numpy(np.flatnonzero(order.random(len(labels)) < rate)).to(device)
+            optimizer.zero_grad(set_to_none=True)
+            self._gradients(images(chosen), labels[chosen])
+            optimizer.pre_step()
+            for entry, parameter in self._pairs:
+                assert parameter.grad is not None
+                entry.view(gradient).copy_(parameter.grad)
+            solver.step(weights, gradient[self._trained])
+
+    def _gradients(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Leave each sample's gradient where Opacus looks for it; of none: the noise is alone."""
+        if not len(labels):
+            for _, parameter in self._pairs:
+                parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)  # type: ignore[attr-defined]
+            return
+        with warnings.catch_warnings():
+            # Opacus hooks the first layer, whose inputs are images: they need no gradient
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            F.cross_entropy(self._model(images), labels).backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,89 @@
+"""localdpmod: what Flower's LocalDpMod (1.41.0) does, as shipped, with its true epsilon beside.
+
+Its three faults are kept: integer counters of BatchNorm enter the norm, so that a few local steps
+shrink the update to nothing, and escape scale and noise; sigma comes from a ``sensitivity`` that
+knows nothing of the clip norm; and from a formula proven for epsilon < 1 only. A zero update
+divides by zero there and is refused here.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from fedcore.errors import PrivacyError
+from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems
+from fedcore.privacy.clipping import sensitivity
+from fedcore.privacy.gaussian import classical_multiplier, epsilon_of
+from fedcore.registry import REQUIRED
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+    from fedcore.strategies.base import Cohort, ServerState
+
+
+@PRIVACY.register(
+    "localdpmod",
+    "Flower's LocalDpMod as shipped: not the epsilon that it names; ruins BatchNorm",
+    epsilon=REQUIRED,
+    delta=1e-5,
+    clip_norm=1.0,
+    sensitivity=1.0,
+    epsilon_budget=None,
+)
+class LocalDpMod(Mechanism):
+    """Everything is sent: parameters, float buffers, counters. Neighbours: replace."""
+
+    name = "Flower's LocalDpMod as shipped"
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        if scenario.epsilon is None or scenario.delta is None or scenario.clip_norm is None:
+            return []
+        return budget_problems(scenario, epsilon_of(_mu(scenario), scenario.delta))
+
+    def policy(self) -> tuple[str, str]:
+        return "whole", "released"
+
+    @property
+    def sensitivity(self) -> float:
+        """The true one: 2 C."""
+        return sensitivity("replace", self.clip_norm)
+
+    @cached_property
+    def sigma(self) -> float:
+        """Sensitivity * sqrt(2 ln(1.25 / delta)) / epsilon with the sensitivity that was named."""
+        return self.sensitivity / _mu(self.scenario)
+
+    def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
+        rows = cohort.updates.to(torch.float64).clone()
+        counted = (cohort.counters - state.counters).to(torch.float64)
+        lengths = torch.cat([rows, counted], dim=1).norm(dim=1)
+        for row, client, length in zip(rows, cohort.clients, lengths.tolist(), strict=True):
+            if length == 0:
+                raise PrivacyError(
+                    f"LocalDpMod divides by zero on the zero update of client {client} in round "
+                    f"{round}: use privacy='localdp'"
+                )
+            row.mul_(min(1.0, self.clip_norm / length))
+            self._clipped += length > self.clip_norm
+            drawn = self.noise.normal(len(row), round=round, client=client)
+            row.add_(drawn.to(row.device), alpha=self.sigma)
+        return rows.to(cohort.updates)
+
+    def notes(self) -> tuple[str, ...]:
+        """What its formula leaves out."""
+        text = "step counters enter the norm; sigma is LocalDpMod's, the epsilons are the true ones"
+        return (*super().notes(), text)
+
+
+def _mu(scenario: Scenario) -> float:
+    """True sensitivity over the sigma of Flower's formula."""
+    assert scenario.sensitivity is not None
+    assert scenario.epsilon is not None
+    assert scenario.delta is not None
+    assert scenario.clip_norm is not None
+    sigma = scenario.sensitivity * classical_multiplier(scenario.epsilon, scenario.delta)
+    return sensitivity("replace", scenario.clip_norm) / sigma

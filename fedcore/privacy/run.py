@@ -1,0 +1,41 @@
+"""The mechanism of one run, made from its federation and engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fedcore.engine.batches import batch_bounds
+from fedcore.errors import PrivacyError
+from fedcore.privacy.base import PRIVACY, Facts, Mechanism
+
+if TYPE_CHECKING:
+    from fedcore.engine.base import Engine
+    from fedcore.federation import Federation
+    from fedcore.scenario import Scenario
+
+
+def needs_reference_engine(scenario: Scenario) -> bool:
+    """Whether clients must train otherwise than engines do that know nothing of privacy."""
+    return scenario.privacy is not None and PRIVACY[scenario.privacy].trains(scenario)
+
+
+def mechanism_of(federation: Federation, engine: Engine) -> Mechanism | None:
+    """The mechanism that the scenario names, None without one.
+
+    Raises PrivacyError where the model lacks what is to be released, or where the engine would
+    train as if nothing were to be private.
+    """
+    scenario = federation.scenario
+    if scenario.privacy is None:
+        return None
+    trains: Any = getattr(engine, "trains_privately", False)
+    if needs_reference_engine(scenario) and not trains:
+        raise PrivacyError(
+            f"{type(engine).__name__} cannot train {scenario.id} as its privacy asks "
+            "(dpsgd, released='head', or frozen statistics): choose --engine sequential"
+        )
+    samples = tuple(len(part) for part in federation.parts)
+    bounds = (len(batch_bounds(n, scenario.batch_size)) for n in samples)
+    steps = tuple(int(e) * b for e, b in zip(federation.epochs, bounds, strict=True))
+    facts = Facts(federation.seed, engine.layout, samples, steps)
+    return PRIVACY[scenario.privacy](scenario, facts)

@@ -1,0 +1,98 @@
+"""Which rows have the closest neighbours: Krum's scores, with the choice of exact arithmetic.
+
+Float32 products are fast and, beside a large common part, wrong. So they come with a bound of
+their error: rows that it leaves in doubt are scored anew in float64, by differences from the row
+that seemed best.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_PIECE = 512  # coordinates that are summed in the type of the products; pieces are in float64
+_BATCH = 64  # pieces a call
+
+
+def least_scores(rows: torch.Tensor, neighbours: int, count: int) -> list[int]:
+    """The ``count`` of ``rows`` [K, n] with the least scores, ascending; ties to the lowest row.
+
+    A row's score is the sum of its ``neighbours`` least squared distances to other rows. Rows that
+    are not finite are infinitely far from all.
+    """
+    own = torch.arange(len(rows), device=rows.device)
+    lowest, highest = (scores(d, own, neighbours) for d in bounds(rows))
+    certain = (lowest[None, :] <= highest[:, None]).sum(dim=1) <= count  # itself is one of these
+    beaten = (highest[None, :] < lowest[:, None]).sum(dim=1) >= count
+    chosen = own[certain].tolist()
+    if len(chosen) < count:
+        doubtful = own[~(certain | beaten)]
+        exact = scores(
+            squared_distances(rows, doubtful, rows[highest.argmin()]), doubtful, neighbours
+        )
+        best = torch.argsort(exact, stable=True)[: count - len(chosen)]
+        chosen += doubtful[best].tolist()
+    return sorted(chosen)
+
+
+def scores(distances: torch.Tensor, own: torch.Tensor, neighbours: int) -> torch.Tensor:
+    """The sums of the ``neighbours`` least ``distances`` [R, K] of rows ``own`` [R] to others."""
+    others = distances.scatter(1, own[:, None], float("inf"))
+    return others.sort(dim=1).values[:, :neighbours].sum(dim=1)
+
+
+def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two matrices [K, K] float64 between which the squared distances of ``rows`` [K, n] lie.
+
+    An inner product of m terms errs by at most gamma_m |x| |y|, gamma_m = m u / (1 - m u), in any
+    order of summation (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, eq. 3.5);
+    what underflows adds at most the least normal number a term.
+    """
+    # on a GPU, and where matrix products may be rounded to TF32 or bfloat16, only float64 is exact
+    fast = not rows.is_cuda and torch.get_float32_matmul_precision() == "highest"
+    kind = torch.finfo(rows.dtype if fast else torch.float64)
+    products = _gram(rows, kind.dtype)
+    terms = min(_PIECE, rows.shape[1]) + 2
+    gamma = 1.1 * (terms * kind.eps / 2 + rows.shape[1] / _PIECE * 2**-53)
+    norms = products.diagonal()
+    distances = norms[:, None] + norms[None, :] - 2 * products
+    lengths = norms.sqrt()
+    error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + 4 * rows.shape[1] * kind.tiny
+    low = (distances - error).clamp_(min=0).nan_to_num_(nan=0.0, posinf=0.0)
+    high = (distances + error).nan_to_num_(nan=float("inf"))
+    for row in (~norms.isfinite()).nonzero().flatten().tolist():
+        if not bool(rows[row].isfinite().all()):  # else a product was too large for its type
+            for matrix in (low, high):
+                matrix[row], matrix[:, row] = float("inf"), float("inf")
+    return low, high
+
+
+def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
+    """Inner products [K, K] float64 of ``rows`` [K, n], pieces of them made in type ``kind``."""
+    dtype: torch.dtype = getattr(torch, kind)
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    whole = rows.shape[1] // _PIECE * _PIECE
+    for start in range(0, whole, _PIECE * _BATCH):
+        block = rows[:, start : min(start + _PIECE * _BATCH, whole)].to(dtype)
+        pieces = block.view(len(rows), -1, _PIECE).transpose(0, 1)  # [pieces, K, _PIECE], no copy
+        total += torch.bmm(pieces, pieces.mT).sum(dim=0, dtype=torch.float64)
+    left = rows[:, whole:].to(dtype)
+    return total.add_(left @ left.T)
+
+
+def squared_distances(
+    rows: torch.Tensor, own: torch.Tensor, centre: torch.Tensor, chunk: int = 1 << 14
+) -> torch.Tensor:
+    """Squared distances [R, K] float64 of rows ``own`` [R] of ``rows`` [K, n] to all of these.
+
+    Made of differences from ``centre`` [n]: a part that it and the rows share costs no digits.
+    What is not finite is infinitely far.
+    """
+    products = torch.zeros(len(own), len(rows), dtype=torch.float64, device=rows.device)
+    norms = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    for start in range(0, rows.shape[1], chunk):  # chunks bound the float64 copy
+        part = slice(start, start + chunk)
+        wide = rows[:, part].to(torch.float64) - centre[part].to(torch.float64)
+        products.addmm_(wide[own], wide.T)
+        norms += torch.linalg.vecdot(wide, wide)
+    distances = (norms[own, None] + norms[None, :] - 2 * products).clamp_(min=0)
+    return distances.nan_to_num_(nan=float("inf"), posinf=float("inf"))

@@ -1,0 +1,108 @@
+"""Flower: any strategy written for Flower, unmodified, as an arm under test.
+
+flwr itself is imported when such an arm runs, see `fedcore.flower.foreign`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fedcore.registry import REQUIRED
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+_FORM = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(?::(\{.*\}))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What ``package.module:Class[:json-kwargs]`` names. ValueError for any other form.
+
+    >>> Spec.parse('flwr.serverapp.strategy:Krum:{"num_malicious_nodes": 3}').kwargs
+    {'num_malicious_nodes': 3}
+    """
+
+    module: str
+    name: str
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """The parts of ``text``."""
+        found = _FORM.fullmatch(text.strip())
+        try:
+            if found is None:
+                raise ValueError("it has another form")
+            kwargs = json.loads(found[3] or "{}")
+        except ValueError as error:
+            raise ValueError(
+                f"must be package.module:Class or package.module:Class:{{json kwargs}}, got "
+                f"{text!r} ({error})"
+            ) from error
+        return cls(found[1], found[2], kwargs)
+
+    @property
+    def token(self) -> str:
+        """A name in [a-z0-9.]: ``flower.krum.nummaliciousnodes3``; long ones end in a digest."""
+        package = self.module.partition(".")[0]
+        parts = ["flower" if package == "flwr" else package, self.name]
+        values = "".join(f"{key}{value}" for key, value in sorted(self.kwargs.items()))
+        if len(values) > 40:
+            values = hashlib.sha256(values.encode()).hexdigest()[:8]
+        return ".".join(re.sub("[^a-z0-9.]", "", part.lower()) for part in [*parts, values] if part)
+
+
+def specs(text: str) -> list[Spec]:
+    """The specs in ``text``: one, or a JSON list of such strings. ValueError for another form."""
+    if text.lstrip().startswith("["):
+        return [Spec.parse(item) for item in json.loads(text)]
+    return [Spec.parse(text)]
+
+
+@dataclass(frozen=True)
+class ReplyCohort(Cohort):
+    """A cohort whose replies a Flower strategy will turn into the next global model."""
+
+    finish: Callable[[ServerState], ServerState]
+
+
+@STRATEGIES.register(
+    "flower", "a strategy written for Flower, as it is", strategy_spec=REQUIRED, client_mods=None
+)
+class Flower(Strategy):
+    """``strategy_spec`` names a class of flwr.serverapp.strategy, or another with its interface.
+
+    It chooses among the round's cohort and aggregates what the clients reply; buffers, too, are
+    its own business. ``client_mods`` are mods for Flower's ClientApp. Such an arm trains through
+    Flower's messages: engine 'flower-grid' or 'flower-ray'.
+    """
+
+    def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:
+        assert isinstance(cohort, ReplyCohort), "Execution.fitting chooses an engine with replies"
+        return cohort.finish(state)
+
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        raise NotImplementedError("a Flower strategy aggregates whole replies")
+
+    @classmethod
+    def problems(cls, scenario: Scenario) -> list[str]:
+        found = []
+        for name in ("strategy_spec", "client_mods"):
+            value = getattr(scenario, name)
+            try:
+                if value is not None:
+                    specs(value) if name == "client_mods" else Spec.parse(value)
+            except (ValueError, TypeError) as error:
+                found.append(f"{name} {error}")
+        return found

@@ -1,0 +1,223 @@
+"""A run while it is being made: its state, advanced round by round, and its record at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from fedcore.attacks.poisoning import malicious_clients
+from fedcore.engine.base import Engine
+from fedcore.engine.evaluation import Score
+from fedcore.errors import AttackError
+from fedcore.federation import Federation
+from fedcore.identity import IdentityCheck
+from fedcore.models.weights import weights_digest, weights_file
+from fedcore.privacy.run import mechanism_of
+from fedcore.provenance import provenance
+from fedcore.record import Audit, Record, Timings
+from fedcore.strategies.base import STRATEGIES, Cohort
+from fedcore.vector import digest
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What a listener hears after a round; ``score`` is None where the round was not evaluated."""
+
+    round: int
+    rounds: int
+    malicious: int
+    score: Score | None
+    seconds: float
+
+
+class Trial:
+    """One run. `advance` makes a round; or the caller trains, and hands the cohort to `conclude`.
+
+    ``round`` is the next round to make (from 1), ``clients`` its cohort, ``state`` the global model
+    before it; ``trains`` is False once the model has left the finite numbers. ``started`` is when
+    setting up began, by time.perf_counter. Raises AttackError for an attack that would change
+    nothing, PrivacyError for a promise that cannot be kept.
+    """
+
+    def __init__(
+        self,
+        federation: Federation,
+        engine: Engine,
+        engine_name: str,
+        device: torch.device,
+        started: float,
+        on_round: Callable[[RoundReport], None] | None = None,
+    ) -> None:
+        scenario, seed = federation.scenario, federation.seed
+        self.federation, self.engine, self.engine_name = federation, engine, engine_name
+        self.device, self.on_round = device, on_round
+        self._malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
+        self._cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+        self._mechanism = mechanism_of(federation, engine)
+        if self._mechanism is not None:
+            self._cohorts = self._mechanism.affordable(self._cohorts)
+        self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
+        _refuse_idle_attack(federation, self._cohorts)
+        self._strategy = STRATEGIES[scenario.strategy](scenario)
+        self._check = IdentityCheck(scenario.strategy)
+        last = len(self._cohorts)
+        self._evaluated = tuple(
+            r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
+        )
+        self._scores: list[Score] = []
+        self._diverged: int | None = None
+        self.round = 1
+        self.state = engine.initial_state()
+        self.clock = Clock(device)
+        self.clock.seconds["setup"] = time.perf_counter() - started
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rounds are made, or all that a privacy budget pays for."""
+        return self.round > len(self._cohorts)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the next round trains: a diverged model is left alone."""
+        return self._diverged is None
+
+    @property
+    def clients(self) -> tuple[int, ...]:
+        """The cohort of the next round."""
+        return self._cohorts[self.round - 1]
+
+    def advance(self) -> None:
+        """Make the next round with the run's own engine."""
+        begun = time.perf_counter()
+        cohort = None
+        if self.trains:
+            with self.clock("train"):
+                cohort = self.engine.train(self.state, self.round, self.clients)
+        self.conclude(cohort, begun)
+
+    def complete(self) -> Record:
+        """Make the rounds that are left with the run's own engine; the record."""
+        while not self.finished:
+            self.advance()
+        return self.record()
+
+    def conclude(self, cohort: Cohort | None, begun: float) -> RoundReport:
+        """Aggregate, score and report the round that began at ``begun``; the next one is due.
+
+        ``cohort`` is None if and only if the run no longer `trains`. An empty one, of an engine
+        over a network that brought nobody back, changes nothing.
+        """
+        if cohort is not None and cohort.clients:
+            if self._mechanism is not None:
+                with self.clock("train"):
+                    cohort = self._mechanism.privatise(self.state, cohort, self.round)
+            self._aggregate(cohort)
+        score = None
+        if self.round in self._evaluated:
+            with self.clock("evaluate"):
+                score = self.engine.evaluate(self.state) if self.trains else self._chance()
+            self._scores.append(score)
+        report = RoundReport(
+            self.round,
+            self.federation.scenario.rounds,
+            self._present[self.round - 1],
+            score,
+            time.perf_counter() - begun,
+        )
+        self.round += 1
+        if self.on_round is not None:
+            self.on_round(report)
+        return report
+
+    def _aggregate(self, cohort: Cohort) -> None:
+        parameters = self.engine.layout.num_parameters
+        with self.clock("aggregate"):
+            before = self.state
+            due = self._strategy.must_differ(cohort, before.memory)
+            self.state = self._strategy.aggregate(before, cohort, parameters)
+            if bool(torch.isfinite(self.state.vector).all()):
+                self._check.see(due, before, self.state, cohort, parameters)
+            else:
+                self._diverged = self.round
+
+    def _chance(self) -> Score:
+        """The score of a diverged model: that of guessing; it is never dropped from a mean."""
+        classes = self.federation.dataset.num_classes
+        asr = None if self.federation.success_classes is None else 1 / classes
+        return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
+
+    def record(self) -> Record:
+        """What the finished run was. Raises IdentityError for an arm that belies its name."""
+        federation, scores = self.federation, self._scores
+        scenario = federation.scenario
+        audit = Audit(
+            samples=tuple(len(part) for part in federation.parts),
+            epochs=tuple(int(e) for e in federation.epochs),
+            cohorts=self._cohorts,
+            malicious=self._malicious,
+            malicious_per_round=self._present,
+            poison=federation.poisoning.audit(),
+            identity=self._check.verdict(),
+            privacy=self._mechanism.statement() if self._mechanism is not None else None,
+            excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
+        )
+        weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
+        targeted = all(score.asr is not None for score in scores)
+        return Record(
+            scenario=scenario,
+            seed=federation.seed,
+            engine=self.engine_name,
+            rounds=self._evaluated,
+            accuracy=tuple(score.accuracy for score in scores),
+            loss=tuple(score.loss if score.loss == score.loss else None for score in scores),
+            recall=tuple(score.recall for score in scores),
+            asr=tuple(score.asr or 0.0 for score in scores) if targeted else None,
+            diverged=self._diverged,
+            model_digest=digest(self.state.vector, self.state.counters),
+            audit=audit,
+            timings=Timings(**self.clock.seconds),
+            provenance=provenance(
+                self.device,
+                federation.dataset.digest,
+                federation.dataset.notes,
+                weights_digest(weights) if weights is not None else None,
+            ),
+        )
+
+
+def _refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]]) -> None:
+    """AttackError unless a client with changed labels takes part in some round.
+
+    Under redraw every malicious client that takes part counts: its first draw has been checked.
+    """
+    scenario, poisoning = federation.scenario, federation.poisoning
+    if scenario.attack is None:
+        return
+    malicious = {int(c) for c in poisoning.malicious}
+    effective = malicious if scenario.redraw else {p.client for p in poisoning.audit() if p.changed}
+    if not any(effective.intersection(cohort) for cohort in cohorts):
+        raise AttackError(
+            f"none of the {len(effective)} clients with changed labels takes part in any of the "
+            f"{scenario.rounds} rounds with seed {federation.seed}: the attack would change "
+            "nothing; raise rounds, fraction_train or malicious_fraction"
+        )
+
+
+class Clock:
+    """Adds up wall time per phase; waits for the device before reading it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = dict.fromkeys(("setup", "train", "aggregate", "evaluate"), 0.0)
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[phase] += time.perf_counter() - begun

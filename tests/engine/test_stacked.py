@@ -1,0 +1,285 @@
+"""The stacked engine against the sequential one: the same clients, streams, batches and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedcore.engine.base import ENGINES, Engine
+from fedcore.engine.stacked import StackedEngine
+from fedcore.execution import Execution
+from fedcore.federation import Federation
+from fedcore.scenario import Scenario
+from fedcore.simulation import run
+
+TINY = Scenario(
+    dataset="synthetic:131",
+    model="mlp",
+    norm="none",
+    num_clients=5,
+    fraction_train=1.0,
+    rounds=3,
+    local_epochs=(1, 3),
+    batch_size=8,
+    partition="dirichlet",
+    alpha=0.5,
+    min_partition_size=2,
+    partition_seed=1,
+)
+ATTACK = {"attack": "labelflip", "malicious_fraction": 0.6, "poison_ratio": 0.5}
+
+
+def engines(scenario: Scenario, precision: str = "float64", seed: int = 0):
+    """(sequential, stacked), with a federation each: redraws are counted in it."""
+    return tuple(
+        ENGINES[name](
+            Federation.prepare(scenario, seed, Path(), torch.device("cpu")),
+            Execution(name, "cpu", precision),
+        )
+        for name in ("sequential", "stacked")
+    )
+
+
+def distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Relative to the norm of ``one``."""
+    assert one.isfinite().all()
+    return float((one - other).norm() / one.norm())
+
+
+def rounds(engine: Engine, count: int, clients: tuple[int, ...]):
+    """State after ``count`` rounds of plain averaging of ``clients``."""
+    state = engine.initial_state()
+    for round in range(1, count + 1):
+        cohort = engine.train(state, round, clients)
+        state.vector += cohort.updates.mean(dim=0)
+        state.counters = cohort.counters.amax(dim=0) if len(state.counters) else state.counters
+    return state, cohort
+
+
+def check(scenario: Scenario, tolerance: float = 1e-8, seed: int = 0) -> None:
+    """Three rounds end at the same vector, with the same facts."""
+    clients = tuple(range(scenario.num_clients))
+    (one, cohort), (other, stacked) = (
+        rounds(engine, 3, clients) for engine in engines(scenario, seed=seed)
+    )
+    assert distance(one.vector, other.vector) <= tolerance
+    assert torch.equal(one.counters, other.counters)
+    assert torch.equal(cohort.counters, stacked.counters)
+    for fact in ("clients", "samples", "steps", "normalizers"):
+        assert getattr(cohort, fact) == getattr(stacked, fact)
+
+
+SMALL = [("mlp", "none"), ("mlp", "batch"), ("mlp", "group")]
+SMALL += [("cnn", "none"), ("cnn", "batch"), ("cnn", "group")]
+LARGE = [
+    pytest.param(model, norm, marks=pytest.mark.slow)
+    for model in ("mobilenet_v2", "mobilenet_v3_small", "resnet18")
+    for norm in ("batch", "group")
+]
+
+
+@pytest.mark.parametrize(("model", "norm"), SMALL)
+def test_small_models(model: str, norm: str) -> None:
+    check(TINY.but(model=model, norm=norm))
+
+
+@pytest.mark.parametrize(("model", "norm"), LARGE)
+def test_large_models(model: str, norm: str) -> None:
+    """A small step: with a handful of values in each statistic, rounding grows fast."""
+    changes = {"dataset": "synthetic:23", "num_clients": 2, "batch_size": 8, "local_epochs": (1, 2)}
+    check(TINY.but(model=model, norm=norm, partition="iid", grayscale=True, lr=1e-5, **changes))
+
+
+@pytest.mark.parametrize(("model", "norm"), SMALL)
+def test_one_step_in_float32(model: str, norm: str) -> None:
+    scenario = TINY.but(model=model, norm=norm, batch_size=200, local_epochs=1)
+    one, other = engines(scenario, "float32")
+    first, second = (e.train(e.initial_state(), 1, (0, 1, 2, 3, 4)) for e in (one, other))
+    assert set(first.steps) == {1}
+    assert distance(first.updates, second.updates) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "weight_decay": 0.01},
+        {"optimizer": "momentum", "nesterov": True},
+        {"optimizer": "momentum", "dampening": 0.5},
+        {"optimizer": "proximal", "mu": 0.5, "momentum": 0.9, "weight_decay": 0.01},
+        {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.01},
+        {"batch_size": 200},
+        {"batch_size": 1, "local_epochs": 1},
+        {"attack": "labelflip", "malicious_fraction": 0.6, "poison_ratio": 0.5},
+        {**ATTACK, "redraw": True},
+    ],
+    ids=str,
+)
+def test_solvers_and_attacks(changes: dict[str, object]) -> None:
+    check(TINY.but(**changes))
+
+
+@given(
+    seed=st.integers(0, 99),
+    samples=st.integers(40, 120),
+    clients=st.integers(1, 5),
+    epochs=st.sampled_from([1, 2, (1, 3), (2, 4)]),
+    batch=st.integers(2, 17),
+    solver=st.sampled_from(["sgd", "momentum", "adam"]),
+    model=st.sampled_from(SMALL[:5]),
+)
+@settings(max_examples=20)
+def test_any_shape_of_work(seed, samples, clients, epochs, batch, solver, model) -> None:
+    check(
+        TINY.but(
+            dataset=f"synthetic:{samples}",
+            num_clients=clients,
+            local_epochs=epochs,
+            batch_size=batch,
+            optimizer=solver,
+            lr=0.01,
+            model=model[0],
+            norm=model[1],
+        ),
+        seed=seed,
+    )
+
+
+STRATEGIES = [
+    {"strategy": "fedavg"},
+    {"strategy": "fednova"},
+    {"strategy": "fedavgm"},
+    {"strategy": "fedprox", "mu": 0.1},
+    {"strategy": "fedbn"},
+    {"strategy": "median"},
+    {"strategy": "trimmedmean"},
+    {"strategy": "krum"},
+    {"strategy": "multikrum"},
+]
+
+
+@pytest.mark.parametrize("changes", STRATEGIES, ids=lambda c: c["strategy"])
+def test_whole_runs_of_every_strategy(changes: dict[str, object]) -> None:
+    defended = {"num_clients": 8, "fraction_train": 1.0, "dataset": "synthetic:200"}
+    scenario = TINY.but(norm="batch", partition="iid", **defended, **changes)
+    one, other = (
+        run(scenario, 2, engine=name, precision="float64", device="cpu")
+        for name in ("sequential", "stacked")
+    )
+    assert other.engine == "stacked-float64"
+    assert other.accuracy == one.accuracy
+    assert other.loss == pytest.approx(one.loss, rel=1e-9)
+    assert other.audit == one.audit
+    assert other.recall == one.recall
+
+
+def test_fedbn_keeps_each_clients_layers() -> None:
+    """Round 2 of a client that trained in round 1 starts from its own BatchNorm layers."""
+    scenario = TINY.but(strategy="fedbn", norm="batch", partition="iid")
+    one, other = engines(scenario)
+    ends = []
+    for engine in (one, other):
+        state = engine.initial_state()
+        engine.train(state, 1, (0, 2))
+        ends.append(engine.train(state, 2, (0, 1, 2)).updates)
+    assert distance(*ends) < 1e-9
+    fresh = engines(scenario)[1]
+    without = fresh.train(fresh.initial_state(), 2, (0, 1, 2)).updates
+    assert distance(ends[1][1], without[1]) == 0
+    assert distance(ends[1][0], without[0]) > 1e-3
+
+
+def test_every_client_draws_its_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model with dropout of which every mask counts."""
+    from torch import nn
+
+    from fedcore.models import cnn
+
+    original = cnn.Cnn.build.__func__
+
+    def with_dropout(cls, **how):
+        return nn.Sequential(nn.Dropout(0.4), *original(cls, **how), nn.Dropout(0.1))
+
+    monkeypatch.setattr(cnn.Cnn, "build", classmethod(with_dropout))
+    check(TINY.but(model="cnn", norm="batch"))
+
+
+def test_a_finished_client_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a bit of its weights, statistics or counters changes while others go on."""
+    scenario = TINY.but(norm="batch", local_epochs=(1, 3))
+    engine = engines(scenario, "float32")[1]
+    assert isinstance(engine, StackedEngine)
+    trainer = engine.bench.trainer
+    seen: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+    step = trainer._solver.step
+
+    def spy(weights: torch.Tensor, gradient: torch.Tensor) -> None:
+        step(weights, gradient)
+        seen.append((len(weights), trainer._vectors.clone(), trainer._counters.clone()))
+
+    monkeypatch.setattr(trainer._solver, "step", spy)
+    engine.train(engine.initial_state(), 1, (0, 1, 2, 3, 4))
+    active = [count for count, _, _ in seen]
+    assert active == sorted(active, reverse=True)
+    assert len(set(active)) > 2
+    final = seen[-1]
+    for row in range(1, 5):
+        last = max(i for i, count in enumerate(active) if count > row)
+        assert torch.equal(seen[last][1][row], final[1][row])
+        assert torch.equal(seen[last][2][row], final[2][row])
+
+
+def test_the_state_is_only_read() -> None:
+    engine = engines(TINY)[1]
+    state = engine.initial_state()
+    before = state.vector.clone()
+    engine.train(state, 1, (0, 1))
+    engine.evaluate(state)
+    assert torch.equal(state.vector, before)
+
+
+def test_evaluates_like_the_sequential_engine() -> None:
+    one, other = engines(TINY.but(norm="batch"), "float32")
+    state = rounds(one, 2, (0, 1, 2))[0]
+    assert one.evaluate(state) == other.evaluate(state)
+
+
+def test_runs_repeat_bit_for_bit() -> None:
+    one, other = (run(TINY, 1, engine="stacked", device="cpu") for _ in range(2))
+    assert one.model_digest == other.model_digest
+
+
+def test_a_model_without_a_rule_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch import nn
+
+    from fedcore.errors import ModelError
+    from fedcore.models import mlp
+
+    def build(cls, **_):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Softmax(1), nn.Linear(8, 10))
+
+    monkeypatch.setattr(mlp.Mlp, "build", classmethod(build))
+    run(TINY, engine="sequential", device="cpu")
+    with pytest.raises(ModelError, match=r"layer '2' \(Softmax\)"):
+        run(TINY, engine="stacked", device="cpu")
+
+
+@pytest.mark.slow
+def test_tail_accuracies_agree_over_seeds() -> None:
+    """Rounding moves single runs, not the mean: equal within 3 standard errors over 10 seeds."""
+    scenario = Scenario(
+        dataset="synthetic:1000", model="cnn", num_clients=10, rounds=8, local_epochs=(1, 3)
+    )
+    drops = []
+    for seed in range(10):
+        one, other = (
+            run(scenario, seed, engine=name, device="cpu").tail_accuracy
+            for name in ("sequential", "stacked")
+        )
+        drops.append(one - other)
+    values = torch.tensor(drops, dtype=torch.float64)
+    assert abs(float(values.mean())) <= max(3 * float(values.std()) / 10**0.5, 1e-9)
+    assert float(values.abs().max()) < 0.03

@@ -1,0 +1,160 @@
+"""Unmodified Flower strategies and mods as arms of the suite."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="needs the extra 'flower'")
+
+from fedcore import naming
+from fedcore.errors import FedcoreError, ScenarioError
+from fedcore.execution import Execution
+from fedcore.flower.foreign import build
+from fedcore.flower.local import quiet
+from fedcore.provenance import computing_code
+from fedcore.scenario import Scenario
+from fedcore.simulation import run
+from fedcore.strategies.flower import Spec
+
+STOCK = "flwr.serverapp.strategy:"
+SHOWN = [
+    'Krum:{"num_malicious_nodes": 1}',
+    'MultiKrum:{"num_malicious_nodes": 1, "num_nodes_to_select": 4}',
+    'Bulyan:{"num_malicious_nodes": 1}',
+    "FedMedian",
+    'FedTrimmedAvg:{"beta": 0.2}',
+    "FedAdam",
+    "FedYogi",
+]
+quiet()
+
+
+def foreign(tiny: Scenario, spec: str, **changes) -> Scenario:
+    return tiny.but(
+        strategy="flower", strategy_spec=STOCK + spec, num_clients=7, rounds=2, model="mlp",
+        norm="none", **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", SHOWN)
+def test_stock_strategies_run_and_repeat(tiny: Scenario, spec: str) -> None:
+    scenario = foreign(tiny, spec)
+    random.seed(1)
+    one = run(scenario, device="cpu")
+    random.seed(2)
+    other = run(scenario, device="cpu")
+    assert one.engine == "flower-grid"
+    assert (one.model_digest, one.accuracy) == (other.model_digest, other.accuracy)
+    assert one.diverged is None
+    assert one.audit.excluded == ()
+
+
+def test_theirs_agree_with_ours_where_the_rules_are_the_same(tiny: Scenario) -> None:
+    """FedAvg's arithmetic is another; the model is the same to rounding, and so is the accuracy."""
+    theirs = run(foreign(tiny, "FedAvg"), device="cpu")
+    ours = run(foreign(tiny, "FedAvg").but(strategy="fedavg"), device="cpu")
+    assert theirs.loss == pytest.approx(ours.loss, rel=1e-5)
+    assert theirs.audit.cohorts == ours.audit.cohorts
+
+
+def test_our_rules_and_global_generators_are_left_alone(tiny: Scenario) -> None:
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    run(foreign(tiny, "FedAvg"), device="cpu")
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+
+
+LOCAL_DP = (
+    'flwr.clientapp.mod:LocalDpMod:{"clipping_norm": 1.0, "sensitivity": 1.0, "epsilon": 8.0, '
+    '"delta": 1e-5}'
+)
+CLIENT_DP = (
+    'DifferentialPrivacyClientSideFixedClipping:{"strategy": "flwr.serverapp.strategy:FedAvg", '
+    '"noise_multiplier": 0.1, "clipping_norm": 1.0, "num_sampled_clients": 7}'
+)
+
+
+def test_mods_are_attached_and_repeat(tiny: Scenario) -> None:
+    clean = run(foreign(tiny, "FedAvg"), device="cpu")
+    noisy = foreign(tiny, "FedAvg", client_mods=LOCAL_DP)
+    one, other = run(noisy, device="cpu"), run(noisy, device="cpu")
+    assert one.model_digest == other.model_digest != clean.model_digest
+    assert run(noisy, seed=1, device="cpu").model_digest != one.model_digest
+
+
+def test_a_privacy_wrapper_with_its_mod(tiny: Scenario) -> None:
+    scenario = foreign(tiny, CLIENT_DP, client_mods="flwr.clientapp.mod:fixedclipping_mod")
+    assert run(scenario, device="cpu").diverged is None
+
+
+@pytest.mark.parametrize("spec", [CLIENT_DP, 'FedProx:{"proximal_mu": 0.1}'])
+def test_what_clients_do_not_read_is_refused(tiny: Scenario, spec: str) -> None:
+    with pytest.raises(FedcoreError, match="which they do not read: say it in the scenario"):
+        run(foreign(tiny, spec), device="cpu")
+
+
+def test_a_failing_strategy_is_named(tiny: Scenario) -> None:
+    with pytest.raises(
+        FedcoreError, match=r"strategy flwr.*FedAvg.* failed in round 1: Inconsistent"
+    ):
+        run(foreign(tiny, 'FedAvg:{"weighted_by_key": "n"}'), device="cpu")
+
+
+def test_engines(tiny: Scenario) -> None:
+    scenario = foreign(tiny, "FedAvg")
+    assert Execution().fitting(scenario).engine == "flower-grid"
+    assert Execution(engine="flower-ray").fitting(scenario).engine == "flower-ray"
+    assert Execution().fitting(tiny).engine == "auto"
+    with pytest.raises(FedcoreError, match=r"cannot run strategy 'flower'.*leave it to auto"):
+        Execution(engine="sequential").fitting(scenario)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("flwr.serverapp.strategy.Krum", "strategy_spec must be package.module:Class"),
+        ("a:B:{x}", "strategy_spec must be package.module:Class"),
+        ("a:B:[1]", "strategy_spec must be package.module:Class"),
+    ],
+)
+def test_a_wrong_form_is_refused_at_construction(spec: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        Scenario(strategy="flower", strategy_spec=spec)
+    with pytest.raises(ScenarioError, match="needs strategy_spec"):
+        Scenario(strategy="flower")
+
+
+def test_what_cannot_be_built_is_told() -> None:
+    with pytest.raises(FedcoreError, match="cannot be imported"):
+        build(Spec.parse("nowhere.at_all:Thing"))
+    with pytest.raises(FedcoreError, match="cannot be made from"):
+        build(Spec.parse(STOCK + 'FedAvg:{"fractoin": 1}'))
+    with pytest.raises(FedcoreError, match="is no Flower strategy"):
+        build(Spec.parse("collections:OrderedDict"))
+
+
+def test_names() -> None:
+    scenario = Scenario(strategy="flower", strategy_spec=STOCK + SHOWN[0])
+    assert scenario.id == "flower.krum.nummaliciousnodes1-iid-clean"
+    mine = Scenario(strategy="flower", strategy_spec="my_lab.rules:Best", client_mods=LOCAL_DP)
+    assert naming.strategy_token(mine).startswith("mylab.best.flower.localdpmod.")
+
+
+def test_the_key_of_a_stored_run_follows_the_strategys_source(tmp_path, monkeypatch) -> None:
+    package = tmp_path / "my_lab"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    rules = package / "rules.py"
+    rules.write_text("one = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = set()
+    for text in ("one = 1", "one = 2"):
+        rules.write_text(text)
+        computing_code.cache_clear()
+        digests.add(computing_code("flower-grid", "my_lab.rules:Best"))
+    assert len(digests) == 2
+    assert computing_code("sequential", None) not in digests

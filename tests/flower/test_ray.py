@@ -1,0 +1,30 @@
+"""Flower's simulation on Ray ends in the bits of the run in process. It takes half a minute."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("flwr", reason="needs the extra 'flower'")
+pytest.importorskip("ray", reason="needs the extra 'flower'")
+
+from fedcore.scenario import Scenario
+from fedcore.simulation import run
+from fedcore.strategies.base import STRATEGIES
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # Ray's own
+]
+ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
+
+
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "flower"])
+def test_ray_equals_the_plain_engine(tiny: Scenario, strategy: str) -> None:
+    scenario = tiny.but(strategy=strategy, rounds=2, **ATTACK)
+    for arm in (scenario, scenario.clean_twin()):
+        plain = run(arm, device="cpu", engine="sequential")
+        ray = run(arm, device="cpu", engine="flower-ray")
+        assert ray.engine == "flower-ray"
+        assert (ray.model_digest, ray.accuracy, ray.loss, ray.audit) == (
+            plain.model_digest, plain.accuracy, plain.loss, plain.audit,
+        )  # fmt: skip

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from fedcore import Scenario
+from fedcore.execution import Execution
+from fedcore.harness import worker
+from fedcore.harness.cells import Cell
+from fedcore.harness.gates import Noise
+from fedcore.harness.lab import Lab
+from fedcore.harness.lockstep_pool import LockstepPool
+from fedcore.harness.options import Options
+from fedcore.harness.store import Inputs, Run, Store
+from fedcore.harness.thresholds import Threshold, Thresholds
+from fedcore.harness.worker import Failure, Job, execute_many
+from fedcore.record import Record
+
+TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=2)
+STACKED = Execution("stacked", "cpu")
+INPUTS = Inputs(data="d", weights=None, code="c", machine="m", engine="stacked")
+THRESHOLDS = Thresholds((Threshold("drop.any", "drop", None, 100, "r", {}),), Noise(2.0, 4))
+
+
+def jobs(folder: Path, *seeds: int, store: bool = False) -> list[Job]:
+    kept = Store(folder) if store else None
+    return [Job(Run(TINY, seed), INPUTS, kept, folder, STACKED) for seed in seeds]
+
+
+def test_jobs_are_made_stored_and_handed_back(tmp_path: Path) -> None:
+    wanted = jobs(tmp_path, 0, 1, store=True)
+    events = list(execute_many(wanted))
+    assert events.count(None) == 4  # a heartbeat for every round of every run
+    made = dict(event for event in events if event is not None)
+    assert list(made) == wanted
+    for job, record in made.items():
+        assert isinstance(record, Record)
+        assert job.store is not None
+        assert job.store.get(job.run, INPUTS) == record
+
+
+def test_errors_are_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = TINY.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.001)
+    refused = Job(Run(idle, 0), None, None, tmp_path, STACKED)
+    made = dict(e for e in execute_many([refused, *jobs(tmp_path, 0)]) if e is not None)
+    failure = made[refused]
+    assert isinstance(failure, Failure)
+    assert failure.expected
+    assert failure.message.startswith("AttackError: ")
+    assert sum(isinstance(result, Record) for result in made.values()) == 1
+
+    def broken(*_: object) -> Iterator[object]:
+        raise ZeroDivisionError("a bug")
+        yield
+
+    monkeypatch.setattr(worker, "lockstep", broken)
+    wanted = jobs(tmp_path, 0, 1)
+    failed = dict(e for e in execute_many(wanted) if e is not None)
+    assert list(failed) == wanted
+    assert all("ZeroDivisionError" in f.message and not f.expected for f in failed.values())
+
+
+class Fake:
+    """Takes 0.05 s between events: a heartbeat, then each job's result."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Failure] | None]:
+        self.batches.append([job.run.seed for job in jobs])
+        for job in jobs:
+            time.sleep(0.05)
+            yield None
+            yield job, Failure(str(job.run.seed), expected=True)
+
+
+def test_all_that_is_queued_goes_together(tmp_path: Path) -> None:
+    fake = Fake()
+    pool = LockstepPool(fake)
+    first, second, third, late = jobs(tmp_path, 0, 1, 2, 3)
+    for job in (first, second, third, first):
+        pool.submit(job)
+    assert fake.batches == []
+    assert pool.result(second).message == "1"
+    assert pool.done(first)
+    assert not pool.done(third)
+    pool.submit(late)
+    pool.submit(second)  # made already
+    assert pool.result(late).message == "3"
+    assert pool.done(third), "what was begun before comes first"
+    assert fake.batches == [[0, 1, 2], [3]]
+
+
+def test_a_caller_is_not_kept_waiting(tmp_path: Path) -> None:
+    pool = LockstepPool(Fake())
+    wanted = jobs(tmp_path, *range(4))
+    for job in wanted:
+        pool.submit(job)
+    timeouts = 0
+    while not pool.done(wanted[-1]):
+        try:
+            pool.result(wanted[-1], timeout=0.01)
+        except TimeoutError:
+            timeouts += 1
+    assert timeouts >= 2
+
+
+def test_closing_drops_what_is_left(tmp_path: Path) -> None:
+    fake = Fake()
+    pool = LockstepPool(fake)
+    pool.submit(jobs(tmp_path, 0)[0])
+    pool.close()
+    assert fake.batches == []
+
+
+def test_a_lab_in_lockstep_judges_alike(tmp_path: Path) -> None:
+    clean = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
+    attacked = clean.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0)
+    cells = [Cell("clean", clean, 2), Cell("attacked", attacked, 2, attacked)]
+    outcomes = []
+    for place, lockstep in (("a", False), ("b", True)):
+        options = Options(device="cpu", engine="stacked", jobs=1, results=tmp_path / place)
+        lab = Lab(options, THRESHOLDS, lockstep=lockstep)
+        lab.begin(lab.plan(cells))
+        outcomes.append([lab.judge(cell) for cell in cells])
+        assert lab.progress.finished == lab.progress.planned == 4
+        assert {record.engine for record in lab.computed()} == {"stacked"}
+        lab.close()
+    for one, other in zip(*outcomes, strict=True):
+        assert one.verdict is other.verdict
+        assert one.gates == other.gates
+
+
+def test_the_cpu_keeps_its_worker_processes(tmp_path: Path) -> None:
+    lab = Lab(Options(device="cpu", engine="stacked", results=tmp_path), THRESHOLDS)
+    assert not isinstance(lab._pool, LockstepPool)

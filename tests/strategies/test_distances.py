@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedcore.strategies import distances
+from fedcore.strategies.distances import bounds, least_scores, scores, squared_distances
+
+
+def oracle(rows: torch.Tensor, neighbours: int) -> np.ndarray:
+    """Scores by differences of all pairs, in float64."""
+    wide = rows.double().numpy()
+    gaps = ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(gaps, math.inf)
+    return np.sort(gaps, axis=1)[:, :neighbours].sum(axis=1)
+
+
+def same_choice(rows: torch.Tensor, neighbours: int, count: int) -> None:
+    """The chosen are the best by the oracle, up to what float64 itself cannot tell apart."""
+    chosen, exact = least_scores(rows, neighbours, count), oracle(rows, neighbours)
+    assert len(set(chosen)) == count
+    assert exact[chosen].sum() <= np.sort(exact)[:count].sum() * (1 + 1e-12)
+
+
+def test_scores_by_hand() -> None:
+    line = torch.tensor([[0.0], [1.0], [1.5], [2.2], [100.0]], dtype=torch.float64)
+    own = torch.arange(5)
+    made = scores(squared_distances(line, own, line[0]), own, 2)
+    assert scores(squared_distances(line, own[2:3], line[4]), own[2:3], 2).item() == (
+        pytest.approx(0.74)
+    )
+    assert made.tolist() == pytest.approx([3.25, 1.25, 0.74, 1.93, 97.8**2 + 98.5**2])
+
+
+@given(
+    st.integers(0, 2**31),
+    st.integers(3, 12),
+    st.sampled_from([1, 7, 600, 1300]),
+    st.sampled_from([0.0, 1.0, 1e2, 1e4, 1e6]),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_the_choice_is_that_of_float64_beside_any_common_part(
+    seed, size, width, offset, dtype
+) -> None:
+    """Plain float32 products choose wrongly from an offset of about 1e2 on."""
+    generator = np.random.default_rng(seed)
+    rows = offset * generator.standard_normal(width) + generator.standard_normal((size, width))
+    same_choice(torch.from_numpy(rows).to(dtype), max(size - 4, 1), 1 + seed % (size - 1))
+
+
+def test_one_huge_row_does_not_blind_the_choice() -> None:
+    rows = torch.randn(9, 700, generator=torch.Generator().manual_seed(0))
+    for huge in (1e3, 1e9, 1e25, 1e37):  # the last two overflow in products of float32
+        attacked = rows.clone()
+        attacked[0] *= huge
+        same_choice(attacked, 4, 3)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_row_that_is_not_finite_costs_no_second_pass(value, monkeypatch) -> None:
+    monkeypatch.setattr(distances, "squared_distances", None)
+    rows = torch.randn(9, 700, generator=torch.Generator().manual_seed(0))
+    best = least_scores(rows, 4, 1)
+    rows[best[0], 3] = value
+    assert best[0] not in least_scores(rows, 4, 8)
+
+
+def test_ordinary_rows_need_no_second_pass_and_near_ties_do(monkeypatch) -> None:
+    rows = torch.randn(50, 20_000, generator=torch.Generator().manual_seed(1))
+    same_choice(rows, 25, 1)
+    expected = least_scores(rows, 25, 1)
+    monkeypatch.setattr(distances, "squared_distances", None)
+    assert least_scores(rows, 25, 1) == expected
+    with pytest.raises(TypeError):
+        least_scores(rows + 1e3, 25, 1)
+
+
+@given(st.integers(0, 2**31), st.sampled_from([3, 511, 512, 513, 2000]), st.floats(0, 1e3))
+def test_bounds_hold(seed, width, offset) -> None:
+    generator = np.random.default_rng(seed)
+    rows = torch.from_numpy((generator.standard_normal((4, width)) + offset).astype(np.float32))
+    low, high = bounds(rows)
+    exact = rows.double()
+    exact = ((exact[:, None] - exact[None]) ** 2).sum(dim=2)
+    apart = ~torch.eye(4, dtype=torch.bool)
+    assert bool((low <= exact)[apart].all())
+    assert bool((high >= exact)[apart].all())
+    assert bool((high - low <= 1e-3 * (exact + width * (offset + 3) ** 2))[apart].all()), "useful"
+
+
+def test_strided_rows_and_short_batches(monkeypatch) -> None:
+    wide = torch.randn(6, 3000, generator=torch.Generator().manual_seed(2))
+    rows = wide[:, :2777]
+    whole = [matrix.clone() for matrix in bounds(rows)]
+    monkeypatch.setattr(distances, "_BATCH", 2)
+    for one, other in zip(bounds(rows), whole, strict=True):
+        torch.testing.assert_close(one, other)
+    middle = torch.stack(whole).mean(dim=0)
+    torch.testing.assert_close(
+        squared_distances(rows, torch.arange(6), rows[1], chunk=999), middle, atol=0.5, rtol=0
+    )
+
+
+def test_reduced_precision_products_are_not_trusted() -> None:
+    rows = torch.randn(5, 600, generator=torch.Generator().manual_seed(3))
+    width = [float((high - low)[0, 1]) for low, high in [bounds(rows)]]
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        low, high = bounds(rows)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert float((high - low)[0, 1]) < 1e-6 * width[0]
