@@ -177,6 +177,8 @@ def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStac
         ) from error
     if ray.is_initialized():
         raise RayError("this process uses Ray already: end that with ray.shutdown() first")
+    if address is not None:
+        _check_answer(address)
     undo.callback(_quietly, ray.shutdown)
     try:
         _quietly(ray.init, **given, log_to_driver=False, logging_level="ERROR")
