@@ -76,7 +76,7 @@ def main() -> None:
     FederatedAveraging().run(
         algorithm_params=NNAlgorithmParams(
             central_num_iterations=w1.ROUNDS,
-            evaluation_frequency=0,
+            evaluation_frequency=w1.ROUNDS + 1,  # round 1 only, where `metrics` does nothing
             train_cohort_size=w1.COHORT,
             val_cohort_size=0,
         ),

@@ -83,6 +83,10 @@ def test_looking_takes_a_twentieth_of_a_core_at_most(monkeypatch: pytest.MonkeyP
     ("code", "error"),
     [
         ("import sys; sys.exit('the reason')", "exit status 1: the reason"),
+        (
+            "import sys; sys.exit('ValueError: the cause\\nx.ChildFailedError:\\n======')",
+            "exit status 1: ValueError: the cause",
+        ),
         ("import os; os.kill(os.getpid(), 9)", "exit status -9: no message"),
         ("print('nothing')", "no report in its output (no JSON line)"),
         ("print('{\"rounds\": [1]}')", "no report in its output ('steps')"),
