@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ class Result:
     """What a run showed; ``error`` is None unless it failed, and then nothing else counts.
 
     ``total``: seconds from start to end of the process; ``rounds``: seconds of each, as the system
-    reports them; ``memory``: peak of the sum of proportional set sizes over the tree, in bytes, over
+    reports them; ``memory``: peak of the sum of proportional set sizes over the tree, in bytes, in
     ``samples`` looks.
     """
 
@@ -127,5 +128,10 @@ def _json_line(text: str) -> str:
 
 
 def _last_words(status: int, errors: str) -> str:
+    """The last exception with a message, as launchers print theirs after it, or the last line."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    return f"exit status {status}: {lines[-1][:200] if lines else 'no message'}"
+    raised = [
+        line for line in lines if re.match(r"(\[rank\d+\]: ?)?[\w.]+(Error|Exception): \S", line)
+    ]
+    told = (raised or lines or ["no message"])[-1]
+    return f"exit status {status}: {told[:200]}"

@@ -68,6 +68,7 @@ def serve(trainer: Trainer, link: Connection, vector: torch.Tensor, sums: torch.
 
 
 def main() -> None:
+    """Train, then print the report."""
     torch.set_num_threads(1)
     trainer = Trainer()
     w1.shards()

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def main() -> None:
+    """Train, then print the report."""
     set_random_seed(w1.SEED)
     models.w1_cnn = w1.make_model
     images, labels = w1.data()
@@ -61,7 +62,7 @@ def main() -> None:
     laps.start()
     for _ in range(w1.ROUNDS):
         weights = []
-        for chosen in np.random.choice(w1.CLIENTS, w1.COHORT, replace=False):
+        for chosen in np.random.choice(w1.CLIENTS, w1.COHORT, replace=False):  # noqa: NPY002
             client = clients[chosen]
             client.compute_model_update(len(client.training_dataloader))
             weights.append(client.get_flat_parameters())

@@ -35,6 +35,7 @@ class Stamped(io.StringIO):
 
 
 def main() -> int:
+    """Train, then print the report; the status of the command line."""
     laps, out = w1.Laps(), io.StringIO()
     stamped = Stamped(laps)
     with contextlib.redirect_stderr(stamped), contextlib.redirect_stdout(out):

@@ -1,8 +1,8 @@
 """W1 on Flower: a ServerApp with the stock FedAvg and a ClientApp, on the Ray simulation engine.
 
-`run_simulation` rather than `flwr run`, which adds a daemon that outlives the run. A client gets one
-CPU, so that two of them train at a time. The training loop is the user's in Flower: it is that of
-the bare loop, with the data in memory.
+`run_simulation` rather than `flwr run`, which adds a daemon that outlives the run. A client gets
+one CPU, so that two of them train at a time. The training loop is the user's in Flower: it is that
+of the bare loop, with the data in memory.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ class Lap(FederationObserver):
 
 
 def main() -> None:
+    """Train, then print the report."""
     environment = FlukeENV()
     environment.set_seed(w1.SEED)
     environment.set_device("cpu")

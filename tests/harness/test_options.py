@@ -13,6 +13,7 @@ GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",
     "data_dir": None,
     "model": None,
+    "strategies": None,
     "profile": "quick",
     "seeds": None,
     "device": "auto",
@@ -47,7 +48,7 @@ def test_values_are_taken_over() -> None:
         engine="stacked", precision="float64", jobs=3, results="r", fresh=True, report="p",
     )  # fmt: skip
     assert found == Options(
-        "synthetic:100", "d", "mlp", "full", 7, "cpu", "stacked", "float64", 3, Path("r"), True,
+        "synthetic:100", "d", "mlp", (), "full", 7, "cpu", "stacked", "float64", 3, Path("r"), True,
         Path("p"),
     )  # fmt: skip
 
