@@ -102,8 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fedcore.flower.demo", description=__doc__)
     parser.add_argument("--folder", help="keeps keys, logs and records (default: a temporary one)")
     options = parser.parse_args(arguments)
-    # ended by SIGTERM it must end what it has started, as it does at Ctrl-C
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary).resolve() / "deployment"
         with Deployment(folder, NODES) as deployment:
@@ -132,4 +130,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # ended by SIGTERM it must end what it has started, as it does at Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     raise SystemExit(main())
