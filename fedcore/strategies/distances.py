@@ -7,10 +7,13 @@ that seemed best.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
-_PIECE = 512  # coordinates that are summed in the type of the products; pieces are in float64
-_BATCH = 64  # pieces a call
+_PIECE = 512  # coordinates a product
+_BATCH = 16  # products that are added up in their own type; the rest is in float64
+_CHUNK = 2048  # coordinates of a float64 copy, which stays in a core's cache
 
 
 def least_scores(rows: torch.Tensor, neighbours: int, count: int) -> list[int]:
@@ -51,7 +54,7 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     fast = not rows.is_cuda and torch.get_float32_matmul_precision() == "highest"
     kind = torch.finfo(rows.dtype if fast else torch.float64)
     products = _gram(rows, kind.dtype)
-    terms = min(_PIECE, rows.shape[1]) + 2
+    terms = min(_PIECE, rows.shape[1]) + _BATCH + 2
     gamma = 1.1 * (terms * kind.eps / 2 + rows.shape[1] / _PIECE * 2**-53)
     norms = products.diagonal()
     distances = norms[:, None] + norms[None, :] - 2 * products
@@ -74,14 +77,12 @@ def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
     for start in range(0, whole, _PIECE * _BATCH):
         block = rows[:, start : min(start + _PIECE * _BATCH, whole)].to(dtype)
         pieces = block.view(len(rows), -1, _PIECE).transpose(0, 1)  # [pieces, K, _PIECE], no copy
-        total += torch.bmm(pieces, pieces.mT).sum(dim=0, dtype=torch.float64)
+        total += torch.bmm(pieces, pieces.mT).sum(dim=0)
     left = rows[:, whole:].to(dtype)
     return total.add_(left @ left.T)
 
 
-def squared_distances(
-    rows: torch.Tensor, own: torch.Tensor, centre: torch.Tensor, chunk: int = 1 << 14
-) -> torch.Tensor:
+def squared_distances(rows: torch.Tensor, own: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     """Squared distances [R, K] float64 of rows ``own`` [R] of ``rows`` [K, n] to all of these.
 
     Made of differences from ``centre`` [n]: a part that it and the rows share costs no digits.
@@ -89,20 +90,26 @@ def squared_distances(
     """
     products = torch.zeros(len(own), len(rows), dtype=torch.float64, device=rows.device)
     norms = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for start in range(0, rows.shape[1], chunk):  # chunks bound the float64 copy
-        part = slice(start, start + chunk)
-        wide = rows[:, part].to(torch.float64) - centre[part].to(torch.float64)
+    for wide in _differences(rows, centre):
         products.addmm_(wide[own], wide.T)
-        norms += torch.linalg.vecdot(wide, wide)
+        norms += torch.linalg.vector_norm(wide, dim=1).square_()
     distances = (norms[own, None] + norms[None, :] - 2 * products).clamp_(min=0)
     return distances.nan_to_num_(nan=float("inf"), posinf=float("inf"))
 
 
-def lengths(rows: torch.Tensor, origin: torch.Tensor, chunk: int = 1 << 14) -> torch.Tensor:
+def lengths(rows: torch.Tensor, origin: torch.Tensor) -> torch.Tensor:
     """Distances [K] float64 of ``rows`` [K, n] from ``origin`` [n], inf where not finite."""
     squares = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
-    for start in range(0, rows.shape[1], chunk):
-        part = slice(start, start + chunk)
-        wide = rows[:, part].to(torch.float64) - origin[part].to(torch.float64)
-        squares += torch.linalg.vecdot(wide, wide)
+    for wide in _differences(rows, origin):
+        squares += torch.linalg.vector_norm(wide, dim=1).square_()
     return squares.sqrt_().nan_to_num_(nan=float("inf"), posinf=float("inf"))
+
+
+def _differences(rows: torch.Tensor, origin: torch.Tensor) -> Iterator[torch.Tensor]:
+    """``rows`` [K, n] minus ``origin`` [n] in float64, in chunks of coordinates."""
+    width = 1 << 20 if rows.is_cuda else _CHUNK
+    for start in range(0, rows.shape[1], width):
+        part = slice(start, start + width)
+        # a new tensor also where rows are float64: sub_ must not write to them
+        wide = rows[:, part].to(torch.float64, copy=True)
+        yield wide.sub_(origin[part])
