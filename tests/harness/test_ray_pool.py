@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.data.loading import load
 from fedcore.execution import Execution
 from fedcore.harness import ray_pool
+from fedcore.harness.inputs import inputs_of
 from fedcore.harness.pool import Pool
 from fedcore.harness.ray_pool import ATTEMPTS, RayError, RayPool, on_node
-from fedcore.harness.store import Inputs, Run, Store
+from fedcore.harness.store import Run, Store
 from fedcore.harness.worker import Failure, Job, execute
-from fedcore.provenance import code_digest, fingerprint
 from fedcore.record import Record
 from tests.harness.test_pool import attempts, jobs, mortal, slow
 
@@ -40,13 +39,7 @@ needs_ray = pytest.mark.skipif(
 
 def planned(folder: Path, seed: int = 0) -> Job:
     """A job as the lab makes it."""
-    inputs = Inputs(
-        data=load(TINY.dataset).digest,
-        weights=None,
-        code=code_digest(),
-        machine=fingerprint(HERE.torch_device),
-        engine="sequential",
-    )
+    inputs = inputs_of(TINY, folder, HERE)
     return Job(Run(TINY, seed), inputs, Store(folder), folder, HERE)
 
 
