@@ -189,6 +189,8 @@ class ParallelEngine:
         """The life of a helper: tasks until the parent is gone."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who decides
         _die_with(parent)
+        # a forked process has none of its parent's OpenMP threads, and would wait for them for ever
+        torch.set_num_threads(1)
         self._queue.close()  # so that the queue ends with the parent
         with contextlib.suppress(BrokenPipeError):
             while word := self._helpers_end.recv(_TASK.size):

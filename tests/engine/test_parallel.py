@@ -105,6 +105,24 @@ def test_every_process_takes_part_and_close_ends_them(engine, monkeypatch) -> No
     engine.close()  # a second time changes nothing
 
 
+def test_threads_of_the_parent_do_not_hang_a_helper() -> None:
+    """The parent has used two OpenMP threads; a fork of it has none, and must not wait for them."""
+    script = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "import torch; torch.set_num_threads(2)\n"
+        "images, kernels = torch.randn(64, 16, 28, 28), torch.randn(32, 16, 3, 3)\n"
+        "torch.nn.functional.conv2d(images, kernels)\n"
+        "from tests.engine.test_parallel import TINY, engine_of\n"
+        "engine = engine_of(TINY)\n"
+        "train = engine.engine.train_client\n"
+        "import time\n"
+        "engine.engine.train_client = lambda *a: (time.sleep(0.2), train(*a))\n"
+        "engine.train(engine.initial_state(), 1, (0, 3, 5))\n"
+        "engine.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60, check=True)
+
+
 def broken(monkeypatch, error: Exception | None) -> ParallelEngine:
     """An engine whose helpers raise ``error`` for every client, or die without one."""
     parent, train = os.getpid(), SequentialEngine.train_client
