@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -17,6 +16,7 @@ from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
+from fedcore.harness.inputs import inputs_of
 from fedcore.harness.lockstep_pool import LockstepPool
 from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
@@ -25,8 +25,7 @@ from fedcore.harness.ray_pool import RayPool
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
-from fedcore.models.weights import weights_digest, weights_file
-from fedcore.provenance import computing_code, fingerprint
+from fedcore.provenance import fingerprint
 from fedcore.record import Record
 
 
@@ -165,15 +164,7 @@ class Lab:
         key = (scenario.dataset, scenario.weights, scenario.model, scenario.strategy_spec)
         if key not in self._inputs:
             try:
-                execution = self.execution.fitting(scenario)
-                weights: Path | None = weights_file(scenario.weights, scenario.model, self.data_dir)
-                self._inputs[key] = Inputs(
-                    data=load(scenario.dataset, self.data_dir).digest,
-                    weights=None if weights is None else weights_digest(weights),
-                    code=computing_code(execution.engine_name, scenario.strategy_spec),
-                    machine=fingerprint(self.device),
-                    engine=execution.label,
-                )
+                self._inputs[key] = inputs_of(scenario, self.data_dir, self.execution)
             except FedcoreError as error:
                 self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)
         return self._inputs[key]

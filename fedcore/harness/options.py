@@ -65,6 +65,8 @@ class Options:
             raise OptionError("--ray-address is for --executor ray: add that, or leave it out")
         if ray and get("device") == "cuda":
             raise OptionError("--executor ray computes on CPUs: leave --device out")
+        if ray and get("engine") == "flower-ray":
+            raise OptionError("--engine flower-ray brings a Ray of its own: leave --executor out")
         return cls(
             dataset=get("dataset"),
             data_dir=get("data_dir"),

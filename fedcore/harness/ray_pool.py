@@ -16,12 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from fedcore.data.loading import data_directory, load
+from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
+from fedcore.harness.inputs import inputs_of
 from fedcore.harness.store import Inputs
 from fedcore.harness.worker import Failure, Job, execute
-from fedcore.models.weights import weights_digest, weights_file
-from fedcore.provenance import code_digest, fingerprint
 from fedcore.record import Record
 
 Result = Record | Failure
@@ -122,7 +121,7 @@ def on_node(run: Callable[[Job], Result], job: Job) -> tuple[Inputs | None, Resu
     inputs = job.inputs
     if inputs is not None:
         try:
-            here = _inputs_here(job, inputs)
+            here = inputs_of(job.run.scenario, job.data_dir, job.execution)
         except FedcoreError as error:
             where = f"on node {platform.node()}: {type(error).__name__}"
             return None, Failure(f"{where}: {error}", expected=True)
@@ -133,20 +132,10 @@ def on_node(run: Callable[[Job], Result], job: Job) -> tuple[Inputs | None, Resu
     return inputs, run(dataclasses.replace(job, inputs=None, store=None))
 
 
-def _inputs_here(job: Job, wanted: Inputs) -> Inputs:
-    scenario = job.run.scenario
-    weights = weights_file(scenario.weights, scenario.model, job.data_dir)
-    return Inputs(
-        data=load(scenario.dataset, job.data_dir).digest,
-        weights=None if weights is None else weights_digest(weights),
-        code=code_digest(),
-        machine=fingerprint(job.execution.torch_device),
-        engine=wanted.engine,
-    )
-
-
 def _refusal(wanted: Inputs, here: Inputs) -> str:
-    names = [n for n in ("data", "weights", "code") if getattr(wanted, n) != getattr(here, n)]
+    names = [
+        n for n in ("data", "weights", "code", "engine") if getattr(wanted, n) != getattr(here, n)
+    ]
     pairs = ", ".join(f"{n} {getattr(here, n)}, not {getattr(wanted, n)}" for n in names)
     return (
         f"node {platform.node()} has other {' and '.join(names)} than the machine that planned the "

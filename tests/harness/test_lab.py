@@ -137,5 +137,5 @@ def test_a_failed_run_is_not_stored(lab: MakeLab, monkeypatch: pytest.MonkeyPatc
 
 def test_a_changed_code_digest_computes_anew(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab().judge(CELLS[0])
-    monkeypatch.setattr("fedcore.harness.lab.code_digest", lambda: "changed")
+    monkeypatch.setattr("fedcore.harness.inputs.computing_code", lambda *_: "changed")
     assert started(lab(), CELLS[:1]).stored == 0

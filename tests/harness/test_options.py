@@ -75,6 +75,7 @@ def test_profiles(profile: str) -> None:
         ({"seeds": 0}, "--seeds must be >= 1, got 0"),
         ({"ray_address": "auto"}, "--ray-address is for --executor ray"),
         ({"executor": "ray", "device": "cuda"}, "--executor ray computes on CPUs"),
+        ({"executor": "ray", "engine": "flower-ray"}, "brings a Ray of its own"),
     ],
 )
 def test_bad_values_are_refused(changes: dict[str, Any], rule: str) -> None:
