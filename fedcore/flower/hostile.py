@@ -115,14 +115,16 @@ def model_after(strategy: Strategy, form: str) -> dict[str, np.ndarray[Any, Any]
     return None if arrays is None else {name: array.numpy() for name, array in arrays.items()}
 
 
-def verdict(make: Callable[[], Strategy], form: str) -> str:
+def verdict(
+    make: Callable[[], Strategy], form: str, reference: dict[str, Any] | None = None
+) -> str:
     """What ``form`` does to a strategy.
 
     ``holds``: within 0.1 (the honest step) of the model without a hostile client; ``captured``:
     farther away; ``NaN``: not finite; ``reshaped``: other names or shapes; ``idle``: the round
-    changes nothing; ``ends``: an exception.
+    changes nothing; ``ends``: an exception. ``reference`` is the model without, where it is known.
     """
-    reference = model_after(make(), "honest")
+    reference = reference or model_after(make(), "honest")
     assert reference is not None
     try:
         made = model_after(make(), form)
@@ -156,7 +158,10 @@ STOCK = {
 def table(wrap: Callable[[Strategy], Strategy] = lambda strategy: strategy) -> list[list[str]]:
     """A row for each form: its name, then the verdict of each strategy of `STOCK`."""
     forms = [form for form in FORMS if form != "honest"]
-    return [[form, *(verdict(_maker(name, wrap), form) for name in STOCK)] for form in forms]
+    makers = [_maker(name, wrap) for name in STOCK]
+    references = [model_after(make(), "honest") for make in makers]
+    arms = list(zip(makers, references, strict=True))
+    return [[form, *(verdict(make, form, found) for make, found in arms)] for form in forms]
 
 
 def _maker(name: str, wrap: Callable[[Strategy], Strategy]) -> Callable[[], Strategy]:

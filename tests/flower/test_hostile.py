@@ -139,6 +139,18 @@ def test_second_answers_and_strangers_are_ignored() -> None:
     assert metrics == {"clients": 8, "num-examples": 80}
 
 
+def test_a_count_that_the_server_knows_better_is_a_lie() -> None:
+    strategy = ours("fedavg", lambda client: Facts(10, 2, 2.0))
+    grid = LocalGrid(clients("honest"), CLIENTS)
+    replies = grid.send_and_receive(strategy.configure_train(1, initial(), ConfigRecord(), grid))
+    (metrics,) = replies[3].content.metric_records.values()
+    metrics["num-examples"] = 11
+    strategy.aggregate_train(1, replies)
+    assert [(e.client, e.reason) for e in strategy.excluded] == [
+        (3, "says 11 examples in 2 steps, has 10 in 2")
+    ]
+
+
 def test_claiming_to_be_another_client() -> None:
     strategy = ours("fedavg")
     grid = LocalGrid(clients("honest"), CLIENTS)
@@ -157,12 +169,14 @@ def hardened() -> list[list[str]]:
     return table(Hardened)
 
 
+@pytest.mark.slow
 def test_hardened_stock_strategies_hold(hardened: list[list[str]]) -> None:
     for form, *verdicts in hardened:
         if form != FINITE:
             assert set(verdicts) == {"holds"}, form
 
 
+@pytest.mark.slow
 def test_what_stock_strategies_do() -> None:
     """The findings that the wrapper is for; a change in Flower shows here."""
     found = {row[0]: dict(zip(STOCK, row[1:], strict=True)) for row in table()}
