@@ -71,7 +71,8 @@ def check_fields(scenario: Scenario) -> tuple[list[str], dict[str, Any]]:
             if values[name] is not None or name in defaults:
                 continue
             if default is REQUIRED:
-                problems.append(f"{kind} {entry.name!r} needs {name} ({specs[name].range})")
+                meant = specs[name].range or specs[name].doc
+                problems.append(f"{kind} {entry.name!r} needs {name} ({meant})")
             else:
                 defaults[name] = default
     if not unknown:

@@ -36,7 +36,7 @@ def test_the_label_says_what_changes_the_bits() -> None:
     [
         (
             {"precision": "float8"},
-            "one of float32, float64, bfloat16.*got 'float8'",
+            "one of float32, float64, tf32, bfloat16, got 'float8'",
         ),
         ({"processes": 0}, "processes must be >= 1, got 0"),
     ],
@@ -72,7 +72,7 @@ def test_float64_is_another_result_of_the_same_experiment() -> None:
 
 
 def test_bfloat16_is_mixed_precision_in_both_engines() -> None:
-    scenario = Scenario(dataset="synthetic:200", model="cnn", norm="batch", num_clients=4, rounds=2)
+    scenario = Scenario(dataset="synthetic:200", model="cnn", num_clients=4, rounds=2)
     exact = run(scenario, device="cpu")
     for engine in ("sequential", "stacked"):
         mixed = run(scenario, device="cpu", engine=engine, precision="bfloat16")

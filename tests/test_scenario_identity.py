@@ -17,6 +17,8 @@ PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
 TARGETED = {**ATTACK, "attack": "targetedflip", "source_class": 1, "target_class": 2}
 LOCAL_DP = {"privacy": "localdp", "epsilon": 2.0}
 
+FLOWER = {"strategy": "flower", "strategy_spec": "a.b:C"}
+
 # A change here invalidates every stored record: intended only together with a changed meaning.
 DEFAULT_HASH = "557d7b4f9d6cff52"
 
@@ -62,6 +64,8 @@ CHANGES = {
     "norm_bound": ({"strategy": "normclipping"}, 2.0),
     "aggregation_iterations": ({"strategy": "centeredclipping"}, 3),
     "smoothing": ({"strategy": "rfa"}, 1e-3),
+    "strategy_spec": (FLOWER, "a.b:D"),
+    "client_mods": (FLOWER, "a.b:mod"),
     "attack": (ATTACK, "pairflip"),
     "malicious_fraction": (ATTACK, 0.4),
     "poison_ratio": (ATTACK, 0.6),

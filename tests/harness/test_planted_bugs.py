@@ -44,8 +44,11 @@ def judged(cell: Cell = CELL) -> Outcome:
 
 
 def of(strategy: str) -> Scenario:
-    norm = {"norm": "batch", "model": "cnn"} if strategy == "fedbn" else {}
-    return CLEAN.but(strategy=strategy, **norm)
+    extra: dict[str, dict[str, Any]] = {
+        "fedbn": {"norm": "batch", "model": "cnn"},
+        "bulyan": {"num_clients": 8, "fraction_train": 1.0},  # it takes a cohort of 7
+    }
+    return CLEAN.but(strategy=strategy, **extra.get(strategy, {}))
 
 
 @pytest.mark.parametrize("attack", sorted(ATTACKS))
@@ -103,7 +106,7 @@ def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.Mo
 def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = poisoning.malicious_clients
     monkeypatch.setattr("fedcore.attacks.poisoning.malicious_clients", lambda *a: drawn(*a)[:-1])
-    monkeypatch.setattr("fedcore.simulation.malicious_clients", lambda *a: drawn(*a)[:-1])
+    monkeypatch.setattr("fedcore.trial.malicious_clients", lambda *a: drawn(*a)[:-1])
     (message,) = judged().errors
     assert "has 2 malicious clients, malicious_fraction=0.5 of 6 asks for 3" in message
 
@@ -119,7 +122,7 @@ def test_an_audit_of_other_clients_and_poison_in_a_clean_run() -> None:
 
 @pytest.mark.parametrize("strategy", ALL)
 def test_every_strategy_averages_buffers_as_it_must(strategy: str) -> None:
-    for clients in (6, 20, 50):
+    for clients in (8, 20, 50):
         assert buffer_problems(of(strategy).but(num_clients=clients)) == []
 
 

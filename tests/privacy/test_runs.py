@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from fedcore import simulation
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import PrivacyError, ScenarioError
+from fedcore.execution import Execution
 from fedcore.harness.audit import audit_problems
 from fedcore.harness.outcome import unpaired
 from fedcore.record import Record
@@ -113,17 +113,9 @@ def test_an_engine_that_knows_nothing_of_it_is_refused(monkeypatch: pytest.Monke
     run(TINY.but(**DP, rounds=1))  # clip and noise come after training: any engine will do
 
 
-def test_auto_takes_the_reference_engine_where_training_must_differ(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked = []
-    made = simulation.Execution
-    monkeypatch.setattr(
-        simulation, "Execution", lambda *given: asked.append(given[0]) or made(*given)
-    )
-    run(TINY.but(**DP, released="head", rounds=1))
-    run(TINY.but(**DP, rounds=1))
-    assert asked == ["sequential", "auto"]
+def test_auto_takes_the_reference_engine_where_training_must_differ() -> None:
+    assert Execution().fitting(TINY.but(**DP, released="head")).engine == "sequential"
+    assert Execution().fitting(TINY.but(**DP)).engine == "auto"
 
 
 @pytest.mark.parametrize(
