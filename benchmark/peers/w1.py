@@ -25,8 +25,8 @@ CLASSES = 8
 SEED = 0
 
 
-#: Keeps torchvision's operators declared.
-_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
+# a library takes its declarations back when it is collected
+_KEPT: list[torch.library.Library] = []
 
 
 def declare_torchvision_operators() -> None:
@@ -34,9 +34,12 @@ def declare_torchvision_operators() -> None:
 
     Its import asks for two operators of object detection that its own extension cannot load then.
     """
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            _LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    missing = [name for name in ("nms", "qnms") if not hasattr(torch.ops.torchvision, name)]
+    if missing:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in missing:
+            library.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        _KEPT.append(library)
 
 
 @functools.cache
