@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from fedcore.engine.base import ENGINES
 from fedcore.errors import FedcoreError
@@ -77,6 +78,11 @@ class Execution:
                 return forward(images).to(self.dtype)
 
         return mixed
+
+    def cast_model(self, model: nn.Module) -> None:
+        """Make ``model`` compute in this precision, in place."""
+        if self.precision == "bfloat16":
+            model.forward = self.cast(model.forward)
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:

@@ -144,5 +144,5 @@ class SequentialEngine:
 def sequential(federation: Federation, execution: Execution) -> SequentialEngine:
     """The engine that ``execution`` describes."""
     engine = SequentialEngine(federation, execution.torch_device, execution.dtype)
-    engine.model.forward = execution.cast(engine.model.forward)
+    execution.cast_model(engine.model)
     return engine
