@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from fedcore.cores import cores
 from fedcore.engine.base import ENGINES
@@ -102,6 +103,11 @@ class Execution:
                 return forward(images).to(self.dtype)
 
         return mixed
+
+    def cast_model(self, model: nn.Module) -> None:
+        """Make ``model`` compute in this precision, in place."""
+        if self.precision == "bfloat16":
+            model.forward = self.cast(model.forward)
 
     @contextlib.contextmanager
     def arithmetic(self) -> Iterator[None]:

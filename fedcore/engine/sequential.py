@@ -245,5 +245,5 @@ def sequential(federation: Federation, execution: Execution) -> Engine:
         engine: SequentialEngine = Bfloat16Engine(federation, device, zeros=zeros)
     else:
         engine = SequentialEngine(federation, device, execution.dtype, zeros=zeros)
-        engine.model.forward = execution.cast(engine.model.forward)
+        execution.cast_model(engine.model)
     return engine if processes == 1 else ParallelEngine(engine, processes)

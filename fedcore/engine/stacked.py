@@ -43,7 +43,7 @@ class Bench:
         self.vector, self.counters = self.layout.flatten(self.model.state_dict())
         gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self.vector, self.counters, gradient)
-        self.model.forward = execution.cast(self.model.forward)
+        execution.cast_model(self.model)
 
 
 class Work:

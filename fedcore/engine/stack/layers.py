@@ -96,7 +96,7 @@ class Conv2d(StackedLayer):
             return self._pointwise(x, weight, bias)
         maps = F.conv2d(
             merge(x),
-            weight.flatten(0, 1),
+            weight.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2),  # channels_last
             None if bias is None else bias.flatten(),
             self.stride,
             self.padding,

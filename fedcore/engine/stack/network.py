@@ -43,7 +43,8 @@ class StackedNetwork:
         self.context = Context()
         self._layers: dict[str, StackedLayer] = {}
         self._parameters: list[torch.Tensor] = []
-        self._gradients: list[torch.Tensor] = []
+        self._places: list[torch.Tensor] = []
+        self._gradients = torch.empty(0)
         self._forward = cast(fx.GraphModule(self._layers, self._rewritten(model)))
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -54,8 +55,7 @@ class StackedNetwork:
 
         `backward` writes ``gradients`` [K, P]; running statistics are written in place.
         """
-        gradients.zero_()  # of layers that the forward does not use
-        self._parameters, self._gradients = [], []
+        self._parameters, self._places, self._gradients = [], [], gradients
         for e in self.layout.entries:
             path, _, name = e.name.rpartition(".")
             if path not in self._layers:
@@ -64,16 +64,17 @@ class StackedNetwork:
             tensor = e.view(counters if e.kind is Kind.COUNTER else vectors).data
             if e.kind is Kind.PARAMETER:
                 self._parameters.append(tensor.requires_grad_())
-                self._gradients.append(e.view(gradients))
+                self._places.append(e.view(gradients))
             self._layers[path].tensors[name] = tensor
 
     def backward(self, loss: torch.Tensor) -> None:
         """Write the gradient of ``loss``, a sum over clients, to where `bind` has said."""
+        self._gradients.zero_()  # of what the forward does not use: solvers leave scratch there
         # into .grad autograd would accumulate as well, but it complains of rows that lie apart
-        for place, gradient in zip(
-            self._gradients, torch.autograd.grad(loss, self._parameters), strict=True
-        ):
-            place.copy_(gradient)
+        found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        for place, gradient in zip(self._places, found, strict=True):
+            if gradient is not None:
+                place.copy_(gradient)
 
     def _rewritten(self, model: nn.Module) -> fx.Graph:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -10,41 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fedcore.engine.stack.network import StackedNetwork
 from fedcore.errors import ModelError
 from fedcore.models.dropout import StreamDropout
-from fedcore.vector import Layout
-
-CLIENTS, BATCH = 3, 5
-
-
-def stack_of(model: nn.Module, clients: int = CLIENTS):
-    """(network, a model per client with its own random weights, their vectors, counters, grads)."""
-    layout = Layout.of(model)
-    generator = torch.Generator().manual_seed(3)
-    models = [copy.deepcopy(model) for _ in range(clients)]
-    for one in models:
-        for tensor in one.state_dict().values():
-            if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape, dtype=tensor.dtype, generator=generator)
-                tensor.copy_(0.5 + noise / 2)  # positive: running variances are among them
-    flat = [layout.flatten(one.state_dict()) for one in models]
-    vectors = torch.stack([vector for vector, _ in flat])
-    counters = torch.stack([counter for _, counter in flat])
-    gradients = torch.full((clients, layout.num_parameters), 9.0, dtype=torch.float64)
-    network = StackedNetwork(model, layout)
-    network.bind(vectors, counters, gradients)
-    return network, models, layout, vectors, counters, gradients
-
-
-def set_sizes(network: StackedNetwork, sizes: tuple[int, ...]) -> None:
-    """Batches of these many samples, padded to the longest."""
-    longest = max(sizes)
-    network.context.sizes = sizes
-    if len(set(sizes)) > 1:
-        counts = torch.tensor(sizes, dtype=torch.float64)
-        own = torch.arange(longest) < counts[:, None]
-        network.context.share, network.context.counts = own / counts[:, None], counts
+from tests.engine.stack.stacks import BATCH, CLIENTS, Calls, set_sizes, stack_of
 
 
 def check(model: nn.Module, shape: tuple[int, ...], sizes: tuple[int, ...] = (BATCH,) * CLIENTS):
@@ -79,7 +46,6 @@ def check(model: nn.Module, shape: tuple[int, ...], sizes: tuple[int, ...] = (BA
             )
 
 
-HEAD = [nn.Conv2d(2, 4, 1), nn.Flatten()]  # parameters, so that there is something to learn
 MAP_LAYERS = [
     nn.Conv2d(2, 6, 3, padding=1),
     nn.Conv2d(2, 6, 3, stride=2, bias=False),
@@ -137,17 +103,6 @@ def test_a_norm_without_weights_before_a_layer_that_writes_in_place() -> None:
     check(nn.Sequential(*layers), (2, 4, 4), (4, 3, 4))
 
 
-class Calls(nn.Module):
-    """Applies ``call`` between two layers."""
-
-    def __init__(self, call: Callable[..., torch.Tensor]) -> None:
-        super().__init__()
-        self.first, self.call = nn.Conv2d(2, 4, 3), call
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.call(self.first(x))
-
-
 def shuffled(x: torch.Tensor) -> torch.Tensor:
     """ShuffleNet's channel shuffle."""
     batch, channels, height, width = x.size()
@@ -197,57 +152,23 @@ def test_calls_that_would_mix_samples(call, message: str) -> None:
         network(torch.randn(CLIENTS, BATCH, 2, 6, 6, dtype=torch.float64))
 
 
-class Nested(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.block = nn.Sequential(nn.Conv2d(2, 2, 1), inner)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.block(x)
-
-
-class Branching(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x if x.sum() > 0 else -x
-
-
-class OwnTensor(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.scale
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (Nested(nn.Bilinear(2, 2, 2)), r"layer 'block.1' \(Bilinear\).*no rule.*'sequential'"),
-        (Nested(nn.InstanceNorm2d(2)), r"layer 'block.1' \(InstanceNorm2d\)"),
-        (Nested(nn.BatchNorm2d(2, momentum=None)), r"'block.1' \(BatchNorm2d\).*momentum=None"),
-        (Nested(nn.Conv2d(2, 2, 3, padding_mode="reflect")), r"'block.1' \(Conv2d\).*'reflect'"),
-        (Nested(nn.Flatten(0)), r"'block.1' \(Flatten\).*start_dim must be 1, got 0"),
-        (Nested(nn.BatchNorm2d(2).eval()), r"'block.1' \(BatchNorm2d\).*evaluation mode"),
-        (Nested(Branching()), "forward of Nested cannot be traced"),
-        (Nested(OwnTensor()), r"'block.1' \(OwnTensor\).*belongs to no layer"),
-        (Calls(lambda x: torch.cumsum(x, 1)), r"no rule for this call in its forward \(cumsum\)"),
-        (Calls(lambda x: x.cumprod(1)), r"no rule for this call in its forward \(cumprod\)"),
-    ],
-    ids=[
-        *("bilinear", "instance-norm", "momentum", "padding", "start-dim", "evaluation"),
-        *("branching", "own-tensor", "function", "method"),
-    ],
-)
-def test_what_has_no_rule_is_refused_by_name(model: nn.Module, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        StackedNetwork(model, Layout.of(model))
-
-
 def test_a_layer_that_is_not_used_has_no_gradient() -> None:
     model = Calls(lambda x: x)
     model.spare = nn.Linear(2, 2)
     check(model, (2, 6, 6))
+    check(Aside(), (4,))
+
+
+class Aside(nn.Module):
+    """Its second layer is called, but has no part in the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.second(x)
+        return self.first(x)
 
 
 class Twice(nn.Module):
@@ -261,30 +182,6 @@ class Twice(nn.Module):
 
 def test_a_layer_that_is_used_twice() -> None:
     check(Twice(), (4,), (5, 3, 4))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["squeezenet1_1", "mnasnet0_5", "shufflenet_v2_x0_5", "regnet_y_400mf", "densenet121"]
-)
-def test_networks_of_torchvision_that_nobody_registered(name: str) -> None:
-    from fedcore.models.dropout import adopt_streams
-    from fedcore.models.torchvision_import import import_torchvision
-
-    model = getattr(import_torchvision().models, name)(num_classes=3)
-    adopt_streams(model)
-    model = model.double().train()
-    network, models, *_ = stack_of(model, clients=2)
-    x = torch.randn(2, 2, 3, 64, 64, dtype=torch.float64)
-    set_sizes(network, (2, 2))
-    for place in range(len(network.context.generators)):
-        network.context.generators[place] = [torch.Generator().manual_seed(k) for k in range(2)]
-    stacked = network(x)
-    for k, one in enumerate(models):
-        for dropout in (m for m in one.modules() if isinstance(m, StreamDropout)):
-            dropout.seed(torch.Generator().manual_seed(k))
-        own = one(x[k])
-        assert float(((stacked[k] - own).norm() / own.norm()).detach()) < 1e-6
 
 
 def test_masked_norm_has_the_right_gradient() -> None:
