@@ -40,7 +40,9 @@ def test_equals_the_definition(drawn) -> None:
     # the scale of what is summed, which may cancel
     size = rows.double().sort(dim=0).values[cut : len(rows) - cut].abs().amax(dim=0)
     error = (made.double() - expected).abs()
-    assert bool((error <= 20 * torch.finfo(rows.dtype).eps * size).all())
+    kind = torch.finfo(rows.dtype)
+    subnormal = kind.tiny * kind.eps  # half of the least one is rounded to none
+    assert bool((error <= 20 * kind.eps * size + subnormal).all())
 
 
 @pytest.mark.parametrize("size", [*range(1, 34), 49, 50, 63, 64, 65, NETWORK_LIMIT, 101, 1000])
