@@ -73,7 +73,7 @@ def code_digest() -> str:
 
 @functools.cache
 def computing_code(engine: str, strategy_spec: str | None) -> str:
-    """The digest of what computes a run on ``engine``: `code_digest`, and with Flower more.
+    """The digest of what computes a run on ``engine``, a label: `code_digest`; with Flower more.
 
     That is fedcore.flower, flwr's version, and the whole package of a foreign strategy.
     """

@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import Strategy
 from fedcore.errors import FedcoreError
 from fedcore.flower.arrays import ArraysError, from_arrays
 from fedcore.flower.nodes import Nodes
-from fedcore.flower.replies import Facts, sender
+from fedcore.flower.replies import Facts, matched
 from fedcore.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.base import ServerState
@@ -100,21 +100,12 @@ class Foreign:
 
     def collect(self, round: int, replies: Iterable[Message]) -> ReplyCohort:
         """The replies by client, for the strategy to aggregate; errors are excluded."""
-        waiting = {node: list(clients) for node, clients in self._asked.items()}
-        found: dict[int, Message] = {}
-        for reply in replies:
-            mine = waiting.get(int(reply.metadata.src_node_id), [])
-            said = sender(reply)
-            if not mine:
-                continue
-            client = said if said in mine else mine[0]
-            mine.remove(client)
+        found, silent = matched(self._asked, replies)
+        for client, reply in found.items():
             if reply.has_error():
                 self.excluded.append(Exclusion(round, client, f"error: {reply.error.reason}"))
             reply.metadata.__dict__["_src_node_id"] = _FIRST + client
-            found[client] = reply
-        for client in sorted(client for clients in waiting.values() for client in clients):
-            self.excluded.append(Exclusion(round, client, "no reply in time"))
+        self.excluded += [Exclusion(round, client, "no reply in time") for client in silent]
         clients = tuple(client for client in sorted(found) if not found[client].has_error())
         facts = [self.known(client) for client in clients]
         ordered = [found[client] for client in sorted(found)]

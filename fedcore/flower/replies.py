@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,28 @@ def sender(message: Message) -> int | None:
             if isinstance(client, int):
                 return client
     return None
+
+
+def matched(
+    asked: Mapping[int, Sequence[int]], replies: Iterable[Message]
+) -> tuple[dict[int, Message], list[int]]:
+    """(the reply of each client, the clients that did not answer, ascending).
+
+    ``asked`` are the clients asked for by node. A client is who the reply says it is where its node
+    was asked for that one, else the first of its node that has not answered; who was not asked,
+    or answers a second time, is ignored.
+    """
+    waiting = {node: list(clients) for node, clients in asked.items()}
+    found: dict[int, Message] = {}
+    for reply in replies:
+        mine = waiting.get(int(reply.metadata.src_node_id), [])
+        if not mine:
+            continue
+        said = sender(reply)
+        client = said if said in mine else mine[0]
+        mine.remove(client)
+        found[client] = reply
+    return found, sorted(client for clients in waiting.values() for client in clients)
 
 
 def _facts(metrics: MetricRecord, known: Facts | None) -> Facts:

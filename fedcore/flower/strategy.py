@@ -15,7 +15,15 @@ from fedcore.errors import FedcoreError
 from fedcore.execution import exact_arithmetic
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.nodes import Nodes
-from fedcore.flower.replies import Facts, Reply, ReplyError, checked, quorum_problem, sender
+from fedcore.flower.replies import (
+    Facts,
+    Reply,
+    ReplyError,
+    checked,
+    matched,
+    quorum_problem,
+    sender,
+)
 from fedcore.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -89,23 +97,17 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     def collect(self, round: int, replies: Iterable[Message]) -> Cohort:
         """The cohort of the valid ``replies``, by client; of nobody where too few are valid."""
         state = self._state
-        waiting = {node: list(clients) for node, clients in self._asked.items()}
         valid: dict[int, Reply] = {}
-        for reply in replies:
-            mine = waiting.get(int(reply.metadata.src_node_id), [])
-            if not mine:  # nobody asked, or a second answer
-                continue
-            said = sender(reply)
-            client = said if said in mine else mine[0]
-            mine.remove(client)
+        found, silent = matched(self._asked, replies)
+        for client, reply in found.items():
             try:
-                if said not in (client, None):
+                if (said := sender(reply)) not in (client, None):
                     raise ReplyError(f"claims to be client {said}")
                 known = None if self.known is None else self.known(client)
                 valid[client] = checked(reply, self.layout, state, known)
             except ReplyError as error:
                 self._exclude(round, client, str(error))
-        for client in sorted(client for clients in waiting.values() for client in clients):
+        for client in silent:
             self._exclude(round, client, "no reply in time")
         problem = None
         if len(valid) < sum(map(len, self._asked.values())) or not valid:

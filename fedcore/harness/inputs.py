@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from fedcore.data.loading import load
 from fedcore.execution import Execution
 from fedcore.harness.store import Inputs
@@ -18,11 +20,16 @@ def inputs_of(scenario: Scenario, data_dir: Path, execution: Execution) -> Input
     Raises a FedcoreError where data or weights are not to be had, or no engine fits.
     """
     fitting = execution.fitting(scenario)
+    return inputs_with(scenario, data_dir, fitting.label, fitting.torch_device)
+
+
+def inputs_with(scenario: Scenario, data_dir: Path, engine: str, device: torch.device) -> Inputs:
+    """The same for a run that the engine labelled ``engine`` makes or has made on ``device``."""
     weights = weights_file(scenario.weights, scenario.model, data_dir)
     return Inputs(
         data=load(scenario.dataset, data_dir).digest,
         weights=None if weights is None else weights_digest(weights),
-        code=computing_code(fitting.engine_name, scenario.strategy_spec),
-        machine=fingerprint(fitting.torch_device),
-        engine=fitting.label,
+        code=computing_code(engine, scenario.strategy_spec),
+        machine=fingerprint(device),
+        engine=engine,
     )
