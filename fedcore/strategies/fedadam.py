@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine
+from fedcore.strategies.adaptive import PARAMETERS, AdaptiveServer
+from fedcore.strategies.base import STRATEGIES
 
 
-class AdaptiveServer(Strategy):
-    """m = beta_1 m + (1 - beta_1) d; x+ = x + server_lr m / (sqrt(v) + tau), d the mean update.
-
-    d = sum_i p_i u_i with p_i = n_i / sum n_j; beta_1 is ``server_momentum``. m starts at 0 and the
-    second moment v, which `second_moment` moves, at tau^2. As in the paper no bias is corrected.
-    """
-
-    def step(
-        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
-    ) -> torch.Tensor:
-        assert self.scenario.server_momentum is not None
-        assert self.scenario.server_lr is not None
-        assert self.scenario.tau is not None
-        mean = combine(updates, cohort.weights)
-        first = memory.setdefault("first", torch.zeros_like(mean))
-        second = memory.setdefault("second", torch.full_like(mean, self.scenario.tau**2))
-        first.lerp_(mean, 1 - self.scenario.server_momentum)
-        self.second_moment(second, mean.square())
-        return self.scenario.server_lr * first / (second.sqrt() + self.scenario.tau)
-
-    @abstractmethod
-    def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:
-        """Move ``second`` [P] in place towards ``square`` [P], the squares of the mean update."""
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return True
-
-
-@STRATEGIES.register(
-    "fedadam",
-    "Adam on the server (Reddi et al. 2021)",
-    server_momentum=0.9,
-    server_lr=0.03,
-    beta_2=0.99,
-    tau=1e-3,
-)
+@STRATEGIES.register("fedadam", "Adam on the server (Reddi et al. 2021)", **PARAMETERS)
 class FedAdam(AdaptiveServer):
     """v = beta_2 v + (1 - beta_2) d^2; see `AdaptiveServer`.
 

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.strategies.adaptive import PARAMETERS, AdaptiveServer
 from fedcore.strategies.base import STRATEGIES
-from fedcore.strategies.fedadam import AdaptiveServer
 
 
-@STRATEGIES.register(
-    "fedyogi",
-    "Yogi on the server (Reddi et al. 2021)",
-    server_momentum=0.9,
-    server_lr=0.03,
-    beta_2=0.99,
-    tau=1e-3,
-)
+@STRATEGIES.register("fedyogi", "Yogi on the server (Reddi et al. 2021)", **PARAMETERS)
 class FedYogi(AdaptiveServer):
     """v = v - (1 - beta_2) d^2 sign(v - d^2); see `AdaptiveServer`.
 
