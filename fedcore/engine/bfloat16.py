@@ -37,7 +37,8 @@ class Bfloat16Engine(SequentialEngine):
         self._half, counters = self.layout.flatten(self._half_model.state_dict())
         spare = torch.empty(self.layout.num_parameters, dtype=torch.bfloat16)
         self.layout.bind(self._half_model, self._half, counters, spare)
-        parameters = dict(self._half_model.named_parameters())
+        # released='head' lets nothing else move: what takes no gradient has none to ask for
+        parameters = {n: p for n, p in self._half_model.named_parameters() if p.requires_grad}
         self._parameters = list(parameters.values())
         entries = {entry.name: entry for entry in self.layout.entries}
         self._slots = [entries[name].view(self._gradient) for name in parameters]

@@ -13,6 +13,7 @@ from fedcore.engine.bfloat16 import Bfloat16Engine, native_bfloat16
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.federation import Federation
+from fedcore.privacy.release import trained_slice
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
 
@@ -101,3 +102,18 @@ def test_refuses_a_cpu_that_only_emulates_it(monkeypatch) -> None:
         result(TINY)
     assert isinstance(native_bfloat16(), bool)
     assert Execution(device="cpu", precision="bfloat16").dtype == torch.float32  # of the weights
+
+
+@pytest.mark.usefixtures("native")
+def test_clients_that_train_the_head_alone() -> None:
+    """All other parameters take no gradient, and stay bit for bit where they are."""
+    scenario = Scenario(
+        dataset="synthetic:200", num_clients=4, rounds=2, privacy="clip", released="head"
+    )
+    federation = Federation.prepare(scenario, 0, Path(), CPU)
+    engine = Bfloat16Engine(federation, CPU)
+    state = engine.initial_state()
+    updates = engine.train(state, 1, federation.cohort(1)).updates
+    head = trained_slice("head", engine.layout)
+    assert bool((updates[:, head] != 0).any())
+    assert not bool((updates[:, : head.start] != 0).any())
