@@ -20,6 +20,8 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from benchmark.bare_loop import small_cnn
+
 ROUNDS, CLIENTS, COHORT, BATCH, LR, MOMENTUM = 10, 50, 10, 32, 0.01, 0.9
 CLASSES = 8
 SEED = 0
@@ -60,18 +62,7 @@ def shards() -> list[torch.Tensor]:
 
 def make_model() -> nn.Module:
     """The CNN, 106,024 parameters; the weights depend on torch's global seed."""
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * 7 * 7, 64),
-        nn.ReLU(),
-        nn.Linear(64, CLASSES),
-    )
+    return small_cnn(3, CLASSES)
 
 
 class StepCounter:
