@@ -1,6 +1,6 @@
 """``python -m fedcore`` is the command ``fedcore``."""
 
-from fedcore.cli import main
+from fedcore.cli import command
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    command()

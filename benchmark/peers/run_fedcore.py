@@ -15,6 +15,7 @@ import sys
 
 from benchmark.peers import w1
 from fedcore.cli import main as fedcore
+from fedcore.cli.process import exit_with
 
 COMMAND = ["run", "--preset", "w1", "--seed", str(w1.SEED), "--processes", "2", "--device", "cpu"]
 
@@ -55,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)  # as the command itself ends

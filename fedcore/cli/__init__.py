@@ -7,9 +7,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from fedcore import __version__
 from fedcore.cli import list_command, report_command, run_command, tune_command
+from fedcore.cli.process import exit_with
 from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -35,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def command() -> NoReturn:
+    """The console command ``fedcore``: `main`, and the end of the process."""
+    exit_with(main)
 
 
 def _dispatch(arguments: Sequence[str] | None) -> int:

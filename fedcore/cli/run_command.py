@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fedcore.cli.flags import add_flags, chosen_scenario
+from fedcore.cli.process import importing
 from fedcore.errors import ScenarioError, StoreError
 from fedcore.scenario import Scenario
 
@@ -65,14 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run what ``options`` say. Raises FedcoreError for what cannot be run."""
-    scenario, seed = _checked(options)
+    with importing():
+        scenario, seed = _checked(options)
+        from fedcore.cli.progress import RoundLines, summary
+        from fedcore.execution import default_processes
+        from fedcore.simulation import run
     target = None if options.json in (None, "-") else Path(options.json)
     if target is not None:
         _check_writable(target)  # now, not after an hour of training
-
-    from fedcore.cli.progress import RoundLines, summary
-    from fedcore.execution import default_processes
-    from fedcore.simulation import run
 
     stream: TextIO | None = sys.stderr if options.json == "-" else sys.stdout
     if options.quiet and options.json == "-":

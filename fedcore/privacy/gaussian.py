@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from scipy.special import log_ndtr
-
 #: How the numbers of this module are named in a statement.
 ACCOUNTANT = "exact Gaussian (Balle & Wang 2018; Dong, Roth & Su 2022)"
 
@@ -23,6 +21,9 @@ def log_delta(epsilon: float, mu: float) -> float:
     delta = Phi(mu/2 - epsilon/mu) - e^epsilon Phi(-mu/2 - epsilon/mu), for mu > 0, epsilon >= 0.
     In logarithms: neither e^epsilon nor a tail under- or overflows. -inf where delta is 0.
     """
+    # here, as it takes 0.2 s, and what is not private never calls this
+    from scipy.special import log_ndtr
+
     upper = float(log_ndtr(mu / 2 - epsilon / mu))
     lower = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))
     return upper + math.log(-math.expm1(lower - upper)) if lower < upper else -math.inf
