@@ -52,8 +52,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def environment_of(work: Path, data_dir: Path) -> dict[str, str]:
-    """Variables of every run: the user's, but for thread counts; no telemetry."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    """Variables of every run: the user's, but for thread counts; no telemetry.
+
+    Bytecode may be kept: what pip has installed brings its own, a checkout would not have any.
+    """
+    own = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if k not in own}
     return kept | {
         "PYTHONPATH": str(ROOT),
         "W1_DATA": str(data_dir.resolve()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,10 @@ from fedcore.cli.process import importing
 def ended(code: str) -> subprocess.CompletedProcess[str]:
     """What a process that runs ``code`` left, its output piped, so that it is buffered."""
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=buffered
+    )
 
 
 @pytest.mark.parametrize(
