@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
 
 from fedcore import Scenario
 from fedcore.execution import Execution
 from fedcore.harness import cold
+from fedcore.harness.figures import proportion_figure
 from fedcore.harness.options import Options
 from fedcore.harness.timing import RoundTimer
 
@@ -28,7 +30,19 @@ def _profile(suite_options: Options) -> None:
         pytest.skip("the sequential engine is timed on the CPU")
 
 
-def test_time_is_linear_in_the_cohort(benchmark, remark) -> None:
+def plotted(milliseconds: dict[int, float], results: Path) -> str:
+    """Where the milliseconds a round by cohort are plotted, for the remark."""
+    try:
+        figure = proportion_figure(milliseconds, "clients in the cohort", "ms a round")
+    except ImportError:
+        return "not plotted, matplotlib is not installed"
+    path = results / "figures" / "scale.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(figure)
+    return f"plotted in {path}"
+
+
+def test_time_is_linear_in_the_cohort(benchmark, suite_options: Options, remark) -> None:
     """Seconds a client, in cohorts of 25 to 100 out of 10,000, measured in turns."""
     timers = {}
     for cohort in COHORTS:
@@ -54,7 +68,8 @@ def test_time_is_linear_in_the_cohort(benchmark, remark) -> None:
     each = {cohort: 1e3 * statistics.median(seconds) for cohort, seconds in spent.items()}
     benchmark.extra_info["milliseconds_per_client"] = {k: round(v, 3) for k, v in each.items()}
     shown = ", ".join(f"{ms:.2f} in a cohort of {cohort}" for cohort, ms in each.items())
-    remark(f"{CLIENTS:,} clients: milliseconds a client are {shown}")
+    where = plotted({n: n * ms for n, ms in each.items()}, suite_options.results)
+    remark(f"{CLIENTS:,} clients: milliseconds a client are {shown}; {where}")
     assert max(each.values()) <= 1.5 * min(each.values()), each
 
 

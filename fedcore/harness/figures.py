@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedcore.harness.rows import Row, mean
 
@@ -37,16 +38,10 @@ def drop_figure(cells: Sequence[Row]) -> bytes | None:
     Raises ImportError without matplotlib.
     """
     grid = drop_grid(cells)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if grid is None:
         return None
     arms, attacks, drops = grid
-    figure = Figure(
-        figsize=(max(6.0, 3.5 + 0.65 * len(attacks)), 2.2 + 0.32 * len(arms)), layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(6.0, 3.5 + 0.65 * len(attacks)), 2.2 + 0.32 * len(arms))
     axes = figure.add_subplot()
     finite = [value for line in drops for value in line if not math.isnan(value)]
     top = max(5.0, *finite)
@@ -61,6 +56,40 @@ def drop_figure(cells: Sequence[Row]) -> bytes | None:
                 axes.text(x, y, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=8)
     axes.set_xlabel("attack, malicious / poisoned (%)")
     figure.colorbar(image, ax=axes, label="drop (percentage points)")
+    return png(figure)
+
+
+def proportion_figure(points: Mapping[float, float], across: str, up: str) -> bytes:
+    """``points`` {x: y} and the straight line through the origin that fits them best, as PNG.
+
+    ``across`` and ``up`` name the axes. Raises ImportError without matplotlib.
+    """
+    slope = sum(x * y for x, y in points.items()) / sum(x * x for x in points)
+    figure = new_figure(5.0, 3.5)
+    axes = figure.add_subplot()
+    axes.plot(list(points), list(points.values()), "o", label="measured")
+    end = max(points)
+    axes.plot([0, end], [0, slope * end], "-", color="0.6", label=f"{slope:.3g} x")
+    axes.set_xlim(0)
+    axes.set_ylim(0)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.legend()
+    return png(figure)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib figure of ``width`` by ``height`` inches. Raises ImportError without it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Any) -> bytes:
+    """``figure`` as a PNG file."""
     file = io.BytesIO()
     # no version of matplotlib in the file: equal results give equal bytes
     figure.savefig(file, format="png", dpi=120, metadata={"Software": None})

@@ -12,13 +12,13 @@ clip norm, same parameters released, same local work, so that noise is all that 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tabulate import tabulate
 
+from fedcore.harness.figures import new_figure, png
 from fedcore.harness.gates import Estimate, Noise, estimate
 from fedcore.harness.rows import Row, mean
 from fedcore.scenario import Scenario
@@ -104,21 +104,16 @@ def table(cells: Sequence[Row]) -> str:
 def figure(cells: Sequence[Row]) -> bytes | None:
     """Accuracy, drop and ASR over the total epsilon, a line per arm and malicious share, as PNG.
 
-    None where no cell is private; ImportError without
-    matplotlib.
+    None where no cell is private; ImportError without matplotlib.
     """
     shown = private(cells)
     points = [cell for cell in shown if _total(cell) is not None]
     if not points:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = [("accuracy", "tail accuracy (%)"), ("drop", "drop (percentage points)")]
     if any(cell["values"]["asr"] for cell in points):
         panels.append(("asr", "attack success rate (%)"))
-    plot = Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
-    FigureCanvasAgg(plot)
+    plot = new_figure(4.2 * len(panels), 4.2)
     groups: dict[tuple[str, str], list[Row]] = {}
     for cell in sorted(points, key=_order):
         what = cell["labels"]["variant"]
@@ -143,10 +138,7 @@ def figure(cells: Sequence[Row]) -> bytes | None:
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
     plot.axes[0].legend(fontsize=7)
-    file = io.BytesIO()
-    # no version of matplotlib in the file: equal results give equal bytes
-    plot.savefig(file, format="png", dpi=120, metadata={"Software": None})
-    return file.getvalue()
+    return png(plot)
 
 
 def _key(cell: Row, plain: bool = False) -> dict[str, Any] | None:
