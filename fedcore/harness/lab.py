@@ -70,6 +70,7 @@ class Lab:
         self._found = 0
         self._began = time.perf_counter()
         self._inputs: dict[tuple[str | None, ...], Inputs | Failure] = {}
+        self._ahead: dict[Cell, tuple[int, ...]] = {}  # the looks that each may still take
 
     @property
     def fingerprint(self) -> str:
@@ -112,6 +113,10 @@ class Lab:
         while run not in self._results:
             with contextlib.suppress(TimeoutError):
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
+            if (
+                run not in self._results and self.jobs > 1
+            ):  # alone, a worker makes what is asked for
+                self._look_ahead()
             if tick is not None:
                 tick(self.progress)
         return self._results[run]
@@ -122,14 +127,47 @@ class Lab:
         Where that is inconclusive, further seeds are run, and the error is spent evenly over the
         looks that the cell may take. ``--seeds`` fixes their number.
         """
-        looks = cell.looks() if self.options.seeds is None else (self.options.seeds,)
-        for count in looks:
-            seeds = range(count)
-            results = {run: self.result(run, tick) for run in cell.runs(seeds)}
-            outcome = judge_cell(cell, seeds, results, self.thresholds, confidence(len(looks)))
+        self._ahead.pop(cell, None)
+        for count in self._looks(cell):
+            results = {run: self.result(run, tick) for run in cell.runs(range(count))}
+            outcome = self._outcome(cell, count, results)
             if outcome.verdict is not Verdict.INCONCLUSIVE:
                 break
         return outcome
+
+    def expect(self, cells: Iterable[Cell]) -> None:
+        """``cells`` will be judged in this order: further seeds begin before their turn comes.
+
+        Where an earlier cell waits for its last runs, the other workers would have nothing to do.
+        """
+        self._ahead = {cell: self._looks(cell) for cell in cells}
+
+    def _look_ahead(self) -> None:
+        """Begin the next look of cells to come that are inconclusive, if a worker is idle."""
+        for cell, looks in self._ahead.items():
+            while len(looks) > 1 and self._unfinished < self.jobs:
+                runs = cell.runs(range(looks[0]))
+                if not all(map(self._finished, runs)):
+                    break
+                outcome = self._outcome(cell, looks[0], {run: self.result(run) for run in runs})
+                looks = looks[1:] if outcome.verdict is Verdict.INCONCLUSIVE else ()
+                self._ahead[cell] = looks
+                if looks:
+                    self.begin(cell.runs(range(looks[0])))
+
+    def _looks(self, cell: Cell) -> tuple[int, ...]:
+        return cell.looks() if self.options.seeds is None else (self.options.seeds,)
+
+    def _outcome(self, cell: Cell, count: int, results: dict[Run, Record | Failure]) -> Outcome:
+        level = confidence(len(self._looks(cell)))
+        return judge_cell(cell, range(count), results, self.thresholds, level)
+
+    def _finished(self, run: Run) -> bool:
+        return run in self._results or (run in self._jobs and self._pool.done(self._jobs[run]))
+
+    @property
+    def _unfinished(self) -> int:
+        return sum(1 for job in self._jobs.values() if not self._pool.done(job))
 
     @property
     def progress(self) -> Progress:

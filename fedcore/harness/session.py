@@ -41,6 +41,7 @@ class SuiteSession:
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is."""
         self.begin(self.lab.plan(cells))
+        self.lab.expect(cells)
         progress = self.lab.progress
         ray = self.options.executor == "ray"
         jobs = _count(self.lab.jobs, "Ray worker" if ray else "worker")

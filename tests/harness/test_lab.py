@@ -107,6 +107,60 @@ def test_worker_processes_give_the_same_outcome(lab: MakeLab) -> None:
     assert [pool.judge(cell) for cell in CELLS] == here
 
 
+class Reluctant:
+    """A pool of two workers, of which one is held up by ``slow`` until ``patience`` looks."""
+
+    workers = 2
+
+    def __init__(self, slow: Run, patience: int) -> None:
+        self.slow, self.patience = slow, patience
+        self.submitted: list[Run] = []
+        self.at_the_end: list[Run] = []
+
+    def submit(self, job: worker.Job) -> None:
+        self.submitted.append(job.run)
+
+    def done(self, job: worker.Job) -> bool:
+        return job.run != self.slow or not self.patience
+
+    def result(self, job: worker.Job, timeout: float | None = None) -> Record | Failure:
+        if not self.done(job):
+            self.patience -= 1
+            self.at_the_end = list(self.submitted)
+            raise TimeoutError
+        return worker.execute(job)
+
+    def close(self) -> None:
+        pass
+
+
+def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
+    lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both cells are inconclusive; the first one's turn takes long, the second one's seeds do not
+    wait for it. What is run and the outcomes are those of judging one after the other."""
+    wide = Thresholds((Threshold("drop.any", "drop", -5, 5, "r", {}),), Noise(50.0, 4))
+    slow = CLEAN.but(lr=0.02)
+    cells = [Cell("slow", slow, 2), Cell("attacked", ATTACKED, 2, max_seeds=4)]
+    pool = Reluctant(Run(slow, 1), patience=3)
+    monkeypatch.setattr("fedcore.harness.lab._pool", lambda *_: pool)
+    one = lab()
+    one.thresholds = wide
+    started(one, cells)
+    planned = list(pool.submitted)
+    one.expect(cells)
+    outcomes = [one.judge(cell) for cell in cells]
+    further = [Run(s, seed) for seed in (2, 3) for s in (CLEAN, ATTACKED)]
+    assert pool.at_the_end == planned + further
+    assert pool.submitted == planned + further
+    assert outcomes[1].verdict is Verdict.INCONCLUSIVE
+    assert outcomes[1].seeds == (0, 1, 2, 3)
+
+    plain = lab(fresh=True)
+    plain.thresholds = wide
+    assert [plain.judge(cell) for cell in cells] == outcomes
+
+
 def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Path) -> None:
     missing = CLEAN.but(dataset=f"npz:{tmp_path}/absent.npz")
     one = lab()
