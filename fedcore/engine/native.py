@@ -7,6 +7,7 @@ in the digest of the code and carried by a Flower app as all else is.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -29,7 +30,7 @@ def library(source: str) -> ctypes.CDLL | None:
     """``source``, C11, as a loaded library; None where it cannot be had.
 
     The compiler is $CC, else cc, gcc or clang. What it made is kept in the user's cache directory,
-    by the digest of all that it was made from; a damaged or foreign file there is made anew.
+    by the digest of all that it was made from.
     """
     command = compiler()
     if command is None:
@@ -57,20 +58,21 @@ def compiler() -> str | None:
 
 
 def _load(path: Path, command: str, flags: tuple[str, ...], source: str) -> ctypes.CDLL:
-    """The library at ``path``, made where it is missing; OSError where that fails."""
-    if not path.exists():
-        # several processes may do this at once: each writes a file of its own, the last one stays
-        handle, draft = tempfile.mkstemp(suffix=".so", dir=path.parent)
-        os.close(handle)
-        try:
-            run = subprocess.run(
-                [command, *flags, "-x", "c", "-", "-o", draft],
-                input=source.encode(),
-                capture_output=True,
-            )
-            if run.returncode:
-                raise OSError(f"{command} failed: {run.stderr.decode(errors='replace')}")
-            os.replace(draft, path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
+    """The library at ``path``, made where it is missing or damaged; OSError where that fails."""
+    with contextlib.suppress(OSError):
+        return ctypes.CDLL(str(path))
+    # several processes may do this at once: each writes a file of its own, the last one stays
+    handle, draft = tempfile.mkstemp(suffix=".so", dir=path.parent)
+    os.close(handle)
+    try:
+        run = subprocess.run(
+            [command, *flags, "-x", "c", "-", "-o", draft],
+            input=source.encode(),
+            capture_output=True,
+        )
+        if run.returncode:
+            raise OSError(f"{command} failed: {run.stderr.decode(errors='replace')}")
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
     return ctypes.CDLL(str(path))

@@ -114,9 +114,10 @@ def _halves(layer: nn.Module) -> bool:
 
 
 class PoolRelu(nn.Module):
-    """relu(max_pool2d(x, 2)) by ``kernels``, forward and backward, bit for bit but the sign of NaN.
+    """relu(max_pool2d(x, 2)) by ``kernels``, forward and backward.
 
     Takes bfloat16 [n, c, h, w] on the CPU, gives [n, c, h // 2, w // 2] in channels_last order.
+    The numbers are those of torch's operators, which leave the sign of a zero to chance.
     """
 
     def __init__(self, kernels: tuple[Kernel, Kernel]) -> None:
