@@ -50,8 +50,8 @@ class Case:
 CASES = (
     Case("grid", "cnn", None, "float32", 1.5, "smoke"),
     Case("run", "cnn", None, "float32", 1.6, "smoke"),
-    Case("grid", "cnn", None, "bfloat16", 1.2, "quick"),
-    Case("run", "cnn", None, "bfloat16", 1.3, "quick"),
+    Case("grid", "cnn", None, "bfloat16", 1.0, "quick"),
+    Case("run", "cnn", None, "bfloat16", 0.9, "quick"),
     Case("run", "mobilenet_v2", 28, "float32", 1.5, "quick"),
     Case("run", "mobilenet_v2", 32, "float32", 1.5, "full"),
     Case("run", "mobilenet_v2", 64, "float32", 1.5, "full"),

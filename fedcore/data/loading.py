@@ -38,10 +38,11 @@ def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
     counts as unset.
     """
     chosen = data_dir or os.environ.get("FEDCORE_DATA")
-    return Path(chosen or _user_cache() / "fedcore").expanduser().absolute()
+    return Path(chosen or user_cache() / "fedcore").expanduser().absolute()
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """The directory of this user's caches, which need not exist yet."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return Path(local) if local else Path.home() / "AppData" / "Local"

@@ -12,6 +12,7 @@ import copy
 import torch
 import torch.nn.functional as F
 
+from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.sequential import SequentialEngine, Zeros
 from fedcore.errors import FedcoreError
 from fedcore.federation import Federation
@@ -33,7 +34,7 @@ class Bfloat16Engine(SequentialEngine):
         refuse_bfloat16(federation.scenario, device)
         super().__init__(federation, device, zeros=zeros)
         # a model of its own, so that scoring keeps the one in float32
-        self._half_model = copy.deepcopy(self.model).to(torch.bfloat16).train()
+        self._half_model = fuse_pooling(copy.deepcopy(self.model).to(torch.bfloat16).train())
         self._half, counters = self.layout.flatten(self._half_model.state_dict())
         spare = torch.empty(self.layout.num_parameters, dtype=torch.bfloat16)
         self.layout.bind(self._half_model, self._half, counters, spare)
@@ -46,10 +47,13 @@ class Bfloat16Engine(SequentialEngine):
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self._half.copy_(self._vector)
-        loss = F.cross_entropy(self._half_model(images.to(torch.bfloat16)).float(), labels)
+        loss = F.cross_entropy(self._half_model(images).float(), labels)
         # gradients straight into float32: adding them up in bfloat16 first took a quarter longer
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         torch._foreach_copy_(self._slots, gradients)
+
+    def _images(self, samples: torch.Tensor) -> torch.Tensor:
+        return super()._images(samples).to(torch.bfloat16)  # once, not at each step
 
 
 def refuse_bfloat16(scenario: Scenario, device: torch.device) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,25 @@ def test_repeatable_to_the_bit_on_any_number_of_processes() -> None:
     exact = run(TINY, 0, device="cpu")
     assert first[2] != exact.model_digest
     assert first[1] == pytest.approx(exact.loss, rel=0.02)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("compiler", [os.environ.get("CC", ""), "no-such-compiler"])
+def test_the_same_bits_in_another_process_and_without_a_compiler(compiler: str) -> None:
+    code = (
+        "from tests.engine.test_bfloat16 import TINY, bfloat16, result\n"
+        "bfloat16.native_bfloat16 = lambda: True\n"
+        "print(result(TINY)[2])"
+    )
+    fresh = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "CC": compiler},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert fresh.stdout.strip() == result(TINY)[2]
 
 
 @pytest.mark.usefixtures("native")

@@ -1,0 +1,78 @@
+"""Small C functions, compiled once where there is a compiler, for what torch has no fast kernel of.
+
+Whoever calls one has torch's operators to fall back on, to the same bits: without a compiler the
+result is the same, later. The source is a string in a Python file, so that it is packaged, counted
+in the digest of the code and carried by a Flower app as all else is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from fedcore.data.loading import user_cache
+
+_FLAGS = ("-O3", "-shared", "-fPIC")
+
+
+@functools.cache
+def library(source: str) -> ctypes.CDLL | None:
+    """``source``, C11, as a loaded library; None where it cannot be had.
+
+    The compiler is $CC, else cc, gcc or clang. What it made is kept in the user's cache directory,
+    by the digest of all that it was made from.
+    """
+    command = compiler()
+    if command is None:
+        return None
+    flags = (*_FLAGS, *(("-march=x86-64-v4",) if torch.cpu._is_avx512_supported() else ()))
+    version = subprocess.run([command, "--version"], capture_output=True).stdout.decode()
+    made_from = "\0".join((source, *flags, version, platform.machine(), platform.system()))
+    name = hashlib.sha256(made_from.encode()).hexdigest()[:16] + ".so"
+    try:
+        folder = user_cache() / "fedcore" / "native"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _load(folder / name, command, flags, source)
+    except OSError:  # no place to write, or nothing there may be executed
+        with tempfile.TemporaryDirectory() as folder_name:
+            try:
+                return _load(Path(folder_name) / name, command, flags, source)
+            except OSError:
+                return None
+
+
+def compiler() -> str | None:
+    """Path of the C compiler, None where there is none."""
+    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def _load(path: Path, command: str, flags: tuple[str, ...], source: str) -> ctypes.CDLL:
+    """The library at ``path``, made where it is missing or damaged; OSError where that fails."""
+    with contextlib.suppress(OSError):
+        return ctypes.CDLL(str(path))
+    # several processes may do this at once: each writes a file of its own, the last one stays
+    handle, draft = tempfile.mkstemp(suffix=".so", dir=path.parent)
+    os.close(handle)
+    try:
+        run = subprocess.run(
+            [command, *flags, "-x", "c", "-", "-o", draft],
+            input=source.encode(),
+            capture_output=True,
+        )
+        if run.returncode:
+            raise OSError(f"{command} failed: {run.stderr.decode(errors='replace')}")
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    return ctypes.CDLL(str(path))

@@ -1,0 +1,70 @@
+"""Compiling, keeping and loading small C functions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedcore.engine import native
+from fedcore.engine.native import compiler, library
+
+SOURCE = "int answer(void) { return 42; }"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch, tmp_path: Path) -> Path:
+    """A cache directory of its own, nothing remembered; gives where libraries are kept."""
+    monkeypatch.setattr(native, "user_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(native, "library", library.__wrapped__)
+    return tmp_path / "cache" / "fedcore" / "native"
+
+
+def made(source: str = SOURCE) -> object:
+    return native.library(source)
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+class TestWithACompiler:
+    def test_compiles_once(self, fresh: Path) -> None:
+        assert made().answer() == 42
+        (file,) = fresh.iterdir()  # and no draft beside it
+        before = file.stat().st_mtime_ns
+        assert made().answer() == 42
+        assert file.stat().st_mtime_ns == before
+        assert made("int answer(void) { return 43; }").answer() == 43
+        assert len(list(fresh.iterdir())) == 2
+
+    def test_makes_a_damaged_file_anew(self, fresh: Path, monkeypatch, tmp_path: Path) -> None:
+        made()
+        (file,) = fresh.iterdir()
+        other = tmp_path / "other" / "fedcore" / "native" / file.name  # file itself stays loaded
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"half a file")
+        monkeypatch.setattr(native, "user_cache", lambda: tmp_path / "other")
+        assert made().answer() == 42
+        assert other.stat().st_size == file.stat().st_size
+
+    def test_needs_no_place_to_keep_it(self, fresh: Path) -> None:
+        fresh.parent.parent.write_text("a file where the directory should be")
+        assert made().answer() == 42
+
+    def test_source_that_does_not_compile(self) -> None:
+        assert made("int answer(void) {") is None
+
+
+@pytest.mark.parametrize("value", ["no-such-compiler", os.devnull])
+def test_no_compiler(monkeypatch, value: str) -> None:
+    monkeypatch.setenv("CC", value)
+    assert compiler() is None
+    assert made() is None
+
+
+def test_a_compiler_that_fails(monkeypatch, tmp_path: Path) -> None:
+    script = tmp_path / "cc"
+    script.write_text(f"#!{sys.executable}\nraise SystemExit(1)\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CC", str(script))
+    assert made() is None

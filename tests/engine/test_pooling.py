@@ -1,0 +1,125 @@
+"""Pooling and ReLU as one compiled operation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fedcore.engine import bfloat16, native, pooling
+from fedcore.engine.bfloat16 import Bfloat16Engine
+from fedcore.engine.pooling import PoolRelu, fuse_pooling
+from fedcore.federation import Federation
+from fedcore.models.cnn import Cnn
+from fedcore.scenario import Scenario
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+
+
+def both(images: torch.Tensor, gradient: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(result, gradient of the input) of ours and of torch's operators."""
+    fused = fuse_pooling(nn.Sequential(nn.MaxPool2d(2), nn.ReLU()))
+    found = []
+    for forward in (fused, lambda images: F.relu(F.max_pool2d(images, 2))):
+        leaf = images.clone(memory_format=torch.preserve_format).requires_grad_()
+        result = forward(leaf)
+        found.append((result.detach(), *torch.autograd.grad(result, leaf, gradient)))
+    return found
+
+
+def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Equal, NaN to NaN. torch's own sign of a rectified -0 depends on the number of values."""
+    nan = ours.isnan()
+    rest = [tensor.masked_fill(nan, 0) for tensor in (ours, theirs)]
+    return torch.equal(nan, theirs.isnan()) and torch.equal(*rest)
+
+
+@needs_compiler
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 3),
+    c=st.sampled_from([1, 3, 15, 16, 17, 32, 40]),
+    h=st.integers(2, 9),
+    w=st.integers(2, 9),
+    layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
+    levels=st.sampled_from([2, 5, 1000]),
+    seed=st.integers(0, 99),
+)
+def test_values_are_those_of_torch(n, c, h, w, layout, levels, seed) -> None:
+    """Few levels make ties, of which the first pixel takes the gradient; zeros of both signs."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(-levels, levels + 1, (n, c, h, w), generator=generator) / levels
+    images = images.mul(-1).bfloat16().contiguous(memory_format=layout)  # 0 becomes -0
+    gradient = torch.randn((n, c, h // 2, w // 2), generator=generator).bfloat16()
+    ours, theirs = both(images, gradient)
+    assert same(ours[0], theirs[0])
+    assert same(ours[1], theirs[1])
+
+
+#: Bits of bfloat16; what x86 computes for infinity minus infinity has its sign bit set.
+ODD = {"nan": 0x7FC0, "negative nan": 0xFFC0, "inf": 0x7F80, "-inf": 0xFF80}
+
+
+@needs_compiler
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("bits", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("other", [1.0, -1.0, float("inf"), -float("inf")])
+def test_values_that_are_not_finite(place, bits, other) -> None:
+    """A run that diverges must be seen to: NaN is hidden by nothing."""
+    images = torch.full((1, 17, 2, 2), other).bfloat16()
+    images.view(torch.int16).view(1, 17, 4)[..., place] = bits - (bits >> 15 << 16)
+    ours, theirs = both(images, torch.ones((1, 17, 1, 1), dtype=torch.bfloat16))
+    assert same(ours[0], theirs[0])
+    assert same(ours[1], theirs[1])
+
+
+@needs_compiler
+def test_fuses_what_it_can_and_keeps_every_name() -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.ReLU()),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.ReLU(),
+            nn.MaxPool2d(3),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.ReLU(),
+            nn.MaxPool2d(2, stride=1),
+            nn.ReLU(),
+        )
+
+    model = fuse_pooling(make())
+    assert list(model.state_dict()) == list(make().state_dict())
+    assert [i for i, m in enumerate(model.modules()) if isinstance(m, PoolRelu)] == [3]
+    with pytest.raises(TypeError, match="takes bfloat16, got"):
+        model(torch.zeros(1, 1, 9, 9))
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [28, 9])
+def test_training_gives_the_same_bits_without_a_compiler(monkeypatch, size) -> None:
+    monkeypatch.setattr(bfloat16, "native_bfloat16", lambda: True)
+    scenario = Scenario(dataset="synthetic:200", num_clients=4, image_size=size, batch_size=8)
+    federation = Federation.prepare(scenario, 0, Path(), CPU)
+    updates = []
+    for kernels in (pooling._kernels(), None):
+        monkeypatch.setattr(pooling, "_kernels", lambda kernels=kernels: kernels)
+        engine = Bfloat16Engine(federation, CPU)
+        fused = [m for m in engine._half_model.modules() if isinstance(m, PoolRelu)]
+        assert len(fused) == (2 if kernels else 0)
+        updates.append(engine.train(engine.initial_state(), 1, (0, 1)).updates.clone())
+    assert torch.equal(*updates)
+    assert bool((updates[0] != 0).any())
+
+
+@needs_compiler
+def test_the_cnn_is_made_of_what_is_fused() -> None:
+    model = Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
+    assert sum(isinstance(m, PoolRelu) for m in fuse_pooling(model).modules()) == 2
