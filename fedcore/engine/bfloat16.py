@@ -12,7 +12,6 @@ import copy
 import torch
 import torch.nn.functional as F
 
-from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.sequential import SequentialEngine, Zeros
 from fedcore.errors import FedcoreError
 from fedcore.federation import Federation
@@ -34,7 +33,7 @@ class Bfloat16Engine(SequentialEngine):
         refuse_bfloat16(federation.scenario, device)
         super().__init__(federation, device, zeros=zeros)
         # a model of its own, so that scoring keeps the one in float32
-        self._half_model = fuse_pooling(copy.deepcopy(self.model).to(torch.bfloat16).train())
+        self._half_model = copy.deepcopy(self.model).to(torch.bfloat16).train()
         self._half, counters = self.layout.flatten(self._half_model.state_dict())
         spare = torch.empty(self.layout.num_parameters, dtype=torch.bfloat16)
         self.layout.bind(self._half_model, self._half, counters, spare)

@@ -12,6 +12,7 @@ from fedcore.engine.base import ENGINES, Engine
 from fedcore.engine.batches import batch_bounds
 from fedcore.engine.evaluation import Score, evaluate, score_batch
 from fedcore.engine.parallel import ParallelEngine, require_fork
+from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.federation import Federation
@@ -58,6 +59,8 @@ class SequentialEngine:
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
+        if scenario.privacy != "dpsgd":  # Opacus looks at every layer, and knows torch's own
+            fuse_pooling(self.model)
         self._trained = restrict(self.model, self.layout, scenario)
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from fedcore.engine import bfloat16, native, pooling
 from fedcore.engine.bfloat16 import Bfloat16Engine
 from fedcore.engine.pooling import PoolRelu, fuse_pooling
+from fedcore.engine.sequential import SequentialEngine
 from fedcore.federation import Federation
 from fedcore.models.cnn import Cnn
 from fedcore.scenario import Scenario
@@ -24,9 +26,8 @@ needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="needs a C
 
 def both(images: torch.Tensor, gradient: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(result, gradient of the input) of ours and of torch's operators."""
-    fused = fuse_pooling(nn.Sequential(nn.MaxPool2d(2), nn.ReLU()))
     found = []
-    for forward in (fused, lambda images: F.relu(F.max_pool2d(images, 2))):
+    for forward in (PoolRelu(), lambda images: F.relu(F.max_pool2d(images, 2))):
         leaf = images.clone(memory_format=torch.preserve_format).requires_grad_()
         result = forward(leaf)
         found.append((result.detach(), *torch.autograd.grad(result, leaf, gradient)))
@@ -49,20 +50,21 @@ def same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     w=st.integers(2, 9),
     layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
     levels=st.sampled_from([2, 5, 1000]),
+    dtype=st.sampled_from([torch.bfloat16, torch.float32]),
     seed=st.integers(0, 99),
 )
-def test_values_are_those_of_torch(n, c, h, w, layout, levels, seed) -> None:
+def test_values_are_those_of_torch(n, c, h, w, layout, levels, dtype, seed) -> None:
     """Few levels make ties, of which the first pixel takes the gradient; zeros of both signs."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(-levels, levels + 1, (n, c, h, w), generator=generator) / levels
-    images = images.mul(-1).bfloat16().contiguous(memory_format=layout)  # 0 becomes -0
-    gradient = torch.randn((n, c, h // 2, w // 2), generator=generator).bfloat16()
+    images = images.mul(-1).to(dtype).contiguous(memory_format=layout)  # 0 becomes -0
+    gradient = torch.randn((n, c, h // 2, w // 2), generator=generator).to(dtype)
     ours, theirs = both(images, gradient)
     assert same(ours[0], theirs[0])
     assert same(ours[1], theirs[1])
 
 
-#: Bits of bfloat16; what x86 computes for infinity minus infinity has its sign bit set.
+#: Upper bits; what x86 computes for infinity minus infinity has its sign bit set.
 ODD = {"nan": 0x7FC0, "negative nan": 0xFFC0, "inf": 0x7F80, "-inf": 0xFF80}
 
 
@@ -70,11 +72,12 @@ ODD = {"nan": 0x7FC0, "negative nan": 0xFFC0, "inf": 0x7F80, "-inf": 0xFF80}
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("bits", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("other", [1.0, -1.0, float("inf"), -float("inf")])
-def test_values_that_are_not_finite(place, bits, other) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_values_that_are_not_finite(place, bits, other, dtype) -> None:
     """A run that diverges must be seen to: NaN is hidden by nothing."""
     images = torch.full((1, 17, 2, 2), other).bfloat16()
     images.view(torch.int16).view(1, 17, 4)[..., place] = bits - (bits >> 15 << 16)
-    ours, theirs = both(images, torch.ones((1, 17, 1, 1), dtype=torch.bfloat16))
+    ours, theirs = both(images.to(dtype), torch.ones((1, 17, 1, 1), dtype=dtype))
     assert same(ours[0], theirs[0])
     assert same(ours[1], theirs[1])
 
@@ -98,25 +101,49 @@ def test_fuses_what_it_can_and_keeps_every_name() -> None:
     model = fuse_pooling(make())
     assert list(model.state_dict()) == list(make().state_dict())
     assert [i for i, m in enumerate(model.modules()) if isinstance(m, PoolRelu)] == [3]
-    with pytest.raises(TypeError, match="takes bfloat16, got"):
-        model(torch.zeros(1, 1, 9, 9))
+    with pytest.raises(TypeError, match="no kernel for"):
+        model[0][1](torch.zeros(1, 1, 9, 9, dtype=torch.float64))
+
+
+@needs_compiler
+def test_a_fused_model_may_change_its_type() -> None:
+    model = fuse_pooling(nn.Sequential(nn.Conv2d(1, 16, 3), nn.MaxPool2d(2), nn.ReLU()))
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert half(images.bfloat16()).dtype == torch.bfloat16
+    torch.testing.assert_close(half(images.bfloat16()).float(), model(images), atol=0.02, rtol=0.02)
+
+
+def test_other_types_and_models_without_parameters_are_left_alone() -> None:
+    for model in (
+        nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
+        Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None).double(),
+    ):
+        before = [type(m) for m in model.modules()]
+        assert [type(m) for m in fuse_pooling(model).modules()] == before
 
 
 @needs_compiler
 @pytest.mark.parametrize("size", [28, 9])
-def test_training_gives_the_same_bits_without_a_compiler(monkeypatch, size) -> None:
+@pytest.mark.parametrize("kind", [SequentialEngine, Bfloat16Engine])
+def test_training_gives_the_same_bits_without_a_compiler(monkeypatch, size, kind) -> None:
     monkeypatch.setattr(bfloat16, "native_bfloat16", lambda: True)
     scenario = Scenario(dataset="synthetic:200", num_clients=4, image_size=size, batch_size=8)
     federation = Federation.prepare(scenario, 0, Path(), CPU)
-    updates = []
-    for kernels in (pooling._kernels(), None):
-        monkeypatch.setattr(pooling, "_kernels", lambda kernels=kernels: kernels)
-        engine = Bfloat16Engine(federation, CPU)
-        fused = [m for m in engine._half_model.modules() if isinstance(m, PoolRelu)]
-        assert len(fused) == (2 if kernels else 0)
-        updates.append(engine.train(engine.initial_state(), 1, (0, 1)).updates.clone())
+    compiled = pooling._kernels
+    updates, scores = [], []
+    for kernels in (compiled, lambda _: None):
+        monkeypatch.setattr(pooling, "_kernels", kernels)
+        engine = kind(federation, CPU)
+        trained = engine.model if kind is SequentialEngine else engine._half_model
+        fused = [m for m in trained.modules() if isinstance(m, PoolRelu)]
+        assert len(fused) == (2 if kernels is compiled else 0)
+        state = engine.initial_state()
+        updates.append(engine.train(state, 1, (0, 1)).updates.clone())
+        scores.append(engine.evaluate(state))
     assert torch.equal(*updates)
     assert bool((updates[0] != 0).any())
+    assert scores[0] == scores[1]
 
 
 @needs_compiler
