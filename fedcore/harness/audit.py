@@ -14,6 +14,7 @@ from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 
 # Float32 sums of a few terms near 1 differ by less, other weights by far more.
 _TOLERANCE = 1e-4
+_CHOOSE_CLIENTS = ("krum", "multikrum", "bulyan", "flower")  # flower: somebody else's rule
 
 
 def audit_problems(record: Record) -> list[str]:
@@ -56,6 +57,26 @@ def audit_problems(record: Record) -> list[str]:
     if kept and not getattr(ATTACKS[scenario.attack], "may_keep_labels", may_keep):
         problems.append(f"{name} changed fewer labels than it poisoned: {'; '.join(kept)}")
     return problems
+
+
+def effect_problems(clean: Record, poisoned: Record) -> list[str]:
+    """Whether changed labels left no trace in the model, as messages.
+
+    Then nobody trained on them, whatever was counted. Strategies that choose clients may have
+    passed over the malicious ones, and what has diverged has no bits to compare.
+    """
+    audit = poisoned.audit
+    acting = {client.client for client in audit.poison if client.changed}
+    took_part = any(acting.intersection(cohort) for cohort in audit.cohorts)
+    told = took_part and not audit.excluded and poisoned.diverged is None
+    if not told or poisoned.scenario.strategy in _CHOOSE_CLIENTS:
+        return []
+    if poisoned.model_digest != clean.model_digest:
+        return []
+    return [
+        f"{poisoned.scenario.id} seed {poisoned.seed} ends in its clean twin's model, bit for bit, "
+        f"although {audit.samples_changed} labels were changed: nobody trained on them"
+    ]
 
 
 def privacy_problems(record: Record) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.harness.audit import audit_problems, buffer_problems
+from fedcore.harness.audit import audit_problems, buffer_problems, effect_problems
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
 from fedcore.harness.published import published_limits
@@ -123,7 +123,8 @@ def judge_cell(
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:
-                errors += unpaired(records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)])
+                pair = records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)]
+                errors += [*unpaired(*pair), *effect_problems(*pair)]
     gates: list[Gate] = []
     if cell.published is not None or cell.reported is not None:
         accuracy = estimate(poisoned if attacked else clean, thresholds.noise, confidence)

@@ -17,8 +17,9 @@ import pytest
 
 from fedcore import naming
 from fedcore.errors import FedcoreError
+from fedcore.harness.distributed import GATHERED, Share, is_worker, receive, send
 from fedcore.harness.options import OPTIONS, Options, add_options
-from fedcore.harness.session import SESSION, Checked, starts_here, suite_session
+from fedcore.harness.session import SESSION, Checked, starts_here, suite_session, write_reports
 
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
@@ -130,21 +131,47 @@ def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     return judged
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """As a worker of pytest-xdist: tell the controller what was judged."""
+    config = session.config
+    if not is_worker(config):
+        return
+    share = Share(remarks=config.stash[REMARKS])
+    suite = config.stash.get(SESSION, None)
+    if suite is not None:
+        places = {cell: place for place, cell in enumerate(selected(session.items))}
+        share.outcomes = {places[outcome.cell]: outcome for outcome in suite.outcomes}
+        share.stored, share.made = suite.lab.progress.stored, len(suite.lab.computed())
+    send(config, share)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """As the controller of pytest-xdist: collect what a worker has judged."""
+    receive(node.config, getattr(node, "workeroutput", None) or {})
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table and write the reports."""
+    if is_worker(config):
+        return
     suite = config.stash.get(SESSION, None)
-    judged = suite is not None and bool(suite.outcomes)
-    remarks = config.stash[REMARKS]
-    if not judged and not remarks:
+    gathered = config.stash.get(GATHERED, Share())
+    outcomes = gathered.in_order if suite is None else suite.outcomes
+    remarks = config.stash[REMARKS] + gathered.remarks
+    if not outcomes and not remarks:
         return
     terminalreporter.section("fedcore")
     for line in remarks:
         terminalreporter.write_line(line)
-    if suite is None or not judged:
+    if not outcomes:
         return
-    text = suite.table()
-    for line in (text, suite.effort(), *suite.write_reports()):
+    from fedcore.harness.report import summary_table
+
+    text = summary_table(outcomes)
+    effort = gathered.effort if suite is None else suite.effort()
+    for line in (text, effort, *write_reports(outcomes, config.stash[OPTIONS])):
         terminalreporter.write_line(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -83,20 +83,7 @@ class SuiteSession:
     @property
     def repeat(self) -> str:
         """The command line that selected this session, without -k and -m."""
-        parts = ["pytest benchmark"]
-        default = Options()
-        for name in ("dataset", "data_dir", "model", "profile", "seeds", "device"):
-            value = getattr(self.options, name)
-            if value != getattr(default, name):
-                parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
-        parts += [shlex.quote(f"--strategy={name}") for name in self.options.strategies]
-        return " ".join(parts)
-
-    def table(self) -> str:
-        """The terminal table of all outcomes."""
-        from fedcore.harness.report import summary_table
-
-        return summary_table(self.outcomes)
+        return base_command(self.options)
 
     def effort(self) -> str:
         """What this session computed itself; a timing never comes from the store."""
@@ -111,21 +98,6 @@ class SuiteSession:
                 f"{100 * busy:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
             )
         return text
-
-    def write_reports(self) -> list[str]:
-        """Write the report files; a line for each place, or what kept it from being written."""
-        from fedcore.harness.report import write_reports
-
-        lines = []
-        for place in filter(None, (self.lab.store.root, self.options.report)):
-            try:
-                write_reports(self.outcomes, place, repeat=self.repeat)
-                lines.append(
-                    f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html"
-                )
-            except (OSError, FedcoreError) as error:
-                lines.append(f"the report could not be written to {place}: {error}")
-        return lines
 
     def _tick(self, progress: Progress) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -144,6 +116,32 @@ class SuiteSession:
         if reporter is not None and self.config.option.verbose >= 0:
             reporter.ensure_newline()
             reporter.write_line(line)
+
+
+def base_command(options: Options) -> str:
+    """The command line of a session with ``options``, without -k and -m."""
+    parts = ["pytest benchmark"]
+    default = Options()
+    for name in ("dataset", "data_dir", "model", "profile", "seeds", "device"):
+        value = getattr(options, name)
+        if value != getattr(default, name):
+            parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
+    parts += [shlex.quote(f"--strategy={name}") for name in options.strategies]
+    return " ".join(parts)
+
+
+def write_reports(outcomes: Sequence[Outcome], options: Options) -> list[str]:
+    """Write the report files; a line for each place, or what kept it from being written."""
+    from fedcore.harness import report
+
+    lines = []
+    for place in filter(None, (options.results.resolve(), options.report)):
+        try:
+            report.write_reports(outcomes, place, repeat=base_command(options))
+            lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
+        except (OSError, FedcoreError) as error:
+            lines.append(f"the report could not be written to {place}: {error}")
+    return lines
 
 
 class Checked:

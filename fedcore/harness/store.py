@@ -17,6 +17,8 @@ from fedcore.errors import StoreError
 from fedcore.record import Record
 from fedcore.scenario import Scenario
 
+_LONGEST_NAME = 200  # characters of a folder; file systems take 255 bytes
+
 
 @dataclass(frozen=True)
 class Run:
@@ -65,7 +67,9 @@ class Store:
         """Where the record of ``run`` is kept."""
         parts = (run.scenario.hash, run.seed, inputs)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-        return self.root / "records" / run.scenario.id / f"seed{run.seed}-{key}.json"
+        # the id can hold the path of a data set; the key alone tells runs apart
+        folder = run.scenario.id[:_LONGEST_NAME]
+        return self.root / "records" / folder / f"seed{run.seed}-{key}.json"
 
     def get(self, run: Run, inputs: Inputs) -> Record | None:
         """The stored record, or None. One that cannot be read is set aside, with a warning."""

@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
-# pytester drops the modules that a run within this process imports first, and torch cannot be
-# imported twice
+# pytester drops the modules that a run within this process imports first; torch cannot be imported
+# twice, and what registers itself is refused the second time
+from fedcore.engine import bfloat16, sequential  # noqa: F401
 from fedcore.harness import documents, lab, report, session, tuner, worker  # noqa: F401
+from fedcore.validation import registries
+
+for _registry in registries().values():
+    list(_registry)  # imports all that is registered
 
 SUITE = """
 import pytest

@@ -63,6 +63,7 @@ def results(record: Record, accuracies: Accuracies, **changes: Any) -> dict[Run,
             rounds=(1,),
             accuracy=(value,),
             audit=audit(record, scenario),
+            model_digest=scenario.hash,
             **changes,
         )
         for scenario, values in accuracies.items()

@@ -16,6 +16,7 @@ from fedcore.attacks.base import ATTACKS
 from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.data.loading import load
 from fedcore.errors import AttackError, IdentityError
 from fedcore.harness.audit import audit_problems, buffer_problems
 from fedcore.harness.cells import Cell
@@ -33,6 +34,7 @@ CLEAN = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=6, fraction_train=1.0, rounds=1,
     strategy="fednova", optimizer="sgd", local_epochs=(1, 3),
 )  # fmt: skip
+SYNTHETIC = load(CLEAN.dataset)
 ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.6)
 CELL = Cell("cell", ATTACKED, 1)
 ALL = sorted(set(STRATEGIES) - {"flower"})  # runs strategies that are not ours
@@ -101,6 +103,17 @@ def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(LabelFlip, "relabel", classmethod(half))
     assert "changed fewer labels than it poisoned" in judged().errors[0]
+
+
+def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def clean(self: poisoning.Poisoning, client: int, round: int) -> Any:
+        return SYNTHETIC.train.labels.numpy()[self.parts[client]]
+
+    monkeypatch.setattr(poisoning.Poisoning, "labels_of", clean)
+    (message,) = judged().errors
+    assert "seed 0 ends in its clean twin's model, bit for bit" in message
+    # Krum may pass over the malicious clients in every round, which then is no bug
+    assert judged(Cell("cell", ATTACKED.but(strategy="krum"), 1)).errors == ()
 
 
 def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:

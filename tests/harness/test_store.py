@@ -38,6 +38,16 @@ def test_a_record_comes_back_equal(store: Store, record: Record) -> None:
     assert Store(store.root).get(RUN, INPUTS) == record
 
 
+def test_a_long_path_of_a_data_set_still_names_a_file(store: Store, record: Record) -> None:
+    scenario = TINY.but(dataset=f"npz:{'deep/' * 80}set.npz")
+    place = store.put(Run(scenario, 0), INPUTS, dataclasses.replace(record, scenario=scenario))
+    assert store.get(Run(scenario, 0), INPUTS) is not None
+    assert max(map(len, place.parts)) <= 255  # what file systems take
+    assert scenario.id.startswith(place.parent.name)
+    other = scenario.but(dataset=f"npz:{'deep/' * 80}other.npz")
+    assert store.path(Run(other, 0), INPUTS) != place
+
+
 @given(
     st.fixed_dictionaries(
         {

@@ -1,0 +1,64 @@
+"""Under pytest-xdist: each worker sends what it judged, the controller shows and writes it whole.
+
+A worker has the outcomes of its own tests only, and no terminal; a report of these would replace
+the other workers'.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fedcore.harness.outcome import Outcome
+
+_KEY = "fedcore"
+
+
+@dataclass
+class Share:
+    """What one worker has to tell, or all of them: ``outcomes`` by the place of their cell."""
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    stored: int = 0
+    made: int = 0
+
+    def add(self, other: Share) -> None:
+        """Take over what another worker sent."""
+        self.outcomes |= other.outcomes
+        self.remarks += other.remarks
+        self.stored += other.stored
+        self.made += other.made
+
+    @property
+    def in_order(self) -> list[Outcome]:
+        """The outcomes in the order in which the suite lists their cells."""
+        return [outcome for _, outcome in sorted(self.outcomes.items())]
+
+    @property
+    def effort(self) -> str:
+        """What the workers found and made; a run that two of them needed may count twice."""
+        return f"{self.stored} runs from the store, {self.made} made by the workers of pytest-xdist"
+
+
+GATHERED = pytest.StashKey[Share]()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of pytest-xdist's workers."""
+    return hasattr(config, "workerinput")
+
+
+def send(config: Any, share: Share) -> None:
+    """In a worker: hand ``share`` to the controller at the end of the session."""
+    config.workeroutput[_KEY] = pickle.dumps(share)
+
+
+def receive(config: pytest.Config, workeroutput: dict[str, Any]) -> None:
+    """In the controller: add what a worker has sent, if it has, to `GATHERED`."""
+    if _KEY in workeroutput:
+        config.stash.setdefault(GATHERED, Share()).add(pickle.loads(workeroutput[_KEY]))

@@ -1,0 +1,62 @@
+"""Under pytest-xdist no worker has all cells: the controller must show and write them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+# what pytest-xdist gives a worker, and how the controller gets it back
+WORKER = """
+import pathlib, pytest
+def pytest_configure(config):
+    config.workerinput, config.workeroutput = {}, {}
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    return None if "[MINE-" in item.name else True  # the others are other workers'
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    place = pathlib.Path("sent")
+    place.mkdir(exist_ok=True)
+    name = str(len(list(place.iterdir())))
+    (place / name).write_bytes(session.config.workeroutput["fedcore"])
+"""
+CONTROLLER = """
+import pathlib, pytest, types
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.plugin")
+    for file in sorted(pathlib.Path("sent").iterdir()):
+        output = {"fedcore": file.read_bytes()}
+        node = types.SimpleNamespace(config=session.config, workeroutput=output)
+        plugin.pytest_testnodedown(node)
+    crashed = types.SimpleNamespace(config=session.config)
+    plugin.pytest_testnodedown(crashed)
+    return True
+"""
+
+
+@pytest.fixture
+def spread(suite: Any) -> Any:
+    """The suite, whose cells of FedNova and Krum two workers have judged, in that order."""
+    for strategy in ("fednova", "krum"):
+        (suite.path / "conftest.py").write_text(WORKER.replace("MINE", strategy))
+        suite.run("--report=out")
+    return suite
+
+
+def test_a_worker_writes_no_report_of_its_own(spread: Any) -> None:
+    assert not (spread.path / "out").exists()
+    assert not (spread.path / ".fedcore" / "results.json").exists()
+
+
+def test_the_controller_shows_and_writes_the_cells_of_all_workers(spread: Any) -> None:
+    (spread.path / "conftest.py").write_text(CONTROLLER)
+    result = spread.run("--report=out")
+    for folder in ("out", ".fedcore"):
+        strategies = [cell["id"].partition("-")[0] for cell in spread.results(folder)]
+        assert strategies == ["krum", "krum", "fednova", "fednova"]  # as the suite lists them
+    assert "4 runs from the store, 12 made by the workers of pytest-xdist" in spread.text(result)
+    assert "4 cells: 4 pass" in spread.text(result)
