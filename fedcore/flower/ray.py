@@ -21,18 +21,13 @@ from fedcore.errors import FedcoreError
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.local import quiet, task_of
+from fedcore.harness.ray_head import local_cluster
 
 if TYPE_CHECKING:
     from fedcore.execution import Execution
     from fedcore.federation import Federation
 
-_QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # before Ray 3 a worker that is not given a GPU would be made to see none
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-_START = 300.0  # seconds that the simulation may take to call the ServerApp
+_START = 115.0  # seconds until the simulation calls the ServerApp, attempts at a cluster included
 _POLL = 0.02  # seconds between looks for replies
 
 
@@ -48,8 +43,7 @@ class Simulation:
         self._grids: queue.Queue[Grid] = queue.Queue()
         self._over = threading.Event()
         self._error: BaseException | None = None
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
         self._thread = threading.Thread(
             target=self._run, args=(app, clients, workers), name="flower-simulation", daemon=True
         )
@@ -65,15 +59,17 @@ class Simulation:
             self._over.wait()
 
         try:
-            run_simulation(
-                server,
-                app,
-                num_supernodes=clients,
-                backend_config={
-                    "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-                    "init_args": {"num_cpus": workers, "log_to_driver": False},
-                },
-            )
+            # Flower would start Ray in this process, without a time limit and on every interface
+            with local_cluster(workers) as address:
+                run_simulation(
+                    server,
+                    app,
+                    num_supernodes=clients,
+                    backend_config={
+                        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+                        "init_args": {"address": address, "log_to_driver": False},
+                    },
+                )
         except BaseException as error:  # told to the thread that waits for the grid
             self._error = error
 
