@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fedcore.errors import FedcoreError
 
@@ -87,6 +87,32 @@ def prepare_environment(*, local: bool) -> None:
     """Settings for this process and those that it starts, where the user has made none."""
     for name, value in {**SETTINGS, **(LOCAL if local else {})}.items():
         os.environ.setdefault(name, value)
+    # where Ray is imported already it has read them: it would look for a cluster on 127.0.0.1 at
+    # the machine's address, where nobody listens, for many minutes
+    constants = sys.modules.get("ray._private.ray_constants")
+    if local and constants is not None:
+        constants.ENABLE_RAY_CLUSTER = False  # type: ignore[attr-defined]
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    """Make ``call`` in a thread; RayError where it takes longer, which then is left alone."""
+    raised: queue.Queue[BaseException | None] = queue.Queue()
+
+    def work() -> None:
+        try:
+            call()
+        except BaseException as error:  # told to the thread that waits
+            raised.put(error)
+        else:
+            raised.put(None)
+
+    threading.Thread(target=work, name="fedcore-ray-start", daemon=True).start()
+    try:
+        error = raised.get(timeout=seconds)
+    except queue.Empty:
+        raise RayError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
 
 
 def _first_line(process: subprocess.Popen[bytes], seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import platform
 import socket
@@ -16,8 +17,9 @@ from typing import Any
 
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
+from fedcore.harness import ray_head
 from fedcore.harness.inputs import inputs_of
-from fedcore.harness.ray_head import RayError, local_cluster, prepare_environment
+from fedcore.harness.ray_head import RayError, local_cluster, prepare_environment, within
 from fedcore.harness.store import Inputs
 from fedcore.harness.worker import Failure, Job, execute
 from fedcore.record import Record
@@ -140,7 +142,7 @@ def _refusal(wanted: Inputs, here: Inputs) -> str:
 
 def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStack) -> Any:
     """The module ray, connected; ``undo`` ends the connection."""
-    prepare_environment(local=address is None)  # before Ray is imported, which reads it
+    prepare_environment(local=address is None)
     if address is not None:
         _check_reachable(address)
     try:
@@ -158,16 +160,19 @@ def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStac
         _check_answer(address)
     undo.callback(_quietly, ray.shutdown)
     try:
-        _quietly(ray.init, address=address, log_to_driver=False, logging_level="ERROR")
+        connect = functools.partial(
+            ray.init, address=address, log_to_driver=False, logging_level="ERROR"
+        )
+        _quietly(lambda: within(ray_head.PATIENCE, connect))
     except Exception as error:  # Ray raises bare Exception, ConnectionError, RuntimeError
         raise RayError(f"no Ray cluster at {address}: {error}") from error
     return ray
 
 
-def _quietly(call: Callable[..., Any], **given: Any) -> None:
+def _quietly(call: Callable[[], Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves log files open
-        call(**given)
+        call()
 
 
 def _check_reachable(address: str) -> None:

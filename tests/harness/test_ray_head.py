@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedcore.harness import ray_head
-from fedcore.harness.ray_head import LOCAL, SETTINGS, RayError, cluster_of
+from fedcore.harness.ray_head import LOCAL, SETTINGS, RayError, cluster_of, within
 
 ANSWERS = "print('127.0.0.1:6379', flush=True); sys.stdin.read(); note('ended')"
 HANGS = "time.sleep(600)"
@@ -88,3 +89,38 @@ def test_what_fails_inside_is_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mine"), cluster_of(attempts(tmp_path, ANSWERS)):
         raise ValueError("mine")
     assert running(tmp_path) == []
+
+
+def test_a_call_that_hangs_is_left_alone() -> None:
+    with pytest.raises(RayError, match=r"no answer within 0.05 s"):
+        within(0.05, lambda: time.sleep(2))
+    with pytest.raises(KeyError, match="mine"):
+        within(5, lambda: {}["mine"])
+    within(5, lambda: None)
+
+
+IMPORTED_BEFORE = """
+import ray
+from fedcore.harness.ray_pool import RayPool
+pool = RayPool(None, 1)
+print(ray.get_runtime_context().gcs_address)
+pool.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_has_imported_ray_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the settings it looked for 127.0.0.1 elsewhere, and waited."""
+    pytest.importorskip("ray", reason="needs the extra 'flower'")
+    for name in {**SETTINGS, **LOCAL}:
+        monkeypatch.delenv(name)
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IMPORTED_BEFORE],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.stdout.startswith("127.0.0.1:"), done.stderr
