@@ -89,6 +89,7 @@ class SuiteSession:
             if value != getattr(default, name):
                 parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
         parts += [shlex.quote(f"--strategy={name}") for name in self.options.strategies]
+        parts += [shlex.quote(f"--mod={spec}") for spec in self.options.mods]
         return " ".join(parts)
 
     def table(self) -> str:
