@@ -205,7 +205,14 @@ def test_names() -> None:
     assert naming.strategy_token(mine).startswith("mylab.best.flower.localdpmod.")
 
 
-def test_the_key_of_a_stored_run_follows_the_strategys_source(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("named", [
+    ("my_lab.rules:Best", None),
+    (STOCK + 'Wrapper:{"strategy": "my_lab.rules:Best"}', None),
+    (STOCK + "FedAvg", "my_lab.rules:mod"),
+    (STOCK + "FedAvg", '["flwr.clientapp.mod:LocalDpMod", "my_lab.rules:mod"]'),
+])  # fmt: skip
+def test_the_key_of_a_stored_run_follows_the_source(tmp_path, monkeypatch, named) -> None:
+    """Of a strategy, of the one that it wraps, and of mods."""
     package = tmp_path / "my_lab"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -216,6 +223,6 @@ def test_the_key_of_a_stored_run_follows_the_strategys_source(tmp_path, monkeypa
     for text in ("one = 1", "one = 2"):
         rules.write_text(text)
         computing_code.cache_clear()
-        digests.add(computing_code("flower-grid", "my_lab.rules:Best"))
+        digests.add(computing_code("flower-grid", *named))
     assert len(digests) == 2
     assert computing_code("sequential", None) not in digests
