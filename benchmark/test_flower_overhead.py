@@ -1,17 +1,25 @@
-"""What Flower's messages cost: W1 through the in-process grid against the plain engine."""
+"""What Flower costs: W1 through its messages in process, and on Ray beside its own loop."""
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
+from pathlib import Path
 
 import pytest
 
+from benchmark.peers.measure import measure
+from benchmark.peers.summary import steady
 from fedcore import Scenario, run
+from fedcore.data.loading import data_directory
 from fedcore.harness.options import Options
 from fedcore.presets import preset
 
 #: Flower's messages and records, in process, may take this much longer than the plain engine.
 LIMIT = 1.2
+#: A round of engine flower-ray may take as long as one of Flower's own loop; 5 % are noise.
+RAY_LIMIT = 1.05
 ROUNDS = 4  # of training a measurement
 TURNS = 3  # measurements
 
@@ -43,3 +51,42 @@ def test_in_process_grid_against_the_plain_engine(suite_options: Options, remark
     ratio = statistics.median(ratios)
     remark(f"a round through Flower's messages takes {ratio:.2f} x the plain engine's (W1)")
     assert ratio <= LIMIT, f"{ratio:.2f} > {LIMIT}; ratios {ratios}"
+
+
+@pytest.mark.slow
+def test_ray_against_flowers_own_loop(suite_options: Options, remark) -> None:
+    """W1 on two Ray actors, rounds 3 to 10: engine flower-ray, and Flower's FedAvg as users run it.
+
+    Both train the same network on the same samples with the same solver; each run is a process of
+    its own. They take turns.
+    """
+    pytest.importorskip("ray", reason="needs the extra 'flower'")
+    if suite_options.profile == "smoke":
+        pytest.skip("takes two minutes: a case of profile quick")
+    if suite_options.dataset != "bloodmnist":
+        pytest.skip("the yardstick trains on bloodmnist: --dataset bloodmnist --data-dir DIR")
+    root = Path(__file__).resolve().parents[1]
+    settings = {
+        "W1_DATA": str(data_directory(suite_options.data_dir)),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    commands = {
+        "ours": ["benchmark.peers.run_fedcore", "--engine", "flower-ray"],
+        "theirs": ["benchmark.peers.run_flower"],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(2):
+        for name, command in commands.items():
+            made = measure([sys.executable, "-m", *command], {**os.environ, **settings}, root)
+            assert made.error is None, f"{name}: {made.error}"
+            assert made.steps == 800, f"{name} made {made.steps} steps: another workload"
+            seconds[name].append(steady(made.to_json()))
+    ours, theirs = (statistics.median(seconds[name]) for name in ("ours", "theirs"))
+    remark(
+        f"a round of W1 on Ray takes {ours:.3f} s, in Flower's own loop {theirs:.3f} s: "
+        f"{ours / theirs:.2f} x"
+    )
+    assert ours <= RAY_LIMIT * theirs, f"{ours / theirs:.2f} > {RAY_LIMIT}; seconds {seconds}"

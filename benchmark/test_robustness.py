@@ -27,6 +27,9 @@ LIKE = {
     "FedMedian": "median",
     "FedTrimmedAvg": "trimmedmean",
     "FedAvgM": "fedavgm",
+    "Bulyan": "bulyan",
+    "FedAdam": "fedadam",
+    "FedYogi": "fedyogi",
 }
 
 IID = {"partition": "iid"}
@@ -39,8 +42,10 @@ def tuned_alike(scenario: Scenario) -> Scenario:
     """``scenario`` with the local work tuned for its strategy, or for the one it corresponds to."""
     if scenario.strategy_spec is None:
         return TUNED(scenario)
-    name = Spec.parse(scenario.strategy_spec).name
-    like = TUNED(scenario.but(strategy=LIKE.get(name, "fedavg")))
+    spec = Spec.parse(scenario.strategy_spec)
+    while isinstance(inner := spec.kwargs.get("strategy"), str):  # of a wrapper
+        spec = Spec.parse(inner)
+    like = TUNED(scenario.but(strategy=LIKE.get(spec.name, "fedavg")))
     return scenario.but(optimizer=like.optimizer, lr=like.lr)
 
 

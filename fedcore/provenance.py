@@ -72,19 +72,23 @@ def code_digest() -> str:
 
 
 @functools.cache
-def computing_code(engine: str, strategy_spec: str | None) -> str:
+def computing_code(engine: str, strategy_spec: str | None, client_mods: str | None = None) -> str:
     """The digest of what computes a run on ``engine``, a label: `code_digest`; with Flower more.
 
-    That is fedcore.flower, flwr's version, and the whole package of a foreign strategy.
+    That is fedcore.flower, flwr's version, and the whole packages of a foreign strategy, of the one
+    that it wraps, and of mods.
     """
     if not engine.startswith("flower-"):
         return code_digest()
+    from fedcore.strategies.flower import packages  # imports torch
+
     sha = hashlib.sha256(code_digest().encode())
     with contextlib.suppress(metadata.PackageNotFoundError):
         sha.update(metadata.version("flwr").encode())
     folders = [_PACKAGE / "flower"]
-    package = (strategy_spec or "").partition(":")[0].partition(".")[0]
-    if package and package != "flwr":
+    for package in packages(strategy_spec, client_mods):
+        if package == "flwr":
+            continue
         found = importlib.util.find_spec(package)
         if found is not None and found.origin is not None:
             origin = Path(found.origin)

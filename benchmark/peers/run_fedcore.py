@@ -36,11 +36,16 @@ class Stamped(io.StringIO):
 
 
 def main() -> int:
-    """Train, then print the report; the status of the command line."""
+    """Train, then print the report; the status of the command line.
+
+    Arguments are further ones of `fedcore run`, such as ``--engine flower-ray``.
+    """
     laps, out = w1.Laps(), io.StringIO()
     stamped = Stamped(laps)
     with contextlib.redirect_stderr(stamped), contextlib.redirect_stdout(out):
-        status = fedcore([*COMMAND, "--data-dir", os.environ["W1_DATA"], "--json", "-"])
+        status = fedcore(
+            [*COMMAND, "--data-dir", os.environ["W1_DATA"], "--json", "-", *sys.argv[1:]]
+        )
     if status:
         sys.stderr.write(stamped.getvalue())
         return status

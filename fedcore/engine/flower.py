@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from fedcore.engine.base import ENGINES, Engine
@@ -54,16 +56,26 @@ def release() -> None:
 
 def _make(module: str, federation: Federation, execution: Execution) -> Engine:
     require_flower()
-    factory = importlib.import_module(f"fedcore.flower.{module}").engine
+    with _of_their_imports():
+        factory = importlib.import_module(f"fedcore.flower.{module}").engine
     return cast(Engine, factory(federation, execution))
 
 
 def require_flower() -> None:
     """FedcoreError, with how to install it, where flwr is not to be had."""
     try:
-        importlib.import_module("flwr")
+        with _of_their_imports():
+            importlib.import_module("flwr")
     except ImportError as error:
         raise FedcoreError(
             f"this needs Flower, which cannot be imported ({error}): pip install -c "
             'constraints.txt "fedcore-bench[flower]", or -e ".[flower]" in a checkout'
         ) from error
+
+
+@contextlib.contextmanager
+def _of_their_imports() -> Iterator[None]:
+    """No warnings of the packages that flwr imports: where they are errors, it could not be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

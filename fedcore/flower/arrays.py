@@ -39,18 +39,21 @@ def from_arrays(
         raise ArraysError(f"arrays missing or unknown: {', '.join(odd[:5])}")
     vector = torch.empty(layout.size, dtype=like.dtype)
     counters = torch.empty(layout.num_counters, dtype=torch.int64)
+    values = {}
     for e in layout.entries:
-        value = _read(e.name, arrays[e.name])
+        value = values[e.name] = _read(e.name, arrays[e.name])
         if value.shape != e.shape:
             raise ArraysError(f"{e.name} has shape {value.shape}, must be {e.shape}")
-        if (finite or e.kind is Kind.COUNTER) and not np.isfinite(value).all():
-            raise ArraysError(f"{e.name} is not finite")
         if e.kind is Kind.COUNTER:
             e.view(counters).copy_(torch.from_numpy(_integers(e.name, value)))
         else:
             e.view(vector).copy_(torch.from_numpy(value))
-    if finite and not bool(torch.isfinite(vector).all()):
-        raise ArraysError(f"values beyond the range of {like.dtype}")
+    # once for the whole vector, by NumPy: array by array, or by torch, it takes far longer
+    if finite and not np.isfinite(vector.numpy()).all():
+        odd = [name for name, value in values.items() if not np.isfinite(value).all()]
+        raise ArraysError(
+            f"{odd[0]} is not finite" if odd else f"values beyond the range of {like.dtype}"
+        )
     return vector.to(like.device), counters.to(like.device)
 
 
@@ -65,6 +68,8 @@ def _read(name: str, array: Array) -> np.ndarray:
 
 
 def _integers(name: str, value: np.ndarray) -> np.ndarray:
+    if not np.isfinite(value).all():
+        raise ArraysError(f"{name} is not finite")
     # 2**53: beyond it a float is no exact integer, and no counter of steps gets there
     if (np.abs(value.astype(np.float64)) > 2.0**53).any():
         raise ArraysError(f"{name} counts beyond 2**53")

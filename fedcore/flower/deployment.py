@@ -1,7 +1,7 @@
 """A federation of separate processes on loopback: SuperLink and SuperNodes, TLS, node keys.
 
 `python -m fedcore.flower.demo` runs one from start to end. Every process is started here, in a
-session of its own, and ended by its id.
+session of its own, and ended by its id; on Linux it ends with this process, too, however that ends.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ from fedcore.flower.keys import make_certificates, make_node_key
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECTION = "fedcore"
+# Becomes the command in its arguments, and gets SIGTERM (15) when its parent is gone, as
+# PR_SET_PDEATHSIG (1) outlives exec. What these processes start looks out for its own parent.
+_TIED = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 15)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("the process that started this one has ended")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 _PATIENCE = 120.0  # seconds that a process may take to be there
 
 
@@ -155,7 +165,7 @@ class Deployment:
     def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
-                command,
+                (sys.executable, "-c", _TIED, str(os.getpid()), *command),
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
@@ -21,18 +21,13 @@ from fedcore.errors import FedcoreError
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.local import quiet, task_of
+from fedcore.harness.ray_head import local_cluster, prepare_environment
 
 if TYPE_CHECKING:
     from fedcore.execution import Execution
     from fedcore.federation import Federation
 
-_QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # before Ray 3 a worker that is not given a GPU would be made to see none
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-_START = 300.0  # seconds that the simulation may take to call the ServerApp
+_START = 115.0  # seconds until a node of the simulation answers, attempts at a cluster included
 _POLL = 0.02  # seconds between looks for replies
 
 
@@ -48,13 +43,16 @@ class Simulation:
         self._grids: queue.Queue[Grid] = queue.Queue()
         self._over = threading.Event()
         self._error: BaseException | None = None
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+        # not in the thread: what is imported first depends on who starts it
+        prepare_environment(local=True)
         self._thread = threading.Thread(
             target=self._run, args=(app, clients, workers), name="flower-simulation", daemon=True
         )
         self._thread.start()
+        begun = time.monotonic()
         self.grid: Grid = _Watched(self._wait(), self)
+        self._require_answer(_START - (time.monotonic() - begun))
 
     def _run(self, app: ClientApp, clients: int, workers: int) -> None:
         server = ServerApp()
@@ -65,15 +63,21 @@ class Simulation:
             self._over.wait()
 
         try:
-            run_simulation(
-                server,
-                app,
-                num_supernodes=clients,
-                backend_config={
-                    "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-                    "init_args": {"num_cpus": workers, "log_to_driver": False},
-                },
-            )
+            # Flower would start Ray in this process, without a time limit and on every interface
+            with local_cluster(workers) as address:
+                run_simulation(
+                    server,
+                    app,
+                    num_supernodes=clients,
+                    backend_config={
+                        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+                        "init_args": {
+                            "address": address,
+                            "log_to_driver": False,
+                            "logging_level": "ERROR",
+                        },
+                    },
+                )
         except BaseException as error:  # told to the thread that waits for the grid
             self._error = error
 
@@ -88,6 +92,16 @@ class Simulation:
         raise FedcoreError(
             f"Flower's simulation did not start: {self._error or 'it took too long'}"
         )
+
+    def _require_answer(self, seconds: float) -> None:
+        """FedcoreError unless a node answers: Ray's actors start after the ServerApp."""
+        node = next(iter(self.grid.get_node_ids()))
+        question = Message(RecordDict(), node, MessageType.QUERY)
+        if not list(self.grid.send_and_receive([question], timeout=max(seconds, 1.0))):
+            self._over.set()
+            raise FedcoreError(
+                f"Flower's simulation did not start: no node answered within {_START:g} s"
+            )
 
     def require_alive(self) -> None:
         """FedcoreError where the simulation has ended: nobody would ever answer."""

@@ -29,7 +29,7 @@ def inputs_with(scenario: Scenario, data_dir: Path, engine: str, device: torch.d
     return Inputs(
         data=load(scenario.dataset, data_dir).digest,
         weights=None if weights is None else weights_digest(weights),
-        code=computing_code(engine, scenario.strategy_spec),
+        code=computing_code(engine, scenario.strategy_spec, scenario.client_mods),
         machine=fingerprint(device),
         engine=engine,
     )

@@ -199,7 +199,8 @@ class Lab:
     def _inputs_of(self, run: Run) -> Inputs | Failure:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
         scenario = run.scenario
-        key = (scenario.dataset, scenario.weights, scenario.model, scenario.strategy_spec)
+        named = (scenario.strategy_spec, scenario.client_mods)
+        key = (scenario.dataset, scenario.weights, scenario.model, *named)
         if key not in self._inputs:
             try:
                 self._inputs[key] = inputs_of(scenario, self.data_dir, self.execution)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +44,17 @@ class Options:
     report: Path | None = None
     executor: str = "processes"
     ray_address: str | None = None
+    mods: tuple[str, ...] = ()
 
     def arms(self) -> list[dict[str, str]]:
-        """The strategies asked for, as changes of a scenario; empty where the suite chooses."""
+        """The strategies asked for, as changes of a scenario; empty where the suite chooses.
+
+        ``mods`` are attached to the clients of those that were written for Flower.
+        """
+        attached = {"client_mods": self.mods[0] if len(self.mods) == 1 else json.dumps(self.mods)}
+        foreign = {"strategy": "flower", **(attached if self.mods else {})}
         return [
-            {"strategy": "flower", "strategy_spec": name} if ":" in name else {"strategy": name}
+            {**foreign, "strategy_spec": name} if ":" in name else {"strategy": name}
             for name in self.strategies
         ]
 
@@ -67,11 +74,17 @@ class Options:
             raise OptionError("--executor ray computes on CPUs: leave --device out")
         if ray and get("engine") == "flower-ray":
             raise OptionError("--engine flower-ray brings a Ray of its own: leave --executor out")
+        mods, strategies = tuple(get("mods") or ()), tuple(get("strategies") or ())
+        if mods and not any(":" in name for name in strategies):
+            raise OptionError(
+                "--mod attaches to clients of a strategy written for Flower: add --strategy "
+                f"package.module:Class, such as flwr.serverapp.strategy:FedAvg; got --mod {mods[0]}"
+            )
         return cls(
             dataset=get("dataset"),
             data_dir=get("data_dir"),
             model=get("model"),
-            strategies=tuple(get("strategies") or ()),
+            strategies=strategies,
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),
@@ -83,6 +96,7 @@ class Options:
             report=Path(get("report")) if get("report") else None,
             executor=get("executor"),
             ray_address=get("ray_address") or None,
+            mods=mods,
         )
 
 
@@ -102,6 +116,12 @@ def add_options(parser: Any) -> None:
             "metavar": "NAME",
             "help": "only this strategy: a name, or package.module:Class[:json] of one written for "
             "Flower; may be repeated",
+        },
+        "--mod": {
+            "action": "append",
+            "dest": "mods",
+            "metavar": "SPEC",
+            "help": "a Flower client mod for these, package.module:name[:json]; may be repeated",
         },
         "--profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
         "--seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
-import os
 import platform
 import socket
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,9 @@ from typing import Any
 
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
+from fedcore.harness import ray_head
 from fedcore.harness.inputs import inputs_of
+from fedcore.harness.ray_head import RayError, local_cluster, prepare_environment, within
 from fedcore.harness.store import Inputs
 from fedcore.harness.worker import Failure, Job, execute
 from fedcore.record import Record
@@ -29,10 +30,6 @@ Result = Record | Failure
 ATTEMPTS = 2
 #: Seconds to wait for a cluster to answer.
 PATIENCE = 10.0
-
-
-class RayError(FedcoreError, RuntimeError):
-    """Ray is missing, or its cluster cannot be reached."""
 
 
 class RayPool:
@@ -145,17 +142,8 @@ def _refusal(wanted: Inputs, here: Inputs) -> str:
 
 def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStack) -> Any:
     """The module ray, connected; ``undo`` ends the connection."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a FutureWarning
-    given: dict[str, Any] = {"address": address}
-    if address is None:
-        # Ray would put the machine's address for 127.0.0.1 and listen on every interface. The
-        # name is historical: on Linux, too, 0 means one machine and loopback.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        folder = tempfile.TemporaryDirectory(prefix="fedcore-ray-", ignore_cleanup_errors=True)
-        given = {"address": "local", "num_cpus": workers, "include_dashboard": False}
-        given |= {"_node_ip_address": "127.0.0.1", "_temp_dir": undo.enter_context(folder)}
-    else:
+    prepare_environment(local=address is None)
+    if address is not None:
         _check_reachable(address)
     try:
         ray: Any = importlib.import_module("ray")
@@ -166,21 +154,25 @@ def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStac
         ) from error
     if ray.is_initialized():
         raise RayError("this process uses Ray already: end that with ray.shutdown() first")
-    if address is not None:
+    if address is None:
+        address = undo.enter_context(local_cluster(workers))
+    else:
         _check_answer(address)
     undo.callback(_quietly, ray.shutdown)
     try:
-        _quietly(ray.init, **given, log_to_driver=False, logging_level="ERROR")
+        connect = functools.partial(
+            ray.init, address=address, log_to_driver=False, logging_level="ERROR"
+        )
+        _quietly(lambda: within(ray_head.PATIENCE, connect))
     except Exception as error:  # Ray raises bare Exception, ConnectionError, RuntimeError
-        place = "on this machine" if address is None else f"at {address}"
-        raise RayError(f"no Ray cluster {place}: {error}") from error
+        raise RayError(f"no Ray cluster at {address}: {error}") from error
     return ray
 
 
-def _quietly(call: Callable[..., Any], **given: Any) -> None:
+def _quietly(call: Callable[[], Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves log files open
-        call(**given)
+        call()
 
 
 def _check_reachable(address: str) -> None:

@@ -127,6 +127,7 @@ def base_command(options: Options) -> str:
         if value != getattr(default, name):
             parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
     parts += [shlex.quote(f"--strategy={name}") for name in options.strategies]
+    parts += [shlex.quote(f"--mod={spec}") for spec in options.mods]
     return " ".join(parts)
 
 

@@ -68,6 +68,18 @@ def specs(text: str) -> list[Spec]:
     return [Spec.parse(text)]
 
 
+def packages(*texts: str | None) -> list[str]:
+    """The packages in which the classes and mods of ``texts`` lie, those of wrapped ones too."""
+    found = set()
+    waiting = [spec for text in texts if text is not None for spec in specs(text)]
+    while waiting:
+        spec = waiting.pop()
+        found.add(spec.module.partition(".")[0])
+        if isinstance(wrapped := spec.kwargs.get("strategy"), str):
+            waiting.append(Spec.parse(wrapped))
+    return sorted(found)
+
+
 @dataclass(frozen=True)
 class ReplyCohort(Cohort):
     """A cohort whose replies a Flower strategy will turn into the next global model."""

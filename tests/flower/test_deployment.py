@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
 from fedcore.flower import demo
+
+KILLED = """
+import pathlib, sys, time
+from fedcore.flower.deployment import Deployment
+deployment = Deployment(pathlib.Path(sys.argv[1]), 1)
+deployment.folder.mkdir()
+print(deployment._start("sleeper", "sleep", "600").pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a service of Linux's kernel")
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """However that ends: a session that is killed must not leave a SuperLink behind."""
+    root = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path / "deployment")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert process.stdout is not None
+    sleeper = int(process.stdout.readline())
+    end = time.monotonic() + 30
+    while Path(f"/proc/{sleeper}/comm").read_text() != "sleep\n":  # it is python first
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    end = time.monotonic() + 30
+    while _runs(sleeper):
+        assert time.monotonic() < end, "it outlived its parent"
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import numpy as np
@@ -86,9 +87,45 @@ def test_mods_are_attached_and_repeat(tiny: Scenario) -> None:
     assert run(noisy, seed=1, device="cpu").model_digest != one.model_digest
 
 
-def test_a_privacy_wrapper_with_its_mod(tiny: Scenario) -> None:
-    scenario = foreign(tiny, CLIENT_DP, client_mods="flwr.clientapp.mod:fixedclipping_mod")
-    assert run(scenario, device="cpu").diverged is None
+MOD = "flwr.clientapp.mod:"
+WRAPPERS = {
+    "ClientSideFixedClipping": ({"clipping_norm": 1.0}, MOD + "fixedclipping_mod"),
+    "ServerSideFixedClipping": ({"clipping_norm": 1.0}, None),
+    "ClientSideAdaptiveClipping": ({"initial_clipping_norm": 1.0}, MOD + "adaptiveclipping_mod"),
+    "ServerSideAdaptiveClipping": ({"initial_clipping_norm": 1.0}, None),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_privacy_wrappers_as_they_are(tiny: Scenario, name: str) -> None:
+    """Around another strategy: what they add repeats, depends on the seed, and is there."""
+    bounds, mod = WRAPPERS[name]
+
+    def scenario(noise: float) -> Scenario:
+        keywords = {
+            "strategy": STOCK + 'Krum:{"num_malicious_nodes": 1}',
+            "noise_multiplier": noise,
+            "num_sampled_clients": 7,
+            **bounds,
+        }
+        spec = f"DifferentialPrivacy{name}:{json.dumps(keywords)}"
+        return foreign(tiny, spec, client_mods=mod)
+
+    one, other = run(scenario(0.1), device="cpu"), run(scenario(0.1), device="cpu")
+    assert one.diverged is None
+    assert one.model_digest == other.model_digest
+    assert one.model_digest != run(scenario(0.2), device="cpu").model_digest
+    assert one.audit.excluded == ()
+
+
+def test_the_clip_of_a_mod_is_the_one_that_was_named(tiny: Scenario) -> None:
+    """Two mods, both at work: updates clipped to nothing leave the model where it was."""
+    tight = MOD + 'LocalDpMod:{"clipping_norm": 1e-9, "sensitivity": 1e-9, "epsilon": 8.0, '
+    both = json.dumps([tight + '"delta": 1e-5}', MOD + "message_size_mod"])
+    still = run(foreign(tiny, "FedAvg", client_mods=both), device="cpu")
+    assert still.loss[0] == pytest.approx(still.loss[-1], abs=1e-5)
+    moved = run(foreign(tiny, "FedAvg"), device="cpu")
+    assert abs(moved.loss[0] - moved.loss[-1]) > 1e-3
 
 
 @pytest.mark.parametrize("spec", [CLIENT_DP, 'FedProx:{"proximal_mu": 0.1}'])
@@ -168,7 +205,14 @@ def test_names() -> None:
     assert naming.strategy_token(mine).startswith("mylab.best.flower.localdpmod.")
 
 
-def test_the_key_of_a_stored_run_follows_the_strategys_source(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("named", [
+    ("my_lab.rules:Best", None),
+    (STOCK + 'Wrapper:{"strategy": "my_lab.rules:Best"}', None),
+    (STOCK + "FedAvg", "my_lab.rules:mod"),
+    (STOCK + "FedAvg", '["flwr.clientapp.mod:LocalDpMod", "my_lab.rules:mod"]'),
+])  # fmt: skip
+def test_the_key_of_a_stored_run_follows_the_source(tmp_path, monkeypatch, named) -> None:
+    """Of a strategy, of the one that it wraps, and of mods."""
     package = tmp_path / "my_lab"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -179,6 +223,6 @@ def test_the_key_of_a_stored_run_follows_the_strategys_source(tmp_path, monkeypa
     for text in ("one = 1", "one = 2"):
         rules.write_text(text)
         computing_code.cache_clear()
-        digests.add(computing_code("flower-grid", "my_lab.rules:Best"))
+        digests.add(computing_code("flower-grid", *named))
     assert len(digests) == 2
     assert computing_code("sequential", None) not in digests

@@ -1,12 +1,15 @@
-"""Flower's simulation on Ray ends in the bits of the run in process. It takes half a minute."""
+"""Flower's simulation on Ray ends in the bits of the run in process; one simulation serves all."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 pytest.importorskip("ray", reason="needs the extra 'flower'")
 
+from fedcore.engine import flower
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
 from fedcore.strategies.base import STRATEGIES
@@ -16,11 +19,20 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray's own
 ]
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
+CLIENTS = 7  # as many as bulyan needs
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_simulation() -> Iterator[None]:
+    """Starting one takes longer than a run."""
+    flower.keep_between_runs()
+    yield
+    flower.release()
 
 
 @pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "flower"])
 def test_ray_equals_the_plain_engine(tiny: Scenario, strategy: str) -> None:
-    scenario = tiny.but(strategy=strategy, rounds=2, **ATTACK)
+    scenario = tiny.but(strategy=strategy, num_clients=CLIENTS, rounds=2, **ATTACK)
     for arm in (scenario, scenario.clean_twin()):
         plain = run(arm, device="cpu", engine="sequential")
         ray = run(arm, device="cpu", engine="flower-ray")

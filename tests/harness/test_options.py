@@ -25,6 +25,7 @@ GIVEN: dict[str, Any] = {
     "report": None,
     "executor": "processes",
     "ray_address": None,
+    "mods": None,
 }
 
 
@@ -76,8 +77,19 @@ def test_profiles(profile: str) -> None:
         ({"ray_address": "auto"}, "--ray-address is for --executor ray"),
         ({"executor": "ray", "device": "cuda"}, "--executor ray computes on CPUs"),
         ({"executor": "ray", "engine": "flower-ray"}, "brings a Ray of its own"),
+        ({"mods": ["a:b"]}, "--mod attaches to clients of a strategy written for Flower: add"),
+        ({"mods": ["a:b"], "strategies": ["krum"]}, "got --mod a:b"),
     ],
 )
 def test_bad_values_are_refused(changes: dict[str, Any], rule: str) -> None:
     with pytest.raises(OptionError, match=rule):
         options(**changes)
+
+
+def test_mods_are_attached_to_strategies_written_for_flower() -> None:
+    foreign = {"strategy": "flower", "strategy_spec": "p.m:C"}
+    assert options(strategies=["krum", "p.m:C"]).arms() == [{"strategy": "krum"}, foreign]
+    one = options(strategies=["krum", "p.m:C"], mods=["m:a"])
+    assert one.arms() == [{"strategy": "krum"}, {**foreign, "client_mods": "m:a"}]
+    two = options(strategies=["p.m:C"], mods=["m:a", 'm:b:{"x": 1}'])
+    assert two.arms() == [{**foreign, "client_mods": '["m:a", "m:b:{\\"x\\": 1}"]'}]

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from fedcore.execution import Execution
 from fedcore.harness import ray_pool
 from fedcore.harness.inputs import inputs_of
 from fedcore.harness.pool import Pool
-from fedcore.harness.ray_pool import ATTEMPTS, RayError, RayPool, on_node
+from fedcore.harness.ray_head import LOCAL, SETTINGS, RayError, cluster_of
+from fedcore.harness.ray_pool import ATTEMPTS, RayPool, on_node
 from fedcore.harness.store import Run, Store
 from fedcore.harness.worker import Failure, Job, execute
 from fedcore.record import Record
@@ -161,29 +161,15 @@ def test_a_node_without_the_data_is_named(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of two nodes on loopback."""
-    # 0: Ray keeps to loopback, in the cluster and in those that connect to it
-    settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
+        for name, value in {**SETTINGS, **LOCAL}.items():  # and taken back afterwards
             patch.setenv(name, value)
         root = str(Path(__file__).resolve().parents[2])
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.getenv("PYTHONPATH")])))
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("ray_cluster.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            address = process.stdout.readline().strip()
-            assert address.startswith("127.0.0.1:"), "the cluster did not start"
+        script = Path(__file__).with_name("ray_cluster.py")
+        with cluster_of([sys.executable, "-W", "ignore", str(script)]) as address:
+            assert address.startswith("127.0.0.1:")
             yield address
-        finally:
-            process.stdin.close()
-            process.wait(60)
-            process.stdout.close()
 
 
 @pytest.fixture
