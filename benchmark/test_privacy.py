@@ -20,11 +20,11 @@ import pytest
 from fedcore import Scenario
 from fedcore.harness.cells import Cell, Grid
 from fedcore.harness.options import Options
+from fedcore.harness.targets import targeted_flip
 from fedcore.privacy.audit import audit
 
 IID = {"partition": "iid"}
 LABEL_FLIP = {"attack": "labelflip"}
-TARGETED = {"attack": "targetedflip", "source_class": 1, "target_class": 7}
 
 # Chosen at seed 1000 on holdout:mnist5k, clean, 20 rounds, by tail accuracy in %, each as in
 #   fedcore run --dataset holdout:mnist5k --model mlp --num-clients 100 --rounds 20 --eval-every 3
@@ -89,7 +89,7 @@ def quick(options: Options) -> Iterator[Cell]:
     ]
     yield from grid(options, [{"strategy": "fedavg"}, *head, *whole], [0.3, 0.5], 3)
     targeted = [arm("clip", "head"), arm("localdp", "head", 100.0)]
-    yield from grid(options, targeted, [0.5], 3, attacks=[TARGETED], clean=False)
+    yield from grid(options, targeted, [0.5], 3, attacks=[targeted_flip(options)], clean=False)
 
 
 def full(options: Options) -> Iterator[Cell]:
@@ -104,7 +104,7 @@ def full(options: Options) -> Iterator[Cell]:
     for rule in ("median", "trimmedmean"):
         arms += [{**arm("clip", "head"), "strategy": rule}]
         arms += [{**arm("localdp", "head", 100.0), "strategy": rule}]
-    yield from grid(options, arms, [0.1, 0.3, 0.5], 5, attacks=[LABEL_FLIP, TARGETED])
+    yield from grid(options, arms, [0.1, 0.3, 0.5], 5, attacks=[LABEL_FLIP, targeted_flip(options)])
 
 
 PROFILES = {"smoke": smoke, "quick": quick, "full": full}

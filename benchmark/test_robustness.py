@@ -16,6 +16,7 @@ import pytest
 from fedcore import Scenario
 from fedcore.harness.cells import Cell, Grid
 from fedcore.harness.options import Options
+from fedcore.harness.targets import targeted_flip
 from fedcore.harness.tuning import read_tuning
 from fedcore.strategies.flower import Spec
 
@@ -35,7 +36,6 @@ LIKE = {
 IID = {"partition": "iid"}
 SKEWED = {"partition": "dirichlet", "alpha": 0.1, "min_partition_size": 2}
 LABEL_FLIP = {"attack": "labelflip"}
-TARGETED = {"attack": "targetedflip", "source_class": 1, "target_class": 7}
 
 
 def tuned_alike(scenario: Scenario) -> Scenario:
@@ -111,8 +111,9 @@ def quick(options: Options) -> Iterator[Cell]:
         start, OTHERS, partitions, [LABEL_FLIP], [0.3], [1.0], 3, TUNED, **DECIDE
     ).cells()
     yield from Grid(start, SINGLE, [IID], [LABEL_FLIP], [0.3], [1.0], 3, TUNED, **DECIDE).cells()
+    targeted = [targeted_flip(options)]
     yield from Grid(
-        start, AVERAGES, [IID], [TARGETED], [0.5], [1.0], 3, TUNED, **DECIDE, clean=False
+        start, AVERAGES, [IID], targeted, [0.5], [1.0], 3, TUNED, **DECIDE, clean=False
     ).cells()
     if options.model is None:
         yield from mobilenet(options)
@@ -132,7 +133,7 @@ def full(options: Options) -> Iterator[Cell]:
             for classes in (7, 4, 2)
         ),
     ]
-    attacks = [LABEL_FLIP, {"attack": "pairflip"}, TARGETED]
+    attacks = [LABEL_FLIP, {"attack": "pairflip"}, targeted_flip(options)]
     strategies = [*AVERAGES, *OTHERS, *SINGLE, WITH_BATCH_NORM, *ROBUST]
     fractions, ratios = [0.1, 0.3, 0.5], [0.1, 0.3, 0.5, 0.8]
     yield from Grid(

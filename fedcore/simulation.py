@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,8 +41,13 @@ def run(
     AttackError for an attack that would change nothing, PrivacyError for a promise that cannot
     be kept, IdentityError for an arm that is not what its name says.
     """
-    if seed < 0:
-        raise ScenarioError([f"seed must be >= 0, got {seed}"])
+    try:
+        number = operator.index(seed)  # numpy's integers, too, which no JSON could hold
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ScenarioError([f"seed must be an integer >= 0, got {seed!r}"])
+    seed = number
     started = time.perf_counter()
     execution = Execution(engine, device, precision, processes).fitting(scenario)
     chosen = execution.torch_device

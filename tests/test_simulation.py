@@ -7,16 +7,18 @@ import gc
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from fedcore.errors import DataError
+from fedcore.errors import DataError, ScenarioError
 from fedcore.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation import RoundReport, run
@@ -51,6 +53,18 @@ def computed(record: Record) -> tuple:
 
 
 # repeatability
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "0", None])
+def test_a_seed_is_a_whole_number(seed: Any) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(f"an integer >= 0, got {seed!r}")):
+        run(FAST, seed=seed)
+
+
+def test_a_seed_of_numpy_is_stored_as_any_other() -> None:
+    record = run(FAST, seed=np.arange(3)[2])
+    assert Record.from_json(record.to_json()) == record
+    assert computed(record) == computed(run(FAST, seed=2))
 
 
 def test_repeats_after_other_runs_and_differs_by_seed() -> None:

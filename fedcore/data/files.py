@@ -62,7 +62,8 @@ class Folder(PathSource):
     """Image files, one folder per split and in it one per class; classes in order of name.
 
     All images must have one size. If all are greyscale the set has one channel, otherwise every
-    image becomes RGB; transparency is dropped. Hidden folders and other kinds of files are skipped.
+    image becomes RGB; transparency is dropped. Hidden folders, hidden files
+    (macOS leaves ._NAME.png beside NAME.png) and other kinds of files are skipped.
     """
 
     scheme = "folder"
@@ -118,7 +119,9 @@ def _files(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         images = sorted(
-            file for file in (folder / name).iterdir() if file.suffix.lower() in SUFFIXES
+            file
+            for file in (folder / name).iterdir()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
         )
         if not images:
             raise DataError(

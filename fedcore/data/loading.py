@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from fedcore.data.base import DATASETS, Dataset
+from fedcore.errors import FedcoreError
 from fedcore.validation import registered_name
 
 # The suite works through few sets at a time; more would only hold memory.
@@ -23,6 +24,22 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """
     # a relative PATH means another file in another working directory
     return _load(name, data_directory(data_dir), Path.cwd())
+
+
+def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> int | None:
+    """Number of classes of the data set called ``name``, as far as that needs no download.
+
+    None where only the publisher's file could tell, or the data cannot be had; `load` says why.
+    """
+    from fedcore.data.medmnist import SETS  # it registers itself, which needs this package
+
+    published = SETS.get(name.removeprefix("holdout:"))
+    if published is not None:
+        return published.num_classes
+    try:
+        return load(name, data_dir).num_classes
+    except FedcoreError:
+        return None
 
 
 @functools.lru_cache(maxsize=_CACHED_SETS)

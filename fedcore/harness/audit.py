@@ -14,6 +14,7 @@ from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 
 # Float32 sums of a few terms near 1 differ by less, other weights by far more.
 _TOLERANCE = 1e-4
+_PARAMETERS, _BUFFERS = 4, 3  # coordinates of a made-up model
 _CHOOSE_CLIENTS = ("krum", "multikrum", "bulyan", "flower")  # flower: somebody else's rule
 
 
@@ -110,25 +111,12 @@ def buffer_problems(scenario: Scenario) -> list[str]:
     """
     if scenario.strategy == "flower":  # what foreign strategies do to buffers is their own
         return []
-    size, parameters, buffers = scenario.cohort_size, 4, 3
-    generator = torch.Generator().manual_seed(0)
-    updates = torch.randn(size, parameters + buffers, generator=generator)
-    counters = torch.arange(size).flip(0)[:, None]
-    samples = tuple(range(10, 10 + 7 * size, 7))
-    cohort = Cohort(
-        clients=tuple(range(size)),
-        updates=updates,
-        counters=counters,
-        samples=samples,
-        steps=tuple(range(1, size + 1)),
-        normalizers=tuple(float(step) for step in range(1, size + 1)),
-    )
-    before = ServerState(torch.ones(parameters + buffers), torch.zeros(1, dtype=torch.int64))
-    after = STRATEGIES[scenario.strategy](scenario).aggregate(before, cohort, parameters)
-    weights = torch.tensor(samples, dtype=torch.float32) / sum(samples)
-    due = 1 + (weights[:, None] * updates[:, parameters:]).sum(dim=0)
+    cohort, after = _trial(scenario)
+    size = scenario.cohort_size
+    weights = torch.tensor(cohort.samples, dtype=torch.float32) / sum(cohort.samples)
+    due = 1 + (weights[:, None] * cohort.updates[:, _PARAMETERS:]).sum(dim=0)
     problems = []
-    error = float((after.vector[parameters:] - due).abs().max())
+    error = float((after.vector[_PARAMETERS:] - due).abs().max())
     if not error <= _TOLERANCE:
         problems.append(
             f"strategy {scenario.strategy!r} does not weight float buffers (BatchNorm's running "
@@ -140,3 +128,41 @@ def buffer_problems(scenario: Scenario) -> list[str]:
             f"{int(after.counters[0])} instead of {size - 1}"
         )
     return problems
+
+
+def step_problems(scenario: Scenario) -> list[str]:
+    """Whether FedNova's step is the paper's, on a made-up cohort whose clients work unequally.
+
+    A wrong scale still trains, and is not FedAvg either.
+    """
+    if scenario.strategy != "fednova":
+        return []
+    cohort, after = _trial(scenario)
+    work = torch.tensor(cohort.steps, dtype=torch.float32)  # the cohort's normalizers
+    weights = torch.tensor(cohort.samples, dtype=torch.float32) / sum(cohort.samples)
+    step = ((weights / work)[:, None] * cohort.updates[:, :_PARAMETERS]).sum(dim=0)
+    due = (scenario.server_lr or 1.0) * (weights * work).sum() * step
+    error = float((after.vector[:_PARAMETERS] - 1 - due).abs().max())
+    if error <= _TOLERANCE * max(1.0, float(due.abs().max())):
+        return []
+    return [
+        "strategy 'fednova' does not step by tau_eff * sum_i p_i u_i / ||a_i||_1: off by "
+        f"{error:.3g} where {float(due.abs().max()):.3g} is due"
+    ]
+
+
+def _trial(scenario: Scenario) -> tuple[Cohort, ServerState]:
+    """A made-up cohort, and the model after the scenario's strategy has aggregated it."""
+    size = scenario.cohort_size
+    generator = torch.Generator().manual_seed(0)
+    cohort = Cohort(
+        clients=tuple(range(size)),
+        updates=torch.randn(size, _PARAMETERS + _BUFFERS, generator=generator),
+        counters=torch.arange(size).flip(0)[:, None],
+        samples=tuple(range(10, 10 + 7 * size, 7)),
+        steps=tuple(range(1, size + 1)),
+        normalizers=tuple(float(step) for step in range(1, size + 1)),
+    )
+    before = ServerState(torch.ones(_PARAMETERS + _BUFFERS), torch.zeros(1, dtype=torch.int64))
+    strategy = STRATEGIES[scenario.strategy](scenario)
+    return cohort, strategy.aggregate(before, cohort, _PARAMETERS)

@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.harness.audit import audit_problems, buffer_problems, effect_problems
+from fedcore.harness.audit import (
+    audit_problems,
+    buffer_problems,
+    effect_problems,
+    step_problems,
+)
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
 from fedcore.harness.published import published_limits
@@ -119,7 +124,7 @@ def judge_cell(
     asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
     for run in cell.runs(seeds):
         errors += audit_problems(records[run])
-    errors += buffer_problems(cell.scenario)
+    errors += [*buffer_problems(cell.scenario), *step_problems(cell.scenario)]
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:

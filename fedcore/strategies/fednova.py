@@ -49,7 +49,10 @@ class FedNova(Strategy):
         return weights * (tau_eff / torch.tensor(normalizers, dtype=torch.float64))
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        unequal = len(set(cohort.normalizers)) > 1
+        # by steps, as normalizers that do not know them would make this FedAvg; where they settle
+        # as the steps grow, unequal steps can truly have one
+        settles = self.scenario.mu or self.scenario.dampening
+        unequal = len(set(cohort.normalizers if settles else cohort.steps)) > 1
         moving = "momentum" in memory and bool(self.scenario.server_momentum)
         return unequal or moving or self.scenario.server_lr != 1
 

@@ -36,6 +36,7 @@ def failure(root: Path) -> str:
 def test_grey_folder(tree: Path) -> None:
     (tree / "train" / "cat" / "notes.txt").write_text("not an image")
     (tree / "train" / ".cache").mkdir()
+    (tree / "test" / "dog" / "._a.png").write_bytes(b"what macOS keeps of a.png on other systems")
     dataset = load(f"folder:{tree}")
     assert dataset.train.images.shape == (4, 4, 6, 1)
     assert dataset.train.images[:, 0, 0, 0].tolist() == [0, 1, 10, 11]

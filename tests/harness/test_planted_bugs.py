@@ -17,8 +17,9 @@ from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import load
+from fedcore.engine.solvers import Sgd
 from fedcore.errors import AttackError, IdentityError
-from fedcore.harness.audit import audit_problems, buffer_problems
+from fedcore.harness.audit import audit_problems, buffer_problems, step_problems
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Noise, Verdict
 from fedcore.harness.outcome import Outcome, judge_cell
@@ -68,6 +69,32 @@ def test_fednova_that_is_silently_fedavg(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(FedNova, "step", FedAvg.step)
     with pytest.raises(IdentityError, match="an arm named 'fednova' equals FedAvg's"):
         run(CLEAN, device="cpu")
+
+
+@pytest.mark.parametrize("solver", [{}, {"optimizer": "momentum", "momentum": 0.9}])
+def test_fednova_whose_normalizers_do_not_know_the_work(
+    monkeypatch: pytest.MonkeyPatch, solver: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Sgd, "normalizer", lambda self, steps: 1.0)
+    with pytest.raises(IdentityError, match="an arm named 'fednova' equals FedAvg's"):
+        run(CLEAN.but(**solver), device="cpu")
+
+
+def test_fednova_whose_effective_steps_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    rightly = FedNova.coefficients
+
+    def divided(cohort: Cohort) -> torch.Tensor:
+        return rightly(cohort) / rightly(cohort).sum()
+
+    monkeypatch.setattr(FedNova, "coefficients", staticmethod(divided))
+    outcome = judged()
+    assert outcome.verdict is Verdict.ERROR
+    assert "'fednova' does not step by tau_eff * sum_i p_i u_i / ||a_i||_1" in outcome.errors[0]
+
+
+@pytest.mark.parametrize("changes", [{}, {"server_lr": 0.5}, {"server_momentum": 0.9}])
+def test_a_right_fednova_steps_as_it_must(changes: dict[str, Any]) -> None:
+    assert step_problems(CLEAN.but(**changes)) == []
 
 
 def test_a_label_flip_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
