@@ -105,16 +105,19 @@ def combine(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
 
 
 def combine_some(
-    rows: torch.Tensor, chosen: Sequence[int], coefficients: torch.Tensor, chunk: int = 1 << 14
+    rows: torch.Tensor, chosen: Sequence[int], coefficients: torch.Tensor, chunk: int = 1 << 18
 ) -> torch.Tensor:
     """sum_i c_i rows_chosen[i], [n], ``coefficients`` [len(chosen)]; other rows are not read.
 
-    In chunks that stay in a core's cache: to gather whole rows costs more than to add them up.
+    Row by row, in chunks whose sum stays in a cache: to gather rows costs more than to add them up.
     """
-    places = torch.tensor(chosen, dtype=torch.int64, device=rows.device)
-    width = rows.shape[1] if rows.is_cuda else chunk
-    parts = torch.split(rows, max(width, 1), dim=1)
-    return torch.cat([combine(part.index_select(0, places), coefficients) for part in parts])
+    out = rows.new_zeros(rows.shape[1])
+    width = max(1, rows.shape[1] if rows.is_cuda else chunk)
+    shares = coefficients.tolist()
+    for total, part in zip(torch.split(out, width), torch.split(rows, width, dim=1), strict=True):
+        for row, share in zip(chosen, shares, strict=True):
+            total.add_(part[row], alpha=share)
+    return out
 
 
 def with_server_momentum(

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import torch
 
 _PIECE = 512  # coordinates a product
-_BATCH = 16  # products that are added up in their own type; the rest is in float64
-_CHUNK = 2048  # coordinates of a float64 copy, which stays in a core's cache
+_BATCH = 64  # products that are added up in their own type; the rest is in float64
+_TILE = 8  # columns of a product that the libraries' kernels compute at a time
+_CHUNK = 4096  # coordinates of a float64 copy, so that it stays in a cache
 
 
 def least_scores(rows: torch.Tensor, neighbours: int, count: int) -> list[int]:
@@ -74,10 +75,15 @@ def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, kind)
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
     whole = rows.shape[1] // _PIECE * _PIECE
+    # columns that fill no tile cost as much as one, and symmetry tells all but their last rows
+    split = len(rows) // _TILE * _TILE
     for start in range(0, whole, _PIECE * _BATCH):
         block = rows[:, start : min(start + _PIECE * _BATCH, whole)].to(dtype)
         pieces = block.view(len(rows), -1, _PIECE).transpose(0, 1)  # [pieces, K, _PIECE], no copy
-        total += torch.bmm(pieces, pieces.mT).sum(dim=0)
+        first, last = pieces[:, :split], pieces[:, split:]
+        total[:, :split] += torch.bmm(pieces, first.mT).sum(dim=0)
+        total[split:, split:] += torch.bmm(last, last.mT).sum(dim=0)
+    total[:split, split:] = total[split:, :split].T
     left = rows[:, whole:].to(dtype)
     return total.add_(left @ left.T)
 

@@ -29,7 +29,8 @@ class MultiKrum(Krum):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         best = self.best(updates, self.selected(len(updates)))
-        return combine_some(updates, best, torch.full((len(best),), 1 / len(best)))
+        shares = torch.full((len(best),), 1 / len(best), dtype=torch.float64)
+        return combine_some(updates, best, shares)
 
     def selected(self, clients: int) -> int:
         """M for a cohort of ``clients``."""

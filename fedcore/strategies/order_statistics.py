@@ -18,9 +18,9 @@ import torch
 
 #: Rows up to which a network is used: about 15 K log2(K) operations a coordinate there.
 NETWORK_LIMIT = 100
-# Bytes of rows that are worked on at a time: the scratch rows stay in a core's second-level cache.
-# A GPU wants few large launches instead.
-_CACHE, _GPU = 1_300_000, 1 << 30
+# Bytes of rows that are worked on at a time. Sorting wants them in a core's second-level cache; a
+# network's many calls cost more than the third-level cache does; a GPU wants few large launches.
+_SORTED, _NETWORK, _GPU = 1_300_000, 6_000_000, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,22 @@ def middle_mean(rows: torch.Tensor, cut: int) -> torch.Tensor:
     off first: a column is finite if no more than ``cut`` of its values are not.
     """
     out = torch.empty(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    chunk = (_GPU if rows.is_cuda else _CACHE) // (len(rows) * rows.element_size())
-    work = _by_network if len(rows) <= NETWORK_LIMIT else _by_sorting
-    for start in range(0, rows.shape[1], max(chunk, 1)):
-        block, into = rows[:, start : start + chunk], out[start : start + chunk]
-        work(block, cut, into)
+    network = len(rows) <= NETWORK_LIMIT
+    budget = _GPU if rows.is_cuda else _NETWORK if network else _SORTED
+    width = budget // (len(rows) * rows.element_size())
+    width = min(max(width // 16, 1) * 16, rows.shape[1])  # rows of whole cache lines
+    scratch = rows.new_empty(plan(len(rows), cut).scratch if network else 0, width)
+    work = _by_network if network else _by_sorting
+    for start in range(0, rows.shape[1], max(width, 1)):
+        block, into = rows[:, start : start + width], out[start : start + width]
+        work(block, cut, into, scratch)
         # minima, maxima and the order of sorting all carry a NaN that matters to the middle
         if bool(into.isnan().any()):
-            work(block.masked_fill(block.isnan(), math.inf), cut, into)
+            work(block.masked_fill(block.isnan(), math.inf), cut, into, scratch)
     return out
 
 
-def _by_sorting(rows: torch.Tensor, cut: int, out: torch.Tensor) -> None:
+def _by_sorting(rows: torch.Tensor, cut: int, out: torch.Tensor, scratch: torch.Tensor) -> None:
     columns = rows.T.contiguous()
     if not rows.is_cuda:
         columns.numpy().sort(axis=1)  # vectorised; torch's, on the CPU, is not
@@ -59,18 +63,18 @@ def _by_sorting(rows: torch.Tensor, cut: int, out: torch.Tensor) -> None:
     torch.mean(columns[:, cut : len(rows) - cut], dim=1, out=out)
 
 
-def _by_network(rows: torch.Tensor, cut: int, out: torch.Tensor) -> None:
+def _by_network(rows: torch.Tensor, cut: int, out: torch.Tensor, scratch: torch.Tensor) -> None:
     made = plan(len(rows), cut)
-    scratch = torch.empty(made.scratch, rows.shape[1], dtype=rows.dtype, device=rows.device)
-    values: list[Any] = [*rows, *scratch]
     library: Any = torch
     total: Any = out
+    blocks: tuple[Any, Any] = (rows, scratch[:, : rows.shape[1]])
     if not rows.is_cuda:  # a numpy call costs a sixth of a torch one
-        values, total, library = [value.numpy() for value in values], out.numpy(), np
+        library, total, blocks = np, out.numpy(), (blocks[0].numpy(), blocks[1].numpy())
+    values = [*blocks[0], *blocks[1]]
+    least, most = library.minimum, library.maximum
     with np.errstate(all="ignore"):  # what is not finite speaks for itself
         for greatest, one, other, into in made.operations:
-            function = library.maximum if greatest else library.minimum
-            function(values[one], values[other], out=values[into])
+            (most if greatest else least)(values[one], values[other], out=values[into])
         out.copy_(torch.as_tensor(values[made.kept[0]]))
         for row in made.kept[1:]:
             library.add(total, values[row], out=total)

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES, ServerState, combine, with_server_momentum
+from fedcore.strategies.base import (
+    STRATEGIES,
+    ServerState,
+    combine,
+    combine_some,
+    with_server_momentum,
+)
 
 EXTRA = {
     "fedbn": {"norm": "batch"},
@@ -102,3 +108,23 @@ def test_heavy_ball_by_hand() -> None:
     assert made == [1.0, 1.5, 1.75, 1.875]
     assert one.item() == 1.0, "the step itself is not written to"
     assert with_server_momentum(one, {}, 0.0) is one
+
+
+@given(
+    st.integers(0, 2**31),
+    st.integers(0, 40),
+    st.integers(1, 50),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_some_rows_are_combined_and_the_others_not_read(seed, width, chunk, dtype) -> None:
+    generator = np.random.default_rng(seed)
+    size = int(generator.integers(1, 9))
+    rows = torch.from_numpy(generator.standard_normal((size, width + 3))).to(dtype)[:, :width]
+    chosen = sorted(generator.permutation(size)[: generator.integers(0, size + 1)].tolist())
+    shares = torch.from_numpy(generator.random(len(chosen)))
+    expected = shares @ rows[chosen].double()
+    rows[[row for row in range(size) if row not in chosen]] = torch.nan
+    made = combine_some(rows, chosen, shares, chunk=chunk)
+    assert made.dtype == dtype
+    torch.testing.assert_close(made, expected.to(dtype))
+    assert torch.equal(made, combine_some(rows, chosen, shares)), "whatever the chunk"

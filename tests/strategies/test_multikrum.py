@@ -32,6 +32,12 @@ def test_of_one_is_krum_bit_for_bit(cohort, seed) -> None:
     assert torch.equal(multi, Krum(FIVE.but(strategy="krum")).step(rows, sent, {}))
 
 
+def test_the_mean_of_float64_updates_is_one_of_float64(cohort) -> None:
+    sent = cohort(torch.tensor(LINE, dtype=torch.float64))
+    made = MultiKrum(FIVE.but(num_selected=3)).step(sent.updates, sent, {})
+    assert made.item() == pytest.approx(4.7 / 3, rel=1e-15)
+
+
 def test_one_nan_is_left_out(cohort) -> None:
     sent = cohort([[float("nan")], *LINE[1:]])
     assert MultiKrum(FIVE.but(num_selected=3)).step(sent.updates, sent, {}).isfinite().all()

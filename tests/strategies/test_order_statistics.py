@@ -67,10 +67,20 @@ def test_strided_rows_in_several_chunks_are_left_as_they_are(monkeypatch) -> Non
     before, rows = wide.clone(), wide[:, :777]
     expected = by_definition(rows, 2).float()
     torch.testing.assert_close(middle_mean(rows, 2), expected)
-    monkeypatch.setattr(order_statistics, "_CACHE", 7 * 4 * 100)
+    monkeypatch.setattr(order_statistics, "_NETWORK", 7 * 4 * 100)
     torch.testing.assert_close(middle_mean(rows, 2), expected)
     torch.testing.assert_close(middle_mean(wide.T[:, :7].T, 2)[:777], expected)
     assert torch.equal(wide, before)
+
+
+@given(matrices(), st.integers(1, 3))
+def test_the_width_of_a_chunk_changes_no_bit(drawn, wide) -> None:
+    """The last chunk is narrower than the scratch rows, which hold what the one before left."""
+    rows, cut = drawn[0].repeat(1, 12), drawn[1]
+    whole = middle_mean(rows, cut)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order_statistics, "_NETWORK", 16 * wide * len(rows) * rows.element_size())
+        assert torch.equal(middle_mean(rows, cut), whole)
 
 
 @pytest.mark.parametrize("limit", [NETWORK_LIMIT, 0], ids=["network", "sorting"])
@@ -103,7 +113,7 @@ def test_a_nan_counts_as_plus_infinity(size, seed) -> None:
 def test_a_network_takes_far_fewer_operations_than_all_pairs() -> None:
     assert len(plan(50, 24).operations) == 528
     assert len(plan(50, 10).operations) == 624
-    assert plan(50, 24).scratch <= 52, "the scratch rows must fit the cache with the others"
+    assert plan(50, 24).scratch <= 52, "as much again as the rows: what a chunk is sized for"
 
 
 def test_no_coordinates() -> None:
