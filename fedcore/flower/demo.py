@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 record.accuracy,
                 record.audit,
             ) == (plain.model_digest, plain.accuracy, plain.audit)
-            deployment.kill_node(LATE)
+            deployment.stop_node(LATE)
             # a round of this machine, thrice: what is slow is not lost
             patience = max(20.0, 3 * record.timings.train / SCENARIO.rounds)
             record = disturbed(deployment, SCENARIO.but(rounds=ROUNDS), patience)
