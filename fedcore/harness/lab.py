@@ -113,9 +113,8 @@ class Lab:
         while run not in self._results:
             with contextlib.suppress(TimeoutError):
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
-            if (
-                run not in self._results and self.jobs > 1
-            ):  # alone, a worker makes what is asked for
+            # a single worker makes what is asked for, when it is asked for
+            if run not in self._results and self.jobs > 1:
                 self._look_ahead()
             if tick is not None:
                 tick(self.progress)
