@@ -18,6 +18,19 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Strategies, where and with how many workers, and the fields of the scenario."""
     parser.add_argument("strategies", metavar="STRATEGY", nargs="+", help="see fedcore list")
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="seeds 1000, 1001, ... per arm (default: 2)"
+    )
+    parser.add_argument(
+        "--one-solver",
+        action="store_true",
+        help="the same solver for all STRATEGIES, as a comparison of them needs",
+    )
+    parser.add_argument(
+        "--iid-only",
+        action="store_true",
+        help="leave the skewed partition out, for strategies that learn nothing there",
+    )
     parser.add_argument("--data-dir", help="data sets and weights")
     parser.add_argument("--jobs", type=int, help="worker processes (default: the cores)")
     parser.add_argument("--results", type=Path, default=Path(".fedcore"), help="stored runs")
@@ -27,19 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Tune. Raises ScenarioError or UnknownNameError before the first run."""
     from fedcore.cores import cores
+    from fedcore.errors import ScenarioError
     from fedcore.harness.gates import Noise
     from fedcore.harness.lab import Lab
     from fedcore.harness.options import Options
     from fedcore.harness.thresholds import Thresholds
-    from fedcore.harness.tuner import tune
+    from fedcore.harness.tuner import PARTITIONS, SEEDS, tune
 
+    if options.seeds < 1:
+        raise ScenarioError([f"--seeds must be at least 1, got {options.seeds}"])
     base = chosen_scenario(options, preset_name=None, cohort_size=None)
     settings = Options(
         data_dir=options.data_dir, jobs=options.jobs or cores(), results=options.results
     )
     lab = Lab(settings, Thresholds((), Noise(1.0, 1.0)))  # nothing is judged
     try:
-        tune(lab, base, options.strategies, listen=lambda choice: print(choice.toml(), flush=True))
+        tune(
+            lab,
+            base,
+            options.strategies,
+            one_solver=options.one_solver,
+            partitions=PARTITIONS[:1] if options.iid_only else PARTITIONS,
+            seeds=range(SEEDS.start, SEEDS.start + options.seeds),
+            listen=lambda choice: print(choice.toml(), flush=True),
+        )
     finally:
         lab.close()
     return 0

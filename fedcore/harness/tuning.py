@@ -1,8 +1,11 @@
 """Tuned local work: each strategy's learning rate and solver, chosen on clean data by one rule.
 
-The rule: of the candidates, the highest mean tail accuracy over the tuning partitions and seeds,
-without attack, on a fifth of the training samples held out (`holdout:`); never the test set. Ties
-go to the smaller learning rate. `fedcore tune` applies it and writes the file.
+The rule: of the candidates, the one whose worst tuning partition has the highest mean tail accuracy
+over the seeds, without attack, on a fifth of the training samples held out (`holdout:`); never the
+test set. Ties go to the smaller learning rate. A mean over partitions would let a gain on even data
+pay for an arm that learns nothing on skewed data, and what such an arm loses says nothing.
+Strategies that a claim compares share a solver, the one under which the worse off does best.
+`fedcore tune` applies the rule and prints the file's tables.
 """
 
 from __future__ import annotations

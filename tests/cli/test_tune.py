@@ -8,19 +8,26 @@ from fedcore.cli import main
 from fedcore.harness import tuner
 
 
-def test_tune_prints_a_table_that_the_suite_can_read(tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(tuner.tune, "__kwdefaults__", {
-        **tuner.tune.__kwdefaults__,
-        "candidates": (("sgd", 1e-6), ("sgd", 0.1)),
-        "partitions": ({"partition": "iid"},),
-        "seeds": (1000,),
-    })  # fmt: skip
+@pytest.mark.parametrize("flags", ["", "--seeds 1 --iid-only --one-solver"])
+def test_tune_prints_a_table_that_the_suite_can_read(flags, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(
+        tuner.tune.__kwdefaults__, "candidates", (("sgd", 1e-6), ("sgd", 0.1))
+    )  # fmt: skip
+    monkeypatch.setattr(tuner, "SEEDS", range(1000, 1001))
     words = "tune fedavg fednova --dataset synthetic:1000 --model mlp --num-clients 4 --rounds 9"
-    status = main([*words.split(), "--jobs", "1", "--results", str(tmp_path)])
+    status = main([*words.split(), *flags.split(), "--jobs", "1", "--results", str(tmp_path)])
     assert status == 0
-    chosen = tomllib.loads(capsys.readouterr().out)
+    printed = capsys.readouterr().out
     best = {s: {"optimizer": "sgd", "lr": 0.1} for s in ("fedavg", "fednova")}
-    assert chosen == {"synthetic:1000": {"mlp": best}}
+    assert tomllib.loads(printed) == {"synthetic:1000": {"mlp": best}}
+    assert (" / " in printed) == ("--iid-only" not in flags)
+    seeds, partitions = (1, 1) if flags else (2, 2)
+    assert len(list((tmp_path / "records").rglob("*.json"))) == 2 * 2 * seeds * partitions
+
+
+def test_fewer_than_one_seed_is_a_usage_error(capsys) -> None:
+    assert main(["tune", "fedavg", "--seeds", "0"]) == 2
+    assert "--seeds must be at least 1, got 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["fednovaa"], ["fedavg", "--alpha", "-1"]])

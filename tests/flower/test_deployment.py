@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
+from fedcore import run
 from fedcore.flower import demo
+from fedcore.record import Exclusion, Record
 
 KILLED = """
 import pathlib, sys, time
@@ -54,6 +57,38 @@ def _runs(pid: int) -> bool:
         return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Record:
+    return run(demo.SCENARIO.but(rounds=4), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("killed", "late", "survived", "joined"),
+    [
+        ((2, 3, 4), (1, 2), True, True),
+        ((4,), (1, 2, 3), True, True),  # a loaded machine: seen late, come late
+        ((), (1,), False, True),  # it was not killed
+        ((2, 4), (1,), False, True),  # it came back
+        ((1, 2, 3, 4), (1,), False, True),  # it was never there
+        ((2, 3, 4), (1, 2, 3, 4), True, False),
+        ((2, 3, 4), (), True, False),  # it was not late
+    ],
+)
+def test_which_rounds_may_go_without_a_node(
+    undisturbed: Record,
+    killed: tuple[int, ...],
+    late: tuple[int, ...],
+    survived: bool,
+    joined: bool,
+) -> None:
+    """Seconds do not decide: what counts is that one went for good and one came."""
+    excluded = [Exclusion(r, demo.KILLED, "no reply in time") for r in killed]
+    excluded += [Exclusion(r, demo.LATE, "no node is connected for it") for r in late]
+    audit = replace(undisturbed.audit, excluded=tuple(excluded))
+    found = demo.findings_of(replace(undisturbed, audit=audit))
+    assert list(found.values()) == [survived, joined]
 
 
 @pytest.mark.slow
