@@ -19,6 +19,7 @@ from fedcore import naming
 from fedcore.errors import FedcoreError
 from fedcore.harness.distributed import GATHERED, Share, is_worker, receive, send
 from fedcore.harness.options import OPTIONS, Options, add_options
+from fedcore.harness.places import require_writable
 from fedcore.harness.session import SESSION, Checked, starts_here, suite_session, write_reports
 
 if TYPE_CHECKING:
@@ -107,7 +108,18 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Before the first test: plan the selected cells and set the workers on."""
+    """Before the first test: plan the selected cells and set the workers on.
+
+    UsageError where --report names no place to write to: known now, not after hours of runs.
+    """
+    config = session.config
+    options = config.stash[OPTIONS]
+    computes = not config.option.collectonly and not is_worker(config)  # those write no report
+    if options.report is not None and computes:
+        try:
+            require_writable(options.report)
+        except FedcoreError as error:
+            raise pytest.UsageError(f"--report: {error}") from error
     cells = selected(session.items)
     if cells and starts_here(session):
         suite_session(session.config, session.items).start(cells)

@@ -122,7 +122,8 @@ def base_command(options: Options) -> str:
     """The command line of a session with ``options``, without -k and -m."""
     parts = ["pytest benchmark"]
     default = Options()
-    for name in ("dataset", "data_dir", "model", "profile", "seeds", "device"):
+    chosen = ("dataset", "data_dir", "model", "profile", "seeds", "device", "engine", "precision")
+    for name in chosen:
         value = getattr(options, name)
         if value != getattr(default, name):
             parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))

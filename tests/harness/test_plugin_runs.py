@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from fedcore.harness import worker
+from fedcore.harness.options import Options
+from fedcore.harness.session import base_command
+from fedcore.harness.store import StoreError
 from fedcore.record import Record
 
 pytest_plugins = ["pytester"]
@@ -49,11 +52,31 @@ def test_reports_are_written_beside_the_records_and_where_asked(suite: Any) -> N
     assert len(suite.records("kept")) == 8
 
 
-def test_a_report_that_cannot_be_written_loses_nothing(suite: Any) -> None:
+def test_a_report_that_cannot_be_written_is_known_before_the_first_run(suite: Any) -> None:
     result = suite.run("-k", "fednova and clean", "--report=test_suite.py/below")
-    assert "the report could not be written to test_suite.py/below" in suite.text(result)
+    assert result.ret == 4
+    told = "--report: test_suite.py/below cannot be written to (Not a directory)"
+    assert told in suite.text(result)
+    assert not suite.records()
+
+
+def test_a_place_that_fails_later_loses_nothing(suite: Any, monkeypatch: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreError("No space left on device")
+
+    monkeypatch.setattr("fedcore.harness.report.write_reports", full)
+    result = suite.run("-k", "fednova and clean", "--report=out")
+    assert "the report could not be written to out: No space" in suite.text(result)
     assert "fednova  iid       clean" in suite.text(result)
-    assert len(suite.results()) == 1
+    assert len(suite.records()) == 2
+
+
+def test_the_command_that_repeats_a_session_holds_what_its_numbers_depend_on() -> None:
+    options = Options(dataset="bloodmnist", seeds=4, engine="stacked", precision="bfloat16")
+    assert base_command(options) == (
+        "pytest benchmark --dataset=bloodmnist --seeds=4 --engine=stacked --precision=bfloat16"
+    )
+    assert base_command(Options()) == "pytest benchmark"
 
 
 def test_worker_processes_give_the_same_results(suite: Any) -> None:
