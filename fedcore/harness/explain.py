@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from fedcore.harness.rows import METRICS, Row, row
-from fedcore.harness.thresholds import CONTROLS
+from fedcore.harness.rows import METRICS, Row, deciding_gate, row
 
 if TYPE_CHECKING:
     from fedcore.harness.outcome import Outcome
@@ -20,6 +19,8 @@ _UNITS = {
     "drop": "pp",
     "control": "pp",
     "control_asr": "%",
+    "skill": "%",
+    "twin_skill": "%",
 }
 _SUBJECTS = {
     "clean": "clean tail accuracy",
@@ -28,9 +29,13 @@ _SUBJECTS = {
     "asr": "attack success rate",
     "control": "drop of the undefended control",
     "control_asr": "attack success rate on the undefended control",
+    "skill": "balanced accuracy between guessing and no error",
+    "twin_skill": "balanced accuracy without the attack, between guessing and no error,",
 }
 _MEANINGS = {
     "VOID": "the attack does too little to the undefended control, so this cell proves nothing",
+    "twin_skill": "without the attack the arm learns nothing that could be lost, so this cell "
+    "proves nothing",
     "unsure": "the interval holds the limit: more seeds (--seeds N) can tell",
     "ERROR": "at least one run or pair is not valid, so nothing was judged",
 }
@@ -43,7 +48,9 @@ def explain(outcome: Outcome, repeat: str) -> str:
 
 def explain_row(cell: Row, repeat: str) -> str:
     """As `explain`, from a row."""
-    meaning = _MEANINGS.get(cell["verdict"])
+    decided = deciding_gate(cell)
+    unskilled = cell["verdict"] == "VOID" and decided and decided["metric"] == "twin_skill"
+    meaning = _MEANINGS.get("twin_skill" if unskilled else cell["verdict"])
     parts = [f"{cell['id']}: {cell['verdict']}" + (f" ({meaning})" if meaning else "")]
     if any(cell["values"].values()):
         parts.append(seed_table(cell))
@@ -84,7 +91,7 @@ def gate_text(gate: Mapping[str, Any], cell: Row) -> str:
     """Estimate, interval, limit, threshold and its reason, in two lines."""
     found, unit = gate["estimate"], _UNITS[gate["metric"]]
     subject = _SUBJECTS[gate["metric"]]
-    if gate["metric"] in CONTROLS and cell["control"]:
+    if gate["metric"] in ("control", "control_asr") and cell["control"]:
         subject += f" {cell['control']}"
     return (
         f"{subject} {found['mean']:.2f} {unit}, {100 * found['confidence']:.3g} % interval "

@@ -21,7 +21,8 @@ ERROR = 0.05
 class Verdict(Enum):
     """What a gate says.
 
-    VOID: the positive control shows no effect, so nothing is proven. OPEN: no limit is named for
+    VOID: the positive control shows no effect, or nothing was learned that an attack could take,
+    so nothing is proven. OPEN: no limit is named for
     the cell, so nothing is judged.
     """
 

@@ -15,6 +15,7 @@ from fedcore.harness.audit import (
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
 from fedcore.harness.published import published_limits
+from fedcore.harness.skill import tail_skill
 from fedcore.harness.store import Run
 from fedcore.harness.thresholds import CONTROLS, Threshold, Thresholds
 from fedcore.harness.worker import Failure
@@ -65,7 +66,10 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        """Of all gates together; void where the control shows no effect, open without a limit."""
+        """Of all gates together; open without a limit.
+
+        Void where the undefended control shows no effect or the clean twin has learned nothing.
+        """
         if self.errors:
             return Verdict.ERROR
         control = [g.verdict for g in self.gates if g.threshold.metric in CONTROLS]
@@ -145,15 +149,17 @@ def judge_cell(
     if attacked:
         measured["drop"] = tuple(c - p for c, p in zip(clean, poisoned, strict=True))
         measured["asr"] = asr
+        measured["twin_skill"] = of(twin, tail_skill)
     else:
         measured["clean"] = clean
+        measured["skill"] = of(twin, tail_skill)
     if cell.control is not None:
         calm, struck = of(cell.control.clean_twin(), tail), of(cell.control, tail)
         measured["control"] = tuple(c - p for c, p in zip(calm, struck, strict=True))
         measured["control_asr"] = of(cell.control, lambda record: record.tail_asr)
     for metric, values in measured.items():
-        of_control = metric in CONTROLS and cell.control is not None
-        subject = cell.control if of_control else cell.scenario
+        arms = {"control": cell.control, "control_asr": cell.control, "twin_skill": twin}
+        subject = arms.get(metric, cell.scenario)
         assert subject is not None
         threshold = thresholds.of(metric, subject)
         if threshold is not None and values:

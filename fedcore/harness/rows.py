@@ -20,7 +20,7 @@ Row = dict[str, Any]
 METRICS = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "poisoned", "asr", *CONTROLS)
+_OWN = ("drop", "clean", "poisoned", "asr", "skill", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:

@@ -16,6 +16,14 @@ from fedcore.harness.summaries import Columns, tables
 WIDTH = 100
 VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "open")
 
+#: Before the limit of a gate that is not on the cell's own drop or clean accuracy.
+_PREFIX = {
+    "asr": "asr",
+    "control": "ctl",
+    "control_asr": "ctlasr",
+    "skill": "skill",
+    "twin_skill": "skill",
+}
 _LEFT = ("strategy", "partition", "attack", "verdict", "note")
 # Given up in this order where a table would be too wide; the report files have them all.
 _SPARE = ("ret", "limit", "n")
@@ -178,8 +186,7 @@ def _limit(cell: Row) -> str | None:
     gate = rows.deciding_gate(cell)
     if gate is None:
         return None
-    prefix = {"asr": "asr", "control": "ctl", "control_asr": "ctlasr"}.get(gate["metric"], "")
-    return f"{prefix}{gate['limit']}"
+    return f"{_PREFIX.get(gate['metric'], '')}{gate['limit']}"
 
 
 def _wrap(text: str) -> list[str]:

@@ -13,8 +13,10 @@
 
 The table before the dot is the metric: ``clean`` (tail accuracy without attack, percent), ``drop``
 (clean minus poisoned, percentage points), ``asr`` (attack success rate, percent), ``control`` or
-``control_asr`` (drop and attack success rate of the undefended control). Of the thresholds whose
-``where`` fits, the one with the most conditions holds.
+``control_asr`` (drop and attack success rate of the undefended control), ``skill`` of a clean cell
+and ``twin_skill`` of an attacked one's clean twin (`fedcore.harness.skill`, percent of the way from
+guessing to no error). Of the thresholds whose ``where`` fits, the one with the most conditions
+holds.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from fedcore.harness.gates import Noise
 from fedcore.scenario import Scenario
 from fedcore.validation import registered_name, registries
 
-CONTROLS = ("control", "control_asr")
-METRICS = ("clean", "drop", "asr", *CONTROLS)
+#: What must hold for a cell to prove anything.
+CONTROLS = ("control", "control_asr", "twin_skill")
+METRICS = ("clean", "skill", "drop", "asr", *CONTROLS)
 
 
 class ThresholdError(FedcoreError, ValueError):

@@ -124,6 +124,35 @@ def test_a_clean_cell_is_judged_by_its_accuracy_alone(record: Record) -> None:
     assert too_good.verdict is Verdict.FAIL
 
 
+def constant(found: dict[Run, Any], scenario: Scenario) -> dict[Run, Any]:
+    """``found``, where ``scenario`` names one class for every image: 73 % of them, say."""
+    row = (1.0, *[0.0] * 9)
+    return {
+        key: dataclasses.replace(r, recall=(row,)) if key.scenario == scenario else r
+        for key, r in found.items()
+    }
+
+
+def test_a_clean_arm_that_names_one_class_fails_whatever_its_accuracy(record: Record) -> None:
+    cell = Cell("clean", CLEAN, 3)
+    found = results(record, {CLEAN: (0.73, 0.73, 0.73)}, recall=((1.0, *[0.6] * 9),))
+    both = limits(clean=(30, 99), skill=(5, None))
+    assert judge_cell(cell, SEEDS, found, both).verdict is Verdict.PASS
+    assert judge_cell(cell, SEEDS, constant(found, CLEAN), both).verdict is Verdict.FAIL
+
+
+def test_what_an_arm_without_skill_loses_proves_nothing(record: Record) -> None:
+    bounds = limits(drop=(None, 20), control=(3, None), twin_skill=(5, None))
+    found = results(record, USUAL, recall=((1.0, *[0.6] * 9),))
+    outcome = judge_cell(CELL, SEEDS, found, bounds)
+    assert outcome.verdict is Verdict.PASS
+    by_metric = {g.threshold.metric: g.estimate.mean for g in outcome.gates}
+    assert by_metric["twin_skill"] == pytest.approx(100 * (0.64 - 0.1) / 0.9)
+    assert judge_cell(CELL, SEEDS, constant(found, CLEAN), bounds).verdict is Verdict.VOID
+    # the control's twin is another arm, and a poisoned model may well know nothing
+    assert judge_cell(CELL, SEEDS, constant(found, ATTACKED), bounds).verdict is Verdict.PASS
+
+
 def test_attack_success_is_measured_where_it_is_defined(record: Record) -> None:
     cell = Cell("targeted", TARGETED, 2)
     accuracies = {CLEAN: (0.9, 0.9), TARGETED: (0.8, 0.8)}

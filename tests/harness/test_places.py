@@ -16,6 +16,6 @@ def test_a_place_is_made_and_left_empty(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_named_with_the_reason_and_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(PlaceError, match="file cannot be written to .*: name another directory"):
+    with pytest.raises(PlaceError, match=r"file cannot be written to .*: name another directory"):
         require_writable(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"

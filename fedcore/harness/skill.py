@@ -1,0 +1,28 @@
+"""Skill: how far a run got from guessing, whatever the shares of the classes.
+
+Where one class makes up 73 % of a test set, a model that names it for every image has an accuracy
+of 73 % and has learned nothing; what poison takes from it says nothing either.
+"""
+
+from __future__ import annotations
+
+from fedcore.record import Record, tail_mean
+
+
+def tail_skill(record: Record) -> float:
+    """Balanced accuracy of the tail between guessing, 0, and no error, 1: (b - 1/C) / (1 - 1/C).
+
+    b is the mean recall of the C classes that the test set holds (Brodersen, Ong, Stephan and
+    Buhmann 2010, "The Balanced Accuracy and Its Posterior Distribution"), averaged over the rounds
+    of the tail accuracy. A constant answer has skill 0; below it is worse than guessing. With a
+    single class there is nothing to tell apart: 1.
+    """
+    return tail_mean(tuple(_skill(row) for row in record.recall))
+
+
+def _skill(recall: tuple[float | None, ...]) -> float:
+    present = [value for value in recall if value is not None]
+    if len(present) < 2:
+        return 1.0
+    chance = 1 / len(present)
+    return (sum(present) * chance - chance) / (1 - chance)
