@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
-from PIL import Image
 
 from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import Array, argument, build, refuse
@@ -151,6 +150,8 @@ def _read_all(files: list[Path]) -> Array:
 
 def _read(file: Path) -> Array:
     """One image as [h, w, 1 or 3] uint8."""
+    from PIL import Image  # here: every run looks at this module, few read images
+
     try:
         with Image.open(file) as image:
             if image.mode in _GREY_MODES:

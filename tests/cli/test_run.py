@@ -54,6 +54,18 @@ def test_a_run_prints_a_line_per_round_and_a_summary(capsys: pytest.CaptureFixtu
     assert "diverged" not in text
 
 
+def test_a_run_imports_what_it_needs() -> None:
+    heavy = ("PIL", "scipy", "torchvision")
+    code = (
+        "import sys; from fedcore.cli import main\n"
+        f"assert main({[*TINY, '--quiet']!r}) == 0\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_a_targeted_attack_has_an_asr_and_skipped_rounds_a_dash(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
