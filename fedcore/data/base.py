@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from fedcore.component import Component
 from fedcore.registry import Registry
+
+if TYPE_CHECKING:  # `fedcore run` finds and reads data while it imports torch
+    import torch
 
 
 @dataclass(frozen=True)

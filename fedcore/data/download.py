@@ -41,9 +41,19 @@ def fetch(address: str, path: Path, md5: str, timeout: float = TIMEOUT_SECONDS) 
             temporary.unlink(missing_ok=True)  # gone already after os.replace
 
 
+def md5_of(path: Path) -> str:
+    """The MD5 of the file at ``path``, 32 hexadecimal digits; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, _md5).hexdigest()
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
+
+
 def _stream(address: str, file: IO[bytes], timeout: float) -> str:
     """Copy ``address`` to ``file``; the MD5 of what came."""
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = _md5()
     with urllib.request.urlopen(address, timeout=timeout) as response:
         while chunk := response.read(_CHUNK):
             digest.update(chunk)

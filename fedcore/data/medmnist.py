@@ -8,14 +8,13 @@ test splits are used as they are; ``val_images`` and ``val_labels`` are not used
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import argument_problems, build, refuse
+from fedcore.data.contents import contents
 from fedcore.data.download import fetch
-from fedcore.data.npz import read_npz
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ class MedMnist(Source):
         facts, path = SETS[name], data_dir / f"{name}.npz"
         if not path.is_file():
             fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
-        arrays = read_npz(path)
-        found = _md5(path)
+        arrays, found = contents(path)
         notes: tuple[str, ...] = ()
         if found != facts.md5:
             # no directory here: notes are stored with results, which must not depend on the machine
@@ -103,8 +101,3 @@ class ChestMnist(Source):
     def load(cls, name: str, data_dir: Path) -> Dataset:
         """Raises `DataError` with the reason."""
         raise DataError(_MULTI_LABEL)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

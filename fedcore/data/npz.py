@@ -5,12 +5,14 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fedcore.data.checks import Array
 from fedcore.errors import DataError
+
+if TYPE_CHECKING:  # it imports torch, during which this module reads: see `fedcore.data.contents`
+    from fedcore.data.checks import Array
 
 KEYS: Final = ("train_images", "train_labels", "test_images", "test_labels")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -7,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.cli import main
+from fedcore.cli import _parser, main, run_command
 from fedcore.record import Record
 
 TINY = [
@@ -64,6 +66,63 @@ def test_a_run_imports_what_it_needs() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("flags", "reads"),
+    [
+        (["--dataset", "bloodmnist"], True),
+        (["--preset", "w1"], True),
+        (["--preset", "w1", "--dataset", "breastmnist"], False),  # there is no such file
+        (["--dataset", "npz:bloodmnist"], False),
+        (["--dataset", "../bloodmnist"], False),
+        (["--dataset", 300 * "b"], False),  # no name of a file
+        (["--preset", "w2"], False),  # refused later, with all else
+        ([], False),
+    ],
+)
+def test_the_file_is_read_while_torch_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], reads: bool
+) -> None:
+    (tmp_path / "data").mkdir()
+    for folder in (tmp_path, tmp_path / "data"):
+        (folder / "bloodmnist.npz").touch()
+    begun: list[Path] = []
+    monkeypatch.setattr(
+        "fedcore.data.contents.reading", lambda path: begun.append(path) or contextlib.nullcontext()
+    )
+    options = _parser().parse_args(["run", "--data-dir", str(tmp_path / "data"), *flags])
+    with run_command._reading(options):
+        assert not begun  # it has been imported
+    monkeypatch.delitem(sys.modules, "torch")
+    with run_command._reading(options):
+        assert begun == [tmp_path / "data" / "bloodmnist.npz"] * reads
+
+
+def test_a_command_from_a_cold_start_gives_the_bits_of_a_run(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    splits = {"train": 90, "test": 30}
+    np.savez_compressed(
+        tmp_path / "bloodmnist.npz",
+        **{
+            f"{part}_images": generator.integers(0, 256, (n, 8, 8, 3), np.uint8)
+            for part, n in splits.items()
+        },
+        **{
+            f"{part}_labels": generator.integers(0, 8, (n, 1), np.uint8)
+            for part, n in splits.items()
+        },
+    )
+    flags = ["--dataset", "bloodmnist", "--data-dir", str(tmp_path), "--device", "cpu"]
+    command = [sys.executable, "-m", "fedcore", *TINY, *flags, "--quiet", "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    told, made = (
+        Record.from_json(done.stdout),
+        run(scenario().but(dataset="bloodmnist"), data_dir=tmp_path, device="cpu"),
+    )
+    assert told.model_digest == made.model_digest
+    assert told.provenance.data == made.provenance.data
+    assert told.provenance.data_notes == made.provenance.data_notes
 
 
 def test_a_targeted_attack_has_an_asr_and_skipped_rounds_a_dash(
