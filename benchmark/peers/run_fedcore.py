@@ -13,17 +13,17 @@ import os
 import re
 import sys
 
-from benchmark.peers import w1
+from benchmark.peers.laps import SEED, Laps, report  # not w1: the command itself imports torch
 from fedcore.cli import main as fedcore
 from fedcore.cli.process import exit_with
 
-COMMAND = ["run", "--preset", "w1", "--seed", str(w1.SEED), "--processes", "2", "--device", "cpu"]
+COMMAND = ["run", "--preset", "w1", "--seed", str(SEED), "--processes", "2", "--device", "cpu"]
 
 
 class Stamped(io.StringIO):
     """Standard error, with a lap at each line of a round; the heading starts the first one."""
 
-    def __init__(self, laps: w1.Laps) -> None:
+    def __init__(self, laps: Laps) -> None:
         super().__init__()
         self.laps = laps
 
@@ -40,7 +40,7 @@ def main() -> int:
 
     Arguments are further ones of `fedcore run`, such as ``--engine flower-ray``.
     """
-    laps, out = w1.Laps(), io.StringIO()
+    laps, out = Laps(), io.StringIO()
     stamped = Stamped(laps)
     with contextlib.redirect_stderr(stamped), contextlib.redirect_stdout(out):
         status = fedcore(
@@ -56,7 +56,7 @@ def main() -> int:
         for cohort in audit["cohorts"]
         for client in cohort
     )
-    w1.report(laps.seconds, steps, record["model_digest"])
+    report(laps.seconds, steps, record["model_digest"])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""W1, the workload that every system trains, and the line that each adapter prints.
+"""W1, the workload that every system trains.
 
 bloodmnist at 28 x 28 pixels, 50 IID clients, 10 a round, one local epoch in batches of 32, SGD 0.01
 with momentum 0.9, the small CNN, 10 rounds, no evaluation. A client has 239 or 240 samples: 8
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +19,12 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmark.bare_loop import small_cnn
+from benchmark.peers.laps import SEED
+from benchmark.peers.laps import Laps as Laps
+from benchmark.peers.laps import report as report
 
 ROUNDS, CLIENTS, COHORT, BATCH, LR, MOMENTUM = 10, 50, 10, 32, 0.01, 0.9
 CLASSES = 8
-SEED = 0
 
 
 # a library takes its declarations back when it is collected
@@ -76,32 +76,9 @@ class StepCounter:
         self.steps += 1
 
 
-class Laps:
-    """Wall time of each round: call it when a round ends."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._last = time.perf_counter()
-
-    def start(self) -> None:
-        """The first round begins now."""
-        self._last = time.perf_counter()
-
-    def __call__(self) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self._last)
-        self._last = now
-
-
 def digest(model: nn.Module) -> str:
     """16 hexadecimal digits of the SHA-256 over the parameters."""
     sha = hashlib.sha256()
     for tensor in model.state_dict().values():
         sha.update(tensor.detach().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
-
-
-def report(laps: list[float], steps: int, model_digest: str) -> None:
-    """Print the result: one JSON line, the last of standard output."""
-    line = {"rounds": laps, "steps": steps, "digest": model_digest}
-    print(f"\n{json.dumps(line)}", flush=True)
