@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import torch
 
+from fedcore.strategies.gram import inner_products
+
 _PIECE = 512  # coordinates a product
 _BATCH = 64  # products that are added up in their own type; the rest is in float64
 _TILE = 8  # columns of a product that the libraries' kernels compute at a time
@@ -54,15 +56,14 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     # on a GPU, and where matrix products may be rounded to TF32 or bfloat16, only float64 is exact
     fast = not rows.is_cuda and torch.get_float32_matmul_precision() == "highest"
     kind = torch.finfo(rows.dtype if fast else torch.float64)
-    products = _gram(rows, kind.dtype)
-    terms = min(_PIECE, rows.shape[1]) + _BATCH + 2
-    gamma = 1.1 * (terms * kind.eps / 2 + rows.shape[1] / _PIECE * 2**-53)
+    compiled = inner_products(rows) if fast else None
+    products, gamma = _gram(rows, kind) if compiled is None else compiled
     norms = products.diagonal()
     distances = norms[:, None] + norms[None, :] - 2 * products
     lengths = norms.sqrt()
     error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + 4 * rows.shape[1] * kind.tiny
     low = (distances - error).clamp_(min=0).nan_to_num_(nan=0.0, posinf=0.0)
-    high = (distances + error).nan_to_num_(nan=float("inf"), posinf=float("inf"))
+    high = (distances + error).nan_to_num_(*[float("inf")] * 3)  # whatever is not finite
     for row in (~norms.isfinite()).nonzero().flatten().tolist():
         if not bool(rows[row].isfinite().all()):  # else a product was too large for its type
             for matrix in (low, high):
@@ -70,9 +71,9 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return low, high
 
 
-def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
-    """Inner products [K, K] float64 of ``rows`` [K, n], pieces of them made in type ``kind``."""
-    dtype: torch.dtype = getattr(torch, kind)
+def _gram(rows: torch.Tensor, kind: torch.finfo) -> tuple[torch.Tensor, float]:
+    """As `inner_products`, for all types and devices; pieces of them made in type ``kind``."""
+    dtype: torch.dtype = getattr(torch, kind.dtype)
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
     whole = rows.shape[1] // _PIECE * _PIECE
     # columns that fill no tile cost as much as one, and symmetry tells all but their last rows
@@ -85,7 +86,9 @@ def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
         total[split:, split:] += torch.bmm(last, last.mT).sum(dim=0)
     total[:split, split:] = total[split:, :split].T
     left = rows[:, whole:].to(dtype)
-    return total.add_(left @ left.T)
+    terms = min(_PIECE, rows.shape[1]) + _BATCH + 2
+    gamma = 1.1 * (terms * kind.eps / 2 + rows.shape[1] / _PIECE * 2**-53)
+    return total.add_(left @ left.T), gamma
 
 
 def squared_distances(rows: torch.Tensor, own: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:

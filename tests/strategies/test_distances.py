@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,15 @@ from hypothesis import strategies as st
 
 from fedcore.strategies import distances
 from fedcore.strategies.distances import bounds, least_scores, scores, squared_distances
+
+
+@pytest.fixture(scope="module", autouse=True, params=["compiled", "torch"])
+def products(request) -> Iterator[None]:
+    """All hold for the products of either, and where there is no compiler twice for torch's."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(distances, "inner_products", lambda rows: None)
+        yield
 
 
 def oracle(rows: torch.Tensor, neighbours: int) -> np.ndarray:
