@@ -61,7 +61,9 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     norms = products.diagonal()
     distances = norms[:, None] + norms[None, :] - 2 * products
     lengths = norms.sqrt()
-    error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + 4 * rows.shape[1] * kind.tiny
+    # of what underflows: four products' terms, and more than the additions of parts of these
+    lost = 5 * rows.shape[1] * kind.tiny
+    error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + lost
     low = (distances - error).clamp_(min=0).nan_to_num_(nan=0.0, posinf=0.0)
     high = (distances + error).nan_to_num_(*[float("inf")] * 3)  # whatever is not finite
     for row in (~norms.isfinite()).nonzero().flatten().tolist():

@@ -175,14 +175,14 @@ def inner_products(rows: torch.Tensor) -> tuple[torch.Tensor, float] | None:
     room = -(-(shape.side**2) // 4) * 4
     made = torch.zeros(len(starts), panels * (panels + 1) // 2, room, dtype=torch.float64)
     threads = min(torch.get_num_threads(), len(starts))
+    space = torch.zeros(threads, (2 * panels + 1) * shape.side * shape.width)
 
-    def work(thread: int) -> None:
-        space = torch.zeros((2 * panels + 1) * shape.side * shape.width)
+    def work(thread: int) -> None:  # nothing in here raises: in a thread nobody would hear of it
         for part in range(thread, len(starts), threads):
             start = starts[part]
             first, count = rows.data_ptr() + 4 * start, min(_SEGMENT, size - start)
             into = made[part].data_ptr()
-            kernel(first, rows.stride(0), clients, count, space.data_ptr(), into)
+            kernel(first, rows.stride(0), clients, count, space[thread].data_ptr(), into)
 
     others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
     for other in others:
