@@ -171,7 +171,7 @@ def test_the_choice_is_the_same_without_a_compiler(monkeypatch, cohort, offset: 
 
 @needs_kernel
 def test_tight_bounds_spare_the_second_pass(monkeypatch) -> None:
-    """Torch's products would leave a few of these rows in doubt, and all that share a large part."""
+    """Torch's products would leave a few rows in doubt, and all where they share a large part."""
     rows = normal(50, 20_000, seed=3)
     shared = rows + 100 * normal(1, 20_000, seed=4)
     assert least_scores(shared.double(), 25, 27) == least_scores(shared, 25, 27)
