@@ -21,14 +21,17 @@ from benchmark.flower_reference import aggregation
 from fedcore import Scenario
 from fedcore.harness.options import Options
 from fedcore.strategies.base import STRATEGIES, Cohort
+from fedcore.strategies.gram import inner_products
 
 CLIENTS = 50
 #: Parameters by profile; otherwise a million.
 PARAMETERS = {"smoke": 20_000}
 TURNS = {"smoke": 3}  # otherwise 5
-#: Flower's aggregate must take at least this many times as long: below the 10.0, 10.0, 4.3 and 1.7
+#: Flower's aggregate must take at least this many times as long: below the 10.0, 10.0, 10.2 and 7.5
 #: (the lower of two) measured on one thread of a shared machine, for whose noise there is room.
-AT_LEAST = {"median": 8.0, "trimmedmean": 8.0, "krum": 3.5, "multikrum": 1.4}
+AT_LEAST = {"median": 8.0, "trimmedmean": 8.0, "krum": 8.0, "multikrum": 6.0}
+#: The same where Krum's products are torch's: no C compiler, or no AVX2; measured 4.3 and 1.7.
+WITHOUT_KERNEL = {"krum": 3.5, "multikrum": 1.4}
 
 
 @contextlib.contextmanager
@@ -144,7 +147,8 @@ def test_aggregation_of_50_clients(name, benchmark, suite_options: Options, rema
         + ("" if flower else " (flwr is not installed: no comparison with Flower)")
     )
     if parameters >= 1_000_000 and "Flower" in ratios:
-        assert ratios["Flower"] >= AT_LEAST[name], (
-            f"Flower's {name} takes {ratios['Flower']:.1f} x as long, "
-            f"at least {AT_LEAST[name]} are due"
+        compiled = inner_products(part) is not None
+        due = (AT_LEAST if compiled else {**AT_LEAST, **WITHOUT_KERNEL})[name]
+        assert ratios["Flower"] >= due, (
+            f"Flower's {name} takes {ratios['Flower']:.1f} x as long, at least {due} are due"
         )

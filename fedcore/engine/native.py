@@ -1,8 +1,8 @@
 """Small C functions, compiled once where there is a compiler, for what torch has no fast kernel of.
 
-Whoever calls one has torch's operators to fall back on, to the same bits: without a compiler the
-result is the same, later. The source is a string in a Python file, so that it is packaged, counted
-in the digest of the code and carried by a Flower app as all else is.
+Whoever calls one has torch's operators to fall back on: without a compiler the result is the same,
+later. The source is a string in a Python file, so that it is packaged, counted in the digest of the
+code and carried by a Flower app as all else is.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def library(source: str) -> ctypes.CDLL | None:
     command = compiler()
     if command is None:
         return None
-    flags = (*_FLAGS, *(("-march=x86-64-v4",) if torch.cpu._is_avx512_supported() else ()))
+    flags = (*_FLAGS, *_processor())
     version = subprocess.run([command, "--version"], capture_output=True).stdout.decode()
     made_from = "\0".join((source, *flags, version, platform.machine(), platform.system()))
     name = hashlib.sha256(made_from.encode()).hexdigest()[:16] + ".so"
@@ -49,6 +49,13 @@ def library(source: str) -> ctypes.CDLL | None:
                 return _load(Path(folder_name) / name, command, flags, source)
             except OSError:
                 return None
+
+
+def _processor() -> tuple[str, ...]:
+    """The flag for this machine's vectors; none where the compiler's default has to do."""
+    if torch.cpu._is_avx512_supported():
+        return ("-march=x86-64-v4",)
+    return ("-march=x86-64-v3",) if torch.cpu._is_avx2_supported() else ()
 
 
 def compiler() -> str | None:

@@ -1,8 +1,8 @@
 """Which rows have the closest neighbours: Krum's scores, with the choice of exact arithmetic.
 
 Float32 products are fast and, beside a large common part, wrong. So they come with a bound of
-their error: rows that it leaves in doubt are scored anew in float64, by differences from the row
-that seemed best.
+their error. Rows that it leaves in doubt are told apart by products of differences from the row
+that seemed best: in float32 where that is cheap, which leaves near ties, and those in float64.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from collections.abc import Iterator
 
 import torch
 
+from fedcore.strategies.gram import inner_products
+
 _PIECE = 512  # coordinates a product
 _BATCH = 64  # products that are added up in their own type; the rest is in float64
 _TILE = 8  # columns of a product that the libraries' kernels compute at a time
+_SLICE = 1 << 16  # coordinates of float32 differences, so that they stay in a cache
 _CHUNK = 4096  # coordinates of a float64 copy, so that it stays in a cache
 
 
@@ -24,18 +27,29 @@ def least_scores(rows: torch.Tensor, neighbours: int, count: int) -> list[int]:
     are not finite are infinitely far from all.
     """
     own = torch.arange(len(rows), device=rows.device)
-    lowest, highest = (scores(d, own, neighbours) for d in bounds(rows))
-    certain = (lowest[None, :] <= highest[:, None]).sum(dim=1) <= count  # itself is one of these
-    beaten = (highest[None, :] < lowest[:, None]).sum(dim=1) >= count
+    low, high = bounds(rows)
+    certain, beaten, best_row = _judged(low, high, neighbours, count)
+    if int(certain.sum()) < count and (nearer := centred_bounds(rows, rows[best_row])) is not None:
+        low, high = torch.maximum(low, nearer[0]), torch.minimum(high, nearer[1])
+        certain, beaten, best_row = _judged(low, high, neighbours, count)
     chosen = own[certain].tolist()
     if len(chosen) < count:
         doubtful = own[~(certain | beaten)]
-        exact = scores(
-            squared_distances(rows, doubtful, rows[highest.argmin()]), doubtful, neighbours
-        )
+        exact = scores(squared_distances(rows, doubtful, rows[best_row]), doubtful, neighbours)
         best = torch.argsort(exact, stable=True)[: count - len(chosen)]
         chosen += doubtful[best].tolist()
     return sorted(chosen)
+
+
+def _judged(
+    low: torch.Tensor, high: torch.Tensor, neighbours: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Which rows are surely among the best ``count``, which surely not, and which seems best."""
+    own = torch.arange(len(low), device=low.device)
+    lowest, highest = scores(low, own, neighbours), scores(high, own, neighbours)
+    certain = (lowest[None, :] <= highest[:, None]).sum(dim=1) <= count  # itself is one of these
+    beaten = (highest[None, :] < lowest[:, None]).sum(dim=1) >= count
+    return certain, beaten, int(highest.argmin())
 
 
 def scores(distances: torch.Tensor, own: torch.Tensor, neighbours: int) -> torch.Tensor:
@@ -51,18 +65,60 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     order of summation (Higham, "Accuracy and Stability of Numerical Algorithms", 2002, eq. 3.5);
     what underflows adds at most the least normal number a term.
     """
-    # on a GPU, and where matrix products may be rounded to TF32 or bfloat16, only float64 is exact
-    fast = not rows.is_cuda and torch.get_float32_matmul_precision() == "highest"
+    fast = _trusted(rows)
     kind = torch.finfo(rows.dtype if fast else torch.float64)
-    products = _gram(rows, kind.dtype)
-    terms = min(_PIECE, rows.shape[1]) + _BATCH + 2
-    gamma = 1.1 * (terms * kind.eps / 2 + rows.shape[1] / _PIECE * 2**-53)
+    compiled = inner_products(rows) if fast else None
+    products, gamma = _gram(rows, kind) if compiled is None else compiled
+    return _around(rows, products, gamma, kind)
+
+
+def centred_bounds(
+    rows: torch.Tensor, centre: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """As `bounds`, by differences from ``centre`` [n]: a part that all share widens them no more.
+
+    A float32 difference x - c is off by at most u |x - c|, u = 2^-24, and so the distance of x and
+    y by at most u (|x - c| + |y - c|), its square by 2 u + u^2 times the square of that sum. None
+    where there is no kernel: torch's products would take as long as float64's.
+    """
+    if not _trusted(rows) or inner_products(rows[:, :0]) is None:
+        return None
+    products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    gamma, starts = 0.0, range(0, rows.shape[1], _SLICE)
+    # once: new memory for each slice would cost as much as its products
+    room = torch.empty(len(rows), min(_SLICE, rows.shape[1]))
+    for start in starts:
+        part = centre[start : start + _SLICE]
+        gaps = room[:, : len(part)]
+        torch.sub(rows[:, start : start + _SLICE], part, out=gaps)
+        made = inner_products(gaps)
+        assert made is not None
+        products += made[0]
+        gamma = max(gamma, made[1])
+    gamma += 1.1 * (2 * 2**-24 + len(starts) * 2**-53)
+    return _around(rows, products, gamma, torch.finfo(torch.float32))
+
+
+def _trusted(rows: torch.Tensor) -> bool:
+    """Whether products in the type of ``rows`` are what they seem.
+
+    On a GPU, and where they may be rounded to TF32 or bfloat16, only those in float64 are.
+    """
+    return not rows.is_cuda and torch.get_float32_matmul_precision() == "highest"
+
+
+def _around(
+    rows: torch.Tensor, products: torch.Tensor, gamma: float, kind: torch.finfo
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The bounds of distances from ``products`` [K, K] that err by ``gamma`` |x| |y|."""
     norms = products.diagonal()
     distances = norms[:, None] + norms[None, :] - 2 * products
     lengths = norms.sqrt()
-    error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + 4 * rows.shape[1] * kind.tiny
+    # of what underflows: four products' terms, and more than the additions of parts of these
+    lost = 5 * rows.shape[1] * kind.tiny
+    error = gamma * (lengths[:, None] + lengths[None, :]) ** 2 + lost
     low = (distances - error).clamp_(min=0).nan_to_num_(nan=0.0, posinf=0.0)
-    high = (distances + error).nan_to_num_(nan=float("inf"), posinf=float("inf"))
+    high = (distances + error).nan_to_num_(*[float("inf")] * 3)  # whatever is not finite
     for row in (~norms.isfinite()).nonzero().flatten().tolist():
         if not bool(rows[row].isfinite().all()):  # else a product was too large for its type
             for matrix in (low, high):
@@ -70,9 +126,9 @@ def bounds(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return low, high
 
 
-def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
-    """Inner products [K, K] float64 of ``rows`` [K, n], pieces of them made in type ``kind``."""
-    dtype: torch.dtype = getattr(torch, kind)
+def _gram(rows: torch.Tensor, kind: torch.finfo) -> tuple[torch.Tensor, float]:
+    """As `inner_products`, for all types and devices; pieces of them made in type ``kind``."""
+    dtype: torch.dtype = getattr(torch, kind.dtype)
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
     whole = rows.shape[1] // _PIECE * _PIECE
     # columns that fill no tile cost as much as one, and symmetry tells all but their last rows
@@ -85,7 +141,9 @@ def _gram(rows: torch.Tensor, kind: str) -> torch.Tensor:
         total[split:, split:] += torch.bmm(last, last.mT).sum(dim=0)
     total[:split, split:] = total[split:, :split].T
     left = rows[:, whole:].to(dtype)
-    return total.add_(left @ left.T)
+    terms = min(_PIECE, rows.shape[1]) + _BATCH + 2
+    gamma = 1.1 * (terms * kind.eps / 2 + rows.shape[1] / _PIECE * 2**-53)
+    return total.add_(left @ left.T), gamma
 
 
 def squared_distances(rows: torch.Tensor, own: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:

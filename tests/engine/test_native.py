@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from fedcore.engine import native
 from fedcore.engine.native import compiler, library
@@ -50,6 +51,17 @@ class TestWithACompiler:
     def test_needs_no_place_to_keep_it(self, fresh: Path) -> None:
         fresh.parent.parent.write_text("a file where the directory should be")
         assert made().answer() == 42
+
+    @pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="needs AVX2")
+    @pytest.mark.parametrize("vectors", [(), ("avx2",), ("avx2", "avx512")])
+    def test_uses_the_vectors_of_the_processor(self, monkeypatch, vectors) -> None:
+        for name in ("avx2", "avx512"):
+            has = name in vectors
+            monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has)
+        source = "int known(void) { return 0"
+        for macro in ("__AVX2__", "__FMA__", "__AVX512F__"):
+            source += f"\n#ifdef {macro}\n+ 1\n#endif\n"
+        assert made(source + ";}").known() == {0: 0, 1: 2, 2: 3}[len(vectors)]
 
     def test_source_that_does_not_compile(self) -> None:
         assert made("int answer(void) {") is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,15 @@ from hypothesis import strategies as st
 
 from fedcore.strategies import distances
 from fedcore.strategies.distances import bounds, least_scores, scores, squared_distances
+
+
+@pytest.fixture(scope="module", autouse=True, params=["compiled", "torch"])
+def products(request) -> Iterator[None]:
+    """All hold for the products of either, and where there is no compiler twice for torch's."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(distances, "inner_products", lambda rows: None)
+        yield
 
 
 def oracle(rows: torch.Tensor, neighbours: int) -> np.ndarray:
@@ -76,8 +86,10 @@ def test_ordinary_rows_need_no_second_pass_and_near_ties_do(monkeypatch) -> None
     expected = least_scores(rows, 25, 1)
     monkeypatch.setattr(distances, "squared_distances", None)
     assert least_scores(rows, 25, 1) == expected
+    rows[17] = rows[expected[0]]
+    rows[17, 0] += 1e-6
     with pytest.raises(TypeError):
-        least_scores(rows + 1e3, 25, 1)
+        least_scores(rows, 25, 1)
 
 
 @given(
@@ -97,6 +109,43 @@ def test_bounds_hold(seed, size, width, offset) -> None:
     assert bool((low <= exact)[apart].all())
     assert bool((high >= exact)[apart].all())
     assert bool((high - low <= 1e-3 * (exact + width * (offset + 3) ** 2))[apart].all()), "useful"
+
+
+@given(
+    st.integers(0, 2**31),
+    st.integers(2, 12),
+    st.sampled_from([3, 513, 2000]),
+    st.floats(0, 1e5),
+)
+def test_bounds_by_differences_hold_and_a_common_part_costs_no_digits(
+    seed, size, width, offset
+) -> None:
+    generator = np.random.default_rng(seed)
+    rows = generator.standard_normal((size, width)) + offset * generator.standard_normal(width)
+    rows = torch.from_numpy(rows.astype(np.float32))
+    found = distances.centred_bounds(rows, rows[seed % size])
+    if distances.inner_products(rows) is None:
+        assert found is None
+        return
+    exact = rows.double()
+    exact = ((exact[:, None] - exact[None]) ** 2).sum(dim=2)
+    assert bool((found[0] <= exact).all())
+    assert bool((found[1] >= exact).all())
+    assert bool((found[1] - found[0] <= 1e-4 * (exact + 9 * width)).all()), "useful"
+
+
+def test_differences_in_slices_and_of_what_is_not_finite(monkeypatch) -> None:
+    monkeypatch.setattr(distances, "_SLICE", 300)
+    rows = torch.randn(9, 1000, generator=torch.Generator().manual_seed(4)) + 1e4
+    rows[2], rows[5, 999] = 3e38, math.nan
+    same_choice(rows[[0, 1, 3, 4, 6, 7, 8]], 3, 2)
+    chosen = least_scores(rows, 5, 7)
+    assert chosen == [0, 1, 3, 4, 6, 7, 8]
+    for centre in (2, 5):  # neither is of use as one, and no harm is done
+        found = distances.centred_bounds(rows, rows[centre])
+        if found is not None:
+            assert bool((found[0][0, 1:5:2] == 0).all())
+            assert bool((found[1][0, 1:5:2] == math.inf).all())
 
 
 def test_strided_rows_and_short_batches(monkeypatch) -> None:

@@ -1,0 +1,230 @@
+"""Inner products of all pairs of float32 rows by a compiled kernel: each pair once, each row once.
+
+A matrix product computes both halves of a symmetric result, and in pieces too long for a tight
+bound of the error. Here a piece is short, so that few rows are left in doubt (see distances.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from ctypes import c_int64, c_void_p
+from dataclasses import dataclass
+
+import torch
+
+from fedcore.engine.native import library
+
+Kernel = Callable[..., None]
+
+_SEGMENT = 1 << 16  # coordinates a thread takes at a time: the same for any number of threads
+
+_SOURCE = r"""
+#include <stdint.h>
+#include <string.h>
+
+/* A panel is SIDE rows of a piece of STEPS * LANES coordinates, LANES of each row in turn. A tile
+   is the products of a panel with a panel: SIDE * SIDE sums of vectors that stay in registers while
+   both panels pass by, the first from the first-level cache, where it stays. */
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float half __attribute__((vector_size(2 * LANES)));
+typedef float four __attribute__((vector_size(16)));
+typedef int32_t places __attribute__((vector_size(16)));
+typedef double sums __attribute__((vector_size(32)));
+
+#define PART static inline __attribute__((always_inline))
+#define GROUPS ((SIDE * SIDE + 3) / 4)  /* of four products, the last one's rest is 0 */
+#define PANEL (SIDE * STEPS)            /* vectors */
+#define PLACE(row) ((row) / SIDE * PANEL + (row) % SIDE)
+#ifdef __clang__
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (places){__VA_ARGS__})
+#endif
+
+PART four folded(vec v) {
+    half halves[2];
+    four fours[LANES / 8];
+    memcpy(halves, &v, sizeof v);
+    halves[0] += halves[1];
+    memcpy(fours, halves, sizeof fours);
+    return LANES > 8 ? fours[0] + fours[LANES / 8 - 1] : fours[0];
+}
+
+/* Adds the products of panels a and b to out. On the diagonal, where a is b, only those of a row
+   with itself and with later ones are made. On the way a row of the next piece is copied to its
+   panel, from where it was prefetched, and a further one is prefetched: memory keeps pace. */
+PART void tile(const vec *a, const vec *b, int diagonal, sums *out,
+               const char *from, vec *to, const char *ahead) {
+    vec sum[4 * GROUPS] = {{0}};
+    for (int64_t k = 0; k < STEPS; k++, a += SIDE, b += SIDE, to += SIDE) {
+        vec copy;
+        memcpy(&copy, from + k * sizeof copy, sizeof copy);
+        *to = copy;
+        __builtin_prefetch(ahead + k * sizeof copy);
+#pragma GCC unroll 8
+        for (int j = 0; j < SIDE; j++) {
+            vec other = b[j];
+#pragma GCC unroll 8
+            for (int i = 0; i < SIDE; i++)
+                if (!diagonal || i <= j)
+                    sum[i * SIDE + j] += a[i] * other;
+        }
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < GROUPS; g++) {
+        four p = folded(sum[4 * g]), q = folded(sum[4 * g + 1]);
+        four r = folded(sum[4 * g + 2]), s = folded(sum[4 * g + 3]);
+        p = PICK(p, q, 0, 4, 1, 5) + PICK(p, q, 2, 6, 3, 7);
+        r = PICK(r, s, 0, 4, 1, 5) + PICK(r, s, 2, 6, 3, 7);
+        p = PICK(p, r, 0, 1, 4, 5) + PICK(p, r, 2, 3, 6, 7);
+        out[g] += __builtin_convertvector(p, sums);
+    }
+}
+
+/* Copies count numbers to their place in a panel, zeros behind them. */
+PART void fill(const float *from, int64_t count, vec *to) {
+    for (int64_t k = 0; k < STEPS; k++, count -= LANES, from += LANES, to += SIDE)
+        if (count >= LANES) {
+            memcpy(to, from, sizeof *to);
+        } else {
+            vec rest = {0};
+            if (count > 0)
+                memcpy(&rest, from, count * sizeof *from);
+            else
+                from -= LANES;
+            *to = rest;
+        }
+}
+
+/* Adds to out [tiles][4 * GROUPS] the products of the rows, k of n numbers that lie stride apart;
+   tiles of panels i <= j in order of i, then j. work: zeros, 2 * panels + 1 panels of room. */
+void gram(const float *rows, int64_t stride, int64_t k, int64_t n, vec *work, sums *out) {
+    const int64_t width = STEPS * LANES, panels = (k + SIDE - 1) / SIDE;
+    /* the spare one in between: caches tell places a multiple of 4096 bytes apart badly */
+    vec *now = work, *spare = now + panels * PANEL, *next = spare + PANEL;
+    for (int64_t row = 0; row < k; row++)
+        fill(rows + row * stride, n, now + PLACE(row));
+    for (; n > 0; n -= width, rows += width) {
+        const float *later = rows + width;
+        const int64_t left = n - width, copied = left >= width ? k : 0;
+        int64_t t = 0;
+        for (int64_t i = 0; i < panels; i++)
+            for (int64_t j = i; j < panels; j++, t++) {
+                const char *from = (const char *)spare, *ahead = from;
+                vec *to = t < copied ? next + PLACE(t) : spare;
+                if (t < copied)
+                    from = (const char *)(later + t * stride);
+                if (t + 1 < copied)
+                    ahead = (const char *)(later + (t + 1) * stride);
+                else if (t + 1 == copied && left >= 2 * width)
+                    ahead = (const char *)(later + width);
+                if (i == j)
+                    tile(now + i * PANEL, now + j * PANEL, 1, out + t * GROUPS, from, to, ahead);
+                else
+                    tile(now + i * PANEL, now + j * PANEL, 0, out + t * GROUPS, from, to, ahead);
+            }
+        for (int64_t row = t < copied ? t : copied; left > 0 && row < k; row++)
+            fill(later + row * stride, left, next + PLACE(row));
+        vec *done = now;
+        now = next;
+        next = done;
+    }
+}
+"""
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Of the kernel: numbers a vector, rows a panel (as registers allow), vectors of a row."""
+
+    lanes: int
+    side: int
+    steps: int
+
+    @property
+    def roundings(self) -> int:
+        """How many of float32 a product goes through: its own, its lane's sums, those of lanes."""
+        return self.steps + self.lanes.bit_length() - 1
+
+    @property
+    def width(self) -> int:
+        """Coordinates of a piece."""
+        return self.lanes * self.steps
+
+
+def inner_products(rows: torch.Tensor) -> tuple[torch.Tensor, float] | None:
+    """Inner products [K, K] float64 of ``rows`` [K, n], float32 on the CPU; and their error bound.
+
+    The second number times |x| |y| is the most that the product of x and y errs by, but for
+    underflow, which adds at most the least normal number a term. The bits do not depend on the
+    number of threads. None for another type or device, or where there is no kernel: it needs a
+    compiler, and a processor that has AVX2 or AVX-512.
+    """
+    found = _kernel() if rows.dtype == torch.float32 and rows.device.type == "cpu" else None
+    if found is None:
+        return None
+    kernel, shape = found
+    if rows.stride(1) != 1:
+        rows = rows.contiguous()
+    clients, size = rows.shape
+    panels = -(-clients // shape.side)
+    starts = range(0, size, _SEGMENT)
+    room = -(-(shape.side**2) // 4) * 4
+    made = torch.zeros(len(starts), panels * (panels + 1) // 2, room, dtype=torch.float64)
+    threads = min(torch.get_num_threads(), len(starts))
+    space = torch.zeros(threads, (2 * panels + 1) * shape.side * shape.width)
+
+    def work(thread: int) -> None:  # nothing in here raises: in a thread nobody would hear of it
+        for part in range(thread, len(starts), threads):
+            start = starts[part]
+            first, count = rows.data_ptr() + 4 * start, min(_SEGMENT, size - start)
+            into = made[part].data_ptr()
+            kernel(first, rows.stride(0), clients, count, space[thread].data_ptr(), into)
+
+    others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
+    for other in others:
+        other.start()
+    if threads:
+        work(0)
+    for other in others:
+        other.join()
+    total = made.cumsum(dim=0)[-1] if len(starts) else made.sum(dim=0)
+    # What the compiler fuses is rounded less often, never more. x_i y_i takes part in at most
+    # m = ``roundings`` results in float32, so it enters the sum of its piece with a relative error
+    # of at most gamma_m = m u / (1 - m u), u = 2^-24; then in one addition for each piece of its
+    # segment and one for each segment, u = 2^-53. Added up over i that is at most gamma |x| |y|, as
+    # sum |x_i y_i| <= |x| |y|. 1.1 covers the denominators and the products of both errors.
+    pieces = size / shape.width + len(starts) + 1
+    return _matrix(total, shape.side, clients), 1.1 * (shape.roundings * 2**-24 + pieces * 2**-53)
+
+
+def _matrix(tiles: torch.Tensor, side: int, clients: int) -> torch.Tensor:
+    """[K, K] of ``tiles`` [T, >= side^2], those of the upper triangle, row by row."""
+    panels = -(-clients // side)
+    matrix = tiles.new_zeros(panels, side, panels, side)
+    one, other = torch.triu_indices(panels, panels)
+    matrix[one, :, other] = tiles[:, : side * side].view(-1, side, side)
+    upper = matrix.view(panels * side, -1)[:clients, :clients].triu()
+    return upper + upper.triu(1).T
+
+
+@functools.cache
+def _kernel() -> tuple[Kernel, _Shape] | None:
+    """The function and its shape for this processor; None where there is none."""
+    if torch.cpu._is_avx512_supported():
+        shape = _Shape(lanes=16, side=5, steps=32)  # 25 sums in 32 registers
+    elif torch.cpu._is_avx2_supported():
+        shape = _Shape(lanes=8, side=3, steps=64)  # 9 sums in 16 registers
+    else:
+        return None
+    values = {"LANES": shape.lanes, "SIDE": shape.side, "STEPS": shape.steps}
+    loaded = library("".join(f"#define {k} {v}\n" for k, v in values.items()) + _SOURCE)
+    if loaded is None:
+        return None
+    function = loaded["gram"]
+    function.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p]
+    function.restype = None
+    return function, shape
