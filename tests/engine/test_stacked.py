@@ -140,6 +140,9 @@ def test_solvers_and_attacks(changes: dict[str, object]) -> None:
 )
 @settings(max_examples=20)
 def test_any_shape_of_work(seed, samples, clients, epochs, batch, solver, model) -> None:
+    # Batch norm makes +-1 of any two samples: the gradient behind it is next to nothing, and Adam
+    # divides its rounding error by as little.
+    ill_conditioned = solver == "adam" and model[1] == "batch"
     check(
         TINY.but(
             dataset=f"synthetic:{samples}",
@@ -151,7 +154,8 @@ def test_any_shape_of_work(seed, samples, clients, epochs, batch, solver, model)
             model=model[0],
             norm=model[1],
         ),
-        seed=seed,
+        1e-6 if ill_conditioned else 1e-8,
+        seed,
     )
 
 
