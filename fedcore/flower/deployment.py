@@ -53,6 +53,8 @@ class Deployment:
             # else the SuperLink would fetch the app's dependencies from the net
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "OMP_NUM_THREADS": "1",
+            # `run` yields lines as they come: into a pipe Python would hold them until the end
+            "PYTHONUNBUFFERED": "1",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
 

@@ -16,6 +16,7 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
 from fedcore import run
 from fedcore.flower import demo
+from fedcore.flower.deployment import Deployment
 from fedcore.record import Exclusion, Record
 
 KILLED = """
@@ -59,6 +60,25 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def test_lines_of_a_run_come_when_they_are_printed(tmp_path: Path, monkeypatch) -> None:
+    """Else what is to happen after round 1 happens after the last."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    flwr = tmp_path / "flwr"
+    flwr.write_text(
+        f"#!{sys.executable}\nimport time\nprint('1/2')\ntime.sleep(20)\n", encoding="utf-8"
+    )
+    flwr.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    deployment = Deployment(tmp_path / "deployment", 1)
+    deployment._environment["PATH"] = os.environ["PATH"]
+    started, lines = time.monotonic(), deployment.run({})
+    try:
+        assert next(lines) == "1/2"
+        assert time.monotonic() - started < 15
+    finally:
+        lines.close()
+
+
 @pytest.fixture(scope="module")
 def undisturbed() -> Record:
     return run(demo.SCENARIO.but(rounds=4), device="cpu")
@@ -92,7 +112,8 @@ def test_which_rounds_may_go_without_a_node(
 
 
 @pytest.mark.slow
-def test_demo(tmp_path, capsys) -> None:
+def test_demo(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # as for most users
     assert demo.main(["--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert printed.count(" yes  ") == 4, printed
