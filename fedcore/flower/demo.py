@@ -25,7 +25,7 @@ from fedcore.simulation import run
 NODES, LATE, KILLED = 4, 3, 1
 # Of the run that is disturbed: its first line may be read when later rounds are under way, and the
 # late node needs seconds to start, so that which round finds one gone and one come is left open.
-ROUNDS = 7
+ROUNDS = 5
 SCENARIO = Scenario(
     dataset="synthetic:400",
     norm="batch",
