@@ -22,8 +22,7 @@ class Verdict(Enum):
     """What a gate says.
 
     VOID: the positive control shows no effect, or nothing was learned that an attack could take,
-    so nothing is proven. OPEN: no limit is named for
-    the cell, so nothing is judged.
+    so nothing is proven. OPEN: no limit is named for the cell, so nothing is judged.
     """
 
     PASS = "pass"

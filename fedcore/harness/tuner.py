@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ class Choice:
 def tune(
     lab: Lab,
     base: Scenario,
-    strategies: Iterable[str],
+    strategies: Sequence[str],
     *,
     candidates: Sequence[tuple[str, float]] = CANDIDATES,
     partitions: Sequence[dict[str, Any]] = PARTITIONS,
@@ -88,20 +88,18 @@ def tune(
     }
     for arms in plan.values():
         lab.begin([run for runs in arms for run in runs])
-    choices = []
-    tried: dict[str, list[Tried]] = {}
-    for strategy in strategies:
-        tried[strategy] = [
+
+    def tried(strategy: str) -> list[Tried]:
+        return [
             (optimizer, lr, tuple(_score(lab, runs) for runs in plan[strategy, optimizer, lr]))
             for optimizer, lr in candidates
         ]
-        if not one_solver:
-            choices.append(_choice(base, strategy, tried[strategy]))
-            listen(choices[-1])
-    if one_solver:
-        for strategy, scores in tried.items():
-            choices.append(_choice(base, strategy, scores, common_solver(tried.values())))
-            listen(choices[-1])
+
+    solver = common_solver([tried(strategy) for strategy in strategies]) if one_solver else None
+    choices = []
+    for strategy in strategies:
+        choices.append(_choice(base, strategy, tried(strategy), solver))
+        listen(choices[-1])
     return choices
 
 
@@ -118,9 +116,7 @@ def common_solver(tried: Collection[Sequence[Tried]]) -> str:
     return max(solvers, key=worst_off)
 
 
-def _choice(
-    base: Scenario, strategy: str, tried: Sequence[Tried], solver: str | None = None
-) -> Choice:
+def _choice(base: Scenario, strategy: str, tried: Sequence[Tried], solver: str | None) -> Choice:
     allowed = [item for item in tried if solver in (None, item[0])]
     optimizer, lr, _ = max(allowed, key=lambda item: (min(item[2]), -item[1]))
     return Choice(base.dataset, base.model, strategy, optimizer, lr, tuple(tried))

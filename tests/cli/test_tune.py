@@ -10,9 +10,8 @@ from fedcore.harness import tuner
 
 @pytest.mark.parametrize("flags", ["", "--seeds 1 --iid-only --one-solver"])
 def test_tune_prints_a_table_that_the_suite_can_read(flags, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setitem(
-        tuner.tune.__kwdefaults__, "candidates", (("sgd", 1e-6), ("sgd", 0.1))
-    )  # fmt: skip
+    candidates = (("sgd", 1e-6), ("sgd", 0.1))
+    monkeypatch.setitem(tuner.tune.__kwdefaults__, "candidates", candidates)
     monkeypatch.setattr(tuner, "SEEDS", range(1000, 1001))
     words = "tune fedavg fednova --dataset synthetic:1000 --model mlp --num-clients 4 --rounds 9"
     status = main([*words.split(), *flags.split(), "--jobs", "1", "--results", str(tmp_path)])
