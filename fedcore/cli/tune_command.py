@@ -11,7 +11,8 @@ NAME = "tune"
 HELP = "choose solver and learning rate per strategy, on clean held-out data"
 DESCRIPTION = (
     "For each STRATEGY try all candidates on the scenario of the flags, without attack and on held-"
-    "out training samples, and print the best as a table of benchmark/tuning.toml."
+    "out training samples, and print the best that never diverges as a table of "
+    "benchmark/tuning.toml."
 )
 
 
@@ -20,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("strategies", metavar="STRATEGY", nargs="+", help="see fedcore list")
     parser.add_argument(
         "--seeds", type=int, default=2, help="seeds 1000, 1001, ... per arm (default: 2)"
+    )
+    parser.add_argument(
+        "--trial",
+        type=int,
+        metavar="N",
+        help="what is chosen must stay finite on seeds 1000, 1001, ... (default: 20 of them)",
     )
     parser.add_argument(
         "--one-solver",
@@ -45,10 +52,13 @@ def execute(options: argparse.Namespace) -> int:
     from fedcore.harness.lab import Lab
     from fedcore.harness.options import Options
     from fedcore.harness.thresholds import Thresholds
-    from fedcore.harness.tuner import PARTITIONS, SEEDS, tune
+    from fedcore.harness.tuner import PARTITIONS, SEEDS, TRIAL, tune
 
-    if options.seeds < 1:
-        raise ScenarioError([f"--seeds must be at least 1, got {options.seeds}"])
+    trial = len(TRIAL) if options.trial is None else options.trial
+    problems = [f"--seeds must be at least 1, got {options.seeds}"] * (options.seeds < 1)
+    problems += [f"--trial must be at least 0, got {trial}"] * (trial < 0)
+    if problems:
+        raise ScenarioError(problems)
     base = chosen_scenario(options, preset_name=None, cohort_size=None)
     settings = Options(
         data_dir=options.data_dir, jobs=options.jobs or cores(), results=options.results
@@ -62,6 +72,7 @@ def execute(options: argparse.Namespace) -> int:
             one_solver=options.one_solver,
             partitions=PARTITIONS[:1] if options.iid_only else PARTITIONS,
             seeds=range(SEEDS.start, SEEDS.start + options.seeds),
+            trial=range(TRIAL.start, TRIAL.start + trial),
             listen=lambda choice: print(choice.toml(), flush=True),
         )
     finally:

@@ -4,7 +4,9 @@ The rule: of the candidates, the one whose worst tuning partition has the highes
 over the seeds, without attack, on a fifth of the training samples held out (`holdout:`); never the
 test set. Ties go to the smaller learning rate. A mean over partitions would let a gain on even data
 pay for an arm that learns nothing on skewed data, and what such an arm loses says nothing.
-Strategies that a claim compares share a solver, the one under which the worse off does best.
+What is chosen must stay finite on twenty seeds of each partition, else the next best is taken:
+two seeds do not show that a rate diverges in one run of thirty. Strategies that a claim compares
+share a solver, the one under which the worse off does best, and what is struck out.
 `fedcore tune` applies the rule and prints the file's tables.
 """
 

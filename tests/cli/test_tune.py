@@ -8,11 +8,12 @@ from fedcore.cli import main
 from fedcore.harness import tuner
 
 
-@pytest.mark.parametrize("flags", ["", "--seeds 1 --iid-only --one-solver"])
+@pytest.mark.parametrize("flags", ["", "--seeds 1 --trial 2 --iid-only --one-solver"])
 def test_tune_prints_a_table_that_the_suite_can_read(flags, tmp_path, capsys, monkeypatch) -> None:
     candidates = (("sgd", 1e-6), ("sgd", 0.1))
     monkeypatch.setitem(tuner.tune.__kwdefaults__, "candidates", candidates)
     monkeypatch.setattr(tuner, "SEEDS", range(1000, 1001))
+    monkeypatch.setattr(tuner, "TRIAL", range(1000, 1003))
     words = "tune fedavg fednova --dataset synthetic:1000 --model mlp --num-clients 4 --rounds 9"
     status = main([*words.split(), *flags.split(), "--jobs", "1", "--results", str(tmp_path)])
     assert status == 0
@@ -20,13 +21,16 @@ def test_tune_prints_a_table_that_the_suite_can_read(flags, tmp_path, capsys, mo
     best = {s: {"optimizer": "sgd", "lr": 0.1} for s in ("fedavg", "fednova")}
     assert tomllib.loads(printed) == {"synthetic:1000": {"mlp": best}}
     assert (" / " in printed) == ("--iid-only" not in flags)
-    seeds, partitions = (1, 1) if flags else (2, 2)
-    assert len(list((tmp_path / "records").rglob("*.json"))) == 2 * 2 * seeds * partitions
+    # two strategies; of the two candidates the better has a trial, which begins with the same seeds
+    seeds, trial, partitions = (1, 2, 1) if flags else (2, 3, 2)
+    assert len(list((tmp_path / "records").rglob("*.json"))) == 2 * partitions * (seeds + trial)
 
 
-def test_fewer_than_one_seed_is_a_usage_error(capsys) -> None:
-    assert main(["tune", "fedavg", "--seeds", "0"]) == 2
-    assert "--seeds must be at least 1, got 0" in capsys.readouterr().err
+def test_too_few_seeds_are_a_usage_error(capsys) -> None:
+    assert main(["tune", "fedavg", "--seeds", "0", "--trial", "-1"]) == 2
+    told = capsys.readouterr().err
+    assert "--seeds must be at least 1, got 0" in told
+    assert "--trial must be at least 0, got -1" in told
 
 
 @pytest.mark.parametrize("words", [["fednovaa"], ["fedavg", "--alpha", "-1"]])

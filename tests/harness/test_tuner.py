@@ -14,7 +14,7 @@ from fedcore.harness.lab import Lab
 from fedcore.harness.options import Options
 from fedcore.harness.store import Run
 from fedcore.harness.thresholds import Thresholds
-from fedcore.harness.tuner import CANDIDATES, PARTITIONS, SEEDS, Choice, tune
+from fedcore.harness.tuner import CANDIDATES, PARTITIONS, SEEDS, TRIAL, Choice, tune
 from fedcore.harness.tuning import read_tuning
 
 BASE = Scenario(
@@ -24,9 +24,12 @@ BASE = Scenario(
 
 
 def stub_tune(
-    monkeypatch: pytest.MonkeyPatch, score: Callable[[Run], float], **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    score: Callable[[Run], float],
+    diverges: Callable[[Run], bool] = lambda run: False,
+    **options: Any,
 ) -> Any:
-    """`tune` with scores made up by ``score``; returns its choices and the runs it asked for."""
+    """`tune` with made up scores and divergences; returns its choices and the runs it asked for."""
     begun: list[Run] = []
 
     class Stub:
@@ -34,19 +37,20 @@ def stub_tune(
             begun.extend(runs)
 
         def result(self, wanted: Run) -> Any:
-            return _Scored(score(wanted))
+            return _Scored(score(wanted), 3 if diverges(wanted) else None)
 
     monkeypatch.setattr("fedcore.harness.tuner.Record", _Scored)
     return tune(cast(Lab, Stub()), BASE, **options), begun
 
 
 class _Scored:
-    def __init__(self, tail_accuracy: float) -> None:
+    def __init__(self, tail_accuracy: float, diverged: int | None) -> None:
         self.tail_accuracy = tail_accuracy
+        self.diverged = diverged
 
 
 def test_only_clean_runs_on_held_out_training_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, begun = stub_tune(monkeypatch, lambda run: 0.5, strategies=["fedavg"])
+    _, begun = stub_tune(monkeypatch, lambda run: 0.5, strategies=["fedavg"], trial=())
     assert len(begun) == len(set(begun)) == len(CANDIDATES) * len(PARTITIONS) * len(SEEDS)
     assert {r.scenario.attack for r in begun} == {None}
     assert {r.scenario.dataset for r in begun} == {"holdout:synthetic:400"}
@@ -98,6 +102,37 @@ def test_one_solver_is_the_one_that_suits_the_worse_off(monkeypatch: pytest.Monk
     assert [c.scores for c in alike] == [c.scores for c in apart]
 
 
+def near_the_edge(wanted: Run) -> float:
+    return {0.2: 0.8, 0.1: 0.7, 0.4: 0.3}.get(wanted.scenario.lr, 0.5)
+
+
+def test_a_rate_that_diverges_once_on_trial_is_struck_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(wanted: Run) -> bool:
+        s = wanted.scenario
+        return (s.strategy, s.lr, s.partition, wanted.seed) == ("fedavg", 0.2, "iid", TRIAL[4])
+
+    names = ["fedavg", "fednova"]
+    choices, begun = stub_tune(monkeypatch, near_the_edge, diverges, strategies=names)
+    assert [(c.optimizer, c.lr) for c in choices] == [("sgd", 0.1), ("sgd", 0.2)]
+    assert [len(c.struck) for c in choices] == [1, 0]
+    (text,) = choices[0].struck
+    assert text.startswith("sgd 0.2, fedavg-iid-clean")
+    assert text.endswith(f"seed {TRIAL[4]}")
+    assert f"# struck out: {text}\n" in choices[0].toml()
+    # a seed at a time, and no further than it takes: what is left need not be run
+    seeds = [{r.seed for r in begun if (r.scenario.strategy, r.scenario.lr) == ("fedavg", lr)}
+             for lr in (0.2, 0.1)]  # fmt: skip
+    assert seeds == [set(TRIAL[:5]), set(TRIAL)]
+    # strategies that are compared share what is struck out
+    choices, _ = stub_tune(monkeypatch, near_the_edge, diverges, strategies=names, one_solver=True)
+    assert [(c.optimizer, c.lr, len(c.struck)) for c in choices] == [("sgd", 0.1, 1)] * 2
+
+
+def test_what_always_diverges_leaves_nothing_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FedcoreError, match="fedavg: no candidate stays finite"):
+        stub_tune(monkeypatch, near_the_edge, lambda run: True, strategies=["fedavg"])
+
+
 def test_ties_go_to_the_smaller_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     for candidates in (CANDIDATES, CANDIDATES[::-1]):
         (choice,), _ = stub_tune(
@@ -128,7 +163,7 @@ def lab(tmp_path: Path) -> Lab:
 def test_real_scores_are_mean_tail_accuracies(tmp_path: Path) -> None:
     (choice,) = tune(
         lab(tmp_path), BASE, ["fedavg"],
-        candidates=[("sgd", 0.1)], partitions=[{"partition": "iid"}], seeds=(1000, 1001),
+        candidates=[("sgd", 0.1)], partitions=[{"partition": "iid"}], seeds=(1000, 1001), trial=(),
     )  # fmt: skip
     held_out = BASE.clean_twin().but(dataset="holdout:synthetic:400", optimizer="sgd", lr=0.1)
     tails = [run(held_out, seed, device="cpu").tail_accuracy for seed in (1000, 1001)]
