@@ -47,6 +47,7 @@ def claims_table(judged: Sequence[Judged]) -> str:
         listed = dict.fromkeys(text for c in outcome.claim.contrasts for text in c.confounds)
         notes = [f"confounded: {'; '.join(listed)}"] if listed else []
         notes += [f"error: {text}" for text in outcome.errors[:3]]
+        notes += [f"learned nothing: {text}" for text in outcome.unskilled[:3]]
         notes += [f"diverged, at chance: {text}" for text in outcome.diverged[:3]]
         lines += [f"  {text}" for note in notes for text in _wrap(note, WIDTH - 2)]
     levels = {item.outcome.intervals.confidence for item in judged if item.outcome.intervals}
@@ -55,7 +56,7 @@ def claims_table(judged: Sequence[Judged]) -> str:
         "effect: percentage points of drop (clean minus poisoned tail accuracy), mean of paired "
         f"seeds. interval: {level}simultaneous over the contrasts of a claim. supported: all that "
         "decide lie beyond the margin, and controls above 0; refuted: one that decides or guards "
-        "lies wholly on the other side."
+        "lies wholly on the other side; undecided where a clean arm of these has learned nothing."
     )
     return "\n".join([*lines, "", *_wrap(legend, WIDTH)])
 
@@ -85,7 +86,7 @@ def claims_markdown(judged: Sequence[Judged], content: dict[str, Any]) -> str:
             if contrast.confounds:
                 name += f" (confounded: {'; '.join(contrast.confounds)})"
             lines.append(f"| {name} | {effect} | {interval} | | {contrast.role.value} | |")
-        for text in (*outcome.errors, *outcome.diverged):
+        for text in (*outcome.errors, *outcome.unskilled, *outcome.diverged):
             lines.append(f"| {text.splitlines()[-1]} | | | | | |")
     return "\n".join(lines) + "\n"
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.contrasts import Contrast, Role
 from fedcore.harness.outcome import unpaired
 from fedcore.harness.simultaneous import Intervals, simultaneous
+from fedcore.harness.skill import LEARNS, tail_skill
 from fedcore.harness.store import Run
 from fedcore.harness.worker import Failure
 from fedcore.record import Record
@@ -44,7 +46,8 @@ class Claim:
       side of the margin;
     - *supported* if of every contrast that decides it lies on the right side, and of every
       control above 0;
-    - *undecided* otherwise.
+    - *undecided* otherwise, and wherever a clean arm of theirs has learned nothing: what an attack
+      takes from guessing decides no claim.
 
     So a claim "under all conditions" lets each condition decide, a claim "on average" lets the
     average decide and the conditions guard. ``as_published`` arms may differ in more than the
@@ -100,7 +103,7 @@ class ClaimOutcome:
     """The judgement of ``claim`` on ``seeds``; ``values`` are [contrast][seed], in points.
 
     ``intervals`` is None and ``values`` empty where there are ``errors``. ``diverged`` names runs
-    that left the finite numbers and count at chance.
+    that left the finite numbers and count at chance, ``unskilled`` clean arms that learned nothing.
     """
 
     claim: Claim
@@ -110,6 +113,7 @@ class ClaimOutcome:
     verdict: Verdict
     errors: tuple[str, ...]
     diverged: tuple[str, ...]
+    unskilled: tuple[str, ...] = ()
 
 
 def decide(claim: Claim, intervals: Intervals) -> Verdict:
@@ -148,8 +152,24 @@ def judge_claim(
         )
     values = tuple(tuple(c.effect.of(records, seed) for seed in seeds) for c in claim.contrasts)
     intervals = simultaneous(np.array(values).T)
-    verdict = decide(claim, intervals)
-    return ClaimOutcome(claim, tuple(seeds), values, intervals, verdict, (), tuple(diverged))
+    unskilled = _unskilled(claim, seeds, records)
+    verdict = Verdict.UNDECIDED if unskilled else decide(claim, intervals)
+    return ClaimOutcome(
+        claim, tuple(seeds), values, intervals, verdict, (), tuple(diverged), tuple(unskilled)
+    )
+
+
+def _unskilled(claim: Claim, seeds: Sequence[int], records: Mapping[Run, Record]) -> list[str]:
+    """Clean arms of what decides, guards or controls that are no better than guessing."""
+    counted = [c for c in claim.contrasts if c.role is not Role.REPORTED]
+    clean = {s: None for c in counted for s, _ in c.effect.terms if s.attack is None}
+    skill = {s: fmean(tail_skill(records[Run(s, seed)]) for seed in seeds) for s in clean}
+    return [
+        f"{scenario.id}: balanced accuracy {100 * value:.1f} % of the way from guessing to no "
+        f"error, less than {100 * LEARNS:g}"
+        for scenario, value in skill.items()
+        if value < LEARNS
+    ]
 
 
 def _unpaired(claim: Claim, seeds: Sequence[int], records: Mapping[Run, Record]) -> list[str]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from fedcore.record import Record, tail_mean
 
+#: Mean skill below which an arm of a claim counts as one that has learned nothing.
+LEARNS = 0.05
+
 
 def tail_skill(record: Record) -> float:
     """Balanced accuracy of the tail between guessing, 0, and no error, 1: (b - 1/C) / (1 - 1/C).

@@ -24,7 +24,7 @@ from fedcore.harness.contrasts import Role, costs, costs_more
 
 CLEAN = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2,
-    optimizer="sgd", lr=0.1,
+    optimizer="sgd", lr=0.3,
 )
 MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.25, poison_ratio=0.1)
 HARSH = MILD.but(malicious_fraction=1.0, poison_ratio=1.0)
@@ -35,7 +35,7 @@ def claims(options):
         return
     harm = costs_more("harsh - mild", HARSH, MILD, SHARES)
     yield Claim("claim1-harsher", "harsher poisoning costs more", (harm, costs("mild", MILD, Role.GUARDS)), 3)
-    other = costs_more("lr too", HARSH.but(lr=0.2), MILD, SHARES)
+    other = costs_more("lr too", HARSH.but(lr=0.4), MILD, SHARES)
     yield Claim("claim2-published", "as published", (other,), 3, as_published=True)
 
 @pytest.mark.claims(function=lambda options: claims(options))
@@ -116,6 +116,17 @@ def test_claims_are_open_until_recorded_and_then_asserted(suite: Suite) -> None:
     assert "claim1-harsher is supported with 3 seeds; recorded: refuted on" in text(failed)
 
 
+def test_an_arm_that_learns_nothing_decides_nothing_and_is_named(suite: Suite) -> None:
+    suite.write(SUITE.replace("lr=0.3", "lr=1e-6"))
+    result = suite.run("--report=out", "-k", "claim1")
+    shown = result.stdout.str()
+    assert re.search(r"claim1-harsher +3 undecided +open", shown)
+    assert "learned nothing: fedavg-iid-clean-synthetic400" in shown
+    (told,) = suite.results()[0]["unskilled"]
+    assert "of the way from guessing to no error, less than 5" in told
+    assert told in (suite.path / "out/claims.md").read_text()
+
+
 def test_the_table_and_the_files(suite: Suite) -> None:
     result = suite.run("--report=out")
     start = next(i for i, x in enumerate(result.stdout.lines) if "fedcore: claims" in x)
@@ -124,7 +135,7 @@ def test_the_table_and_the_files(suite: Suite) -> None:
     shown = "\n".join(lines)
     assert re.search(r"claim1-harsher +3 supported +open", shown)
     assert re.search(r"  harsh - mild +\+[\d.]+ +\[\+[\d.]+, \+[\d.]+\] +decides", shown)
-    assert "confounded: lr: 0.2 vs 0.1" in shown
+    assert "confounded: lr: 0.4 vs 0.3" in shown
     assert "95 %, simultaneous over the contrasts" in shown
     for folder in (".fedcore", "out"):
         names = {p.name for p in (suite.path / folder).iterdir() if p.name.startswith("claims")}
@@ -132,7 +143,7 @@ def test_the_table_and_the_files(suite: Suite) -> None:
         assert f"written: {folder}/claims.json" in shown
     page = (suite.path / "out/claims.md").read_text()
     assert "| harsh - mild | +" in page
-    assert "lr too (confounded: lr: 0.2 vs 0.1)" in page
+    assert "lr too (confounded: lr: 0.4 vs 0.3)" in page
     claim = suite.results()[0]
     contrast = claim["contrasts"][0]
     assert (claim["method"], claim["confidence"], claim["seeds"]) == (
@@ -181,7 +192,7 @@ def test_a_confounded_claim_ends_with_status_4_and_the_list(suite: Suite) -> Non
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "is confounded" in text(result)
-    assert text(result).count("lr: 0.2 vs 0.1") == 1
+    assert text(result).count("lr: 0.4 vs 0.3") == 1
     assert "Traceback" not in text(result)
 
 
@@ -193,7 +204,7 @@ def test_a_damaged_record_ends_with_status_4(suite: Suite) -> None:
 
 
 def test_a_run_that_fails_fails_its_claims_alone(suite: Suite) -> None:
-    suite.write(SUITE.replace("lr=0.2)", 'dataset="npz:missing.npz")'))
+    suite.write(SUITE.replace("lr=0.4)", 'dataset="npz:missing.npz")'))
     result = suite.run()
     result.assert_outcomes(failed=1, skipped=1)
     assert "claim2-published could not be judged" in text(result)

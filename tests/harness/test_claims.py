@@ -115,7 +115,9 @@ def test_runs_are_distinct_and_the_definition_follows_what_is_measured() -> None
 
 @pytest.fixture(scope="module")
 def made() -> dict[Scenario, Record]:
-    return {s: run(s, seed=0, device="cpu") for s in (CLEAN, MILD, HARSH)}
+    """Records of real runs, of which the clean one is made out to have learned something."""
+    found = {s: run(s, seed=0, device="cpu") for s in (CLEAN, MILD, HARSH)}
+    return {**found, CLEAN: dataclasses.replace(found[CLEAN], recall=((0.9,) * 10,))}
 
 
 def results(made: dict[Scenario, Record], effect: float, n: int = 10, sd: float = 1.0) -> Any:
@@ -142,6 +144,23 @@ def test_planted_effects_are_found_and_nothing_else(
     assert outcome.intervals is not None
     assert outcome.intervals.mean[0] == pytest.approx(np.mean(outcome.values[0]))
     assert outcome.intervals.mean[0] == pytest.approx(effect, abs=1.5)
+
+
+def test_arms_that_learn_nothing_decide_no_claim(made: dict[Scenario, Record]) -> None:
+    """A constant answer has an accuracy, and poison moves it; that says nothing about poison."""
+    guessing = dataclasses.replace(made[CLEAN], recall=((1.0, *[0.0] * 9),))
+    outcome = judge_claim(CLAIM, range(10), results({**made, CLEAN: guessing}, 4.0))
+    assert outcome.verdict is Verdict.SUPPORTED  # the clean arm of both sides cancels out
+    absolute = Claim("costs", "a statement", (costs("harsh", HARSH),), 10)
+    assert judge_claim(absolute, range(10), results(made, 4.0)).verdict is Verdict.SUPPORTED
+    outcome = judge_claim(absolute, range(10), results({**made, CLEAN: guessing}, 4.0))
+    assert outcome.verdict is Verdict.UNDECIDED
+    (told,) = outcome.unskilled
+    assert told.startswith(f"{CLEAN.id}: balanced accuracy 0.0 % of the way from guessing")
+    reported = dataclasses.replace(costs("harsh", HARSH), role=Role.REPORTED)
+    beside = Claim("beside", "a statement", (MORE, reported), 10)
+    outcome = judge_claim(beside, range(10), results({**made, CLEAN: guessing}, 4.0))
+    assert (outcome.verdict, outcome.unskilled) == (Verdict.SUPPORTED, ())
 
 
 def test_the_pairing_counts(made: dict[Scenario, Record]) -> None:
