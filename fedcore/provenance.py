@@ -124,7 +124,12 @@ def device_name(device: torch.device) -> str:
 
 @functools.cache
 def machine() -> str:
-    """Processor class of this machine: architecture, model and vector instructions."""
+    """Processor class of this machine: architecture, model and vector instructions.
+
+    And that there is no C compiler, where there is none: gradients then have other last bits.
+    """
+    from fedcore.engine.native import compiler  # imports fedcore.data, which has no need of this
+
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -132,7 +137,8 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    return f"{platform.machine()}, {model}, {torch.backends.cpu.get_cpu_capability()}"
+    parts = [platform.machine(), model, torch.backends.cpu.get_cpu_capability()]
+    return ", ".join([*parts, *["no C compiler"] * (compiler() is None)])
 
 
 def fingerprint(device: torch.device) -> str:

@@ -1,8 +1,9 @@
 """Small C functions, compiled once where there is a compiler, for what torch has no fast kernel of.
 
-Whoever calls one has torch's operators to fall back on: without a compiler the result is the same,
-later. The source is a string in a Python file, so that it is packaged, counted in the digest of the
-code and carried by a Flower app as all else is.
+Whoever calls one has torch's operators to fall back on: without a compiler the result comes later,
+and may differ in its last bits, so that the fingerprint says so. The source is a string in a Python
+file, so that it is packaged, counted in the digest of the code and carried by a Flower app as all
+else is.
 """
 
 from __future__ import annotations

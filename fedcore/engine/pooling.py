@@ -169,27 +169,51 @@ class PoolRelu(nn.Module):
 class _PoolRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor) -> torch.Tensor:
-        kernels = _kernels(images.dtype)
-        if kernels is None:  # another type's would read beyond the end
-            raise TypeError(f"PoolRelu has no kernel for {images.dtype}")
-        pool, ctx.spread = kernels
-        n, c, h, w = ctx.shape = images.shape
-        images = images.contiguous(memory_format=torch.channels_last)
-        pooled = images.new_empty((n, h // 2, w // 2, c))
-        code = torch.empty(pooled.shape, dtype=torch.uint8)
-        pool(images.data_ptr(), pooled.data_ptr(), code.data_ptr(), n, h, w, c)
+        pooled, code = pool_relu(images)
+        ctx.shape = images.shape
         ctx.save_for_backward(code)
-        return pooled.permute(0, 3, 1, 2)
+        return pooled
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        n, c, h, w = ctx.shape
         (code,) = ctx.saved_tensors
-        gradient = gradients[0].permute(0, 2, 3, 1).contiguous()
-        make = torch.zeros if h % 2 or w % 2 else torch.empty  # an odd side's last pixels get none
-        images = make((n, h, w, c), dtype=gradient.dtype)
-        ctx.spread(gradient.data_ptr(), code.data_ptr(), images.data_ptr(), n, h, w, c)
-        return images.permute(0, 3, 1, 2)
+        return spread_gradient(gradients[0].permute(0, 2, 3, 1).contiguous(), code, ctx.shape)
+
+
+def pool_relu(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """relu(max_pool2d(images, 2)) and the codes of its values, uint8 [n, h // 2, w // 2, c].
+
+    A code is 0 to 3 for the pixel of the square that is passed on, 4 where ReLU stops it.
+    """
+    pool = _kernels_for(images.dtype)[0]
+    n, c, h, w = images.shape
+    images = images.contiguous(memory_format=torch.channels_last)
+    pooled = images.new_empty((n, h // 2, w // 2, c))
+    code = torch.empty(pooled.shape, dtype=torch.uint8)
+    pool(images.data_ptr(), pooled.data_ptr(), code.data_ptr(), n, h, w, c)
+    return pooled.permute(0, 3, 1, 2), code
+
+
+def spread_gradient(
+    gradient: torch.Tensor, code: torch.Tensor, shape: tuple[int, ...]
+) -> torch.Tensor:
+    """The gradient of images of ``shape`` [n, c, h, w].
+
+    ``gradient`` is that of `pool_relu`'s values, contiguous [n, h // 2, w // 2, c].
+    """
+    n, c, h, w = shape
+    make = torch.zeros if h % 2 or w % 2 else torch.empty  # an odd side's last pixels get none
+    images = make((n, h, w, c), dtype=gradient.dtype)
+    spread = _kernels_for(gradient.dtype)[1]
+    spread(gradient.data_ptr(), code.data_ptr(), images.data_ptr(), n, h, w, c)
+    return images.permute(0, 3, 1, 2)
+
+
+def _kernels_for(dtype: torch.dtype) -> tuple[Kernel, Kernel]:
+    kernels = _kernels(dtype)
+    if kernels is None:  # another type's would read beyond the end
+        raise TypeError(f"PoolRelu has no kernel for {dtype}")
+    return kernels
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from fedcore.engine.base import ENGINES, Engine
 from fedcore.engine.batches import batch_bounds
+from fedcore.engine.convolution import fuse_convolutions
 from fedcore.engine.evaluation import Score, evaluate, score_batch
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.pooling import fuse_pooling
@@ -60,7 +61,7 @@ class SequentialEngine:
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
         if scenario.privacy != "dpsgd":  # Opacus looks at every layer, and knows torch's own
-            fuse_pooling(self.model)
+            fuse_convolutions(fuse_pooling(self.model))
         self._trained = restrict(self.model, self.layout, scenario)
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())

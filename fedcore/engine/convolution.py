@@ -1,0 +1,247 @@
+"""The backward pass of [3x3 convolution - max pooling - ReLU] on the CPU, at a quarter of the work.
+
+Of the gradient that reaches the convolution three values in four are zero, as pooling passes on one
+of four pixels, and ReLU stops some of those. A dense convolution multiplies by all of them. Here
+each value that pooling kept is multiplied once, with the patch that it was computed from (for the
+weights) and with its filter (for the images). The forward pass is torch's, bit for bit; the
+gradients are sums in another order.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from ctypes import c_int64, c_void_p
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.grad import conv2d_input
+
+from fedcore.engine.native import library
+from fedcore.engine.pooling import PoolRelu, pool_relu, spread_gradient
+
+Kernel = Callable[..., None]
+
+#: Input channels of which three pixels fit a vector, or each of which fills one.
+_NARROW, _WIDE = 5, 16
+_MOST_FILTERS = 64
+
+_SOURCE = r"""
+#include <stdint.h>
+#include <string.h>
+typedef float lanes __attribute__((vector_size(64), aligned(4)));
+#define VECTOR 16
+#define MOST_FILTERS 64
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE lanes load(const float *from) {
+    lanes value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+/* One image, pixel by pixel, in a frame of zeros. */
+INLINE void frame(const float *in, const int64_t *stride, int64_t c, int64_t h, int64_t w,
+                  float *out) {
+    for (int64_t y = 0; y < h; y++) {
+        float *row = out + ((y + 1) * (w + 2) + 1) * c;
+        const float *from = in + y * stride[2];
+        if (stride[1] == 1 && stride[3] == c)
+            memcpy(row, from, sizeof(float) * w * c);
+        else
+            for (int64_t x = 0; x < w; x++)
+                for (int64_t k = 0; k < c; k++)
+                    row[x * c + k] = from[x * stride[3] + k * stride[1]];
+    }
+}
+
+/* Adds one image's part of BLOCK filters' gradients to total [filter][3][WIDTH vectors]. A filter's
+   row is three pixels that lie side by side; lanes beyond them hold what nobody reads. */
+#define WEIGHTS(NAME, WIDTH, BLOCK)                                                            \
+INLINE void NAME(const float *framed, const float *gradient, const uint8_t *code,              \
+                 int64_t c, int64_t row, int64_t filters, int64_t first, int64_t ph,           \
+                 int64_t pw, lanes *total, float *bias) {                                      \
+    lanes sum[BLOCK][3 * WIDTH] = {0};                                                         \
+    float base[BLOCK] = {0};                                                                   \
+    for (int64_t y = 0; y < ph; y++)                                                           \
+        for (int64_t x = 0; x < pw; x++) {                                                     \
+            const float *corner = framed + 2 * y * row + 2 * x * c;                            \
+            const int64_t at = (y * pw + x) * filters + first;                                 \
+            for (int b = 0; b < BLOCK; b++) {                                                  \
+                const int64_t place = code[at + b] & 3;                                        \
+                const float value = code[at + b] < 4 ? gradient[at + b] : 0;                   \
+                const float *patch = corner + (place >> 1) * row + (place & 1) * c;            \
+                base[b] += value;                                                              \
+                for (int i = 0; i < 3; i++)                                                    \
+                    for (int j = 0; j < WIDTH; j++)                                            \
+                        sum[b][i * WIDTH + j] += value * load(patch + i * row + j * VECTOR);   \
+            }                                                                                  \
+        }                                                                                      \
+    for (int b = 0; b < BLOCK; b++) {                                                          \
+        bias[first + b] += base[b];                                                            \
+        for (int i = 0; i < 3 * WIDTH; i++)                                                    \
+            total[(first + b) * 3 * WIDTH + i] += sum[b][i];                                   \
+    }                                                                                          \
+}
+WEIGHTS(narrow_weights, 1, 4)
+WEIGHTS(wide_weights, 3, 2)
+
+/* Gradients of filters [filters][3][3 * c, filled up to vectors] and bias, over all images. stride:
+   of the images' n, c, h, w. space: (h + 2) * (w + 2) * c floats and a vector more, all zero. */
+#define ALL_WEIGHTS(NAME, PART, WIDTH, BLOCK)                                                  \
+void NAME(const float *images, const int64_t *stride, const float *gradient,                   \
+          const uint8_t *code, float *space, float *total, float *bias, int64_t n, int64_t c,  \
+          int64_t h, int64_t w, int64_t filters) {                                             \
+    const int64_t pooled = (h / 2) * (w / 2) * filters;                                        \
+    for (int64_t i = 0; i < n; i++) {                                                          \
+        frame(images + i * stride[0], stride, c, h, w, space);                                 \
+        for (int64_t first = 0; first < filters; first += BLOCK)                               \
+            PART(space, gradient + i * pooled, code + i * pooled, c, (w + 2) * c, filters,     \
+                 first, h / 2, w / 2, (lanes *)total, bias);                                   \
+    }                                                                                          \
+}
+ALL_WEIGHTS(narrow, narrow_weights, 1, 4)
+ALL_WEIGHTS(wide, wide_weights, 3, 2)
+
+/* Images' gradient [n][h][w][16], from filters [filters][9][16]. space as above, not only zero. */
+void wide_images(const float *filter, const float *gradient, const uint8_t *code, float *space,
+                 float *out, int64_t n, int64_t h, int64_t w, int64_t filters) {
+    const int64_t row = (w + 2) * VECTOR, ph = h / 2, pw = w / 2;
+    for (int64_t i = 0; i < n; i++) {
+        memset(space, 0, sizeof(float) * (h + 2) * row);
+        for (int64_t p = 0; p < ph * pw; p++, gradient += filters, code += filters) {
+            uint8_t chosen[5][MOST_FILTERS];
+            int64_t count[5] = {0};
+            for (int64_t f = 0; f < filters; f++)  /* no branch that could be guessed wrong */
+                chosen[code[f]][count[code[f]]++] = f;
+            for (int64_t place = 0; place < 4; place++) {
+                float *corner = space + (2 * (p / pw) + (place >> 1)) * row
+                              + (2 * (p % pw) + (place & 1)) * VECTOR;
+                lanes sum[9] = {0};
+                if (!count[place])
+                    continue;
+                for (int64_t k = 0; k < count[place]; k++) {
+                    const int64_t f = chosen[place][k];
+                    const float value = gradient[f];
+                    for (int t = 0; t < 9; t++)
+                        sum[t] += value * load(filter + (f * 9 + t) * VECTOR);
+                }
+                for (int t = 0; t < 9; t++) {
+                    float *to = corner + (t / 3) * row + (t % 3) * VECTOR;
+                    lanes value = load(to) + sum[t];
+                    memcpy(to, &value, sizeof value);
+                }
+            }
+        }
+        for (int64_t y = 0; y < h; y++, out += w * VECTOR)
+            memcpy(out, space + (y + 1) * row + VECTOR, sizeof(float) * w * VECTOR);
+    }
+}
+"""
+
+
+def fuse_convolutions(model: nn.Module) -> nn.Module:
+    """Have ``model`` differentiate each convolution before a `PoolRelu` by `ConvPoolRelu`.
+
+    For 3x3 convolutions of stride 1 and padding 1, of at most 5 or of 16 channels, and of a
+    multiple of 4 filters, at most 64; in place, and all names stay. Does nothing without a C
+    compiler.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.Sequential):
+            for place in range(len(part) - 1):
+                layer = part[place]
+                pooled = isinstance(part[place + 1], PoolRelu)
+                if pooled and type(layer) is nn.Conv2d and _fits(layer) and _kernels():
+                    part[place], part[place + 1] = ConvPoolRelu(layer), nn.Identity()
+    return model
+
+
+def _fits(layer: nn.Conv2d) -> bool:
+    shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+    filters, channels = layer.out_channels, layer.in_channels
+    return (
+        shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+        and layer.padding_mode == "zeros"
+        and layer.bias is not None
+        and (channels <= _NARROW or channels == _WIDE)
+        and filters % 4 == 0
+        and filters <= _MOST_FILTERS
+    )
+
+
+class ConvPoolRelu(nn.Module):
+    """relu(max_pool2d(conv2d(x, weight, bias, padding=1), 2)) with the parameters of ``layer``.
+
+    Another type than float32 is left to `PoolRelu` and torch's gradients.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """[n, c, h, w] to [n, filters, h // 2, w // 2], in channels_last order."""
+        if self.weight.dtype is not torch.float32:
+            return PoolRelu()(F.conv2d(images, self.weight, self.bias, padding=1))  # type: ignore[no-any-return]
+        out: torch.Tensor = _ConvPoolRelu.apply(  # type: ignore[no-untyped-call]
+            images, self.weight, self.bias
+        )
+        return out
+
+
+class _ConvPoolRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        pooled, code = pool_relu(F.conv2d(images, weight, bias, padding=1))
+        ctx.save_for_backward(images, weight, code)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        images, weight, code = ctx.saved_tensors
+        kernels = _kernels()
+        assert kernels is not None
+        narrow, wide, wide_images = kernels
+        n, c, h, w = images.shape
+        filters = weight.shape[0]
+        gradient = gradients[0].permute(0, 2, 3, 1).contiguous()
+        space = torch.zeros((h + 2) * (w + 2) * c + _WIDE)
+        width = -(-3 * c // _WIDE) * _WIDE  # a filter's row, filled up to vectors
+        total, bias = torch.zeros(filters, 3, width), torch.zeros(filters)
+        stride = (c_int64 * 4)(*images.stride())
+        (narrow if c <= _NARROW else wide)(
+            images.data_ptr(), stride, gradient.data_ptr(), code.data_ptr(), space.data_ptr(),
+            total.data_ptr(), bias.data_ptr(), n, c, h, w, filters,
+        )  # fmt: skip
+        weights = total[:, :, : 3 * c].reshape(filters, 3, 3, c).permute(0, 3, 1, 2)
+        if not ctx.needs_input_grad[0]:
+            return None, weights, bias
+        if c != _WIDE:
+            spread = spread_gradient(gradient, code, (n, filters, h, w))
+            out = conv2d_input(images.shape, weight, spread, padding=1)  # type: ignore[no-untyped-call]
+            return out, weights, bias
+        filter = weight.permute(0, 2, 3, 1).contiguous()
+        out = torch.empty(n, h, w, c)
+        wide_images(
+            filter.data_ptr(), gradient.data_ptr(), code.data_ptr(), space.data_ptr(),
+            out.data_ptr(), n, h, w, filters,
+        )  # fmt: skip
+        return out.permute(0, 3, 1, 2), weights, bias
+
+
+@functools.cache
+def _kernels() -> tuple[Kernel, Kernel, Kernel] | None:
+    """(narrow, wide, wide_images); None where they cannot be compiled."""
+    loaded = library(_SOURCE)
+    if loaded is None:
+        return None
+    narrow, wide, wide_images = (loaded[name] for name in ("narrow", "wide", "wide_images"))
+    for function, pointers, numbers in ((narrow, 7, 5), (wide, 7, 5), (wide_images, 5, 4)):
+        function.argtypes = [c_void_p] * pointers + [c_int64] * numbers
+        function.restype = None
+    return narrow, wide, wide_images

@@ -1,0 +1,146 @@
+"""Gradients of convolution, pooling and ReLU from the values that pooling kept."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fedcore.engine import native
+from fedcore.engine.convolution import ConvPoolRelu, fuse_convolutions
+from fedcore.engine.pooling import PoolRelu, fuse_pooling
+from fedcore.models.cnn import Cnn
+
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+
+
+def gradients(
+    layer: nn.Conv2d, images: torch.Tensor, gradient: torch.Tensor, fused: bool
+) -> tuple[torch.Tensor, ...]:
+    """Result and gradients of images, weights and bias: ours, or torch's."""
+    leaf = images.clone(memory_format=torch.preserve_format).requires_grad_()
+    out = ConvPoolRelu(layer)(leaf) if fused else F.relu(F.max_pool2d(layer(leaf), 2))
+    return out.detach(), *torch.autograd.grad(out, [leaf, layer.weight, layer.bias], gradient)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 3),
+    channels=st.sampled_from([1, 2, 3, 5, 16]),
+    filters=st.sampled_from([4, 16, 64]),
+    h=st.integers(2, 9),
+    w=st.integers(2, 9),
+    layout=st.sampled_from([torch.channels_last, torch.contiguous_format]),
+    seed=st.integers(0, 99),
+)
+def test_gradients_are_torchs_in_float64(n, channels, filters, h, w, layout, seed) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Conv2d(channels, filters, 3, padding=1)
+    for parameter in layer.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+    images = torch.randn((n, channels, h, w), generator=generator).contiguous(memory_format=layout)
+    gradient = torch.randn((n, filters, h // 2, w // 2), generator=generator)
+    ours = gradients(layer, images, gradient, fused=True)
+    assert torch.equal(ours[0], gradients(layer, images, gradient, fused=False)[0])
+    exact = gradients(copy.deepcopy(layer).double(), images.double(), gradient.double(), False)
+    # where two pixels are equal but for rounding, either may be the one that is passed on
+    if torch.equal(ours[0] > 0, exact[0] > 0) and _clear(layer, images):
+        for mine, theirs in zip(ours, exact, strict=True):
+            scale = float(theirs.abs().max()) + 1e-30
+            torch.testing.assert_close(mine.double(), theirs, rtol=0, atol=1e-5 * scale)
+
+
+def _clear(layer: nn.Conv2d, images: torch.Tensor) -> bool:
+    """Whether the two greatest of each square are further apart than rounding reaches."""
+    maps = layer(images).detach()
+    squares = F.unfold(maps.flatten(0, 1)[:, None], 2, stride=2)  # [maps, 4, squares]
+    first, second = squares.topk(2, dim=1).values.unbind(1)
+    return bool((first - second > 1e-5).all())
+
+
+def test_a_gradient_by_hand() -> None:
+    """One square, whose lower right pixel is passed on: its patch is the gradient, doubled."""
+    layer = nn.Conv2d(1, 4, 3, padding=1)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.weight[:, :, 1, 1] = 1  # the identity
+        layer.bias.copy_(torch.tensor([0.0, 0.0, 0.0, -9.0]))  # the last filter is stopped
+    images = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    gradient = torch.tensor([2.0, 0.0, 1.0, 5.0]).view(1, 4, 1, 1)
+    out, image, weight, bias = gradients(layer, images, gradient, fused=True)
+    assert out.flatten().tolist() == [4, 4, 4, 0]
+    assert weight[0, 0].tolist() == [[2, 4, 0], [6, 8, 0], [0, 0, 0]]
+    assert weight[1].abs().max() == weight[3].abs().max() == 0
+    assert bias.tolist() == [2, 0, 1, 0]
+    assert image.view(2, 2).tolist() == [[0, 0], [0, 3]]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_seen(bad: float) -> None:
+    layer = nn.Conv2d(1, 4, 3, padding=1)
+    images = torch.full((1, 1, 4, 4), bad)
+    *_, weight, _ = gradients(layer, images, torch.ones(1, 4, 2, 2), fused=True)
+    *_, theirs, _ = gradients(layer, images, torch.ones(1, 4, 2, 2), fused=False)
+    assert not theirs.isfinite().all()
+    assert not weight.isfinite().all()
+
+
+def test_fuses_what_fits_and_keeps_every_name() -> None:
+    def block(layer: nn.Module) -> nn.Module:
+        return nn.Sequential(layer, nn.MaxPool2d(2), nn.ReLU())
+
+    fit = [nn.Conv2d(c, f, 3, padding=1) for c, f in ((1, 4), (5, 16), (16, 64))]
+    unfit = [
+        nn.Conv2d(6, 16, 3, padding=1),
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.Conv2d(16, 68, 3, padding=1),
+        nn.Conv2d(3, 16, 5, padding=1),
+        nn.Conv2d(3, 16, 3),
+        nn.Conv2d(3, 16, 3, padding=1, stride=2),
+        nn.Conv2d(4, 16, 3, padding=1, groups=2),
+        nn.Conv2d(3, 16, 3, padding=1, bias=False),
+        nn.Conv2d(3, 16, 3, padding=1, padding_mode="circular"),
+    ]
+    model = nn.Sequential(*map(block, [*fit, *unfit]), nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+    names = list(model.state_dict())
+    fuse_convolutions(fuse_pooling(model))
+    assert [isinstance(part[0], ConvPoolRelu) for part in model[: len([*fit, *unfit])]] == (
+        [True] * len(fit) + [False] * len(unfit)
+    )
+    assert list(model.state_dict()) == names
+    assert type(model[-2]) is nn.Conv2d
+
+
+def test_a_copy_in_another_type_has_torchs_gradients() -> None:
+    """As the bfloat16 engine makes one."""
+    cnn = Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
+    models = [fuse_convolutions(fuse_pooling(copy.deepcopy(cnn))), fuse_pooling(cnn)]
+    images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    found = []
+    for model in models:
+        half = copy.deepcopy(model).to(torch.bfloat16)
+        found.append(torch.autograd.grad(half(images).float().sum(), list(half.parameters())))
+    assert isinstance(models[0][0], ConvPoolRelu)
+    assert isinstance(models[1][1], PoolRelu)
+    for mine, theirs in zip(*found, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_without_a_compiler_the_fingerprint_says_so() -> None:
+    code = "from fedcore.provenance import machine; print(machine())"
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "CC": name}, text=True,
+            capture_output=True, check=True,
+        ).stdout.strip()
+        for name in (native.compiler() or "", "no-such-compiler")
+    ]  # fmt: skip
+    assert told[1] == f"{told[0]}, no C compiler"
