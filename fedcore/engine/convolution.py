@@ -24,14 +24,16 @@ from fedcore.engine.pooling import PoolRelu, pool_relu, spread_gradient
 
 Kernel = Callable[..., None]
 
-#: Input channels of which three pixels fit a vector, or each of which fills one.
-_NARROW, _WIDE = 5, 16
+#: Floats of a vector: a pixel of so many channels fills one, three of at most 5 fit one. A shorter
+#: one of 4 holds three pixels of a single channel.
+_VECTOR, _SHORT = 16, 4
 _MOST_FILTERS = 64
 
 _SOURCE = r"""
 #include <stdint.h>
 #include <string.h>
 typedef float lanes __attribute__((vector_size(64), aligned(4)));
+typedef float few __attribute__((vector_size(16), aligned(4)));
 #define VECTOR 16
 #define MOST_FILTERS 64
 #define INLINE static inline __attribute__((always_inline))
@@ -48,7 +50,7 @@ INLINE void frame(const float *in, const int64_t *stride, int64_t c, int64_t h, 
     for (int64_t y = 0; y < h; y++) {
         float *row = out + ((y + 1) * (w + 2) + 1) * c;
         const float *from = in + y * stride[2];
-        if (stride[1] == 1 && stride[3] == c)
+        if ((c == 1 || stride[1] == 1) && stride[3] == c)
             memcpy(row, from, sizeof(float) * w * c);
         else
             for (int64_t x = 0; x < w; x++)
@@ -59,11 +61,11 @@ INLINE void frame(const float *in, const int64_t *stride, int64_t c, int64_t h, 
 
 /* Adds one image's part of BLOCK filters' gradients to total [filter][3][WIDTH vectors]. A filter's
    row is three pixels that lie side by side; lanes beyond them hold what nobody reads. */
-#define WEIGHTS(NAME, WIDTH, BLOCK)                                                            \
+#define WEIGHTS(NAME, LANES, WIDTH, BLOCK)                                                     \
 INLINE void NAME(const float *framed, const float *gradient, const uint8_t *code,              \
                  int64_t c, int64_t row, int64_t filters, int64_t first, int64_t ph,           \
-                 int64_t pw, lanes *total, float *bias) {                                      \
-    lanes sum[BLOCK][3 * WIDTH] = {0};                                                         \
+                 int64_t pw, LANES *total, float *bias) {                                      \
+    LANES sum[BLOCK][3 * WIDTH] = {0};                                                         \
     float base[BLOCK] = {0};                                                                   \
     for (int64_t y = 0; y < ph; y++)                                                           \
         for (int64_t x = 0; x < pw; x++) {                                                     \
@@ -75,8 +77,11 @@ INLINE void NAME(const float *framed, const float *gradient, const uint8_t *code
                 const float *patch = corner + (place >> 1) * row + (place & 1) * c;            \
                 base[b] += value;                                                              \
                 for (int i = 0; i < 3; i++)                                                    \
-                    for (int j = 0; j < WIDTH; j++)                                            \
-                        sum[b][i * WIDTH + j] += value * load(patch + i * row + j * VECTOR);   \
+                    for (int j = 0; j < WIDTH; j++) {                                          \
+                        LANES pixels;                                                          \
+                        memcpy(&pixels, patch + i * row + j * VECTOR, sizeof pixels);          \
+                        sum[b][i * WIDTH + j] += value * pixels;                               \
+                    }                                                                          \
             }                                                                                  \
         }                                                                                      \
     for (int b = 0; b < BLOCK; b++) {                                                          \
@@ -85,12 +90,13 @@ INLINE void NAME(const float *framed, const float *gradient, const uint8_t *code
             total[(first + b) * 3 * WIDTH + i] += sum[b][i];                                   \
     }                                                                                          \
 }
-WEIGHTS(narrow_weights, 1, 4)
-WEIGHTS(wide_weights, 3, 2)
+WEIGHTS(single_weights, few, 1, 4)
+WEIGHTS(narrow_weights, lanes, 1, 4)
+WEIGHTS(wide_weights, lanes, 3, 2)
 
 /* Gradients of filters [filters][3][3 * c, filled up to vectors] and bias, over all images. stride:
    of the images' n, c, h, w. space: (h + 2) * (w + 2) * c floats and a vector more, all zero. */
-#define ALL_WEIGHTS(NAME, PART, WIDTH, BLOCK)                                                  \
+#define ALL_WEIGHTS(NAME, PART, LANES, BLOCK)                                                  \
 void NAME(const float *images, const int64_t *stride, const float *gradient,                   \
           const uint8_t *code, float *space, float *total, float *bias, int64_t n, int64_t c,  \
           int64_t h, int64_t w, int64_t filters) {                                             \
@@ -99,11 +105,12 @@ void NAME(const float *images, const int64_t *stride, const float *gradient,    
         frame(images + i * stride[0], stride, c, h, w, space);                                 \
         for (int64_t first = 0; first < filters; first += BLOCK)                               \
             PART(space, gradient + i * pooled, code + i * pooled, c, (w + 2) * c, filters,     \
-                 first, h / 2, w / 2, (lanes *)total, bias);                                   \
+                 first, h / 2, w / 2, (LANES *)total, bias);                                   \
     }                                                                                          \
 }
-ALL_WEIGHTS(narrow, narrow_weights, 1, 4)
-ALL_WEIGHTS(wide, wide_weights, 3, 2)
+ALL_WEIGHTS(single, single_weights, few, 4)
+ALL_WEIGHTS(narrow, narrow_weights, lanes, 4)
+ALL_WEIGHTS(wide, wide_weights, lanes, 2)
 
 /* Images' gradient [n][h][w][16], from filters [filters][9][16]. space as above, not only zero. */
 void wide_images(const float *filter, const float *gradient, const uint8_t *code, float *space,
@@ -166,7 +173,7 @@ def _fits(layer: nn.Conv2d) -> bool:
         shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
         and layer.padding_mode == "zeros"
         and layer.bias is not None
-        and (channels <= _NARROW or channels == _WIDE)
+        and (3 * channels <= _VECTOR or channels == _VECTOR)
         and filters % 4 == 0
         and filters <= _MOST_FILTERS
     )
@@ -206,22 +213,22 @@ class _ConvPoolRelu(torch.autograd.Function):
         images, weight, code = ctx.saved_tensors
         kernels = _kernels()
         assert kernels is not None
-        narrow, wide, wide_images = kernels
+        *by_width, wide_images = kernels
         n, c, h, w = images.shape
         filters = weight.shape[0]
         gradient = gradients[0].permute(0, 2, 3, 1).contiguous()
-        space = torch.zeros((h + 2) * (w + 2) * c + _WIDE)
-        width = -(-3 * c // _WIDE) * _WIDE  # a filter's row, filled up to vectors
+        space = torch.zeros((h + 2) * (w + 2) * c + _VECTOR)
+        kind, width = (0, _SHORT) if c == 1 else (2, 3 * c) if c == _VECTOR else (1, _VECTOR)
         total, bias = torch.zeros(filters, 3, width), torch.zeros(filters)
         stride = (c_int64 * 4)(*images.stride())
-        (narrow if c <= _NARROW else wide)(
+        by_width[kind](
             images.data_ptr(), stride, gradient.data_ptr(), code.data_ptr(), space.data_ptr(),
             total.data_ptr(), bias.data_ptr(), n, c, h, w, filters,
         )  # fmt: skip
         weights = total[:, :, : 3 * c].reshape(filters, 3, 3, c).permute(0, 3, 1, 2)
         if not ctx.needs_input_grad[0]:
             return None, weights, bias
-        if c != _WIDE:
+        if c != _VECTOR:
             spread = spread_gradient(gradient, code, (n, filters, h, w))
             out = conv2d_input(images.shape, weight, spread, padding=1)  # type: ignore[no-untyped-call]
             return out, weights, bias
@@ -235,13 +242,16 @@ class _ConvPoolRelu(torch.autograd.Function):
 
 
 @functools.cache
-def _kernels() -> tuple[Kernel, Kernel, Kernel] | None:
-    """(narrow, wide, wide_images); None where they cannot be compiled."""
+def _kernels() -> tuple[Kernel, ...] | None:
+    """The kernels of weights, for 1, 2 to 5 and 16 channels, and that of images.
+
+    None where they cannot be compiled.
+    """
     loaded = library(_SOURCE)
     if loaded is None:
         return None
-    narrow, wide, wide_images = (loaded[name] for name in ("narrow", "wide", "wide_images"))
-    for function, pointers, numbers in ((narrow, 7, 5), (wide, 7, 5), (wide_images, 5, 4)):
+    found = tuple(loaded[name] for name in ("single", "narrow", "wide", "wide_images"))
+    for function, pointers, numbers in zip(found, (7, 7, 7, 5), (5, 5, 5, 4), strict=True):
         function.argtypes = [c_void_p] * pointers + [c_int64] * numbers
         function.restype = None
-    return narrow, wide, wide_images
+    return found
