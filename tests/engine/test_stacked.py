@@ -154,7 +154,7 @@ def test_any_shape_of_work(seed, samples, clients, epochs, batch, solver, model)
             model=model[0],
             norm=model[1],
         ),
-        1e-6 if ill_conditioned else 1e-8,
+        1e-5 if ill_conditioned else 1e-8,
         seed,
     )
 
