@@ -17,8 +17,7 @@ from fedcore.harness.options import Options
 from fedcore.presets import preset
 
 #: Flower's messages and records, in process, may take this much longer than the plain engine.
-# Alone it is 1.12 to 1.18; beside the workers of a session 1.24 and 1.30 were seen.
-LIMIT = 1.4
+LIMIT = 1.2
 #: A round of engine flower-ray may take as long as one of Flower's own loop; 5 % are noise.
 RAY_LIMIT = 1.05
 ROUNDS = 4  # of training a measurement
