@@ -56,6 +56,8 @@ class Execution:
             raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
         if self.precision == "tf32" and self.torch_device.type != "cuda":
             raise FedcoreError("precision 'tf32' exists on CUDA devices only: use float32")
+        if self.records_steps and self.torch_device.type != "cuda":
+            raise FedcoreError(f"engine {self.engine!r} needs a CUDA device: use 'stacked'")
         if self.processes < 1:
             raise FedcoreError(f"processes must be >= 1, got {self.processes}")
 
@@ -87,6 +89,16 @@ class Execution:
             return self.engine
         stacked = self.torch_device.type == "cuda" and "stacked" in ENGINES
         return "stacked" if stacked else "sequential"
+
+    @property
+    def stacks(self) -> bool:
+        """Whether clients train as one network, and so runs can in lockstep."""
+        return self.engine_name in ("stacked", "stacked-graphs")
+
+    @property
+    def records_steps(self) -> bool:
+        """Whether steps are recorded as CUDA graphs."""
+        return self.engine == "stacked-graphs"
 
     @property
     def dtype(self) -> torch.dtype:

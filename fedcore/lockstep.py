@@ -42,6 +42,7 @@ def run_lockstep(
     data_dir: str | Path | None = None,
     device: str = "auto",
     precision: str = "float32",
+    engine: str = "stacked",
     memory_budget: int | None = None,
     on_round: Callable[[int, RoundReport], None] | None = None,
 ) -> list[Record]:
@@ -54,7 +55,11 @@ def run_lockstep(
     """
     records: dict[int, Record] = {}
     errors: list[FedcoreError] = []
-    execution = Execution("stacked", device, precision)
+    execution = Execution(engine, device, precision)
+    if not execution.stacks:
+        raise FedcoreError(
+            f"runs in lockstep need engine 'stacked' or 'stacked-graphs', got {engine!r}"
+        )
     for place, event in lockstep(runs, execution, data_dir, memory_budget):
         if isinstance(event, Record):
             records[place] = event

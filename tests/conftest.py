@@ -1,4 +1,4 @@
-"""What all tests share: Hypothesis without deadlines, and the directory of real data."""
+"""What all tests share: Hypothesis without deadlines, one thread, the directory of real data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[1]
 settings.register_profile("fedcore", deadline=None)
 if settings.get_current_profile_name() == "default":
     settings.load_profile("fedcore")
+
+
+# As in a run. Several threads wait for each other at spinning barriers, which takes many times as
+# long wherever another process has a core.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fedcore.engine import bfloat16
 from fedcore.engine.base import ENGINES
 from fedcore.errors import FedcoreError, UnknownNameError
 from fedcore.execution import Execution, choose_device, exact_arithmetic
@@ -71,7 +72,8 @@ def test_float64_is_another_result_of_the_same_experiment() -> None:
     assert other.loss == pytest.approx(one.loss, rel=1e-3)
 
 
-def test_bfloat16_is_mixed_precision_in_both_engines() -> None:
+def test_bfloat16_is_mixed_precision_in_both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bfloat16, "native_bfloat16", lambda: True)
     scenario = Scenario(dataset="synthetic:200", model="cnn", num_clients=4, rounds=2)
     exact = run(scenario, device="cpu")
     for engine in ("sequential", "stacked"):

@@ -18,15 +18,16 @@ def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert found["tiny"]
     assert "torch" in found["machine"]
     assert set(found["exactness"]) == {
-        f"{name} {precision}"
+        f"{name} stacked {precision}"
         for name in ("w1", "mobilenet")
         for precision in ("float64", "float32")
     }
-    assert found["exactness"]["w1 float64"] < 1e-12
-    assert found["exactness"]["mobilenet float32"] < 1e-3
-    assert found["ratio"]["w1"]["ratio"] > 0
-    assert {"central", "1 runs", "2 runs", "share of central"} == set(found["lockstep"])
-    assert found["study"]["training images"] > 0
+    assert found["exactness"]["w1 stacked float64"] < 1e-12
+    assert found["exactness"]["mobilenet stacked float32"] < 1e-3
+    assert found["ratio"]["w1"]["stacked"] > 0
+    rates = {"central", "1 runs, stacked", "2 runs, stacked", "share of central, stacked"}
+    assert rates == set(found["lockstep"])
+    assert found["study"]["stacked"]["training images"] > 0
     assert found["factorial"]["runs"] == 182
     assert "exactness (" in capsys.readouterr().out
 

@@ -14,6 +14,7 @@ from fedcore.engine.evaluation import Score, evaluate
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
+from fedcore.engine.stack.step import cuda_graphs
 from fedcore.engine.stack.trainer import StackedTrainer
 from fedcore.federation import Federation
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -39,7 +40,8 @@ class Bench:
         self.solver = OPTIMIZERS[federation.scenario.optimizer](federation.scenario)
         limit = most_clients(self.model, self.layout, federation, budget)
         network = StackedNetwork(self.model, self.layout, execution.cast)
-        self.trainer = StackedTrainer(network, self.solver, limit, device, dtype)
+        record = cuda_graphs(device) if execution.records_steps else None
+        self.trainer = StackedTrainer(network, self.solver, limit, device, dtype, record)
         self.vector, self.counters = self.layout.flatten(self.model.state_dict())
         gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self.vector, self.counters, gradient)
@@ -157,6 +159,7 @@ class StackedEngine:
         """Nothing outlives a round."""
 
 
+@ENGINES.register("stacked-graphs", "stacked, with each kind of step replayed as a CUDA graph")
 @ENGINES.register("stacked", "a round's clients as one network; made for GPUs")
 def stacked(federation: Federation, execution: Execution) -> StackedEngine:
     """The engine that ``execution`` describes."""

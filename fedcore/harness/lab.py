@@ -62,7 +62,7 @@ class Lab:
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
         if lockstep is None:
-            lockstep = self.device.type == "cuda" and self.execution.engine_name == "stacked"
+            lockstep = self.device.type == "cuda" and self.execution.stacks
         self._pool = LockstepPool() if lockstep else _pool(options, self.device)
         self.jobs = self._pool.workers
         self._results: dict[Run, Record | Failure] = {}

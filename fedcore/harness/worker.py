@@ -57,8 +57,8 @@ def execute_many(jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Failure] |
     Yields each job with its result as soon as it is there, and None after each round of a run, so
     that a caller can show that time passes.
     """
-    alone = [job for job in jobs if job.execution.engine_name != "stacked"]
-    jobs = [job for job in jobs if job.execution.engine_name == "stacked"]
+    alone = [job for job in jobs if not job.execution.stacks]
+    jobs = [job for job in jobs if job.execution.stacks]
     yield from ((job, execute(job)) for job in alone)
     if not jobs:
         return

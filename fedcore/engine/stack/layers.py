@@ -131,11 +131,7 @@ class Dropout(StackedLayer):
             return x
         if self.p == 1:
             return x * 0
-        mask = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
-        generators = self.context.generators[self.place]
-        for own, size, generator in zip(mask, self.context.sizes, generators, strict=False):
-            own[:size].bernoulli_(1 - self.p, generator=generator)
-        return x * mask.div_(1 - self.p)
+        return x * self.context.mask(self.place, 1 - self.p, x)
 
 
 def affine(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from fedcore.engine.solvers import Solver
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.schedule import Schedule, Task
+from fedcore.engine.stack.step import Batch, Recorder, Steps
 from fedcore.federation import Federation
 from fedcore.streams import Purpose, torch_stream
 
@@ -21,7 +21,7 @@ class StackedTrainer:
 
     ``network`` computes on ``device`` with weights of type ``dtype``. At most ``limit`` clients
     train at once; torch.OutOfMemoryError halves that for good, and what did not fit is trained
-    again.
+    again. ``record``: see `Steps`.
     """
 
     def __init__(
@@ -31,8 +31,10 @@ class StackedTrainer:
         limit: int,
         device: torch.device,
         dtype: torch.dtype,
+        record: Recorder | None = None,
     ) -> None:
         self.limit = limit
+        self._steps = Steps(network, record)
         self._network, self._layout, self._solver = network, network.layout, solver
         self._dtype, self._device = dtype, device
         self._allocate(0)
@@ -102,24 +104,17 @@ class StackedTrainer:
         samples: torch.Tensor,
         labels: torch.Tensor,
     ) -> None:
-        """Add the gradient of each client's mean loss over its batch, [K, batch] samples."""
+        """Write the gradient of each client's mean loss over its batch, [K, batch] samples."""
         clients, longest = samples.shape
-        # batch before clients: then all clients' channels of a pixel can lie side by side
         raw = federation.train_images.index_select(0, samples.t().flatten())
         images = federation.transform(raw).to(self._dtype)
-        images = images.view(longest, clients, *images.shape[1:])
-        context = self._network.context
-        context.sizes, context.share, context.counts = tuple(sizes.tolist()), None, None
+        share = counts = None
         if sizes.min() < longest:
             own = torch.from_numpy(np.arange(longest) < sizes[:, None]).to(self._device)
-            context.counts = torch.from_numpy(sizes).to(self._device, self._dtype)
-            context.share = own / context.counts.unsqueeze(1)
-        logits = self._network(images.transpose(0, 1))
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        if context.share is None:
-            self._network.backward(losses.sum() / longest)
-        else:
-            self._network.backward((losses * context.share.flatten()).sum())
+            counts = torch.from_numpy(sizes).to(self._device, self._dtype)
+            share = own / counts.unsqueeze(1)
+        images = images.view(longest, clients, *images.shape[1:])
+        self._steps(Batch(images, labels, tuple(sizes.tolist()), share, counts))
 
     def _stream(self, task: Task) -> torch.Generator:
         return torch_stream(
@@ -131,6 +126,7 @@ class StackedTrainer:
         )
 
     def _allocate(self, clients: int) -> None:
+        self._steps.forget()
         layout, nothing = self._layout, torch.empty(0, dtype=self._dtype, device=self._device)
         self._vectors = nothing.new_empty(clients, layout.size)
         self._gradients = nothing.new_empty(clients, layout.num_parameters)
