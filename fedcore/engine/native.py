@@ -17,6 +17,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -50,6 +52,20 @@ def library(source: str) -> ctypes.CDLL | None:
                 return _load(Path(folder_name) / name, command, flags, source)
             except OSError:
                 return None
+
+
+def in_threads(work: Callable[[int], None], threads: int) -> None:
+    """``work`` (0 to ``threads`` - 1), each in a thread: compiled functions run side by side.
+
+    ``work`` must not raise: in a thread nobody would hear of it.
+    """
+    others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
+    for other in others:
+        other.start()
+    if threads:
+        work(0)
+    for other in others:
+        other.join()
 
 
 def _processor() -> tuple[str, ...]:

@@ -7,14 +7,13 @@ bound of the error. Here a piece is short, so that few rows are left in doubt (s
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from ctypes import c_int64, c_void_p
 from dataclasses import dataclass
 
 import torch
 
-from fedcore.engine.native import library
+from fedcore.engine.native import in_threads, library
 
 Kernel = Callable[..., None]
 
@@ -38,6 +37,7 @@ typedef double sums __attribute__((vector_size(32)));
 #define GROUPS ((SIDE * SIDE + 3) / 4)  /* of four products, the last one's rest is 0 */
 #define PANEL (SIDE * STEPS)            /* vectors */
 #define PLACE(row) ((row) / SIDE * PANEL + (row) % SIDE)
+#define SHARE(rows, t) ((rows) + (t) / SHARES * stride + (t) % SHARES * (STEPS * LANES / SHARES))
 #ifdef __clang__
 #define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -54,24 +54,26 @@ PART four folded(vec v) {
 }
 
 /* Adds the products of panels a and b to out. On the diagonal, where a is b, only those of a row
-   with itself and with later ones are made. On the way a row of the next piece is copied to its
-   panel, from where it was prefetched, and a further one is prefetched: memory keeps pace. */
+   with itself and with later ones are made. On the way a share of a row of the next piece is copied
+   to its panel, from where it was prefetched, and a further one is prefetched: memory keeps pace. */
 PART void tile(const vec *a, const vec *b, int diagonal, sums *out,
                const char *from, vec *to, const char *ahead) {
     vec sum[4 * GROUPS] = {{0}};
-    for (int64_t k = 0; k < STEPS; k++, a += SIDE, b += SIDE, to += SIDE) {
+    for (int64_t k = 0; k < STEPS / SHARES; k++, to += SIDE) {
         vec copy;
         memcpy(&copy, from + k * sizeof copy, sizeof copy);
         *to = copy;
         __builtin_prefetch(ahead + k * sizeof copy);
 #pragma GCC unroll 8
-        for (int j = 0; j < SIDE; j++) {
-            vec other = b[j];
+        for (int s = 0; s < SHARES; s++, a += SIDE, b += SIDE)
 #pragma GCC unroll 8
-            for (int i = 0; i < SIDE; i++)
-                if (!diagonal || i <= j)
-                    sum[i * SIDE + j] += a[i] * other;
-        }
+            for (int j = 0; j < SIDE; j++) {
+                vec other = b[j];
+#pragma GCC unroll 8
+                for (int i = 0; i < SIDE; i++)
+                    if (!diagonal || i <= j)
+                        sum[i * SIDE + j] += a[i] * other;
+            }
     }
 #pragma GCC unroll 8
     for (int g = 0; g < GROUPS; g++) {
@@ -109,24 +111,26 @@ void gram(const float *rows, int64_t stride, int64_t k, int64_t n, vec *work, su
         fill(rows + row * stride, n, now + PLACE(row));
     for (; n > 0; n -= width, rows += width) {
         const float *later = rows + width;
-        const int64_t left = n - width, copied = left >= width ? k : 0;
+        const int64_t left = n - width, copied = left >= width ? SHARES * k : 0;
         int64_t t = 0;
         for (int64_t i = 0; i < panels; i++)
             for (int64_t j = i; j < panels; j++, t++) {
                 const char *from = (const char *)spare, *ahead = from;
-                vec *to = t < copied ? next + PLACE(t) : spare;
-                if (t < copied)
-                    from = (const char *)(later + t * stride);
-                if (t + 1 < copied)
-                    ahead = (const char *)(later + (t + 1) * stride);
-                else if (t + 1 == copied && left >= 2 * width)
-                    ahead = (const char *)(later + width);
+                vec *to = spare;
+                if (t < copied) {
+                    from = (const char *)SHARE(later, t);
+                    to = next + PLACE(t / SHARES) + t % SHARES * (PANEL / SHARES);
+                }
+                if (t + SHARES < copied)
+                    ahead = (const char *)SHARE(later, t + SHARES);
+                else if (t < copied && left >= 2 * width)
+                    ahead = (const char *)SHARE(later + width, t + SHARES - copied);
                 if (i == j)
                     tile(now + i * PANEL, now + j * PANEL, 1, out + t * GROUPS, from, to, ahead);
                 else
                     tile(now + i * PANEL, now + j * PANEL, 0, out + t * GROUPS, from, to, ahead);
             }
-        for (int64_t row = t < copied ? t : copied; left > 0 && row < k; row++)
+        for (int64_t row = (t < copied ? t : copied) / SHARES; left > 0 && row < k; row++)
             fill(later + row * stride, left, next + PLACE(row));
         vec *done = now;
         now = next;
@@ -138,11 +142,15 @@ void gram(const float *rows, int64_t stride, int64_t k, int64_t n, vec *work, su
 
 @dataclass(frozen=True)
 class _Shape:
-    """Of the kernel: numbers a vector, rows a panel (as registers allow), vectors of a row."""
+    """Of the kernel: numbers a vector, rows a panel (as registers allow), vectors of a row.
+
+    A row is copied in ``shares``, one a tile: as many as make the tiles of 50 rows suffice.
+    """
 
     lanes: int
     side: int
     steps: int
+    shares: int
 
     @property
     def roundings(self) -> int:
@@ -177,20 +185,14 @@ def inner_products(rows: torch.Tensor) -> tuple[torch.Tensor, float] | None:
     threads = min(torch.get_num_threads(), len(starts))
     space = torch.zeros(threads, (2 * panels + 1) * shape.side * shape.width)
 
-    def work(thread: int) -> None:  # nothing in here raises: in a thread nobody would hear of it
+    def work(thread: int) -> None:
         for part in range(thread, len(starts), threads):
             start = starts[part]
             first, count = rows.data_ptr() + 4 * start, min(_SEGMENT, size - start)
             into = made[part].data_ptr()
             kernel(first, rows.stride(0), clients, count, space[thread].data_ptr(), into)
 
-    others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
-    for other in others:
-        other.start()
-    if threads:
-        work(0)
-    for other in others:
-        other.join()
+    in_threads(work, threads)
     total = made.cumsum(dim=0)[-1] if len(starts) else made.sum(dim=0)
     # What the compiler fuses is rounded less often, never more. x_i y_i takes part in at most
     # m = ``roundings`` results in float32, so it enters the sum of its piece with a relative error
@@ -215,12 +217,17 @@ def _matrix(tiles: torch.Tensor, side: int, clients: int) -> torch.Tensor:
 def _kernel() -> tuple[Kernel, _Shape] | None:
     """The function and its shape for this processor; None where there is none."""
     if torch.cpu._is_avx512_supported():
-        shape = _Shape(lanes=16, side=5, steps=32)  # 25 sums in 32 registers
+        shape = _Shape(lanes=16, side=5, steps=32, shares=1)  # 25 sums in 32 registers
     elif torch.cpu._is_avx2_supported():
-        shape = _Shape(lanes=8, side=3, steps=64)  # 9 sums in 16 registers
+        shape = _Shape(lanes=8, side=3, steps=64, shares=2)  # 9 sums in 16 registers
     else:
         return None
-    values = {"LANES": shape.lanes, "SIDE": shape.side, "STEPS": shape.steps}
+    values = {
+        "LANES": shape.lanes,
+        "SIDE": shape.side,
+        "STEPS": shape.steps,
+        "SHARES": shape.shares,
+    }
     loaded = library("".join(f"#define {k} {v}\n" for k, v in values.items()) + _SOURCE)
     if loaded is None:
         return None
