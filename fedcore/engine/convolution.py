@@ -19,29 +19,35 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.grad import conv2d_input
 
-from fedcore.engine.native import library
+from fedcore.engine.native import library, vector_bytes
 from fedcore.engine.pooling import PoolRelu, pool_relu, spread_gradient
 
 Kernel = Callable[..., None]
 
-#: Floats of a vector: a pixel of so many channels fills one, three of at most 5 fit one. A shorter
-#: one of 4 holds three pixels of a single channel.
+#: Floats of a vector, or of two or four where the processor's are shorter: a pixel of so many
+#: channels fills one, three of at most 5 fit one. One of 4 holds three pixels of a single channel.
 _VECTOR, _SHORT = 16, 4
 _MOST_FILTERS = 64
 
 _SOURCE = r"""
 #include <stdint.h>
 #include <string.h>
-typedef float lanes __attribute__((vector_size(64), aligned(4)));
-typedef float few __attribute__((vector_size(16), aligned(4)));
+/* at any address: by memcpy a vector may be copied in halves, and what uses it has to wait */
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float few __attribute__((vector_size(16), aligned(4), may_alias));
 #define VECTOR 16
+#define PIECES (VECTOR / LANES)
 #define MOST_FILTERS 64
+#define UNROLL _Pragma("GCC unroll 16")  /* else sums would not be registers */
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE lanes load(const float *from) {
-    lanes value;
-    memcpy(&value, from, sizeof value);
-    return value;
+/* The gradient where ReLU lets it through, else 0: by a mask, as no branch could be guessed. */
+INLINE float passed(float gradient, uint8_t code) {
+    uint32_t bits;
+    memcpy(&bits, &gradient, sizeof bits);
+    bits &= -(uint32_t)(code < 4);
+    memcpy(&gradient, &bits, sizeof bits);
+    return gradient;
 }
 
 /* One image, pixel by pixel, in a frame of zeros. */
@@ -59,44 +65,44 @@ INLINE void frame(const float *in, const int64_t *stride, int64_t c, int64_t h, 
     }
 }
 
-/* Adds one image's part of BLOCK filters' gradients to total [filter][3][WIDTH vectors]. A filter's
-   row is three pixels that lie side by side; lanes beyond them hold what nobody reads. */
-#define WEIGHTS(NAME, LANES, WIDTH, BLOCK)                                                     \
-INLINE void NAME(const float *framed, const float *gradient, const uint8_t *code,              \
-                 int64_t c, int64_t row, int64_t filters, int64_t first, int64_t ph,           \
-                 int64_t pw, LANES *total, float *bias) {                                      \
-    LANES sum[BLOCK][3 * WIDTH] = {0};                                                         \
+/* Adds one image's part of BLOCK filters' gradients, ROWS of three from row line on, to total
+   [filter][3][WIDTH vectors]: as many as registers hold. A filter's row is three pixels that lie
+   side by side; lanes beyond them hold what nobody reads. */
+#define WEIGHTS(NAME, TYPE, WIDTH, BLOCK, ROWS)                                                \
+INLINE void NAME##_part(const float *framed, const float *gradient, const uint8_t *code,       \
+                        int64_t c, int64_t row, int64_t filters, int64_t first, int64_t line,  \
+                        int64_t ph, int64_t pw, TYPE *total, float *bias) {                    \
+    TYPE sum[BLOCK][ROWS * (WIDTH)] = {0};                                                     \
     float base[BLOCK] = {0};                                                                   \
     for (int64_t y = 0; y < ph; y++)                                                           \
         for (int64_t x = 0; x < pw; x++) {                                                     \
-            const float *corner = framed + 2 * y * row + 2 * x * c;                            \
+            const float *corner = framed + (2 * y + line) * row + 2 * x * c;                   \
             const int64_t at = (y * pw + x) * filters + first;                                 \
+            UNROLL                                                                             \
             for (int b = 0; b < BLOCK; b++) {                                                  \
                 const int64_t place = code[at + b] & 3;                                        \
-                const float value = code[at + b] < 4 ? gradient[at + b] : 0;                   \
+                const float value = passed(gradient[at + b], code[at + b]);                    \
                 const float *patch = corner + (place >> 1) * row + (place & 1) * c;            \
                 base[b] += value;                                                              \
-                for (int i = 0; i < 3; i++)                                                    \
-                    for (int j = 0; j < WIDTH; j++) {                                          \
-                        LANES pixels;                                                          \
-                        memcpy(&pixels, patch + i * row + j * VECTOR, sizeof pixels);          \
-                        sum[b][i * WIDTH + j] += value * pixels;                               \
-                    }                                                                          \
+                UNROLL                                                                         \
+                for (int i = 0; i < ROWS; i++)                                                 \
+                    UNROLL                                                                     \
+                    for (int j = 0; j < WIDTH; j++)                                            \
+                        sum[b][i * (WIDTH) + j] +=                                             \
+                            value * *(const TYPE *)(patch + i * row + j * LANES);              \
             }                                                                                  \
         }                                                                                      \
+    UNROLL                                                                                     \
     for (int b = 0; b < BLOCK; b++) {                                                          \
-        bias[first + b] += base[b];                                                            \
-        for (int i = 0; i < 3 * WIDTH; i++)                                                    \
-            total[(first + b) * 3 * WIDTH + i] += sum[b][i];                                   \
+        bias[first + b] += line ? 0 : base[b];                                                 \
+        UNROLL                                                                                 \
+        for (int i = 0; i < ROWS * (WIDTH); i++)                                               \
+            total[((first + b) * 3 + line) * (WIDTH) + i] += sum[b][i];                        \
     }                                                                                          \
-}
-WEIGHTS(single_weights, few, 1, 4)
-WEIGHTS(narrow_weights, lanes, 1, 4)
-WEIGHTS(wide_weights, lanes, 3, 2)
-
-/* Gradients of filters [filters][3][3 * c, filled up to vectors] and bias, over all images. stride:
-   of the images' n, c, h, w. space: (h + 2) * (w + 2) * c floats and a vector more, all zero. */
-#define ALL_WEIGHTS(NAME, PART, LANES, BLOCK)                                                  \
+}                                                                                              \
+/* Gradients of filters [filters][3][3 * c, filled up to vectors] and bias, over all images.   \
+   stride: of the images' n, c, h, w. space: (h + 2) * (w + 2) * c floats and a vector more,   \
+   all zero. */                                                                                \
 void NAME(const float *images, const int64_t *stride, const float *gradient,                   \
           const uint8_t *code, float *space, float *total, float *bias, int64_t n, int64_t c,  \
           int64_t h, int64_t w, int64_t filters) {                                             \
@@ -104,13 +110,19 @@ void NAME(const float *images, const int64_t *stride, const float *gradient,    
     for (int64_t i = 0; i < n; i++) {                                                          \
         frame(images + i * stride[0], stride, c, h, w, space);                                 \
         for (int64_t first = 0; first < filters; first += BLOCK)                               \
-            PART(space, gradient + i * pooled, code + i * pooled, c, (w + 2) * c, filters,     \
-                 first, h / 2, w / 2, (LANES *)total, bias);                                   \
+            for (int64_t line = 0; line < 3; line += ROWS)                                     \
+                NAME##_part(space, gradient + i * pooled, code + i * pooled, c, (w + 2) * c,   \
+                            filters, first, line, h / 2, w / 2, (TYPE *)total, bias);          \
     }                                                                                          \
 }
-ALL_WEIGHTS(single, single_weights, few, 4)
-ALL_WEIGHTS(narrow, narrow_weights, lanes, 4)
-ALL_WEIGHTS(wide, wide_weights, lanes, 2)
+WEIGHTS(single, few, 1, 4, 3)
+#if LANES == 16
+WEIGHTS(narrow, lanes, PIECES, 4, 3)
+WEIGHTS(wide, lanes, 3 * PIECES, 2, 3)
+#else
+WEIGHTS(narrow, lanes, PIECES, LANES / 4, 3)
+WEIGHTS(wide, lanes, 3 * PIECES, LANES / 4, 1)
+#endif
 
 /* Images' gradient [n][h][w][16], from filters [filters][9][16]. space as above, not only zero. */
 void wide_images(const float *filter, const float *gradient, const uint8_t *code, float *space,
@@ -126,19 +138,21 @@ void wide_images(const float *filter, const float *gradient, const uint8_t *code
             for (int64_t place = 0; place < 4; place++) {
                 float *corner = space + (2 * (p / pw) + (place >> 1)) * row
                               + (2 * (p % pw) + (place & 1)) * VECTOR;
-                lanes sum[9] = {0};
-                if (!count[place])
-                    continue;
-                for (int64_t k = 0; k < count[place]; k++) {
-                    const int64_t f = chosen[place][k];
-                    const float value = gradient[f];
-                    for (int t = 0; t < 9; t++)
-                        sum[t] += value * load(filter + (f * 9 + t) * VECTOR);
-                }
-                for (int t = 0; t < 9; t++) {
-                    float *to = corner + (t / 3) * row + (t % 3) * VECTOR;
-                    lanes value = load(to) + sum[t];
-                    memcpy(to, &value, sizeof value);
+                for (int piece = 0; piece < PIECES && count[place]; piece++) {
+                    lanes sum[9] = {0};
+                    for (int64_t k = 0; k < count[place]; k++) {
+                        const int64_t f = chosen[place][k];
+                        const float value = gradient[f];
+                        const float *own = filter + f * 9 * VECTOR + piece * LANES;
+                        UNROLL
+                        for (int t = 0; t < 9; t++)
+                            sum[t] += value * *(const lanes *)(own + t * VECTOR);
+                    }
+                    UNROLL
+                    for (int t = 0; t < 9; t++) {
+                        float *to = corner + (t / 3) * row + (t % 3) * VECTOR + piece * LANES;
+                        *(lanes *)to += sum[t];
+                    }
                 }
             }
         }
@@ -247,7 +261,7 @@ def _kernels() -> tuple[Kernel, ...] | None:
 
     None where they cannot be compiled.
     """
-    loaded = library(_SOURCE)
+    loaded = library(f"#define LANES {vector_bytes() // 4}\n{_SOURCE}")
     if loaded is None:
         return None
     found = tuple(loaded[name] for name in ("single", "narrow", "wide", "wide_images"))

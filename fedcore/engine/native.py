@@ -75,6 +75,13 @@ def _processor() -> tuple[str, ...]:
     return ("-march=x86-64-v3",) if torch.cpu._is_avx2_supported() else ()
 
 
+def vector_bytes() -> int:
+    """Bytes of this processor's vectors. Compilers take longer ones apart number by number."""
+    if torch.cpu._is_avx512_supported():
+        return 64
+    return 32 if torch.cpu._is_avx2_supported() else 16
+
+
 def compiler() -> str | None:
     """Path of the C compiler, None where there is none."""
     names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedcore.engine.native import library
+from fedcore.engine.native import library, vector_bytes
 
 Kernel = Callable[..., None]
 
 _BEGINNING = """
 #include <stdint.h>
 #include <string.h>
-typedef uint8_t bytes __attribute__((vector_size(16)));
 """
 #: What is written once and compiled for each of `_TYPES`.
 _SOURCE = r"""
@@ -30,7 +29,6 @@ _SOURCE = r"""
    the 2 x 2 that is the greatest, the first of equal ones, and 4 where ReLU lets nothing through.
    NaN is greatest of all, and passes ReLU, as in torch. */
 
-#define BLOCK 16  /* channels that are pooled at once, in one to four vectors of a processor */
 #define PART static inline __attribute__((always_inline)) void
 
 /* A value that orders as the number it stands for does: 0 for what ReLU stops, NaN above all. */
@@ -40,6 +38,7 @@ static inline NUMBER NAME(rectify)(BITS bits) {
 }
 
 typedef NUMBER NAME(numbers) __attribute__((vector_size(BLOCK * sizeof(NUMBER))));
+typedef uint8_t NAME(bytes) __attribute__((vector_size(BLOCK)));
 
 /* The loop below for BLOCK channels: compilers do not see that it is one over vectors. A comparison
    of vectors gives -1 where it holds, and 0 elsewhere. */
@@ -56,7 +55,7 @@ PART NAME(pool_block)(const BITS *in, int64_t row, int64_t c, BITS *out, uint8_t
     }
     holds = best == 0;
     place |= (NUMBER)4 & holds;
-    bytes narrow = __builtin_convertvector(place, bytes);
+    NAME(bytes) narrow = __builtin_convertvector(place, NAME(bytes));
     memcpy(out, &best, sizeof best);
     memcpy(code, &narrow, sizeof narrow);
 }
@@ -93,7 +92,7 @@ PART NAME(spread)(const BITS *restrict gradient, const uint8_t *restrict code, B
 
 /* calls DO(offset in, offset out, channels) for all pixels of the result, some channels at a time;
    the constant count is what makes a loop over few channels fit the registers */
-#define EACH_PIXEL(DO)                                              \
+#define EACH_PIXEL(DO, BLOCK)                                       \
     int64_t o = 0, row = w * c;                                     \
     for (int64_t i = 0; i < n; i++)                                 \
         for (int64_t y = 0; y < h / 2; y++)                         \
@@ -108,16 +107,17 @@ PART NAME(spread)(const BITS *restrict gradient, const uint8_t *restrict code, B
 void NAME(forward)(const BITS *in, BITS *out, uint8_t *code,
                    int64_t n, int64_t h, int64_t w, int64_t c) {
 #define POOL(p, o, count) NAME(pool)(in + (p), row, c, out + (o), code + (o), count)
-    EACH_PIXEL(POOL)
+    EACH_PIXEL(POOL, BLOCK)
 }
 
 void NAME(backward)(const BITS *gradient, const uint8_t *code, BITS *in,
                     int64_t n, int64_t h, int64_t w, int64_t c) {
 #define SPREAD(p, o, count) NAME(spread)(gradient + (o), code + (o), in + (p), in + (p) + c, \
                                          in + (p) + row, in + (p) + row + c, count)
-    EACH_PIXEL(SPREAD)
+    EACH_PIXEL(SPREAD, 16)
 }
 
+#undef BLOCK
 #undef BITS
 #undef NUMBER
 #undef INFINITE
@@ -234,7 +234,9 @@ def _kernels(dtype: torch.dtype) -> tuple[Kernel, Kernel] | None:
 def _defined(dtype: torch.dtype) -> str:
     """`_SOURCE` for ``dtype``."""
     width, infinite = _TYPES[dtype]
+    block = min(16, 8 * vector_bytes() // width)
     return f"""
+#define BLOCK {block}  /* channels that are pooled at once, in a vector */
 #define BITS uint{width}_t
 #define NUMBER int{width}_t
 #define INFINITE {infinite}

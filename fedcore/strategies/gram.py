@@ -54,8 +54,8 @@ PART four folded(vec v) {
 }
 
 /* Adds the products of panels a and b to out. On the diagonal, where a is b, only those of a row
-   with itself and with later ones are made. On the way a share of a row of the next piece is copied
-   to its panel, from where it was prefetched, and a further one is prefetched: memory keeps pace. */
+   with itself and with later ones are made. On the way a share of a row of the next piece, which
+   was prefetched, is copied to its panel, and a further one is prefetched: memory keeps pace. */
 PART void tile(const vec *a, const vec *b, int diagonal, sums *out,
                const char *from, vec *to, const char *ahead) {
     vec sum[4 * GROUPS] = {{0}};

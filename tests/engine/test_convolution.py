@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedcore.engine import native
+from fedcore.engine import convolution, native
 from fedcore.engine.convolution import ConvPoolRelu, fuse_convolutions
 from fedcore.engine.pooling import PoolRelu, fuse_pooling
 from fedcore.models.cnn import Cnn
@@ -91,6 +91,25 @@ def test_what_is_not_finite_stays_seen(bad: float) -> None:
     *_, theirs, _ = gradients(layer, images, torch.ones(1, 4, 2, 2), fused=False)
     assert not theirs.isfinite().all()
     assert not weight.isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+def test_the_length_of_vectors_changes_no_bit(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on processors whose vectors have 16, 32 and 64 bytes."""
+    generator = torch.Generator().manual_seed(channels)
+    layer = nn.Conv2d(channels, 16, 3, padding=1)
+    images = torch.randn((3, channels, 9, 6), generator=generator)
+    gradient = torch.randn((3, 16, 4, 3), generator=generator)
+    made = []
+    for size in (16, 32, 64):
+        monkeypatch.setattr(convolution, "vector_bytes", lambda size=size: size)
+        convolution._kernels.cache_clear()
+        made.append(gradients(layer, images, gradient, fused=True))
+    convolution._kernels.cache_clear()
+    for other in made[1:]:
+        assert all(torch.equal(*pair) for pair in zip(made[0], other, strict=True))
 
 
 def test_fuses_what_fits_and_keeps_every_name() -> None:

@@ -84,6 +84,20 @@ def test_values_that_are_not_finite(place, bits, other, dtype) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("size", [16, 32, 64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_vectors_of_any_length(size, dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors whose vectors have so many bytes."""
+    images = torch.randn((2, 37, 6, 5), generator=torch.Generator().manual_seed(0)).to(dtype)
+    monkeypatch.setattr(pooling, "vector_bytes", lambda: size)
+    pooling._kernels.cache_clear()
+    ours, theirs = both(images, torch.ones((2, 37, 3, 2), dtype=dtype))
+    pooling._kernels.cache_clear()
+    assert same(ours[0], theirs[0])
+    assert same(ours[1], theirs[1])
+
+
+@needs_compiler
 def test_fuses_what_it_can_and_keeps_every_name() -> None:
     def make() -> nn.Module:
         return nn.Sequential(
