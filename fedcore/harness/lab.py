@@ -107,6 +107,15 @@ class Lab:
         self._jobs[run] = job
         self._pool.submit(job)
 
+    @property
+    def refusals(self) -> list[str]:
+        """Why no run on ``options.dataset``, of those begun, can be made; empty if any can."""
+        runs = (*self._results, *self._jobs)
+        asked = [run for run in runs if run.scenario.dataset == self.options.dataset]
+        failures = [self._results.get(run) for run in asked]
+        reasons = [found.message for found in failures if isinstance(found, Failure)]
+        return list(dict.fromkeys(reasons)) if len(reasons) == len(asked) else []
+
     def result(self, run: Run, tick: Callable[[Progress], None] | None = None) -> Record | Failure:
         """The record of ``run``, waiting for it; ``tick`` is called about twice a second."""
         self._begin(run)

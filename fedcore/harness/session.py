@@ -39,8 +39,13 @@ class SuiteSession:
         self._last_verdict = 0.0
 
     def start(self, cells: Sequence[Cell]) -> None:
-        """Set the workers on what ``cells`` need, and say what that is."""
+        """Set the workers on what ``cells`` need, and say what that is.
+
+        UsageError where data or weights are missing, or no engine fits, so that no run can be made.
+        """
         self.begin(self.lab.plan(cells))
+        if self.lab.refusals:
+            raise pytest.UsageError("\n".join(self.lab.refusals))
         self.lab.expect(cells)
         progress = self.lab.progress
         ray = self.options.executor == "ray"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedcore.errors import StoreError
+from fedcore.harness.places import require_writable
 from fedcore.record import Record
 from fedcore.scenario import Scenario
 
@@ -54,14 +55,10 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            (root / "records").mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=root, prefix=".writable"):
-                pass
+            require_writable(root)
+            (root / "records").mkdir(exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"the results directory {root} cannot be written ({error.strerror or error}): "
-                "name another with --results DIR"
-            ) from error
+            raise StoreError(f"--results: {error}") from error
 
     def path(self, run: Run, inputs: Inputs) -> Path:
         """Where the record of ``run`` is kept."""

@@ -172,6 +172,20 @@ def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Pat
     assert one.judge(CELLS[0]).errors == ()
 
 
+def test_refusals_are_of_all_runs_on_the_chosen_data(lab: MakeLab, tmp_path: Path) -> None:
+    absent = f"npz:{tmp_path}/absent.npz"
+    missing = CLEAN.but(dataset=absent)
+    chosen = lab(dataset=absent)
+    assert chosen.refusals == []
+    chosen.begin(
+        [Run(missing, 0), Run(missing, 1), Run(CLEAN, 0)]
+    )  # as privacy's cells, which fix theirs
+    assert [reason.partition(":")[0] for reason in chosen.refusals] == ["DataError"]
+    other = lab()
+    other.begin([Run(missing, 0)])
+    assert other.refusals == []
+
+
 def test_missing_weights_are_a_failure(lab: MakeLab, tmp_path: Path) -> None:
     result = lab().result(Run(Scenario(model="mobilenet_v2", weights=f"{tmp_path}/absent.pth"), 0))
     assert isinstance(result, Failure)
