@@ -19,15 +19,21 @@ from fedcore.engine.native import library, vector_bytes
 
 Kernel = Callable[..., None]
 
-_BEGINNING = """
-#include <stdint.h>
-#include <string.h>
-"""
 #: What is written once and compiled for each of `_TYPES`.
 _SOURCE = r"""
+#include <stdint.h>
+#include <string.h>
+#ifndef PICK
+#ifdef __clang__
+#define PICK(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define PICK(v, ...) __builtin_shuffle(v, (__typeof__(v)){__VA_ARGS__})
+#endif
+#endif
+
 /* Images lie pixel by pixel [n, h, w, c], their numbers as BITS. A code is 0 to 3 for the pixel of
    the 2 x 2 that is the greatest, the first of equal ones, and 4 where ReLU lets nothing through.
-   NaN is greatest of all, and passes ReLU, as in torch. */
+   NaN is greatest of all, and passes ReLU, as in torch. BLOCK channels, a vector, go at once. */
 
 #define PART static inline __attribute__((always_inline)) void
 
@@ -37,8 +43,10 @@ static inline NUMBER NAME(rectify)(BITS bits) {
     return size > INFINITE || number > 0 ? size : 0;
 }
 
-typedef NUMBER NAME(numbers) __attribute__((vector_size(BLOCK * sizeof(NUMBER))));
-typedef uint8_t NAME(bytes) __attribute__((vector_size(BLOCK)));
+/* at any address: by memcpy a vector may be copied in halves, and what uses it has to wait */
+typedef NUMBER NAME(numbers)
+    __attribute__((vector_size(BLOCK * sizeof(NUMBER)), aligned(sizeof(NUMBER)), may_alias));
+typedef uint8_t NAME(bytes) __attribute__((vector_size(BLOCK), aligned(1), may_alias));
 
 /* The loop below for BLOCK channels: compilers do not see that it is one over vectors. A comparison
    of vectors gives -1 where it holds, and 0 elsewhere. */
@@ -47,7 +55,7 @@ PART NAME(pool_block)(const BITS *in, int64_t row, int64_t c, BITS *out, uint8_t
     const NUMBER magnitude = ~((BITS)1 << (8 * sizeof(BITS) - 1));
     NAME(numbers) best = {0}, place = {0}, value, holds;
     for (NUMBER i = 0; i < 4; i++) {
-        memcpy(&value, pixels[i], sizeof value);
+        value = *(const NAME(numbers) *)pixels[i];
         value &= magnitude & (((value & magnitude) > (NUMBER)INFINITE) | (value > 0));
         holds = value > best;
         best = (value & holds) | (best & ~holds);
@@ -55,9 +63,16 @@ PART NAME(pool_block)(const BITS *in, int64_t row, int64_t c, BITS *out, uint8_t
     }
     holds = best == 0;
     place |= (NUMBER)4 & holds;
-    NAME(bytes) narrow = __builtin_convertvector(place, NAME(bytes));
-    memcpy(out, &best, sizeof best);
-    memcpy(code, &narrow, sizeof narrow);
+    *(NAME(numbers) *)out = best;
+#if BLOCK * NUMBER_BYTES == 32 && NUMBER_BYTES == 4  /* compilers take this one apart */
+    typedef uint8_t all __attribute__((vector_size(32)));
+    all narrow = (all)place;
+    narrow = PICK(narrow, 0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28,
+                  0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+    memcpy(code, &narrow, 8);
+#else
+    *(NAME(bytes) *)code = __builtin_convertvector(place, NAME(bytes));
+#endif
 }
 
 PART NAME(pool)(const BITS *in, int64_t row, int64_t c, BITS *restrict out,
@@ -118,6 +133,7 @@ void NAME(backward)(const BITS *gradient, const uint8_t *code, BITS *in,
 }
 
 #undef BLOCK
+#undef NUMBER_BYTES
 #undef BITS
 #undef NUMBER
 #undef INFINITE
@@ -221,7 +237,7 @@ def _kernels(dtype: torch.dtype) -> tuple[Kernel, Kernel] | None:
     """(forward, backward) for ``dtype``; None where there are none or they cannot be compiled."""
     if dtype not in _TYPES:
         return None
-    loaded = library(_BEGINNING + "".join(map(_defined, _TYPES)))
+    loaded = library("".join(map(source, _TYPES)))
     if loaded is None:
         return None
     found = tuple(loaded[f"{name}{_TYPES[dtype][0]}"] for name in ("forward", "backward"))
@@ -231,14 +247,15 @@ def _kernels(dtype: torch.dtype) -> tuple[Kernel, Kernel] | None:
     return found[0], found[1]
 
 
-def _defined(dtype: torch.dtype) -> str:
-    """`_SOURCE` for ``dtype``."""
+def source(dtype: torch.dtype) -> str:
+    """The C source for ``dtype``: functions named after it, such as pool_block32."""
     width, infinite = _TYPES[dtype]
-    block = min(16, 8 * vector_bytes() // width)
-    return f"""
-#define BLOCK {block}  /* channels that are pooled at once, in a vector */
-#define BITS uint{width}_t
-#define NUMBER int{width}_t
-#define INFINITE {infinite}
-#define NAME(part) part##{width}
-{_SOURCE}"""
+    definitions = {
+        "BLOCK": min(16, 8 * vector_bytes() // width),
+        "NUMBER_BYTES": width // 8,
+        "BITS": f"uint{width}_t",
+        "NUMBER": f"int{width}_t",
+        "INFINITE": infinite,
+        "NAME(part)": f"part##{width}",
+    }
+    return "\n".join(f"#define {name} {value}" for name, value in definitions.items()) + _SOURCE

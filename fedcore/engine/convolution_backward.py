@@ -1,0 +1,119 @@
+"""C source of the gradients of [3x3 convolution - max pooling - ReLU], at a quarter of the work.
+
+Of the gradient that reaches the convolution three values in four are zero, as pooling passes on one
+of four pixels, and ReLU stops some of those. A dense convolution multiplies by all of them. Here
+each value that pooling kept is multiplied once, with the patch that it was computed from (for the
+weights) and with its filter (for the images).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: After `fedcore.engine.convolution_forward.SOURCE`, whose names it uses.
+SOURCE: Final = r"""
+/* The gradient where ReLU lets it through, else 0: by a mask, as no branch could be guessed. */
+INLINE float passed(float gradient, uint8_t code) {
+    uint32_t bits;
+    memcpy(&bits, &gradient, sizeof bits);
+    bits &= -(uint32_t)(code < 4);
+    memcpy(&gradient, &bits, sizeof bits);
+    return gradient;
+}
+
+/* Adds one image's part of BLOCK filters' gradients, ROWS of three from row line on, to total
+   [filter][3][WIDTH vectors]: as many as registers hold. A filter's row is three pixels that lie
+   side by side; lanes beyond them hold what nobody reads. */
+#define WEIGHTS(NAME, TYPE, WIDTH, BLOCK, ROWS)                                                \
+INLINE void NAME##_part(const float *framed, const float *gradient, const uint8_t *code,       \
+                        int64_t c, int64_t row, int64_t filters, int64_t first, int64_t line,  \
+                        int64_t ph, int64_t pw, TYPE *total, float *bias) {                    \
+    TYPE sum[BLOCK][ROWS * (WIDTH)] = {0};                                                     \
+    float base[BLOCK] = {0};                                                                   \
+    for (int64_t y = 0; y < ph; y++)                                                           \
+        for (int64_t x = 0; x < pw; x++) {                                                     \
+            const float *corner = framed + (2 * y + line) * row + 2 * x * c;                   \
+            const int64_t at = (y * pw + x) * filters + first;                                 \
+            UNROLL                                                                             \
+            for (int b = 0; b < BLOCK; b++) {                                                  \
+                const int64_t place = code[at + b] & 3;                                        \
+                const float value = passed(gradient[at + b], code[at + b]);                    \
+                const float *patch = corner + (place >> 1) * row + (place & 1) * c;            \
+                base[b] += value;                                                              \
+                UNROLL                                                                         \
+                for (int i = 0; i < ROWS; i++)                                                 \
+                    UNROLL                                                                     \
+                    for (int j = 0; j < WIDTH; j++)                                            \
+                        sum[b][i * (WIDTH) + j] +=                                             \
+                            value * *(const TYPE *)(patch + i * row + j * LANES);              \
+            }                                                                                  \
+        }                                                                                      \
+    UNROLL                                                                                     \
+    for (int b = 0; b < BLOCK; b++) {                                                          \
+        bias[first + b] += line ? 0 : base[b];                                                 \
+        UNROLL                                                                                 \
+        for (int i = 0; i < ROWS * (WIDTH); i++)                                               \
+            total[((first + b) * 3 + line) * (WIDTH) + i] += sum[b][i];                        \
+    }                                                                                          \
+}                                                                                              \
+/* Gradients of filters [filters][3][3 * c, filled up to vectors] and bias, over all images.   \
+   stride: of the images' n, c, h, w. space: (h + 2) * (w + 2) * c floats and a vector more,   \
+   all zero. */                                                                                \
+void NAME(const float *images, const int64_t *stride, const float *gradient,                   \
+          const uint8_t *code, float *space, float *total, float *bias, int64_t n, int64_t c,  \
+          int64_t h, int64_t w, int64_t filters) {                                             \
+    const int64_t pooled = (h / 2) * (w / 2) * filters;                                        \
+    for (int64_t i = 0; i < n; i++) {                                                          \
+        frame(images + i * stride[0], stride, c, h, w, space);                                 \
+        for (int64_t first = 0; first < filters; first += BLOCK)                               \
+            for (int64_t line = 0; line < 3; line += ROWS)                                     \
+                NAME##_part(space, gradient + i * pooled, code + i * pooled, c, (w + 2) * c,   \
+                            filters, first, line, h / 2, w / 2, (TYPE *)total, bias);          \
+    }                                                                                          \
+}
+WEIGHTS(single, few, 1, 4, 3)
+#if LANES == 16
+WEIGHTS(narrow, lanes, PIECES, 4, 3)
+WEIGHTS(wide, lanes, 3 * PIECES, 2, 3)
+#else
+WEIGHTS(narrow, lanes, PIECES, LANES / 4, 3)
+WEIGHTS(wide, lanes, 3 * PIECES, LANES / 4, 1)
+#endif
+
+/* Images' gradient [n][h][w][16], from filters [filters][9][16]. space as above, not only zero. */
+void wide_images(const float *filter, const float *gradient, const uint8_t *code, float *space,
+                 float *out, int64_t n, int64_t h, int64_t w, int64_t filters) {
+    const int64_t row = (w + 2) * VECTOR, ph = h / 2, pw = w / 2;
+    for (int64_t i = 0; i < n; i++) {
+        memset(space, 0, sizeof(float) * (h + 2) * row);
+        for (int64_t p = 0; p < ph * pw; p++, gradient += filters, code += filters) {
+            uint8_t chosen[5][MOST_FILTERS];
+            int64_t count[5] = {0};
+            for (int64_t f = 0; f < filters; f++)  /* no branch that could be guessed wrong */
+                chosen[code[f]][count[code[f]]++] = f;
+            for (int64_t place = 0; place < 4; place++) {
+                float *corner = space + (2 * (p / pw) + (place >> 1)) * row
+                              + (2 * (p % pw) + (place & 1)) * VECTOR;
+                for (int piece = 0; piece < PIECES && count[place]; piece++) {
+                    lanes sum[9] = {0};
+                    for (int64_t k = 0; k < count[place]; k++) {
+                        const int64_t f = chosen[place][k];
+                        const float value = gradient[f];
+                        const float *own = filter + f * 9 * VECTOR + piece * LANES;
+                        UNROLL
+                        for (int t = 0; t < 9; t++)
+                            sum[t] += value * *(const lanes *)(own + t * VECTOR);
+                    }
+                    UNROLL
+                    for (int t = 0; t < 9; t++) {
+                        float *to = corner + (t / 3) * row + (t % 3) * VECTOR + piece * LANES;
+                        *(lanes *)to += sum[t];
+                    }
+                }
+            }
+        }
+        for (int64_t y = 0; y < h; y++, out += w * VECTOR)
+            memcpy(out, space + (y + 1) * row + VECTOR, sizeof(float) * w * VECTOR);
+    }
+}
+"""
