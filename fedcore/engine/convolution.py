@@ -115,9 +115,10 @@ class _ConvPoolRelu(torch.autograd.Function):
             kind, width = ("single", _SHORT) if c == 1 else ("wide", 3 * c)
         total, bias = torch.zeros(filters, 3, width), torch.zeros(filters)
         stride = (c_int64 * 4)(*images.stride())
+        work = torch.empty(2 * gradient[0].numel() if kind == "wide" else 0)
         kernels[kind](
             images.data_ptr(), stride, gradient.data_ptr(), code.data_ptr(), space.data_ptr(),
-            total.data_ptr(), bias.data_ptr(), n, c, h, w, filters,
+            work.data_ptr(), total.data_ptr(), bias.data_ptr(), n, c, h, w, filters,
         )  # fmt: skip
         weights = total[:, :, : 3 * c].reshape(filters, 3, 3, c).permute(0, 3, 1, 2)
         if not ctx.needs_input_grad[0]:
@@ -139,9 +140,9 @@ class _ConvPoolRelu(torch.autograd.Function):
 _KERNELS = {
     "direct": (8, 5),
     "winograd": (8, 5),
-    "single": (7, 5),
-    "narrow": (7, 5),
-    "wide": (7, 5),
+    "single": (8, 5),
+    "narrow": (8, 5),
+    "wide": (8, 5),
     "wide_images": (5, 4),
 }
 

@@ -37,6 +37,8 @@ INLINE void frame(const float *in, const int64_t *stride, int64_t c, int64_t h, 
     }
 }
 
+_Static_assert(sizeof(numbers32) == sizeof(lanes), "pooled at once: the channels of a vector");
+
 /* Four pixels of a square, plus bias, to the greatest and its code. */
 INLINE void keep(lanes a, lanes b, lanes c, lanes d, const float *bias, float *out,
                  uint8_t *code) {
