@@ -65,3 +65,30 @@ def test_counters_are_finite_whatever_is_asked(layout: Layout) -> None:
     changed = ArrayRecord({**to_arrays(layout, vector, counters), name: Array(np.array(np.nan))})
     with pytest.raises(ArraysError, match=f"{name} is not finite"):
         from_arrays(layout, changed, vector, finite=False)
+
+
+def test_the_usual_bytes_are_read_without_numpys_parser(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has another header, type or length goes to the parser, which knows what is wrong."""
+    vector, counters = model(layout)
+    arrays = to_arrays(layout, vector, counters)
+    name = next(e.name for e in layout.entries if e.kind is Kind.PARAMETER)
+    whole = arrays[name]
+    odd = Array(whole.dtype, whole.shape, whole.stype, whole.data[:-1])
+    parsed: list[Array] = []
+    parser = Array.numpy
+
+    def watched(array: Array) -> np.ndarray:
+        parsed.append(array)
+        return parser(array)
+
+    monkeypatch.setattr(Array, "numpy", watched)
+    assert torch.equal(from_arrays(layout, arrays, vector)[0], vector)
+    assert parsed == []
+    with pytest.raises(ArraysError, match=f"{name} cannot be read"):
+        from_arrays(layout, ArrayRecord({**arrays, name: odd}), vector)
+    assert len(parsed) == 1
+    double = from_arrays(layout, arrays, vector.double())[0]
+    assert torch.equal(double, vector.double())
+    assert len(parsed) > 1
