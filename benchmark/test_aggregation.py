@@ -19,6 +19,7 @@ import torch
 
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
+from fedcore.engine.native import vector_bytes
 from fedcore.harness.options import Options
 from fedcore.strategies.base import STRATEGIES, Cohort
 from fedcore.strategies.gram import inner_products
@@ -27,11 +28,12 @@ CLIENTS = 50
 #: Parameters by profile; otherwise a million.
 PARAMETERS = {"smoke": 20_000}
 TURNS = {"smoke": 3}  # otherwise 5
-#: How many times as long Flower's aggregate must take at least, by what compiled kernels there are:
-#: a fifth and more below the least measured on one thread of shared machines, which are noisy.
+#: How many times as long Flower's aggregate must take at least, by the kernels that are compiled:
+#: below the least measured on one thread of shared, noisy machines. AVX-512's medians, not
+#: measured since they are compiled, have AVX2's limits.
 AT_LEAST = {
     "AVX-512": {"median": 25.0, "trimmedmean": 25.0, "krum": 8.0, "multikrum": 6.0},
-    "AVX2": {"median": 25.0, "trimmedmean": 25.0, "krum": 5.0, "multikrum": 4.0},
+    "AVX2": {"median": 25.0, "trimmedmean": 25.0, "krum": 7.0, "multikrum": 5.5},
     "none": {"median": 7.0, "trimmedmean": 7.0, "krum": 3.5, "multikrum": 1.4},
 }
 
@@ -159,4 +161,4 @@ def kernels() -> str:
     """What this machine compiles aggregation for."""
     if inner_products(torch.ones(2, 1)) is None:
         return "none"
-    return "AVX-512" if torch.cpu._is_avx512_supported() else "AVX2"
+    return {64: "AVX-512", 32: "AVX2"}[vector_bytes()]

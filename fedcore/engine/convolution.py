@@ -157,6 +157,8 @@ def _kernels() -> dict[str, Kernel] | None:
     parts = (
         pooling.source(torch.float32),
         f"#define LANES {vector_bytes() // 4}",
+        f"#define VECTOR {_VECTOR}",
+        f"#define MOST_FILTERS {_MOST_FILTERS}",
         convolution_forward.SOURCE,
         convolution_backward.SOURCE,
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-#: After `fedcore.engine.convolution_forward.SOURCE`, whose names it uses.
+#: After `fedcore.engine.convolution_forward.SOURCE`, whose names it uses, and MOST_FILTERS.
 SOURCE: Final = r"""
+typedef float few __attribute__((vector_size(16), aligned(4), may_alias));
+
 /* The gradient where ReLU lets it through, else 0: by a mask, as no branch could be guessed. */
 INLINE float passed(float gradient, uint8_t code) {
     uint32_t bits;

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-#: After `fedcore.engine.pooling.source` of float32, and LANES, the floats of a vector.
+#: After `fedcore.engine.pooling.source` of float32, LANES, the floats of the processor's vectors,
+#: and VECTOR, those that filters come in.
 SOURCE: Final = r"""
 #include <stdint.h>
 #include <string.h>
 /* at any address: by memcpy a vector may be copied in halves, and what uses it has to wait */
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef float few __attribute__((vector_size(16), aligned(4), may_alias));
-#define VECTOR 16
 #define PIECES (VECTOR / LANES)
-#define MOST_FILTERS 64
 #define UNROLL _Pragma("GCC unroll 16")  /* else sums would not be registers */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -56,6 +54,7 @@ INLINE void keep(lanes a, lanes b, lanes c, lanes d, const float *bias, float *o
     int64_t w, int64_t filters
 
 INLINE void direct_part(ARGUMENTS) {
+    (void)work;
     const int64_t row = (w + 2) * c;
     for (int64_t i = 0; i < n; i++) {
         frame(images + i * stride[0], stride, c, h, w, space);

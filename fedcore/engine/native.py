@@ -70,9 +70,8 @@ def in_threads(work: Callable[[int], None], threads: int) -> None:
 
 def _processor() -> tuple[str, ...]:
     """The flag for this machine's vectors; none where the compiler's default has to do."""
-    if torch.cpu._is_avx512_supported():
-        return ("-march=x86-64-v4",)
-    return ("-march=x86-64-v3",) if torch.cpu._is_avx2_supported() else ()
+    found = {64: ("-march=x86-64-v4",), 32: ("-march=x86-64-v3",)}
+    return found.get(vector_bytes(), ())
 
 
 def vector_bytes() -> int:

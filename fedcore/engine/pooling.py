@@ -64,7 +64,7 @@ PART NAME(pool_block)(const BITS *in, int64_t row, int64_t c, BITS *out, uint8_t
     holds = best == 0;
     place |= (NUMBER)4 & holds;
     *(NAME(numbers) *)out = best;
-#if BLOCK * NUMBER_BYTES == 32 && NUMBER_BYTES == 4  /* compilers take this one apart */
+#if BLOCK == 8 && NUMBER_BYTES == 4  /* compilers take this one apart */
     typedef uint8_t all __attribute__((vector_size(32)));
     all narrow = (all)place;
     narrow = PICK(narrow, 0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28,

@@ -44,8 +44,8 @@ class SuiteSession:
         UsageError where data or weights are missing, or no engine fits, so that no run can be made.
         """
         self.begin(self.lab.plan(cells))
-        if self.lab.refusals:
-            raise pytest.UsageError("\n".join(self.lab.refusals))
+        if refusals := self.lab.refusals:
+            raise pytest.UsageError("\n".join(refusals))
         self.lab.expect(cells)
         progress = self.lab.progress
         ray = self.options.executor == "ray"

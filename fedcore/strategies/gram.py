@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fedcore.engine.native import in_threads, library
+from fedcore.engine.native import in_threads, library, vector_bytes
 
 Kernel = Callable[..., None]
 
@@ -163,6 +163,13 @@ class _Shape:
         return self.lanes * self.steps
 
 
+#: By the bytes of a processor's vectors: 25 sums in 32 registers, 9 in 16.
+_SHAPES = {
+    64: _Shape(lanes=16, side=5, steps=32, shares=1),
+    32: _Shape(lanes=8, side=3, steps=64, shares=2),
+}
+
+
 def inner_products(rows: torch.Tensor) -> tuple[torch.Tensor, float] | None:
     """Inner products [K, K] float64 of ``rows`` [K, n], float32 on the CPU; and their error bound.
 
@@ -216,11 +223,8 @@ def _matrix(tiles: torch.Tensor, side: int, clients: int) -> torch.Tensor:
 @functools.cache
 def _kernel() -> tuple[Kernel, _Shape] | None:
     """The function and its shape for this processor; None where there is none."""
-    if torch.cpu._is_avx512_supported():
-        shape = _Shape(lanes=16, side=5, steps=32, shares=1)  # 25 sums in 32 registers
-    elif torch.cpu._is_avx2_supported():
-        shape = _Shape(lanes=8, side=3, steps=64, shares=2)  # 9 sums in 16 registers
-    else:
+    shape = _SHAPES.get(vector_bytes())
+    if shape is None:
         return None
     values = {
         "LANES": shape.lanes,

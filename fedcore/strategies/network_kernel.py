@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from fedcore.engine.native import in_threads, library
+from fedcore.engine.native import in_threads, library, vector_bytes
 
 if TYPE_CHECKING:
     from fedcore.strategies.order_statistics import Plan
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Kernel = Callable[..., None]
 
 _PIECE = 1 << 14  # columns a thread takes at a time
-_AVX512 = (16, 32, "_mm512", "__m512")  # floats a vector, registers, names
-_AVX2 = (8, 16, "_mm256", "__m256")
+#: By the bytes of a processor's vectors, AVX-512's and AVX2's: their floats, registers and names.
+_VECTORS = {64: (16, 32, "_mm512", "__m512"), 32: (8, 16, "_mm256", "__m256")}
 _RESERVED = 4  # registers left to what is not a value of the network
 
 _SOURCE = """
@@ -138,12 +138,9 @@ def near_order(operations: Sequence[Operation], registers: int) -> list[Operatio
 @functools.lru_cache(maxsize=64)
 def _kernel(size: int, plan: Plan) -> tuple[Kernel, int] | None:
     """The function for ``plan`` on ``size`` rows, and the columns that it takes at a time."""
-    if torch.cpu._is_avx512_supported():
-        lanes, registers, prefix, kind = _AVX512
-    elif torch.cpu._is_avx2_supported():
-        lanes, registers, prefix, kind = _AVX2
-    else:
+    if vector_bytes() not in _VECTORS:
         return None
+    lanes, registers, prefix, kind = _VECTORS[vector_bytes()]
     operations, kept = single_assignment(size, plan)
     lines: list[str] = []
     loaded: set[int] = set()

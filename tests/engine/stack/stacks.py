@@ -1,4 +1,4 @@
-"""Stacked networks with weights of their own for every client, for tests."""
+"""Stacked networks with weights of their own for every client, and clients unlike in size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,24 @@ import torch
 from torch import nn
 
 from fedcore.engine.stack.network import StackedNetwork
+from fedcore.scenario import Scenario
 from fedcore.vector import Layout
 
 CLIENTS, BATCH = 3, 5
+#: Five clients whose samples, batches and epochs differ.
+RAGGED = Scenario(
+    dataset="synthetic:90",
+    model="mlp",
+    norm="batch",
+    num_clients=5,
+    fraction_train=1.0,
+    local_epochs=(1, 3),
+    batch_size=8,
+    partition="dirichlet",
+    alpha=0.5,
+    min_partition_size=2,
+    partition_seed=1,
+)
 
 
 def stack_of(model: nn.Module, clients: int = CLIENTS):

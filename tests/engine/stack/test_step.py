@@ -17,21 +17,9 @@ from fedcore.execution import Execution
 from fedcore.federation import Federation
 from fedcore.lockstep import run_lockstep
 from fedcore.scenario import Scenario
+from tests.engine.stack.stacks import RAGGED
 
-RAGGED = Scenario(
-    dataset="synthetic:131",
-    model="cnn",
-    norm="batch",
-    num_clients=5,
-    fraction_train=1.0,
-    local_epochs=(1, 3),
-    batch_size=8,
-    optimizer="momentum",
-    partition="dirichlet",
-    alpha=0.5,
-    min_partition_size=2,
-    partition_seed=1,
-)
+CONVOLVED = RAGGED.but(dataset="synthetic:131", model="cnn", optimizer="momentum")
 CLIENTS = (0, 1, 2, 3, 4)
 
 
@@ -123,7 +111,7 @@ def rounds(engine: StackedEngine, count: int) -> tuple[torch.Tensor, torch.Tenso
     ids=str,
 )
 def test_replayed_steps_are_the_steps_themselves(changes: dict[str, object]) -> None:
-    scenario, tapes = RAGGED.but(**changes), Tapes()
+    scenario, tapes = CONVOLVED.but(**changes), Tapes()
     expected = rounds(engine_of(scenario), 4)
     found = rounds(engine_of(scenario, tapes), 4)
     assert torch.equal(found[0], expected[0])
@@ -141,16 +129,16 @@ def test_replayed_steps_draw_their_own_dropout(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(cnn.Cnn, "build", classmethod(with_dropout))
     tapes = Tapes()
-    expected, found = rounds(engine_of(RAGGED), 3), rounds(engine_of(RAGGED, tapes), 3)
+    expected, found = rounds(engine_of(CONVOLVED), 3), rounds(engine_of(CONVOLVED, tapes), 3)
     assert torch.equal(found[0], expected[0])
     assert tapes.replayed > 0
 
 
 def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     many, few = Tapes(), Tapes()
-    expected = rounds(engine_of(RAGGED, many), 3)
+    expected = rounds(engine_of(CONVOLVED, many), 3)
     monkeypatch.setattr(step, "MOST_GRAPHS", 1)
-    engine = engine_of(RAGGED, few)
+    engine = engine_of(CONVOLVED, few)
     found = rounds(engine, 3)
     assert torch.equal(found[0], expected[0])
     assert few.recorded > many.recorded
@@ -160,7 +148,7 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_memory_is_recorded_anew() -> None:
     """What is recorded reads the weights where they lay."""
     tapes = Tapes()
-    engine, plain = engine_of(RAGGED, tapes), engine_of(RAGGED)
+    engine, plain = engine_of(CONVOLVED, tapes), engine_of(CONVOLVED)
     for some in ((0, 1), (0, 1), CLIENTS, CLIENTS):
         cohorts = [one.train(one.initial_state(), 1, some) for one in (engine, plain)]
         assert torch.equal(cohorts[0].updates, cohorts[1].updates)
@@ -170,7 +158,7 @@ def test_a_step_that_cannot_be_recorded_says_so() -> None:
     def refuses(action):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    engine = engine_of(RAGGED, refuses)
+    engine = engine_of(CONVOLVED, refuses)
     with pytest.raises(FedcoreError, match=r"cannot be recorded .*use engine='stacked'"):
         rounds(engine, 2)
 
@@ -179,7 +167,7 @@ def test_graphs_are_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FedcoreError, match="needs a CUDA device: use 'stacked'"):
         Execution("stacked-graphs", "cpu")
     with pytest.raises(FedcoreError, match="lockstep need engine 'stacked'"):
-        run_lockstep([(RAGGED, 0)], engine="sequential", device="cpu")
+        run_lockstep([(CONVOLVED, 0)], engine="sequential", device="cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     execution = Execution("stacked-graphs", "cuda")
     assert execution.stacks

@@ -13,25 +13,13 @@ from fedcore.engine.stacked import Bench, StackedEngine
 from fedcore.execution import Execution
 from fedcore.federation import Federation
 from fedcore.scenario import Scenario
+from tests.engine.stack.stacks import RAGGED
 
-TINY = Scenario(
-    dataset="synthetic:90",
-    model="mlp",
-    norm="batch",
-    num_clients=5,
-    fraction_train=1.0,
-    local_epochs=(1, 3),
-    batch_size=8,
-    partition="dirichlet",
-    alpha=0.5,
-    min_partition_size=2,
-    partition_seed=1,
-)
 CPU = torch.device("cpu")
 CLIENTS = (0, 1, 2, 3, 4)
 
 
-def engine_of(scenario: Scenario = TINY, budget: int | None = None) -> StackedEngine:
+def engine_of(scenario: Scenario = RAGGED, budget: int | None = None) -> StackedEngine:
     federation = Federation.prepare(scenario, 0, Path(), CPU)
     return StackedEngine(
         federation, Bench(federation, Execution("stacked", "cpu", "float64"), budget)
