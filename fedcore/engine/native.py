@@ -18,7 +18,8 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -54,16 +55,26 @@ def library(source: str) -> ctypes.CDLL | None:
                 return None
 
 
-def in_threads(work: Callable[[int], None], threads: int) -> None:
-    """``work`` (0 to ``threads`` - 1), each in a thread: compiled functions run side by side.
+def in_threads(work: Callable[[int, int], None], parts: Iterable[int], threads: int) -> None:
+    """``work`` (thread, part) for each of ``parts`` on ``threads`` threads, numbered from 0.
 
+    A thread that is done takes the next part: cores that others use, too, are not equally fast.
     ``work`` must not raise: in a thread nobody would hear of it.
     """
-    others = [threading.Thread(target=work, args=(thread,)) for thread in range(1, threads)]
+    left = deque(parts)
+
+    def labour(thread: int) -> None:
+        while True:
+            try:
+                part = left.popleft()
+            except IndexError:  # rather than asked before: another thread may take the last one
+                return
+            work(thread, part)
+
+    others = [threading.Thread(target=labour, args=(thread,)) for thread in range(1, threads)]
     for other in others:
         other.start()
-    if threads:
-        work(0)
+    labour(0)
     for other in others:
         other.join()
 

@@ -75,12 +75,11 @@ def compiled_columns(rows: torch.Tensor, plan: Plan, out: torch.Tensor) -> int:
     starts = range(0, columns, _PIECE)
     threads = min(torch.get_num_threads(), len(starts))
 
-    def work(thread: int) -> None:
-        for start in starts[thread::threads]:
-            first, into = rows.data_ptr() + 4 * start, out.data_ptr() + 4 * start
-            kernel(first, rows.stride(0), min(_PIECE, columns - start), into)
+    def work(thread: int, start: int) -> None:
+        first, into = rows.data_ptr() + 4 * start, out.data_ptr() + 4 * start
+        kernel(first, rows.stride(0), min(_PIECE, columns - start), into)
 
-    in_threads(work, threads)
+    in_threads(work, starts, threads)
     return columns
 
 
