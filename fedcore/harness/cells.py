@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedcore.errors import ScenarioError
 from fedcore.harness.published import Published
 from fedcore.harness.store import Run
 from fedcore.naming import identifier
@@ -98,5 +99,8 @@ class Grid:
         reference = self.named_against or self.base
         named = ("strategy", "strategy_spec", "client_mods")
         arm = {name: getattr(scenario, name) for name in named}
-        reference = self.local(reference.but(**arm))
+        try:
+            reference = self.local(reference.but(**arm))
+        except ScenarioError:  # FedBN is refused without the normalisation that it is about
+            reference = self.local(reference.but(**arm, norm=scenario.norm))
         return Cell(identifier(scenario, reference), scenario, self.seeds, control, self.max_seeds)

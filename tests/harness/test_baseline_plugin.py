@@ -198,11 +198,12 @@ def test_spread_over_processes_nothing_is_compared_or_recorded(recorded: Any) ->
     recorded.pytester.makeconftest(  # pytest-xdist's option
         "def pytest_addoption(parser): parser.addoption('--numprocesses', type=int)"
     )
-    result = recorded.run(*NOVA, "--numprocesses=2", "-rs")
+    spread = ("-p", "no:xdist", *NOVA, "--numprocesses=2")  # not where the tests themselves run
+    result = recorded.run(*spread, "-rs")
     assert result.ret == 0
     result.assert_outcomes(passed=2, skipped=1, deselected=5)
     assert "a baseline is compared with all cells in one process" in recorded.text(result)
-    refused = recorded.run(*NOVA, "--numprocesses=2", "--update-baseline")
+    refused = recorded.run(*spread, "--update-baseline")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     assert "--update-baseline needs all cells in one process" in recorded.text(refused)
 

@@ -106,6 +106,16 @@ def test_what_differs_from_the_reference_is_named() -> None:
     assert cell.id == "fednova-iid-clean-cnn"
 
 
+def test_a_strategy_that_is_about_normalisation_brings_its_own() -> None:
+    base = BASE.but(model="cnn")
+    strategies = [{"strategy": "fedbn", "norm": "batch"}]
+    clean, attacked = grid(base=base, strategies=strategies).cells()
+    assert clean.id == "fedbn-iid-clean-normbatch"
+    assert clean.scenario.norm == attacked.scenario.norm == "batch"
+    with pytest.raises(ScenarioError, match="set norm='batch'"):
+        list(grid(base=base, strategies=[{"strategy": "fedbn"}]).cells())
+
+
 def test_a_grid_that_breaks_a_rule_says_so() -> None:
     with pytest.raises(ScenarioError, match="rounds to no malicious client"):
         list(grid(malicious_fractions=[0.01]).cells())

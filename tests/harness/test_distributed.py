@@ -60,3 +60,15 @@ def test_the_controller_shows_and_writes_the_cells_of_all_workers(spread: Any) -
         assert strategies == ["krum", "krum", "fednova", "fednova"]  # as the suite lists them
     assert "4 runs from the store, 12 made by the workers of pytest-xdist" in spread.text(result)
     assert "4 cells: 4 pass" in spread.text(result)
+
+
+@pytest.mark.slow
+def test_by_pytest_xdist_itself(suite: Any) -> None:
+    pytest.importorskip("xdist")
+    given = ("-p", "fedcore.harness.plugin", "--device=cpu", "--jobs=1", "--report=out")
+    result = suite.pytester.runpytest_subprocess(*given, "--numprocesses=2")
+    assert result.ret == 0
+    strategies = [cell["id"].partition("-")[0] for cell in suite.results("out")]
+    assert strategies == ["krum", "krum", "multikrum", "multikrum", "fednova", "fednova"]
+    assert "made by the workers of pytest-xdist" in suite.text(result)
+    assert "6 cells: 6 pass" in suite.text(result)

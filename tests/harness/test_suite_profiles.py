@@ -1,0 +1,35 @@
+"""The suite itself: a profile that cannot be collected fails before anybody has waited for it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("smoke", "test_robustness[fednova-iid-labelflip-mal50pct-poison100pct]"),
+        ("quick", "test_robustness[krum-iid-labelflip-mal30pct-poison100pct]"),
+        ("full", "test_robustness[fedbn-pathological2-pairflip-mal50pct-poison80pct-normbatch]"),
+        ("study", "test_study["),
+    ],
+)
+def test_every_profile_can_be_collected(profile: str, expected: str) -> None:
+    command = [sys.executable, "-m", "pytest", "benchmark", "--collect-only", "-q"]
+    run = subprocess.run(
+        [*command, "-p", "no:cacheprovider", f"--profile={profile}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-500:] + run.stderr
+    assert expected in run.stdout
+    assert re.search(r"\d\d+ tests collected", run.stdout)
