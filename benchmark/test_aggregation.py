@@ -85,11 +85,16 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def wall_ratio(reference: Callable[[], Callable[[], Any]], ours: Callable[[], Any]) -> float:
-    """Median ratio of wall times over three turns; ``reference`` prepares what is timed."""
+    """Median ratio of wall times over three turns; ``reference`` prepares what is timed.
+
+    Before each a pause: threads of torch and of numpy's BLAS spin on for a while, in each other's
+    way.
+    """
     ratios = []
     for _ in range(3):
         times = []
         for function in (reference(), ours):
+            time.sleep(0.2)
             begun = time.perf_counter()
             function()
             times.append(time.perf_counter() - begun)
