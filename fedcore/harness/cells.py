@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedcore.errors import ScenarioError
 from fedcore.harness.published import Published
 from fedcore.harness.store import Run
 from fedcore.naming import identifier
@@ -97,10 +96,8 @@ class Grid:
 
     def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
         reference = self.named_against or self.base
-        named = ("strategy", "strategy_spec", "client_mods")
+        # with its norm: FedBN without batch normalisation is no scenario
+        named = ("strategy", "strategy_spec", "client_mods", "norm")
         arm = {name: getattr(scenario, name) for name in named}
-        try:
-            reference = self.local(reference.but(**arm))
-        except ScenarioError:  # FedBN is refused without the normalisation that it is about
-            reference = self.local(reference.but(**arm, norm=scenario.norm))
+        reference = self.local(reference.but(**arm))
         return Cell(identifier(scenario, reference), scenario, self.seeds, control, self.max_seeds)

@@ -54,7 +54,7 @@ def write(suite: SuiteSession, judged: Sequence[Judged]) -> list[str]:
     if not suite.outcomes:  # else the cells' summary says it
         made, progress = len(suite.lab.computed()), suite.lab.progress
         lines.append(
-            f"{progress.stored} runs from the store, {made} made in {progress.seconds:.0f} s"
+            f"{progress.stored} runs from the store, {made} made in {suite.lab.last_result:.0f} s"
         )
     for place in filter(None, (suite.lab.store.root, suite.options.report)):
         try:

@@ -69,6 +69,8 @@ class Lab:
         self._jobs: dict[Run, Job] = {}
         self._found = 0
         self._began = time.perf_counter()
+        #: Seconds from the beginning to the last result that a worker made.
+        self.last_result = 0.0
         self._inputs: dict[tuple[str | None, ...], Inputs | Failure] = {}
         self._ahead: dict[Cell, tuple[int, ...]] = {}  # the looks that each may still take
 
@@ -122,6 +124,7 @@ class Lab:
         while run not in self._results:
             with contextlib.suppress(TimeoutError):
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
+                self.last_result = time.perf_counter() - self._began
             # a single worker makes what is asked for, when it is asked for
             if run not in self._results and self.jobs > 1:
                 self._look_ahead()

@@ -36,7 +36,6 @@ class SuiteSession:
         self.lab = Lab(self.options, Thresholds.read(thresholds))
         self.outcomes: list[Outcome] = []
         self._first_verdict: float | None = None
-        self._last_verdict = 0.0
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is.
@@ -82,7 +81,6 @@ class SuiteSession:
         self.outcomes.append(outcome)
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
-        self._last_verdict = self.lab.progress.seconds
         return Checked(outcome, self.repeat)
 
     @property
@@ -92,7 +90,7 @@ class SuiteSession:
 
     def effort(self) -> str:
         """What this session computed itself; a timing never comes from the store."""
-        made, seconds = self.lab.computed(), self._last_verdict
+        made, seconds = self.lab.computed(), self.lab.last_result
         text = (
             f"{self.lab.progress.stored} runs from the store, {len(made)} made in {seconds:.0f} s"
         )

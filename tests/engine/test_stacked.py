@@ -14,7 +14,6 @@ from fedcore.engine.stacked import StackedEngine
 from fedcore.execution import Execution
 from fedcore.federation import Federation
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
 
 TINY = Scenario(
     dataset="synthetic:131",
@@ -172,34 +171,6 @@ def rounding(scenario: Scenario, seed: int) -> float:
     return max(distance(ends[0], end) for end in ends[1:])
 
 
-STRATEGIES = [
-    {"strategy": "fedavg"},
-    {"strategy": "fednova"},
-    {"strategy": "fedavgm"},
-    {"strategy": "fedprox", "mu": 0.1},
-    {"strategy": "fedbn"},
-    {"strategy": "median"},
-    {"strategy": "trimmedmean"},
-    {"strategy": "krum"},
-    {"strategy": "multikrum"},
-]
-
-
-@pytest.mark.parametrize("changes", STRATEGIES, ids=lambda c: c["strategy"])
-def test_whole_runs_of_every_strategy(changes: dict[str, object]) -> None:
-    defended = {"num_clients": 8, "fraction_train": 1.0, "dataset": "synthetic:200"}
-    scenario = TINY.but(norm="batch", partition="iid", **defended, **changes)
-    one, other = (
-        run(scenario, 2, engine=name, precision="float64", device="cpu")
-        for name in ("sequential", "stacked")
-    )
-    assert other.engine == "stacked-float64"
-    assert other.accuracy == one.accuracy
-    assert other.loss == pytest.approx(one.loss, rel=1e-9)
-    assert other.audit == one.audit
-    assert other.recall == one.recall
-
-
 def test_fedbn_keeps_each_clients_layers() -> None:
     """Round 2 of a client that trained in round 1 starts from its own BatchNorm layers."""
     scenario = TINY.but(strategy="fedbn", norm="batch", partition="iid")
@@ -269,41 +240,3 @@ def test_evaluates_like_the_sequential_engine() -> None:
     one, other = engines(TINY.but(norm="batch"), "float32")
     state = rounds(one, 2, (0, 1, 2))[0]
     assert one.evaluate(state) == other.evaluate(state)
-
-
-def test_runs_repeat_bit_for_bit() -> None:
-    one, other = (run(TINY, 1, engine="stacked", device="cpu") for _ in range(2))
-    assert one.model_digest == other.model_digest
-
-
-def test_a_model_without_a_rule_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch import nn
-
-    from fedcore.errors import ModelError
-    from fedcore.models import mlp
-
-    def build(cls, **_):
-        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Softmax(1), nn.Linear(8, 10))
-
-    monkeypatch.setattr(mlp.Mlp, "build", classmethod(build))
-    run(TINY, engine="sequential", device="cpu")
-    with pytest.raises(ModelError, match=r"layer '2' \(Softmax\)"):
-        run(TINY, engine="stacked", device="cpu")
-
-
-@pytest.mark.slow
-def test_tail_accuracies_agree_over_seeds() -> None:
-    """Rounding moves single runs, not the mean: equal within 3 standard errors over 10 seeds."""
-    scenario = Scenario(
-        dataset="synthetic:1000", model="cnn", num_clients=10, rounds=8, local_epochs=(1, 3)
-    )
-    drops = []
-    for seed in range(10):
-        one, other = (
-            run(scenario, seed, engine=name, device="cpu").tail_accuracy
-            for name in ("sequential", "stacked")
-        )
-        drops.append(one - other)
-    values = torch.tensor(drops, dtype=torch.float64)
-    assert abs(float(values.mean())) <= max(3 * float(values.std()) / 10**0.5, 1e-9)
-    assert float(values.abs().max()) < 0.03

@@ -53,6 +53,20 @@ def test_the_plan_has_each_run_once(lab: MakeLab) -> None:
     assert lab(seeds=1).seeds(CELLS[0]) == (0,)
 
 
+def test_the_time_that_results_took_ends_with_the_last_that_was_made(lab: MakeLab) -> None:
+    own = lab()
+    own.judge(CELLS[0])
+    first = own.last_result
+    assert 0 < first < own.progress.seconds
+    own.judge(CELLS[0])
+    assert own.last_result == first
+    own.judge(CELLS[1])
+    assert own.last_result > first
+    stored = lab()
+    stored.judge(CELLS[1])
+    assert stored.last_result == 0
+
+
 def test_the_second_lab_finds_everything(lab: MakeLab) -> None:
     first = lab()
     assert started(first, CELLS).stored == 0

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fedcore.harness import worker
 from fedcore.harness.options import Options
-from fedcore.harness.session import base_command
+from fedcore.harness.session import SuiteSession, base_command
 from fedcore.harness.store import StoreError
 from fedcore.record import Record
 
@@ -173,3 +174,15 @@ def test_the_table_goes_to_the_summary_of_a_ci_job(
     result = suite.run("-k", "fednova and clean")
     shown = "\n".join(suite.table(result)).strip()
     assert path.read_text() == f"before\n```\n{shown}\n```\n"
+
+
+def test_workers_are_busy_until_the_last_result_not_the_last_verdict_of_a_cell() -> None:
+    """Claims go on making runs after all cells are judged: two workers were 209 % busy."""
+    record = SimpleNamespace(timings=SimpleNamespace(total=3.0), examples=500)
+    progress = SimpleNamespace(stored=1, seconds=60.0)  # what follows, such as timings, counts not
+    lab = SimpleNamespace(computed=lambda: [record] * 4, last_result=8.0, jobs=2, progress=progress)
+    text = SuiteSession.effort(SimpleNamespace(lab=lab, _first_verdict=1.0, _last_verdict=2.0))
+    assert text == (
+        "1 runs from the store, 4 made in 8 s: 250 training examples/s, workers 75 % busy, "
+        "first verdict after 1 s"
+    )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from fedcore.strategies.distances import bounds, least_scores
 from fedcore.strategies.gram import inner_products
 from fedcore.strategies.multikrum import MultiKrum
 
+ROOT = Path(__file__).resolve().parents[2]
 needs_kernel = pytest.mark.skipif(
     compiler() is None or not torch.cpu._is_avx2_supported(), reason="needs a compiler and AVX2"
 )
@@ -108,6 +112,28 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch) -> None:
     assert within_bound(rows)
     monkeypatch.undo()
     assert not torch.equal(inner_products(rows)[0], made[0]), "the order of adding up shows"
+
+
+@needs_kernel
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_no_threads_of_torch_are_woken() -> None:
+    """They spin on for milliseconds, on the cores that the kernel's own threads need.
+
+    In a process of its own, as torch starts them where it needs them first.
+    """
+    script = """
+import os, numpy, torch
+from fedcore.strategies.distances import least_scores
+torch.set_num_threads(4)
+rows = torch.from_numpy(numpy.random.default_rng(0).standard_normal((50, 200_000), "float32"))
+before = len(os.listdir("/proc/self/task"))
+least_scores(rows, 25, 1)
+print(len(os.listdir("/proc/self/task")) - before, end=" ")
+torch.zeros(4, 100_000)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert told.stdout.split() == ["0", "3"], told.stderr
 
 
 @needs_kernel
