@@ -39,7 +39,7 @@ def workload() -> Scenario:
 def test_in_process_grid_against_the_plain_engine(suite_options: Options, remark) -> None:
     """W1 through Flower's messages and through none, taking turns in this process.
 
-    In processor time: the session's workers make runs meanwhile.
+    In processor time, which other processes disturb less.
     """
     pytest.importorskip("flwr", reason="needs the extra 'flower'")
     if suite_options.device == "cuda":

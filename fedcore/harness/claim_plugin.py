@@ -3,7 +3,7 @@
 A suite marks a test with ``@pytest.mark.claims(function=function)``; ``function(options)`` yields
 the `Claim`s of the chosen profile, the test takes ``claim_outcome`` and calls its ``check()``. The
 runs start with those of the cells and are shared with them; recorded verdicts stand in claims.toml
-beside the test. Claims are judged after the cells, whose verdicts come sooner.
+beside the test. Claims are judged after the cells, whose verdicts come sooner, and before timings.
 """
 
 from __future__ import annotations
@@ -62,15 +62,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse with status 4 what is confounded or not well formed; put claims after cells."""
+    """Refuse with status 4 what is confounded or not well formed; order cells, claims, the rest.
+
+    The rest are timings and audits: they have the cores for themselves once the workers are done.
+    """
     refused = dict.fromkeys(str(error) for error in config.stash[_REFUSED])
     if refused:
         raise pytest.UsageError("\n".join(refused))
-    cells = [i for i, item in enumerate(items) if item.get_closest_marker("cells")]
-    if cells:
-        head, tail = items[: cells[-1] + 1], items[cells[-1] + 1 :]
-        claims = [item for item in head if item.get_closest_marker("claims")]
-        items[:] = [item for item in head if item not in claims] + claims + tail
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    for turn, marker in enumerate(("cells", "claims")):
+        if item.get_closest_marker(marker):
+            return turn
+    return 2
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:

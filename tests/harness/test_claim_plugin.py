@@ -47,6 +47,10 @@ CELLS = """
 def test_robustness(outcome):
     outcome.check()
 """
+TIMING = """
+def test_timing(suite_options):
+    assert suite_options.jobs == 2
+"""
 LIMITS = "[noise]\nsd = 2\ndf = 4\n[drop.all]\nmin = -90\nreason = 'x'\n"
 
 
@@ -174,14 +178,17 @@ def test_seeds_are_overridden_and_too_few_change_nothing(suite: Suite) -> None:
     assert (contrast["low"], contrast["high"]) == (None, None)
 
 
-def test_claims_share_runs_with_cells_and_come_after_them(suite: Suite) -> None:
-    suite.write(SUITE + CELLS)
+def test_claims_share_runs_with_cells_and_come_after_them_but_before_timings(
+    suite: Suite,
+) -> None:
+    suite.write(TIMING + SUITE + CELLS)
     result = suite.run("-v", jobs=2)
-    result.assert_outcomes(passed=1, skipped=2)
+    result.assert_outcomes(passed=2, skipped=2)
     order = [
         line.split("::")[1] for line in result.stdout.lines if line.startswith("test_suite.py::")
     ]
-    assert [name.partition("[")[0] for name in order] == ["test_robustness", *["test_claim"] * 2]
+    names = [name.split()[0].partition("[")[0] for name in order]
+    assert names == ["test_robustness", *["test_claim"] * 2, "test_timing"]
     assert "2 claims need 15 runs, 4 of them planned for cells, 0 stored, 11 to make" in text(
         result
     )
