@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from fedcore.harness.command import repeat_command
 from fedcore.harness.rows import METRICS, Row, deciding_gate, row
 
 if TYPE_CHECKING:
@@ -111,8 +112,3 @@ def published_text(beside: Mapping[str, Any]) -> str:
     if beside["reported"] is not None:
         parts.append(f"reported, not judged against what was published: {beside['reported']}")
     return "\n".join(parts)
-
-
-def repeat_command(cell_id: str, repeat: str) -> str:
-    """``repeat`` for this cell alone: in brackets -k takes the id whole."""
-    return f'{repeat} -k "[{cell_id}]"'

@@ -183,7 +183,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
     text = summary_table(outcomes)
     effort = gathered.effort if suite is None else suite.effort()
-    for line in (text, effort, *write_reports(outcomes, config.stash[OPTIONS])):
+    for line in (text, effort, *write_reports(outcomes, config)):
         terminalreporter.write_line(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.options import OPTIONS, Options
+from fedcore.harness.command import base_command, places
+from fedcore.harness.options import OPTIONS
 
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
@@ -86,7 +86,7 @@ class SuiteSession:
     @property
     def repeat(self) -> str:
         """The command line that selected this session, without -k and -m."""
-        return base_command(self.options)
+        return base_command(self.options, places(self.config))
 
     def effort(self) -> str:
         """What this session computed itself; a timing never comes from the store."""
@@ -121,28 +121,16 @@ class SuiteSession:
             reporter.write_line(line)
 
 
-def base_command(options: Options) -> str:
-    """The command line of a session with ``options``, without -k and -m."""
-    parts = ["pytest benchmark"]
-    default = Options()
-    chosen = ("dataset", "data_dir", "model", "profile", "seeds", "device", "engine", "precision")
-    for name in chosen:
-        value = getattr(options, name)
-        if value != getattr(default, name):
-            parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
-    parts += [shlex.quote(f"--strategy={name}") for name in options.strategies]
-    parts += [shlex.quote(f"--mod={spec}") for spec in options.mods]
-    return " ".join(parts)
-
-
-def write_reports(outcomes: Sequence[Outcome], options: Options) -> list[str]:
+def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[str]:
     """Write the report files; a line for each place, or what kept it from being written."""
     from fedcore.harness import report
 
+    options = config.stash[OPTIONS]
+    repeat = base_command(options, places(config))
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            report.write_reports(outcomes, place, repeat=base_command(options))
+            report.write_reports(outcomes, place, repeat=repeat)
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")

@@ -144,7 +144,7 @@ def test_a_failure_tells_all_and_its_command_repeats_it(suite: Any) -> None:
     assert "Traceback" not in suite.text(result)
 
     start = suite.text(result).index(f"{KRUM}: FAIL")
-    found = re.search(r"repeat it with:\n +pytest benchmark (.*)", suite.text(result)[start:])
+    found = re.search(r"repeat it with:\n +pytest (.*)", suite.text(result)[start:])
     assert found is not None
     again = suite.run(*shlex.split(found[1]))
     assert again.ret == pytest.ExitCode.TESTS_FAILED

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from fedcore.harness import worker
-from fedcore.harness.options import Options
-from fedcore.harness.session import SuiteSession, base_command
+from fedcore.harness.session import SuiteSession
 from fedcore.harness.store import StoreError
 from fedcore.record import Record
 
@@ -70,14 +69,6 @@ def test_a_place_that_fails_later_loses_nothing(suite: Any, monkeypatch: Any) ->
     assert "the report could not be written to out: No space" in suite.text(result)
     assert "fednova  iid       clean" in suite.text(result)
     assert len(suite.records()) == 2
-
-
-def test_the_command_that_repeats_a_session_holds_what_its_numbers_depend_on() -> None:
-    options = Options(dataset="bloodmnist", seeds=4, engine="stacked", precision="bfloat16")
-    assert base_command(options) == (
-        "pytest benchmark --dataset=bloodmnist --seeds=4 --engine=stacked --precision=bfloat16"
-    )
-    assert base_command(Options()) == "pytest benchmark"
 
 
 def test_worker_processes_give_the_same_results(suite: Any) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from fedcore.harness.explain import repeat_command
 from fedcore.harness.rows import row
 from fedcore.harness.table import WIDTH, columns, terminal_table
 
@@ -75,9 +74,3 @@ def test_a_cell_with_errors_shows_dashes_and_no_minus_zero(samples: SimpleNamesp
 
 def test_nothing_to_show() -> None:
     assert terminal_table([]) == "no cells"
-
-
-def test_the_command_that_repeats_a_cell() -> None:
-    assert repeat_command("fednova-dirichlet0.1-clean", "pytest benchmark --profile=quick") == (
-        'pytest benchmark --profile=quick -k "[fednova-dirichlet0.1-clean]"'
-    )

@@ -1,0 +1,42 @@
+"""The command line that repeats a session, or one cell of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedcore.harness.options import Options
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def places(config: pytest.Config) -> list[str]:
+    """Files and folders named on the command line, each once, relative to where it was given."""
+    if config.args_source is not config.ArgsSource.ARGS:
+        return []
+    here = config.invocation_params.dir
+    named = [Path(argument.partition("::")[0]) for argument in config.args]
+    inside = [p.relative_to(here) if p.is_relative_to(here) else p for p in named]
+    return list(dict.fromkeys(map(str, inside)))
+
+
+def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> str:
+    """The command line of a session with ``options`` on ``places``, without -k and -m."""
+    parts = ["pytest", *map(shlex.quote, places)]
+    default = Options()
+    chosen = ("dataset", "data_dir", "model", "profile", "seeds", "device", "engine", "precision")
+    for name in chosen:
+        value = getattr(options, name)
+        if value != getattr(default, name):
+            parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
+    parts += [shlex.quote(f"--strategy={name}") for name in options.strategies]
+    parts += [shlex.quote(f"--mod={spec}") for spec in options.mods]
+    return " ".join(parts)
+
+
+def repeat_command(cell_id: str, repeat: str) -> str:
+    """``repeat`` for this cell alone: in brackets -k takes the id whole."""
+    return f'{repeat} -k "[{cell_id}]"'
