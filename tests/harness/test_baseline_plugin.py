@@ -47,7 +47,7 @@ def test_recording_shows_first_what_changes(suite: Any) -> None:
     )  # fmt: skip
     assert list(content["data"]) == ["synthetic:400"]
     (source,) = content["sources"]
-    assert source["command"] == "pytest benchmark --device=cpu -k fednova --update-baseline"
+    assert source["command"] == "pytest --device=cpu -k fednova --update-baseline"
     assert set(source) == {
         "date", "commit", "dirty", "code", "fingerprint", "machine", "command",
     }  # fmt: skip
@@ -113,7 +113,7 @@ def test_a_loss_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
     assert "rule: fails where" in shown
     assert "p <= 0.01 after Holm's correction" in shown
     assert "same machine, same seeds, so the code has changed them" in shown
-    assert "if this is meant: pytest benchmark --device=cpu -k fednova --update-baseline" in shown
+    assert "if this is meant: pytest --device=cpu -k fednova --update-baseline" in shown
     assert "Traceback" not in shown
 
 
