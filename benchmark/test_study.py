@@ -24,7 +24,7 @@ from fedcore import Scenario
 from fedcore.execution import choose_device
 from fedcore.harness.cells import Cell
 from fedcore.harness.options import Options
-from fedcore.harness.published import PublishedCell, read_published
+from fedcore.harness.published import PublishedCell, PublishedError, read_published
 from fedcore.naming import identifier
 from fedcore.presets import preset
 
@@ -46,7 +46,12 @@ REDUCED_SHARES = ((0.0, 0.0), (0.3, 0.8), (0.5, 0.8))
 
 
 def arm(entry: PublishedCell) -> Scenario:
-    """The scenario of ``entry`` as the study ran it."""
+    """The scenario of ``entry`` as the study ran it. Raises PublishedError."""
+    if entry.partition not in PARTITIONS:
+        raise PublishedError(
+            f"published values {PUBLISHED}: partition must be one of {', '.join(PARTITIONS)}, got "
+            f"{entry.partition!r}"
+        )
     scenario = preset(entry.arm).but(**PARTITIONS[entry.partition])
     if not entry.malicious_fraction:
         return scenario
@@ -74,9 +79,14 @@ def study(options: Options) -> Iterator[Cell]:
     if options.model is not None:
         changes["model"] = options.model
     for entry in read_published(PUBLISHED):
+        exact = arm(entry)
         if reduced and not in_reduced_form(entry):
             continue
-        exact = arm(entry)
+        if options.dataset not in (Options().dataset, exact.dataset):
+            raise PublishedError(
+                f"profile study is the study's own experiment, on {exact.dataset}: leave out "
+                f"--dataset {options.dataset}, or choose another profile"
+            )
         scenario = exact.but(**changes)
         differences = [
             f"{name} {value} instead of {getattr(exact, name)}"

@@ -7,7 +7,7 @@ of any selection, so that -k does not lose it. --update-baseline puts ``::update
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,10 @@ def pytest_collection_modifyitems(
     """Append the comparison, or the update, behind the selected tests."""
     found = [item for item in items if cell_of(item) is not None]
     update = config.getoption("update_baseline")
+    if update:
+        _require_recordable(config.stash[OPTIONS], found)
     # named strategies are no part of what was recorded, and would make all others look vanished
-    off = (config.getoption("baseline") == "off" or config.stash[OPTIONS].strategies) and not update
+    off = not update and (config.getoption("baseline") == "off" or config.stash[OPTIONS].strategies)
     if not found or off or config.option.collectonly:
         return
     from fedcore.execution import choose_device
@@ -91,6 +93,24 @@ def pytest_collection_modifyitems(
     )
     config.stash[_ITEM] = item
     items.append(item)
+
+
+def _require_recordable(options: Options, items: Sequence[pytest.Item]) -> None:
+    """UsageError where the selected cells are not those that later sessions are compared on."""
+    if options.strategies:
+        raise pytest.UsageError(
+            "--update-baseline records the suite's own cells, and with --strategy it has others: "
+            "leave out one of the two"
+        )
+    cells = [cell for item in items if (cell := cell_of(item)) is not None]
+    if not cells:
+        raise pytest.UsageError("--update-baseline: no cell is selected, so nothing to record")
+    needed = max(cell.seeds for cell in cells)
+    if options.seeds is not None and options.seeds < needed:
+        raise pytest.UsageError(
+            f"--update-baseline needs the suite's own {needed} seeds or more, got --seeds "
+            f"{options.seeds}: later sessions could not be compared with fewer"
+        )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ beside the test. Claims are judged after the cells, whose verdicts come sooner, 
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
+from fedcore.harness.distributed import is_worker
 from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import SESSION, starts_here, suite_session
+from fedcore.harness.session import starts_here, suite_session
 
 if TYPE_CHECKING:
     from fedcore.harness.claim_records import Records
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _REFUSED = pytest.StashKey[list[FedcoreError]]()
 _RECORDS = pytest.StashKey[dict[Path, "Records"]]()
 JUDGED = pytest.StashKey[list["Judged"]]()
+#: In the controller of pytest-xdist: what workers have judged, by the claim's place in the suite.
+_SENT = pytest.StashKey[dict[int, "Judged"]]()
+_KEY = "fedcore.claims"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,18 +122,35 @@ def claim_outcome(claim: Claim, request: pytest.FixtureRequest) -> CheckedClaim:
     return judged
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """As a worker of pytest-xdist: tell the controller what was judged."""
+    config: Any = session.config
+    if is_worker(config):
+        order = [claim.name for claim in _selected(session.items)]
+        judged = {order.index(j.outcome.claim.name): j for j in config.stash[JUDGED]}
+        config.workeroutput[_KEY] = pickle.dumps(judged)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """As the controller of pytest-xdist: collect what a worker has judged."""
+    output = getattr(node, "workeroutput", None) or {}
+    if _KEY in output:
+        node.config.stash.setdefault(_SENT, {}).update(pickle.loads(output[_KEY]))
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the claims and write claims.json, claims.md and claims.toml."""
-    judged = config.stash[JUDGED]
-    if not judged:
+    sent = config.stash.get(_SENT, {})
+    judged = [*config.stash[JUDGED], *(sent[place] for place in sorted(sent))]
+    if not judged or is_worker(config):
         return
     from fedcore.harness.claim_report import claims_table
     from fedcore.harness.claim_session import write
 
-    suite = config.stash[SESSION]
     text = claims_table(judged)
     terminalreporter.section("fedcore: claims")
-    for line in (text, *write(suite, judged)):
+    for line in (text, *write(config, judged)):
         terminalreporter.write_line(line)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:

@@ -11,7 +11,9 @@ from fedcore.harness.claim_files import write_claims
 from fedcore.harness.claim_records import Records, agreement, subject
 from fedcore.harness.claim_report import Judged
 from fedcore.harness.claims import Claim, judge_claim
-from fedcore.harness.session import SuiteSession
+from fedcore.harness.command import base_command, places
+from fedcore.harness.options import OPTIONS
+from fedcore.harness.session import SESSION, SuiteSession
 from fedcore.harness.store import StoreWarning
 
 
@@ -21,11 +23,15 @@ def seeds_of(suite: SuiteSession, claim: Claim) -> tuple[int, ...]:
 
 
 def start(suite: SuiteSession, claims: Sequence[Claim]) -> None:
-    """Set the workers on what ``claims`` need beyond what is planned, and say what that is."""
+    """Set the workers on what ``claims`` need beyond what is planned, and say what that is.
+
+    UsageError where data are missing, or no engine fits, so that no run can be made.
+    """
     lab = suite.lab
     runs = dict.fromkeys(run for claim in claims for run in claim.runs(seeds_of(suite, claim)))
     before = lab.progress
     suite.begin(runs)
+    suite.require_any()
     now = lab.progress
     added, stored = now.planned - before.planned, now.stored - before.stored
     suite.say(
@@ -48,17 +54,20 @@ def judge(suite: SuiteSession, claim: Claim, records: Records) -> CheckedClaim:
     return CheckedClaim(Judged(outcome, recorded, found, name, profile, machine))
 
 
-def write(suite: SuiteSession, judged: Sequence[Judged]) -> list[str]:
+def write(config: pytest.Config, judged: Sequence[Judged]) -> list[str]:
     """Write the files; lines that say where, or what kept them from being written."""
     lines = []
-    if not suite.outcomes:  # else the cells' summary says it
+    suite, options = config.stash.get(SESSION, None), config.stash[OPTIONS]
+    # else the cells' summary says it; the controller of pytest-xdist has no session
+    if suite is not None and not suite.outcomes:
         made, progress = len(suite.lab.computed()), suite.lab.progress
         lines.append(
             f"{progress.stored} runs from the store, {made} made in {suite.lab.last_result:.0f} s"
         )
-    for place in filter(None, (suite.lab.store.root, suite.options.report)):
+    repeat = base_command(options, places(config))
+    for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            write_claims(judged, place, suite.repeat)
+            write_claims(judged, place, repeat)
             lines.append(f"written: {place.name}/claims.json, claims.md, claims.toml")
         except OSError as error:
             lines.append(f"the claims could not be written to {place}: {error}")

@@ -111,9 +111,12 @@ class Lab:
 
     @property
     def refusals(self) -> list[str]:
-        """Why no run on ``options.dataset``, of those begun, can be made; empty if any can."""
+        """Why no run on ``options.dataset``, of those begun, can be made; empty if any can.
+
+        Where all runs are on other data, which a suite may fix: why none of them can.
+        """
         runs = (*self._results, *self._jobs)
-        asked = [run for run in runs if run.scenario.dataset == self.options.dataset]
+        asked = [run for run in runs if run.scenario.dataset == self.options.dataset] or runs
         failures = [self._results.get(run) for run in asked]
         reasons = [found.message for found in failures if isinstance(found, Failure)]
         return list(dict.fromkeys(reasons)) if len(reasons) == len(asked) else []

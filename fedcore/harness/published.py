@@ -131,6 +131,8 @@ def read_published(path: Path) -> tuple[PublishedCell, ...]:
     level = content["level"]
     if not isinstance(level, float) or not 0 < level < 1:
         raise PublishedError(f"published values {path}: level must be in (0, 1), got {level!r}")
+    if not all(isinstance(cell, dict) for cell in content["cells"]):
+        raise PublishedError(f"published values {path}: cells must be tables, [[cells]]")
     values = sum("value" in cell for cell in content["cells"])
     found: list[PublishedCell] = []
     for number, cell in enumerate(content["cells"], start=1):

@@ -43,8 +43,7 @@ class SuiteSession:
         UsageError where data or weights are missing, or no engine fits, so that no run can be made.
         """
         self.begin(self.lab.plan(cells))
-        if refusals := self.lab.refusals:
-            raise pytest.UsageError("\n".join(refusals))
+        self.require_any()
         self.lab.expect(cells)
         progress = self.lab.progress
         ray = self.options.executor == "ray"
@@ -70,6 +69,11 @@ class SuiteSession:
                     "location": None,
                 }
             )
+
+    def require_any(self) -> None:
+        """UsageError where, of all that has begun, no run can be made."""
+        if refusals := self.lab.refusals:
+            raise pytest.UsageError("\n".join(refusals))
 
     def judge(self, cell: Cell) -> Checked:
         """The outcome of ``cell``, which joins the table."""

@@ -62,6 +62,24 @@ def test_recording_shows_first_what_changes(suite: Any) -> None:
     assert str(suite.path) not in file_of(suite).read_text()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strategy=krum"], "with --strategy it has others: leave out one of the two"),
+        (["--seeds=1"], "needs the suite's own 2 seeds or more, got --seeds 1"),
+        (["-k", "nothing"], "no cell is selected, so nothing to record"),
+    ],
+)
+def test_what_later_sessions_could_not_be_compared_on_is_not_recorded(
+    recorded: Any, arguments: list[str], message: str
+) -> None:
+    before = file_of(recorded).read_text()
+    result = recorded.run("--update-baseline", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in recorded.text(result)
+    assert file_of(recorded).read_text() == before
+
+
 def test_the_same_code_on_the_same_machine_is_unchanged(recorded: Any) -> None:
     before = file_of(recorded).read_text()
     result = recorded.run(*NOVA, "-v")

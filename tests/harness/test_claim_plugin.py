@@ -194,6 +194,53 @@ def test_claims_share_runs_with_cells_and_come_after_them_but_before_timings(
     )
 
 
+def test_data_that_are_missing_for_all_runs_end_with_status_4(suite: Suite) -> None:
+    suite.write(SUITE.replace('dataset="synthetic:400"', 'dataset="npz:missing.npz"'))
+    result = suite.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "missing.npz" in text(result)
+    assert "Traceback" not in text(result)
+
+
+# what pytest-xdist gives a worker, which runs one of the claims, and how the controller hears of it
+WORKER = """
+import pathlib, pytest
+def pytest_configure(config):
+    config.workerinput, config.workeroutput = {}, {}
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    return None if "[MINE" in item.name else True
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    pathlib.Path("MINE.sent").write_bytes(session.config.workeroutput["fedcore.claims"])
+"""
+CONTROLLER = """
+import pathlib, pytest, types
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.claim_plugin")
+    for file in sorted(pathlib.Path().glob("*.sent"), reverse=True):
+        output = {"fedcore.claims": file.read_bytes()}
+        node = types.SimpleNamespace(config=session.config, workeroutput=output)
+        plugin.pytest_testnodedown(node)
+    plugin.pytest_testnodedown(types.SimpleNamespace(config=session.config))
+    return True
+"""
+
+
+def test_spread_over_processes_the_controller_shows_and_writes_all_claims(suite: Suite) -> None:
+    for claim in ("claim1", "claim2"):
+        (suite.path / "conftest.py").write_text(WORKER.replace("MINE", claim))
+        shown = text(suite.run())
+        assert "fedcore: claims" not in shown
+        assert not (suite.path / ".fedcore/claims.json").exists()
+    (suite.path / "conftest.py").write_text(CONTROLLER)
+    shown = text(suite.run())
+    names = ["claim1-harsher", "claim2-published"]  # as the suite lists them
+    assert [claim["name"] for claim in suite.results()] == names
+    assert all(name in shown for name in names)
+
+
 def test_a_confounded_claim_ends_with_status_4_and_the_list(suite: Suite) -> None:
     suite.write(SUITE.replace(", as_published=True", ""))
     result = suite.run()

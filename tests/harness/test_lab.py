@@ -197,7 +197,7 @@ def test_refusals_are_of_all_runs_on_the_chosen_data(lab: MakeLab, tmp_path: Pat
     assert [reason.partition(":")[0] for reason in chosen.refusals] == ["DataError"]
     other = lab()
     other.begin([Run(missing, 0)])
-    assert other.refusals == []
+    assert len(other.refusals) == 1  # all are on data that the suite fixed
 
 
 def test_missing_weights_are_a_failure(lab: MakeLab, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fedcore.harness.gates import Noise, Verdict, estimate
 from fedcore.harness.options import Options
 from fedcore.harness.published import (
     Published,
+    PublishedCell,
     PublishedError,
     critical,
     published_limits,
@@ -106,6 +107,25 @@ def test_a_file_that_breaks_a_rule(tmp_path: Path, old: str, new: str, message: 
     path.write_text(TEXT.replace(old, new))
     with pytest.raises(PublishedError, match=message):
         read_published(path)
+
+
+def test_cells_are_tables(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('cells = [1]\nsource = "a study"\nlevel = 0.95\n[noise]\n')
+    with pytest.raises(PublishedError, match="cells must be tables"):
+        read_published(path)
+
+
+def test_a_partition_that_the_study_does_not_have_is_refused() -> None:
+    cell = PublishedCell("study-fedavg", "dirichlet0.2", 0.0, 0.0, None)
+    with pytest.raises(PublishedError, match=r"partition must be one of iid, .*'dirichlet0.2'"):
+        arm(cell)
+
+
+def test_other_data_than_the_studys_are_refused() -> None:
+    assert list(study(Options(profile="study", device="cpu", dataset="bloodmnist")))
+    with pytest.raises(PublishedError, match="on bloodmnist: leave out --dataset pathmnist"):
+        list(study(Options(profile="study", device="cpu", dataset="pathmnist")))
 
 
 def test_the_values_are_those_of_the_study() -> None:
