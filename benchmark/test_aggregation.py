@@ -29,13 +29,14 @@ CLIENTS = 50
 PARAMETERS = {"smoke": 20_000}
 TURNS = {"smoke": 3}  # otherwise 5
 #: How many times as long Flower's aggregate must take at least, by the kernels that are compiled:
-#: below the least measured on one thread of shared, noisy machines. AVX-512's medians, not
-#: measured since they are compiled, have AVX2's limits.
+#: below the least measured on one thread of shared, noisy machines (README).
 AT_LEAST = {
     "AVX-512": {"median": 25.0, "trimmedmean": 25.0, "krum": 8.0, "multikrum": 6.0},
     "AVX2": {"median": 25.0, "trimmedmean": 25.0, "krum": 7.0, "multikrum": 5.5},
     "none": {"median": 7.0, "trimmedmean": 7.0, "krum": 3.5, "multikrum": 1.4},
 }
+#: The same for the plain definitions, where kernels are compiled at all: 46 to 89 were measured.
+PLAIN_AT_LEAST = 15.0
 
 
 @contextlib.contextmanager
@@ -155,11 +156,15 @@ def test_aggregation_of_50_clients(name, benchmark, suite_options: Options, rema
         f"{name:11} of {CLIENTS} x {parameters:,}: {told}"
         + ("" if flower else " (flwr is not installed: no comparison with Flower)")
     )
-    if parameters >= 1_000_000 and "Flower" in ratios:
-        due = AT_LEAST[kernels()][name]
-        assert ratios["Flower"] >= due, (
-            f"Flower's {name} takes {ratios['Flower']:.1f} x as long, at least {due} are due"
-        )
+    if parameters < 1_000_000:
+        return
+    found = kernels()
+    due = {"Flower": AT_LEAST[found][name], "plain torch": PLAIN_AT_LEAST}
+    for label, ratio in ratios.items():
+        if label == "Flower" or found != "none":
+            assert ratio >= due[label], (
+                f"{label}'s {name} takes {ratio:.1f} x as long, at least {due[label]} are due"
+            )
 
 
 def kernels() -> str:
