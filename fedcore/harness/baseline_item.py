@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from fedcore.harness.options import OPTIONS
 from fedcore.harness.session import suite_session
 
 if TYPE_CHECKING:
+    from fedcore.harness.baseline import Comparison
     from fedcore.harness.baseline_coverage import Coverage
     from fedcore.harness.baseline_file import Baseline
     from fedcore.harness.cells import Cell
@@ -67,6 +69,7 @@ class BaselineItem(pytest.Item):
 
     def _compare(self, outcomes: dict[str, Outcome]) -> None:
         from fedcore.harness.baseline import against
+        from fedcore.harness.baseline_document import properties
         from fedcore.harness.baseline_report import failures, headline, notes
 
         lab = suite_session(self.config).lab
@@ -75,14 +78,26 @@ class BaselineItem(pytest.Item):
         result = against(self.recorded, outcomes, self._coverage(), lab.thresholds.noise, here)
         summary = f"baseline {self.path.name}: {headline(result)}"
         wrong, remarks = list(failures(result)), list(notes(result, here))
-        self.user_properties.append(("fedcore.baseline", headline(result)))
+        self.user_properties += properties(result)
         self.user_properties += [("fedcore.baseline.failure", line) for line in wrong]
-        self.remarks += [summary, *(f"  {line}" for line in remarks)]
+        self.remarks += [summary, *(f"  {line}" for line in (*remarks, *self._write(result, here)))]
         if wrong:
             accept = f"if this is meant: {self._command()} --update-baseline"
             pytest.fail("\n".join([f"{summary}: FAIL", *wrong, *remarks, accept]), pytrace=False)
         if not result.judged:
             pytest.skip("\n".join([f"{summary}: nothing to compare", *remarks]))
+
+    def _write(self, result: Comparison, here: str) -> Iterator[str]:
+        """Write baseline.json where the other results go; lines that say what came of it."""
+        from fedcore.harness.baseline_document import document, write
+
+        options = self.config.stash[OPTIONS]
+        content = document(result, self.path.name, here, self._command())
+        for place in filter(None, (options.results.resolve(), options.report)):
+            try:
+                yield f"written: {place.name}/{write(content, place).name}"
+            except OSError as error:
+                yield f"the comparison could not be written to {place}: {error}"
 
     def _record(self, outcomes: dict[str, Outcome]) -> None:
         from fedcore.harness.baseline import sound

@@ -89,10 +89,11 @@ class CheckedClaim:
             pytest.skip(f"{agreement.status}: {agreement.message}")
 
     def properties(self) -> list[tuple[str, str]]:
-        """Name, verdict and each contrast, for JUnit."""
+        """Name, rule, verdict and each contrast, for JUnit."""
         outcome = self.judged.outcome
         found = [
             ("fedcore.claim", outcome.claim.name),
+            ("fedcore.rule", outcome.claim.rule),
             ("fedcore.verdict", outcome.verdict.value.lower()),
         ]
         if outcome.intervals is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from fedcore.harness.gates import Noise
 
@@ -34,8 +34,10 @@ POOLED_DF = 16.0
 class Shifts:
     """Means, one-sided p and p after Holm, each [..., hypotheses]: all arms, strategies, arms.
 
-    ``sd`` [...] is the spread of a single arm's difference that was reckoned with. A hypothesis
-    with fewer seeds than `FEWEST_SEEDS` has mean nan and p 1.
+    ``sd`` [...] is the spread of a single arm's difference that was reckoned with, ``reach`` half
+    the width of each mean's two-sided interval at 1 - 2 `ALPHA`, uncorrected: the bound on the
+    side of a loss is the one-sided one at 1 - `ALPHA`. A hypothesis with fewer seeds than
+    `FEWEST_SEEDS` has mean and reach nan, and p 1.
     """
 
     strategies: tuple[str, ...]
@@ -43,6 +45,8 @@ class Shifts:
     p: Values
     adjusted: Values
     sd: Values
+    reach: Values
+    seeds: Values
 
     @property
     def worse(self) -> npt.NDArray[np.bool_]:
@@ -78,14 +82,18 @@ def compare(differences: Values, strategies: Sequence[str], noise: Noise) -> Shi
         pooled = np.where(gaps > 0, np.nan, sums / size[..., None])
         varying = (inside * changed[..., None, :]).sum(axis=-1)
         share = np.sqrt(varying * (1 + (varying - 1) * CORRELATION)) / size
-    mean_pooled, p_pooled = one_sided(pooled, sd[..., None] * share, POOLED_DF)
-    mean_arm, p_arm = one_sided(
-        differences, np.broadcast_to(sd[..., None], changed.shape), noise.df
+    levels = (
+        (pooled, sd[..., None] * share, POOLED_DF),
+        (differences, np.broadcast_to(sd[..., None], changed.shape), noise.df),
     )
-    mean = np.concatenate([mean_pooled, mean_arm], axis=-1)
-    p = np.concatenate([p_pooled, p_arm], axis=-1)
+    mean, p = (
+        np.concatenate(both, axis=-1)
+        for both in zip(*(one_sided(*level) for level in levels), strict=True)
+    )
+    reach = np.concatenate([half_width(*level) for level in levels], axis=-1)
+    seeds = np.concatenate([_moments(values)[0] for values, _, _ in levels], axis=-1)
     weights = np.array([1.0, *[1 / len(names)] * len(names), *[1 / arms] * arms]) / 3
-    return Shifts(names, mean, p, holm(p, weights), sd)
+    return Shifts(names, mean, p, holm(p, weights), sd, reach, seeds)
 
 
 def spread(differences: Values, noise: Noise) -> Values:
@@ -106,14 +114,29 @@ def one_sided(values: Values, sd: Values, df: float) -> tuple[Values, Values]:
     ``sd`` [...] is the spread expected beforehand, worth ``df`` degrees of freedom.
     """
     counts, means = _moments(values)
-    squares = np.nansum((values - means[..., None]) ** 2, axis=-1)
-    total = df + counts - 1
+    error, total = _error(values, sd, df)
     enough = counts >= FEWEST_SEEDS
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = (df * sd**2 + squares) / total
-        t = means / np.sqrt(variance / counts)
+        t = means / error
         p = np.where(enough & np.isfinite(t), stdtr(total, t), 1.0)
     return np.where(enough, means, np.nan), p
+
+
+def half_width(values: Values, sd: Values, df: float) -> Values:
+    """Half of the interval at 1 - 2 `ALPHA` of the mean that `one_sided` tests, [...]."""
+    error, total = _error(values, sd, df)
+    enough = _moments(values)[0] >= FEWEST_SEEDS
+    with np.errstate(invalid="ignore"):
+        return np.where(enough, stdtrit(total, 1 - ALPHA) * error, np.nan)
+
+
+def _error(values: Values, sd: Values, df: float) -> tuple[Values, Values]:
+    """Moderated standard error of the mean over the last axis, and its degrees of freedom."""
+    counts, means = _moments(values)
+    squares = np.nansum((values - means[..., None]) ** 2, axis=-1)
+    total = df + counts - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt((df * sd**2 + squares) / total / counts), total
 
 
 def holm(p: Values, weights: Values) -> Values:

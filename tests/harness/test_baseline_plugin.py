@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -210,6 +211,33 @@ def test_junit_carries_the_comparison(recorded: Any) -> None:
     text = (recorded.path / "junit.xml").read_text()
     assert 'name="fedcore.baseline" value="2 changed"' in text
     assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -25.00 pp' in text
+    assert 'name="fedcore.baseline.verdict" value="FAIL"' in text
+    assert 'name="fedcore.baseline.rule" value="rule: fails where' in text
+    assert 'name="fedcore.baseline.all arms" value="-25.0000 [-' in text
+    assert re.search(r'name="fedcore.baseline.fednova" value="[^"]* n=2 p=[^"]* after Holm"', text)
+
+
+def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> None:
+    tamper(recorded, shift(25))
+    result = recorded.run(*NOVA, "--report=out")
+    assert "written: out/baseline.json" in recorded.text(result)
+    one, other = (
+        json.loads((recorded.path / place / "baseline.json").read_text())
+        for place in (".fedcore", "out")
+    )
+    assert one == other
+    assert (one["verdict"], one["headline"]) == ("FAIL", "2 changed")
+    assert one["cells"]["changed"] == [CLEAN, POISONED]
+    assert one["repeat"] == "pytest --device=cpu -k fednova"
+    assert [test["name"] for test in one["tests"]][:2] == ["all arms", "fednova"]
+    for test in one["tests"]:
+        assert test["mean"] == pytest.approx(-25)
+        low, high = test["interval"]
+        assert low < -25 < high
+        assert low + high == pytest.approx(-50)
+        assert (test["seeds"], test["worse"]) == (2, test["p_holm"] <= 0.01)
+    assert one["tests"][0]["worse"]
+    assert one["tests"][-1]["differences"] == pytest.approx({"0": -25, "1": -25})
 
 
 def test_spread_over_processes_nothing_is_compared_or_recorded(recorded: Any) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from fedcore.harness.bootstrap import expanded, mean_over_cells, resampled_means
 from fedcore.harness.gates import Noise, estimate
-from fedcore.harness.noninferiority import one_sided, spread
+from fedcore.harness.noninferiority import ALPHA, half_width, one_sided, spread
 
 
 def limma(values: np.ndarray, d0: float, s0: float) -> tuple[float, float, float]:
@@ -45,6 +45,12 @@ def test_interval_and_p_are_limmas(d0: float, s0: float) -> None:
     assert float(one_sided(values, np.array(s0), d0)[1]) == pytest.approx(stats.t.cdf(t, df))
     reach = values.mean() / t * stats.t.ppf(0.95, df)
     assert estimate(values.tolist(), Noise(s0, d0)).half_width == pytest.approx(abs(reach))
+    # beyond its end p is less than alpha, and the other way round
+    found = float(half_width(values, np.array(s0), d0))
+    assert found == pytest.approx(abs(values.mean() / t) * stats.t.ppf(1 - ALPHA, df))
+    p = one_sided(values - values.mean() - found, np.array(s0), d0)[1]
+    assert float(p) == pytest.approx(ALPHA)
+    assert np.isnan(half_width(values[:1], np.array(s0), d0))
 
 
 def test_its_limits() -> None:

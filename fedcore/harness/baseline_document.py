@@ -1,0 +1,107 @@
+"""What a comparison with a baseline leaves behind: baseline.json, and properties for JUnit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fedcore.harness.baseline import Comparison
+from fedcore.harness.baseline_report import RULE, headline
+from fedcore.harness.noninferiority import ALPHA
+from fedcore.harness.store import write_atomically
+from fedcore.provenance import code_digest, git_state
+
+SCHEMA = 1
+
+
+def document(result: Comparison, file: str, here: str, repeat: str) -> dict[str, Any]:
+    """The content of baseline.json: verdict, rule, what became of each cell, and every test.
+
+    Differences are now minus recorded, in percentage points; ``interval`` is two-sided at
+    1 - 2 alpha and not corrected for the number of tests, which ``p_holm`` is.
+    """
+    commit, dirty = git_state()
+    return {
+        "schema": SCHEMA,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "repeat": repeat,
+        "commit": commit,
+        "dirty": dirty,
+        "code": code_digest(),
+        "machine": here,
+        "recorded_on": result.foreign or [here],
+        "file": file,
+        "verdict": verdict(result),
+        "headline": headline(result),
+        "rule": RULE,
+        "level": 1 - 2 * ALPHA,
+        "cells": {
+            "unchanged": result.unchanged,
+            "changed": result.changed,
+            "new": result.new,
+            "not selected": result.unselected,
+            "too few seeds": result.short,
+            "without values": result.unmeasured,
+            "redefined": result.redefined,
+            "gone": result.gone,
+        },
+        "tests": list(_tests(result)),
+    }
+
+
+def verdict(result: Comparison) -> str:
+    """``FAIL``, ``pass``, or ``open`` where nothing could be compared."""
+    if result.failed:
+        return "FAIL"
+    return "pass" if result.judged else "open"
+
+
+def properties(result: Comparison) -> Iterator[tuple[str, str]]:
+    """The verdict, the rule and the test over all arms, for JUnit."""
+    yield "fedcore.baseline", headline(result)
+    yield "fedcore.baseline.verdict", verdict(result)
+    yield "fedcore.baseline.rule", RULE
+    for test in _tests(result):
+        if test["level"] != "arm" and test["mean"] is not None:
+            low, high = test["interval"]
+            yield (
+                f"fedcore.baseline.{test['name']}",
+                f"{test['mean']:.4f} [{low:.4f}, {high:.4f}] n={test['seeds']} "
+                f"p={test['p_holm']:.3g} after Holm",
+            )
+
+
+def write(content: dict[str, Any], directory: Path) -> Path:
+    """Write baseline.json in one step. OSError if that fails."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "baseline.json"
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def _tests(result: Comparison) -> Iterator[dict[str, Any]]:
+    tests = result.tests
+    if tests is None:
+        return
+    pooled = [("all", "all arms"), *(("strategy", name) for name in tests.strategies)]
+    for i, (level, name) in enumerate([*pooled, *(("arm", arm.name) for arm in result.arms)]):
+        mean, reach = float(tests.mean[i]), float(tests.reach[i])
+        known = math.isfinite(mean)
+        found: dict[str, Any] = {
+            "level": level,
+            "name": name,
+            "mean": mean if known else None,
+            "interval": [mean - reach, mean + reach] if known else None,
+            "seeds": int(tests.seeds[i]),
+            "p": float(tests.p[i]),
+            "p_holm": float(tests.adjusted[i]),
+            "worse": bool(tests.worse[i]),
+        }
+        if level == "arm":
+            differences = result.arms[i - len(pooled)].differences
+            found["differences"] = {str(seed): value for seed, value in differences.items()}
+        yield found
