@@ -76,6 +76,18 @@ def test_a_loss_of_three_points_in_a_strategy_of_four_arms_is_found(sd: float) -
     assert found >= 0.8
 
 
+@pytest.mark.parametrize(("sd", "needed"), [(1.0, 6.0), (1.5, 9.0), (2.2, 12.0)])
+def test_what_a_single_arm_has_to_lose_to_be_found(sd: float, needed: float) -> None:
+    lost = np.zeros((ARMS, 1))
+    lost[-1] = 1
+    found = [
+        float(compare(differences(sd, 0.0) - loss * lost, STRATEGIES, NOISE).worse.any(-1).mean())
+        for loss in (needed - 1, needed)
+    ]
+    print(f"{needed:g} pp in one arm: {100 * found[1]:.1f} % (sd {sd} pp)")
+    assert found[0] < 0.8 <= found[1]
+
+
 def test_what_the_gate_does_not_promise() -> None:
     """Stated, so that a change of the rule shows: one arm alone, and arms that move together."""
     alone = differences(1.5, 0.0)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from fedcore import Scenario
 from fedcore.execution import Execution
@@ -18,6 +20,7 @@ from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Threshold, Thresholds
 from fedcore.harness.worker import Failure, Job, execute_many
 from fedcore.record import Record
+from fedcore.trial import Trial
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=2)
 STACKED = Execution("stacked", "cpu")
@@ -61,6 +64,45 @@ def test_errors_are_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     failed = dict(e for e in execute_many(wanted) if e is not None)
     assert list(failed) == wanted
     assert all("ZeroDivisionError" in f.message and not f.expected for f in failed.values())
+
+
+def test_a_bug_ends_only_what_trains_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conclude = Trial.conclude
+
+    def broken(self: Trial, *arguments: Any) -> Any:
+        if self.federation.seed == 1:
+            raise ZeroDivisionError("a bug")
+        return conclude(self, *arguments)
+
+    monkeypatch.setattr(Trial, "conclude", broken)
+    healthy = Job(Run(TINY.but(lr=0.2), 0), None, None, tmp_path, STACKED)
+    beside, sick = jobs(tmp_path, 0, 1)
+    made = dict(e for e in execute_many([beside, sick, healthy]) if e is not None)
+    assert isinstance(made[healthy], Record)
+    for job in (beside, sick):
+        assert "ZeroDivisionError" in made[job].message
+        assert not made[job].expected
+
+
+def test_want_of_memory_is_an_expected_failure_of_that_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conclude = Trial.conclude
+
+    def exhausted(self: Trial, *arguments: Any) -> Any:
+        if self.federation.seed == 1:
+            raise torch.OutOfMemoryError("simulated")
+        return conclude(self, *arguments)
+
+    monkeypatch.setattr(Trial, "conclude", exhausted)
+    well, sick = jobs(tmp_path, 0, 1)
+    made = dict(e for e in execute_many([well, sick]) if e is not None)
+    assert isinstance(made[well], Record)
+    assert made[sick].expected
+    assert made[sick].message.startswith("MemoryShortage: the memory of cpu does not hold ")
+    assert "Traceback" not in made[sick].message
 
 
 class Fake:

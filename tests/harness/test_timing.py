@@ -12,7 +12,7 @@ from fedcore import Scenario, run
 from fedcore.errors import DataError, FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness import timing, worker
-from fedcore.harness.timing import GridTimer, RoundTimer
+from fedcore.harness.timing import GridTimer, RoundTimer, clock
 from fedcore.vector import digest
 
 TINY = Scenario(
@@ -51,6 +51,37 @@ def test_seconds_are_per_round_over_fresh_seeds(
     timer.close()
 
 
+def test_a_grid_of_stacked_runs_is_made_in_lockstep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: list[tuple[int, int]]
+) -> None:
+    together: list[int] = []
+    execute = worker.lockstep
+
+    def note(runs: Any, *settings: Any) -> Any:
+        together.append(len(runs))
+        return execute(runs, *settings)
+
+    monkeypatch.setattr(worker, "lockstep", note)
+    timer = GridTimer(TINY, 3, str(tmp_path), 1, Execution("stacked", "cpu"))
+    assert timer.seconds_per_round() > 0
+    assert together == [3, 3]  # the first is for warmth
+    assert made == []  # none alone
+    assert timer.examples_per_round == 200
+    timer.close()
+
+
+def test_the_clock_waits_for_a_gpu_only_where_one_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[None] = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: waited.append(None))
+    assert clock(torch.device("cpu"))() <= clock(torch.device("cpu"))()
+    assert waited == []
+    assert clock(torch.device("cuda"))() > 0
+    assert len(waited) == 1
+
+
 def test_a_failed_run_is_no_timing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timer = GridTimer(TINY, 1, str(tmp_path), workers=1)
 
@@ -72,6 +103,7 @@ def test_rounds_of_one_run_go_on_from_each_other(monkeypatch: pytest.MonkeyPatch
     ticks = itertools.count(0, 6)
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     assert timer.seconds_per_round(2) == 6 / 2
+    assert timer.examples_per_round == 200
     timer.close()
     # the warm-up round and two timed ones: the model of a run of three rounds
     digest_of_run = run(TINY, 0, device="cpu").model_digest
