@@ -120,7 +120,7 @@ def quick(options: Options) -> Iterator[Cell]:
 
 
 def full(options: Options) -> Iterator[Cell]:
-    """Every strategy, partition, attack and share, on five seeds, on ten where those leave doubt."""
+    """Every strategy, partition, attack and share, on five seeds; on ten where in doubt."""
     partitions = [
         IID,
         *({**SKEWED, "alpha": alpha} for alpha in (0.9, 0.3, 0.1)),
