@@ -77,8 +77,14 @@ def _execute(options: argparse.Namespace) -> int:
     with importing():
         scenario, seed = _checked(options)
         from fedcore.cli.progress import RoundLines, summary
-        from fedcore.execution import default_processes
+        from fedcore.execution import PRECISIONS, Execution, default_processes
         from fedcore.simulation import run
+    if options.precision not in PRECISIONS:
+        raise ScenarioError(
+            [f"--precision must be one of {', '.join(PRECISIONS)}, got {options.precision!r}"]
+        )
+    processes = int(options.processes or default_processes(options.device))
+    Execution(options.engine, options.device, options.precision, processes)  # or it says why not
     target = None if options.json in (None, "-") else Path(options.json)
     if target is not None:
         _check_writable(target)  # now, not after an hour of training
@@ -97,7 +103,7 @@ def _execute(options: argparse.Namespace) -> int:
         device=options.device,
         engine=options.engine,
         precision=options.precision,
-        processes=int(options.processes or default_processes(options.device)),
+        processes=processes,
         on_round=lines,
     )
     if stream is not None:

@@ -191,6 +191,24 @@ def test_every_problem_is_printed_at_once(capsys: pytest.CaptureFixture[str]) ->
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        ("--precision bf16", 2, "--precision must be one of float32, float64, tf32, bfloat16"),
+        ("--engine stackd", 2, "Did you mean 'stacked'?"),
+        ("--precision tf32 --device cpu", 1, "tf32' exists on CUDA devices only"),
+        ("--engine stacked-graphs --device cpu", 1, "needs a CUDA device: use 'stacked'"),
+    ],
+)
+def test_how_it_cannot_be_computed_is_said_before_anything_else(
+    flags: str, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TINY, *flags.split()]) == status
+    streams = capsys.readouterr()
+    assert message in streams.err
+    assert streams.out == ""
+
+
 def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--preset", "w2"]) == 2
     assert "Did you mean 'w1'?" in capsys.readouterr().err
