@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmark.gpu import Bench, main
+from benchmark import gpu, gpu_factorial, gpu_training
+from benchmark.gpu_measurements import PEAKS, Measurements, Setting
+from benchmark.test_study import PUBLISHED, arm
+from fedcore.errors import AttackError
+from fedcore.harness.published import read_published
+from fedcore.presets import preset
+from fedcore.trial import RoundReport
+
+
+def found_by(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
+    assert gpu.main(["--tiny", "--out", str(folder), *arguments]) == status
+    found: dict[str, Any] = json.loads((folder / "gpu.json").read_text())
+    return found
 
 
 @pytest.mark.slow
 def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--tiny", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "gpu.json").read_text())
+    found = found_by(tmp_path)
     assert found["tiny"]
     assert "torch" in found["machine"]
     assert set(found["exactness"]) == {
@@ -24,30 +38,179 @@ def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[st
     }
     assert found["exactness"]["w1 stacked float64"] < 1e-12
     assert found["exactness"]["mobilenet stacked float32"] < 1e-3
-    assert found["ratio"]["w1"]["stacked"] > 0
-    rates = {"central", "1 runs, stacked", "2 runs, stacked", "share of central, stacked"}
-    assert rates == set(found["lockstep"])
+    assert found["ratio"]["w1, stacked / sequential"] > 0
     assert found["study"]["stacked"]["training images"] > 0
-    assert found["factorial"]["runs"] == 182
-    assert "exactness (" in capsys.readouterr().out
+    assert "exactness, w1 stacked float64 (" in capsys.readouterr().out
+    measured = {s: set(found[s]) for s in gpu.SECTIONS}
+    assert set(found[PEAKS]) == set(gpu.SECTIONS)
+    for section, peaks in found[PEAKS].items():
+        assert set(peaks) <= measured[section]
+        assert set(peaks.values()) == {None}, "a CPU does not say"
 
 
-def test_a_failure_keeps_the_other_sections(
+def test_the_best_share_is_told_beside_each(tmp_path: Path) -> None:
+    found = found_by(tmp_path, "--only", "lockstep")["lockstep"]
+    share = found.pop("share of central, stacked")
+    assert set(found) == {"central", "1 runs, stacked", "2 runs, stacked"}
+    rates = {f"{count} runs": found[f"{count} runs, stacked"] for count in (1, 2)}
+    assert {count: share[count] * found["central"] for count in rates} == pytest.approx(rates)
+    assert share["best"] == share[share["best at"]] == max(share[count] for count in rates)
+
+
+def test_aggregators_are_timed_and_compared(tmp_path: Path) -> None:
+    found = found_by(tmp_path, "--only", "aggregation")["aggregation"]
+    assert [name.split()[0] for name in found] == ["median", "trimmedmean", "krum", "multikrum"]
+    for told in found.values():
+        assert told["median ms"] > 0
+        assert told["calls"] > 0
+        assert told["distance to the CPU's"] == 0
+
+
+def test_the_factorial_in_small(tmp_path: Path) -> None:
+    found = found_by(tmp_path, "--only", "factorial")["factorial"]
+    total = found.pop("total")
+    assert total["cells"] == 182
+    assert total["runs"] == 910
+    assert set(found) == {"study-fedavg, stacked", "study-fednova, stacked"}
+    assert all(part["failures"] == [] for part in found.values())
+    assert all(part["trained together"] == 2 for part in found.values())
+    assert total["hours"] == sum(part["hours"] for part in found.values()) > 0
+
+
+def test_the_factorial_is_the_studys() -> None:
+    arms = gpu_factorial.cells(tiny=False)
+    assert set(arms) == {"study-fedavg", "study-fednova"}
+    assert [len(set(scenarios)) for scenarios in arms.values()] == [7 * (1 + 3 * 4)] * 2
+    for entry in read_published(PUBLISHED):
+        assert arm(entry).but(image_size=32) in arms[entry.arm]
+    runs = [(scenario, seed) for scenario in arms["study-fedavg"] for seed in range(5)]
+    sample = gpu_factorial.sample(runs, 32)
+    assert len(set(sample)) == 32
+    for what, values in (
+        (lambda s: (s.partition, s.alpha, s.classes_per_client), 7),
+        (lambda s: s.malicious_fraction, 4),
+        (lambda s: s.poison_ratio, 5),
+    ):
+        assert len({what(scenario) for scenario, _ in sample}) == values
+    assert {seed for _, seed in sample} == set(range(5))
+
+
+def test_hours_follow_from_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bench, "exactness", lambda self: 1 / 0)
-    monkeypatch.setattr(Bench, "study", lambda self: {"seconds": 2.0})
-    only = ["--only", "exactness", "study"]
-    assert main(["--tiny", "--out", str(tmp_path), *only]) == 1
-    found = json.loads((tmp_path / "gpu.json").read_text())
+    """By a clock that goes on a second whenever it is read.
+
+    Three runs start, one fails; the two are halved after two rounds, so that one goes on alone.
+    """
+    closed, ticks = [], itertools.count()
+
+    def events(*_: Any) -> Iterator[tuple[int, Any]]:
+        def report(round: int) -> RoundReport:
+            return RoundReport(round, 100, 0, None, 0.0)
+
+        try:
+            yield 1, AttackError("nothing to change")
+            yield from ((place, report(round)) for round in (1, 2) for place in (0, 2))
+            yield from ((0, report(round)) for round in range(3, 100))
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(gpu_factorial, "lockstep", events)
+    monkeypatch.setattr(Setting, "now", lambda self: float(next(ticks)))
+    log = Measurements(tmp_path / "gpu.json", {}, torch.device("cpu"))
+    setting = Setting("cpu", tmp_path, True, log)
+    runs = [(preset("study-fedavg"), seed) for seed in range(50)]
+    found = gpu_factorial._extrapolated(setting, runs, "stacked", 3, 4)
+    assert closed == [True]
+    assert next(ticks) == 1 + 4 + 2, "nothing is heard after the fourth round"
+    assert found["failures"] == ["AttackError: nothing to change"]
+    assert found["trained together"] == 2
+    assert found["seconds per run and round"] == 1
+    assert found["seconds to start a run"] == 0  # (2 s) / 2 runs, less the round in it
+    assert found["hours"] == pytest.approx(50 * 100 / 3600)
+
+
+def test_a_failure_keeps_the_other_measurements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = gpu_training.run_lockstep
+
+    def short(runs: list[Any], **how: Any) -> Any:
+        if len(runs) > 1:
+            raise torch.OutOfMemoryError("simulated")
+        return together(runs, **how)
+
+    monkeypatch.setattr(gpu_training, "run_lockstep", short)
+    found = found_by(tmp_path, "--only", "lockstep", "aggregation", status=1)
+    assert found["lockstep"]["2 runs, stacked"] == {"error": "OutOfMemoryError: simulated"}
+    assert found["lockstep"]["1 runs, stacked"] > 0
+    assert found["lockstep"]["share of central, stacked"]["best at"] == "1 runs"
+    assert len(found["aggregation"]) == 4
+
+
+def test_an_engine_that_fails_leaves_the_turns_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = gpu_training.run
+
+    def broken(*arguments: Any, engine: str, **how: Any) -> Any:
+        return 1 / 0 if engine == "stacked" else run(*arguments, engine=engine, **how)
+
+    monkeypatch.setattr(gpu_training, "run", broken)
+    found = found_by(tmp_path, "--only", "ratio", status=1)["ratio"]
+    assert [name for name, told in found.items() if isinstance(told, float)] == [
+        f"{name}, sequential, turn {turn}" for name in ("w1", "mobilenet") for turn in (0, 1)
+    ]
+
+
+def test_an_arm_that_fails_leaves_no_total(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extrapolated = gpu_factorial._extrapolated
+
+    def broken(setting: Setting, runs: list[Any], *arguments: Any) -> Any:
+        return 1 / 0 if runs[0][0].optimizer == "adam" else extrapolated(setting, runs, *arguments)
+
+    monkeypatch.setattr(gpu_factorial, "_extrapolated", broken)
+    found = found_by(tmp_path, "--only", "factorial", status=1)["factorial"]
+    assert found["study-fedavg, stacked"] == {"error": "ZeroDivisionError: division by zero"}
+    assert found["study-fednova, stacked"]["hours"] > 0
+    assert found["total"]["hours"] is None
+
+
+def test_a_section_that_cannot_begin_keeps_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(gpu.SECTIONS, "exactness", lambda setting: 1 / 0)
+    monkeypatch.setitem(gpu.SECTIONS, "study", lambda s: s.log.note("study", "stacked", 2.0))
+    found = found_by(tmp_path, "--only", "exactness", "study", status=1)
     assert found["exactness"] == {"error": "ZeroDivisionError: division by zero"}
-    assert found["study"] == {"seconds": 2.0}
+    assert found["study"] == {"stacked": 2.0}
+
+
+def test_the_peak_of_a_devices_memory_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = [99]
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: peak.append(0))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: peak[-1])
+    log = Measurements(tmp_path / "gpu.json", {"machine": "m"}, torch.device("cuda"))
+
+    def measure() -> str:
+        peak.append(peak[-1] + 7)
+        return "value"
+
+    assert log.take("section", "one", measure) == "value"
+    assert log.take("section", "other", lambda: 1 / 0) is None
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found[PEAKS] == {"section": {"one": 7, "other": 0}}
+    assert found["machine"] == "m"
+    assert found["section"]["one"] == "value"
 
 
 def test_without_a_gpu_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["--out", str(tmp_path)]) == 2
+    assert gpu.main(["--out", str(tmp_path)]) == 2
     assert "'cuda' is not available" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

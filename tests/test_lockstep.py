@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedcore import lockstep as module
+from fedcore import lockstep_group as module
 from fedcore.errors import AttackError, DataError, FedcoreError, IdentityError
 from fedcore.execution import Execution
 from fedcore.lockstep import lockstep, lockstep_key, run_lockstep
@@ -93,13 +92,13 @@ def test_incompatible_runs_are_made_one_group_after_the_other() -> None:
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of runs of each round that is begun."""
     teams: list[int] = []
-    advance = module._Group._advance
+    advance = module.Group._advance
 
     def spy(self, team):
         teams.append(len(team))
         return advance(self, team)
 
-    monkeypatch.setattr(module._Group, "_advance", spy)
+    monkeypatch.setattr(module.Group, "_advance", spy)
     return teams
 
 
@@ -122,7 +121,7 @@ def test_memory_that_runs_out_splits_the_team_and_loses_nothing(
 ) -> None:
     """In round 2 more than two runs no longer fit, wherever that is noticed."""
     teams = limits(monkeypatch)
-    train = module._Group._train
+    train = module.Group._train
 
     def short(self, training):
         if len(training) > 2 and training[0].trial.round == 2:
@@ -130,32 +129,13 @@ def test_memory_that_runs_out_splits_the_team_and_loses_nothing(
             raise torch.OutOfMemoryError("simulated")
         return train(self, training)
 
-    monkeypatch.setattr(module._Group, "_train", short)
+    monkeypatch.setattr(module.Group, "_train", short)
     made = results(RUNS)
     assert sorted(made) == list(range(len(RUNS)))
     assert teams[:2] == [6, 6]
     assert max(teams[2:]) == 3
     for place, (scenario, seed) in enumerate(RUNS):
         assert_same(made[place], alone(scenario, seed))
-
-
-def test_one_run_that_does_not_fit_ends_it_but_keeps_what_is_finished(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    train = module._Group._train
-
-    def short(self, training):
-        if any(member.trial.federation.seed == 1 for member in training):
-            raise torch.OutOfMemoryError("simulated")
-        return train(self, training)
-
-    monkeypatch.setattr(module._Group, "_train", short)
-    kept = {}
-    with contextlib.suppress(torch.OutOfMemoryError):
-        for place, event in lockstep([(TINY, 0), (TINY, 1)], STACKED):
-            kept[place] = event
-    assert list(kept) == [0]
-    assert isinstance(kept[0], Record)
 
 
 def test_a_run_that_cannot_be_made_does_not_disturb_the_others(tmp_path: Path) -> None:
@@ -213,7 +193,7 @@ def test_threads_are_left_alone_between_events() -> None:
 
 
 def test_the_images_are_on_the_device_once() -> None:
-    group = module._Group({}, STACKED, None, None)
+    group = module.Group({}, STACKED, None, None)
     members = [group._member(seed, TINY.but(image_size=12), seed) for seed in range(2)]
     one, other = (member.trial.federation for member in members)
     assert one.train_images.data_ptr() == other.train_images.data_ptr()

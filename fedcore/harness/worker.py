@@ -7,11 +7,12 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution
 from fedcore.harness.store import Inputs, Run, Store
-from fedcore.lockstep import lockstep
+from fedcore.lockstep import lockstep, lockstep_key
 from fedcore.record import Record
 from fedcore.simulation import run as simulate
 from fedcore.trial import RoundReport
@@ -52,16 +53,24 @@ def execute(job: Job) -> Record | Failure:
 
 
 def execute_many(jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Failure] | None]:
-    """Run ``jobs``, of one data directory, in this process: in lockstep where they are stacked.
+    """Run ``jobs`` in this process: in lockstep where they are stacked.
 
     Yields each job with its result as soon as it is there, and None after each round of a run, so
-    that a caller can show that time passes.
+    that a caller can show that time passes. A bug ends only what trains together.
     """
-    alone = [job for job in jobs if not job.execution.stacks]
-    jobs = [job for job in jobs if job.execution.stacks]
-    yield from ((job, execute(job)) for job in alone)
-    if not jobs:
-        return
+    groups: dict[Any, list[Job]] = {}
+    for job in jobs:
+        if not job.execution.stacks:
+            yield job, execute(job)
+            continue
+        key = job.execution, job.data_dir, lockstep_key(job.run.scenario)
+        groups.setdefault(key, []).append(job)
+    for group in groups.values():
+        yield from _together(group)
+
+
+def _together(jobs: list[Job]) -> Iterator[tuple[Job, Record | Failure] | None]:
+    """Run ``jobs``, of one network and solver, in lockstep."""
     unfinished = dict.fromkeys(jobs)
     runs = [(job.run.scenario, job.run.seed) for job in jobs]
     try:
@@ -72,9 +81,10 @@ def execute_many(jobs: Sequence[Job]) -> Iterator[tuple[Job, Record | Failure] |
             job = jobs[place]
             del unfinished[job]
             yield job, _stored(job, event) if isinstance(event, Record) else _refused(event)
+        return
     except Exception:
         failure = Failure(traceback.format_exc(), expected=False)
-        yield from ((job, failure) for job in unfinished)
+    yield from ((job, failure) for job in unfinished)
 
 
 def _stored(job: Job, record: Record) -> Record | Failure:

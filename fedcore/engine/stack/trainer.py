@@ -52,7 +52,7 @@ class StackedTrainer:
                 done = None  # and on, out of this clause: the error holds on to the tensors
             if done is None:
                 self.limit = len(block) // 2
-                self._give_back()
+                self.give_back()
             else:
                 steps += done
         return tuple(steps)
@@ -132,8 +132,11 @@ class StackedTrainer:
         self._gradients = nothing.new_empty(clients, layout.num_parameters)
         self._counters = nothing.new_empty(clients, layout.num_counters, dtype=torch.int64)
 
-    def _give_back(self) -> None:
-        """Free what a block that was too large has left behind."""
+    def give_back(self) -> None:
+        """Free what training keeps between rounds; the next block allocates it anew."""
         self._allocate(0)
+        # the network and the solver would still look at, and so hold, what was given back
+        self._network.bind(self._vectors, self._counters, self._gradients)
+        self._solver.start(self._vectors)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -1,0 +1,68 @@
+"""A run among others in lockstep: what ends its round happens to it as a whole, or not at all."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fedcore.engine.stacked import StackedEngine, Work
+from fedcore.errors import FedcoreError
+from fedcore.record import Record
+from fedcore.trial import RoundReport, Trial
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run in the making: its position, its trial, its engine on the shared bench."""
+
+    place: int
+    trial: Trial
+    engine: StackedEngine
+
+    @property
+    def size(self) -> int:
+        """Clients that it trains in a round."""
+        return self.trial.federation.scenario.cohort_size
+
+    def work(self) -> Work:
+        """What its clients have to do in the next round."""
+        trial = self.trial
+        return self.engine.work(trial.state, trial.round, trial.clients)
+
+    def conclude(self, done: tuple[Work, tuple[int, ...]] | None, begun: float) -> RoundReport:
+        """End the round, of ``done`` work and its local steps (None: a diverged run has none).
+
+        Where that raises torch.OutOfMemoryError, the run is as it was before the round.
+        """
+        saved = self._saved()
+        kept = {} if done is None else dict(done[0].kept)
+        try:
+            cohort = None if done is None else done[0].cohort(done[1])
+            return self.trial.conclude(cohort, begun)
+        except torch.OutOfMemoryError:
+            vars(self.trial).update(saved)
+            if done is not None:
+                done[0].kept.clear()
+                done[0].kept.update(kept)
+            raise
+
+    def _saved(self) -> dict[str, Any]:
+        """The trial's attributes, copied but for what a round does not write to."""
+        trial = self.trial
+        fixed = [trial.federation, trial.federation.scenario, trial.engine, trial.engine.layout]
+        for value in vars(trial).values():
+            if isinstance(value, tuple):
+                fixed.append(value)
+            elif isinstance(value, list):  # it grows; what is in it stays
+                fixed.extend(value)
+        return copy.deepcopy(vars(trial), {id(each): each for each in fixed})
+
+    def result(self) -> Record | FedcoreError:
+        """The record of the finished run, or why it has none."""
+        try:
+            return self.trial.record()
+        except FedcoreError as error:
+            return error
