@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from fedcore.data.base import Dataset
 from fedcore.data.loading import data_directory, load
 from fedcore.engine.base import ENGINES
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution, exact_arithmetic
+from fedcore.execution import Execution
 from fedcore.federation import Federation
+from fedcore.harness.lockstep_pool import LockstepPool
 from fedcore.harness.pool import Pool
 from fedcore.harness.store import Run
 from fedcore.harness.worker import Failure, Job
@@ -19,8 +23,25 @@ from fedcore.scenario import Scenario
 from fedcore.strategies.base import STRATEGIES
 
 
+def clock(device: torch.device) -> Callable[[], float]:
+    """The clock of timings on ``device``: torch.utils.benchmark's, which waits for a GPU.
+
+    On a machine with no GPU that is time.perf_counter. For the CPU it is so on any machine: to
+    wait for a GPU that has nothing to do would take memory of it.
+    """
+    if device.type != "cuda":
+        return time.perf_counter
+    from torch.utils.benchmark.utils.timer import timer
+
+    return timer
+
+
 class GridTimer:
-    """Makes ``runs`` runs of ``scenario`` at a time on ``workers`` processes; nothing is stored."""
+    """Makes ``runs`` runs of ``scenario`` at a time; nothing is stored.
+
+    On ``workers`` processes (1: in this one), but in this one and in lockstep where ``execution``,
+    by default the CPU's, stacks clients.
+    """
 
     def __init__(
         self,
@@ -28,22 +49,25 @@ class GridTimer:
         runs: int,
         data_dir: str | None,
         workers: int,
-        precision: str = "float32",
+        execution: Execution | None = None,
     ) -> None:
         self.scenario, self.runs = scenario, runs
-        self.execution = Execution(device="cpu", precision=precision)
+        self.execution = execution or Execution(device="cpu")
         self.data_dir: Path = data_directory(data_dir)
         self.dataset: Dataset = load(scenario.dataset, self.data_dir)
         self.examples_per_round = 0.0
-        self._pool = Pool(workers)
+        lockstep = self.execution.stacks
+        self._pool = LockstepPool() if lockstep else Pool(workers)
         self._seed = 0
-        self._make(workers, scenario.but(rounds=1, eval_every=1))  # imports, data, memory
+        first = scenario.but(rounds=1, eval_every=1)
+        self._make(runs if lockstep else workers, first)  # imports, data, memory
 
     def seconds_per_round(self) -> float:
         """Wall time from handing the runs over to the last record, over all rounds made."""
-        begun = time.perf_counter()
+        now = clock(self.execution.torch_device)
+        begun = now()
         self._make(self.runs, self.scenario)
-        return (time.perf_counter() - begun) / (self.runs * self.scenario.rounds)
+        return (now() - begun) / (self.runs * self.scenario.rounds)
 
     def _make(self, runs: int, scenario: Scenario) -> None:
         jobs = []
@@ -53,11 +77,13 @@ class GridTimer:
             self._seed += 1
         for job in jobs:
             self._pool.submit(job)
+        examples = 0
         for job in jobs:
             result = self._pool.result(job)
             if isinstance(result, Failure):
                 raise FedcoreError(f"{job.run.id}: {result.message}")
-            self.examples_per_round = result.examples / scenario.rounds
+            examples += result.examples
+        self.examples_per_round = examples / (runs * scenario.rounds)
 
     def close(self) -> None:
         """End the workers."""
@@ -74,15 +100,17 @@ class RoundTimer:
         self, scenario: Scenario, data_dir: str | None, execution: Execution, seed: int = 0
     ) -> None:
         self.scenario = scenario
-        device = execution.torch_device
+        self.device = execution.torch_device
+        self.examples_per_round = 0.0
         self._restore = contextlib.ExitStack()
-        self._restore.enter_context(exact_arithmetic(device))
+        self._restore.enter_context(execution.arithmetic())
         try:
-            self.federation = Federation.prepare(scenario, seed, data_dir, device)
+            self.federation = Federation.prepare(scenario, seed, data_dir, self.device)
             engine = ENGINES[execution.engine_name](self.federation, execution)
         except BaseException:
             self._restore.close()
             raise
+        self.dataset: Dataset = self.federation.dataset
         self._engine = self._restore.enter_context(contextlib.closing(engine))
         self._strategy = STRATEGIES[scenario.strategy](scenario)
         self._state = engine.initial_state()
@@ -91,7 +119,9 @@ class RoundTimer:
 
     def seconds_per_round(self, rounds: int) -> float:
         """Wall time of the next ``rounds`` rounds over their number."""
-        begun = time.perf_counter()
+        now = clock(self.device)
+        clients: list[int] = []
+        begun = now()
         for _ in range(rounds):
             self._round += 1
             cohort = self._engine.train(
@@ -99,7 +129,12 @@ class RoundTimer:
             )
             parameters = self._engine.layout.num_parameters
             self._state = self._strategy.aggregate(self._state, cohort, parameters)
-        return (time.perf_counter() - begun) / rounds
+            clients += cohort.clients
+        taken = now() - begun
+        federation = self.federation
+        examples = sum(len(federation.parts[c]) * int(federation.epochs[c]) for c in clients)
+        self.examples_per_round = examples / rounds
+        return taken / rounds
 
     def close(self) -> None:
         """End the helpers, and give torch its threads back."""
