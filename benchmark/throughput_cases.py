@@ -84,7 +84,7 @@ class Case:
 
 
 #: Promised of one run on two processes: W1 in at most 1.15 x the bare loop's time, MobileNetV2 at
-#: 28 pixels at 95 % of its speed, which is 1.05 x. The latter has a tenth more for a loaded machine:
+#: 28 pixels at 95 % of its speed, 1.05 x. The latter has a tenth more for a loaded machine:
 #: medians of one machine differed by 8 % within a day, and both loops spend their time in the same
 #: kernels. Larger images, of which nothing is promised, are held to the same
 #: (in 2026-11 the cnn took 0.2 to 0.5 x, MobileNetV2 0.5 to 0.95 x), but for MobileNetV2 at 224

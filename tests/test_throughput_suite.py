@@ -54,7 +54,7 @@ def test_the_limits_are_the_promised_ones() -> None:
     limits = {case.id: case.limit for case in cases("full", "cpu")}
     assert limits["grid-cnn-w1-float32"] == 1.05
     assert limits["run-cnn-w1-float32"] == 1.15
-    assert limits["run-mobilenetv2-28-float32"] == 1 / 0.95
+    assert limits["run-mobilenetv2-28-float32"] == pytest.approx(1 / 0.95 + 0.1, abs=0.005)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
