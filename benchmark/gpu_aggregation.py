@@ -7,10 +7,11 @@ from functools import partial
 import torch
 from torch.utils.benchmark import Timer
 
+from benchmark.cohort import cohort_of
 from benchmark.gpu_measurements import Setting
 from fedcore.execution import choose_device, exact_arithmetic
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES, Cohort
+from fedcore.strategies.base import STRATEGIES
 
 CLIENTS = 50
 PARAMETERS = 1_000_000
@@ -29,8 +30,7 @@ def _timed(setting: Setting, name: str, parameters: int) -> dict[str, float]:
     device = choose_device(setting.device)
     strategy = STRATEGIES[name](Scenario(strategy=name, num_clients=CLIENTS, fraction_train=1.0))
     rows = torch.randn(CLIENTS, parameters, generator=torch.Generator().manual_seed(0))
-    ones, counters = (1,) * CLIENTS, torch.empty(CLIENTS, 0, dtype=torch.int64)
-    sent = Cohort(tuple(range(CLIENTS)), rows, counters, ones, ones, (None,) * CLIENTS)
+    sent = cohort_of(rows)
     there = rows.to(device)
     with exact_arithmetic(device):
         exact = strategy.step(rows, sent, {})

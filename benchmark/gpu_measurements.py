@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from fedcore.execution import choose_device
+from fedcore.harness.timing import clock
 
 T = TypeVar("T")
 #: Beside the sections: the most memory of the device that a measurement has taken.
@@ -76,6 +77,4 @@ class Setting:
 
     def now(self) -> float:
         """The time, once the device has done what it was given."""
-        if choose_device(self.device).type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        return clock(choose_device(self.device))()

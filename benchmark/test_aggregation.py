@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 import torch
 
+from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
 from fedcore.engine.native import vector_bytes
 from fedcore.harness.options import Options
-from fedcore.strategies.base import STRATEGIES, Cohort
+from fedcore.strategies.base import STRATEGIES
 from fedcore.strategies.gram import inner_products
 
 CLIENTS = 50
@@ -55,13 +56,10 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def cohort_of(parameters: int) -> Cohort:
-    """Normal updates, as rows of a wider matrix: an engine's end with buffers."""
+def normal_updates(parameters: int) -> torch.Tensor:
+    """[clients, ``parameters``], rows of a wider matrix: an engine's end with buffers."""
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(CLIENTS, parameters + 7, generator=generator)[:, :parameters]
-    ones = (1,) * CLIENTS
-    counters = torch.empty(CLIENTS, 0, dtype=torch.int64)
-    return Cohort(tuple(range(CLIENTS)), rows, counters, ones, ones, (None,) * CLIENTS)
+    return torch.randn(CLIENTS, parameters + 7, generator=generator)[:, :parameters]
 
 
 def plain(name: str, rows: torch.Tensor) -> torch.Tensor:
@@ -110,7 +108,7 @@ def test_aggregation_of_50_clients(name, benchmark, suite_options: Options, rema
     if suite_options.device == "cuda":
         pytest.skip("the references are on the CPU; this case is not for --device cuda")
     parameters = PARAMETERS.get(suite_options.profile, 1_000_000)
-    sent = cohort_of(parameters)
+    sent = cohort_of(normal_updates(parameters))
     strategy = STRATEGIES[name](Scenario(strategy=name, num_clients=CLIENTS, fraction_train=1.0))
     # the definition is slow: on a tenth of the coordinates, its time scaled
     part = sent.updates[:, : parameters // 10].contiguous()

@@ -22,7 +22,7 @@ TURNS = {"smoke": 2}
 #: Runs made at a time in a grid.
 GRID = {"cpu": PROCESSES, "cuda": 8}
 #: Batch of central training, by model or device, and pixels a side: on the CPU the fastest of 8 to
-#: 512 (one thread, AVX-512; larger ones leave the cache), on a GPU what fits into 16 GB.
+#: 512 (one thread, AVX-512; 32 pixels as 28), on a GPU what should fit into 16 GB.
 LARGE = {
     "cnn": {28: 64, 32: 64, 64: 32, 224: 16},
     "mobilenet_v2": {28: 128, 32: 128, 64: 64, 224: 16},

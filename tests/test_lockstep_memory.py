@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from fedcore.errors import FedcoreError, PrivacyError
-from fedcore.execution import Execution
 from fedcore.lockstep import lockstep, run_lockstep
 from fedcore.lockstep_group import Group, MemoryShortage
 from fedcore.lockstep_member import Member
@@ -20,17 +19,10 @@ from fedcore.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
 from fedcore.trial import RoundReport, Trial
+from tests.test_lockstep import STACKED
+from tests.test_lockstep import TINY as RAGGED
 
-TINY = Scenario(
-    dataset="synthetic:160",
-    model="mlp",
-    norm="batch",
-    num_clients=6,
-    rounds=3,
-    batch_size=8,
-    optimizer="sgd",
-)
-STACKED = Execution("stacked", "cpu", "float64")
+TINY = RAGGED.but(local_epochs=1)
 #: What a round writes to: server's memory, clients' own layers, privacy accounts, all three.
 STATEFUL = [
     TINY.but(strategy="fedavgm", server_momentum=0.9),

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fedcore.harness.baseline import Comparison
 from fedcore.harness.baseline_report import RULE, headline
 from fedcore.harness.noninferiority import ALPHA
+from fedcore.harness.stamp import stamp
 from fedcore.harness.store import write_atomically
-from fedcore.provenance import code_digest, git_state
 
 SCHEMA = 1
 
@@ -24,16 +23,10 @@ def document(result: Comparison, file: str, here: str, repeat: str) -> dict[str,
     Differences are now minus recorded, in percentage points; ``interval`` is two-sided at
     1 - 2 alpha and not corrected for the number of tests, which ``p_holm`` is.
     """
-    commit, dirty = git_state()
     return {
-        "schema": SCHEMA,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "repeat": repeat,
-        "commit": commit,
-        "dirty": dirty,
-        "code": code_digest(),
+        **stamp(SCHEMA, repeat),
         "machine": here,
-        "recorded_on": result.foreign or [here],
+        "recorded_elsewhere": result.foreign,
         "file": file,
         "verdict": verdict(result),
         "headline": headline(result),

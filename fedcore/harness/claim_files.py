@@ -5,27 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fedcore.harness.claim_report import Judged, claims_markdown
+from fedcore.harness.stamp import stamp
 from fedcore.harness.store import write_atomically
-from fedcore.provenance import code_digest, git_state
 
 SCHEMA = 1
 
 
 def document(judged: Sequence[Judged], repeat: str) -> dict[str, Any]:
     """The content of claims.json; an interval without end is null."""
-    commit, dirty = git_state()
     return {
-        "schema": SCHEMA,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "repeat": repeat,
-        "commit": commit,
-        "dirty": dirty,
-        "code": code_digest(),
+        **stamp(SCHEMA, repeat),
         "machine": judged[0].machine if judged else None,
         "claims": [_claim(item) for item in judged],
     }

@@ -11,7 +11,7 @@ from fedcore.harness.claim_files import write_claims
 from fedcore.harness.claim_records import Records, agreement, subject
 from fedcore.harness.claim_report import Judged
 from fedcore.harness.claims import Claim, judge_claim
-from fedcore.harness.command import base_command, places
+from fedcore.harness.command import base_command, named_places
 from fedcore.harness.options import OPTIONS
 from fedcore.harness.session import SESSION, SuiteSession
 from fedcore.harness.store import StoreWarning
@@ -64,7 +64,7 @@ def write(config: pytest.Config, judged: Sequence[Judged]) -> list[str]:
         lines.append(
             f"{progress.stored} runs from the store, {made} made in {suite.lab.last_result:.0f} s"
         )
-    repeat = base_command(options, places(config))
+    repeat = base_command(options, named_places(config))
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
             write_claims(judged, place, repeat)

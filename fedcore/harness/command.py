@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def places(config: pytest.Config) -> list[str]:
+def named_places(config: pytest.Config) -> list[str]:
     """Files and folders named on the command line, each once, relative to where it was given."""
     if config.args_source is not config.ArgsSource.ARGS:
         return []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.command import base_command, places
+from fedcore.harness.command import base_command, named_places
 from fedcore.harness.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class SuiteSession:
     @property
     def repeat(self) -> str:
         """The command line that selected this session, without -k and -m."""
-        return base_command(self.options, places(self.config))
+        return base_command(self.options, named_places(self.config))
 
     def effort(self) -> str:
         """What this session computed itself; a timing never comes from the store."""
@@ -130,7 +130,7 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
     from fedcore.harness import report
 
     options = config.stash[OPTIONS]
-    repeat = base_command(options, places(config))
+    repeat = base_command(options, named_places(config))
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:

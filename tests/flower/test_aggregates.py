@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
-from fedcore.strategies.base import STRATEGIES, Cohort
+from fedcore.strategies.base import STRATEGIES
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
@@ -25,9 +26,6 @@ def test_the_aggregate_is_flowers(name: str, clients: int, seed: int) -> None:
     assert theirs.dtype == "float64"
 
     strategy = STRATEGIES[name](Scenario(strategy=name, num_clients=clients, fraction_train=1.0))
-    counters = torch.empty(clients, 0, dtype=torch.int64)
-    ones = (1,) * clients
-    sent = Cohort(tuple(range(clients)), rows, counters, ones, ones, (None,) * clients)
-    ours = strategy.step(sent.updates, sent, {})
+    ours = strategy.step(rows, cohort_of(rows), {})
     torch.testing.assert_close(ours, torch.from_numpy(theirs), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(ours, rows.mean(dim=0))

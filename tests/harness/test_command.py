@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.harness.command import base_command, places, repeat_command
+from fedcore.harness.command import base_command, named_places, repeat_command
 from fedcore.harness.options import Options
 
 
@@ -40,7 +40,7 @@ def test_it_names_the_places_that_were_named(
     arguments: list[str], named: list[str], pytester: pytest.Pytester
 ) -> None:
     pytester.mkdir("suite").joinpath("test_a.py").touch()
-    assert places(pytester.parseconfig(*arguments)) == named
+    assert named_places(pytester.parseconfig(*arguments)) == named
 
 
 def test_places_given_in_full_are_told_from_where_one_is(
@@ -50,4 +50,4 @@ def test_places_given_in_full_are_told_from_where_one_is(
     inside = pytester.mkdir("suite")
     outside: Path = tmp_path_factory.mktemp("elsewhere")
     config = pytester.parseconfig(str(inside), str(outside))
-    assert places(config) == ["suite", str(outside)]
+    assert named_places(config) == ["suite", str(outside)]

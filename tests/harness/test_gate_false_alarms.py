@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 
 from benchmark.test_robustness import cells
 from fedcore.harness.baseline_file import Baseline
-from fedcore.harness.gates import confidence
+from fedcore.harness.gates import Verdict, confidence, estimate, judge
 from fedcore.harness.options import Options
 from fedcore.harness.thresholds import Threshold, Thresholds
 
@@ -87,6 +87,29 @@ def spreads(found: list[Gate]) -> dict[str, float]:
         )
         for partition in {gate.partition for gate in found}
     }
+
+
+def test_the_simulation_decides_as_the_gates_do() -> None:
+    """What is computed for all sessions at once is `estimate` and `judge` at each look."""
+    seen = set()
+    for gate in list(gates())[::7]:
+        low, high = gate.limit.min, gate.limit.max
+        for truth in (gate.truth, low, high):
+            if truth is None:
+                continue
+            rng = np.random.default_rng(20240304)
+            draws = truth + 4.0 * rng.standard_normal((SUITES, max(gate.looks)))
+            found = failing(gate, truth, 4.0, np.random.default_rng(20240304))
+            level = confidence(len(gate.looks))
+            for suite in range(40):
+                verdict = Verdict.INCONCLUSIVE
+                for n in gate.looks:
+                    if verdict is Verdict.INCONCLUSIVE:
+                        taken = estimate(draws[suite, :n].tolist(), THRESHOLDS.noise, level)
+                        verdict = judge(taken, low, high)
+                assert found[suite] == (verdict is Verdict.FAIL)
+                seen.add(verdict)
+    assert seen == {Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE}
 
 
 def test_a_suite_cries_wolf_less_than_once_in_a_hundred_sessions() -> None:

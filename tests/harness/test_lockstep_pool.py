@@ -66,17 +66,21 @@ def test_errors_are_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all("ZeroDivisionError" in f.message and not f.expected for f in failed.values())
 
 
-def test_a_bug_ends_only_what_trains_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def seed_1_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     conclude = Trial.conclude
 
     def broken(self: Trial, *arguments: Any) -> Any:
         if self.federation.seed == 1:
-            raise ZeroDivisionError("a bug")
+            raise error
         return conclude(self, *arguments)
 
     monkeypatch.setattr(Trial, "conclude", broken)
+
+
+def test_a_bug_ends_only_what_trains_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed_1_raises(monkeypatch, ZeroDivisionError("a bug"))
     healthy = Job(Run(TINY.but(lr=0.2), 0), None, None, tmp_path, STACKED)
     beside, sick = jobs(tmp_path, 0, 1)
     made = dict(e for e in execute_many([beside, sick, healthy]) if e is not None)
@@ -89,14 +93,7 @@ def test_a_bug_ends_only_what_trains_together(
 def test_want_of_memory_is_an_expected_failure_of_that_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conclude = Trial.conclude
-
-    def exhausted(self: Trial, *arguments: Any) -> Any:
-        if self.federation.seed == 1:
-            raise torch.OutOfMemoryError("simulated")
-        return conclude(self, *arguments)
-
-    monkeypatch.setattr(Trial, "conclude", exhausted)
+    seed_1_raises(monkeypatch, torch.OutOfMemoryError("simulated"))
     well, sick = jobs(tmp_path, 0, 1)
     made = dict(e for e in execute_many([well, sick]) if e is not None)
     assert isinstance(made[well], Record)
