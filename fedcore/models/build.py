@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from fedcore.errors import ModelError
 from fedcore.models.base import MODELS, Architecture
+from fedcore.models.draws import drawing_from, require_repeatable, seed_forward
 from fedcore.models.dropout import adopt_streams
 from fedcore.models.weights import weights_file
 from fedcore.streams import Purpose, torch_seed
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
+
+_repeatable: set[tuple[Any, ...]] = set()  # networks of other packages, tried in this process
 
 
 def build_model(
@@ -30,26 +33,36 @@ def build_model(
     """The initial model of run (``scenario``, ``seed``), on the CPU and in training mode.
 
     It maps images [batch, channels, *size] to logits [batch, num_classes]. Its dropout layers
-    are `StreamDropout`, which must be given generators before training. torch's generators are
-    left as they were. ``data_dir`` is where 'imagenet' weights are looked for and kept.
-    Raises `ModelError` for images that the model cannot take and weights that do not fit.
+    are `StreamDropout`, which must be given generators before training; so must a network of
+    another package be, whose every forward is seeded from them: see `fedcore.models.draws`. Global
+    generators are left as they were. ``data_dir`` is where 'imagenet' weights are looked for and
+    kept.
+    Raises `ModelError` for images that the model cannot take, weights that do not fit and a forward
+    that cannot be repeated.
     """
     architecture = MODELS[scenario.model]
     _check_input(scenario.model, architecture, channels, size)
     weights = weights_file(scenario.weights, scenario.model, data_dir)
-    # Built on the CPU: other devices draw other numbers from the same seed. torch.manual_seed
-    # would reseed those devices as well, which fork_rng does not undo here.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS))
-        network = architecture.build(
-            num_classes=num_classes,
-            channels=channels,
-            size=size,
-            norm=scenario.norm or "none",  # None: an architecture that does not read the field
-            weights=weights,
-        )
-    adopt_streams(network)
-    return network.train()
+    norm = scenario.norm or "none"  # None: an architecture that does not read the field
+
+    def build() -> nn.Module:
+        # Built on the CPU: other devices draw other numbers from the same seed.
+        word = torch_seed(seed, Purpose.INITIAL_WEIGHTS)
+        with drawing_from(word), torch.device("cpu"):
+            network = architecture.build(
+                num_classes=num_classes, channels=channels, size=size, norm=norm, weights=weights
+            )
+        adopt_streams(network)
+        return network.train()
+
+    network = build()
+    if architecture.__module__.partition(".")[0] != "fedcore":
+        key = (architecture, num_classes, channels, size, norm, weights)
+        if key not in _repeatable:
+            require_repeatable(scenario.model, build, channels, size)
+            _repeatable.add(key)
+        seed_forward(network, seed)
+    return network
 
 
 def _check_input(

@@ -13,6 +13,7 @@ from fedcore.engine.stack.functions import FUNCTIONS, METHODS
 from fedcore.engine.stack.layers import StackedLayer
 from fedcore.engine.stack.rules import refusal, stacked_layer
 from fedcore.errors import ModelError
+from fedcore.models.draws import refuse_draws
 from fedcore.models.dropout import StreamDropout
 from fedcore.vector import Kind, Layout
 
@@ -78,7 +79,9 @@ class StackedNetwork:
 
     def _rewritten(self, model: nn.Module) -> fx.Graph:
         try:
-            graph = _Tracer().trace(model)
+            # what is drawn now would be the same for all clients and all steps
+            with refuse_draws("its forward draws random numbers"):
+                graph = _Tracer().trace(model)
         except Exception as error:  # whatever a forward does with values that are not there yet
             raise ModelError(
                 f"the forward of {type(model).__name__} cannot be traced "
