@@ -13,10 +13,10 @@ from torch import nn
 
 from fedcore.attacks.base import ATTACKS
 from fedcore.attacks.poisoning import Poisoning
-from fedcore.data.base import Dataset, Split
+from fedcore.data.base import Dataset, Split, named_classes
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
-from fedcore.errors import PartitionError
+from fedcore.errors import AttackError, PartitionError
 from fedcore.models.base import MODELS
 from fedcore.models.build import build_model
 from fedcore.partition.base import label_matrix
@@ -51,7 +51,9 @@ class Federation:
     ) -> Federation:
         """Load, deal and poison. Raises DataError, PartitionError or AttackError."""
         folder = data_directory(data_dir)
-        dataset = load(scenario.dataset, folder)
+        # what stands in for `load` in a test need not know of sizes
+        size = () if scenario.image_size is None else (scenario.image_size,)
+        dataset = load(scenario.dataset, folder, *size)
         architecture = MODELS[scenario.model]
         transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
         labels = dataset.train.labels.numpy()
@@ -67,7 +69,12 @@ class Federation:
                 "a client with a single training sample cannot train BatchNorm: raise "
                 "min_partition_size to 2, or set norm='group'"
             )
-        poisoning = Poisoning.prepare(scenario, seed, labels, parts, dataset.num_classes)
+        try:
+            poisoning = Poisoning.prepare(scenario, seed, labels, parts, dataset.num_classes)
+        except AttackError as error:
+            if not (told := named_classes(dataset.class_names)):
+                raise
+            raise AttackError(f"{error}; classes: {told}") from error
         return cls(
             scenario=scenario,
             seed=seed,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fedcore.component import Component
 from fedcore.registry import Registry
@@ -35,7 +36,8 @@ class Dataset:
 
     ``digest`` is the first 16 hexadecimal digits of the SHA-256 over shapes, images and labels
     of both splits; ``notes`` says what a reader of results must know, such as a file that is
-    not the publisher's own.
+    not the publisher's own. ``class_names`` has a name for each class, its number where the source
+    knows none, or is empty.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Dataset:
     num_classes: int
     digest: str
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -57,7 +60,13 @@ class Dataset:
 
 
 class Source(Component):
-    """One place that data sets come from. Subclasses are registered in `DATASETS`."""
+    """One place that data sets come from. Subclasses are registered in `DATASETS`.
+
+    Where ``resizes`` is True, `load` takes a third argument, the side in pixels that images are
+    resized to as they are read (None: as they are).
+    """
+
+    resizes: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -66,6 +75,23 @@ class Source(Component):
 
         Raises `DataError` with path and reason where the data are missing, damaged or invalid.
         """
+
+    @classmethod
+    def classes(cls, name: str, data_dir: Path) -> int | None:
+        """Number of classes of ``name`` where that is known without reading it, else None."""
+        return None
+
+
+def class_label(number: int, names: Sequence[str]) -> str:
+    """``1 (trouser)``; the number alone where there is no name, or where that is the number."""
+    name = names[number] if 0 <= number < len(names) else str(number)
+    return str(number) if name == str(number) else f"{number} ({name})"
+
+
+def named_classes(names: Sequence[str]) -> str:
+    """``0 (shirt), 1 (trouser)``; empty where every class is called by its number."""
+    labels = [class_label(number, names) for number in range(len(names))]
+    return ", ".join(labels) if any(label.endswith(")") for label in labels) else ""
 
 
 DATASETS: Registry[type[Source]] = Registry("dataset", "fedcore.data")

@@ -6,6 +6,7 @@ Each message names the place (a path or a data set), the rule, the value found a
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ import numpy.typing as npt
 import torch
 
 from fedcore.data.base import Dataset, Split
+from fedcore.data.duplicates import duplicate_notes
+from fedcore.data.npz import NAMES
+from fedcore.data.places import printable
 from fedcore.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -125,12 +129,15 @@ def build(
     where: str,
     *,
     num_classes: int | None = None,
+    class_names: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Dataset:
     """The validated data set of the arrays under `npz.KEYS`, which come from ``where``.
 
     ``num_classes`` is what the publisher states; None takes the largest label + 1 and then
     insists that every class occurs, because a gap is nearly always a labelling mistake.
+    ``class_names`` fall back on the array under `npz.NAMES`, then on numbers. Test images that are
+    training images as well are noted; see `fedcore.data.duplicates` for when they are refused.
     """
     splits = []
     for part in ("train", "test"):
@@ -150,7 +157,22 @@ def build(
             "convert one of them"
         )
     classes = _classes(train, test, where) if num_classes is None else num_classes
-    return Dataset(name, train, test, classes, digest(train, test), notes)
+    names = class_names or _names(arrays.get(NAMES), classes, where)
+    notes = (*notes, *duplicate_notes(train, test, where))
+    return Dataset(name, train, test, classes, digest(train, test), notes, names)
+
+
+def _names(array: Array | None, classes: int, where: str) -> tuple[str, ...]:
+    """The names in ``array``, one a class; numbers where there is none."""
+    if array is None:
+        return tuple(map(str, range(classes)))
+    if array.dtype.kind not in "US" or array.shape != (classes,):
+        raise DataError(
+            f"{where}, {NAMES}: must be {classes} strings, one for each class, got {array.dtype} "
+            f"of shape {list(array.shape)}; correct them, or leave them out"
+        )
+    texts = array.tolist()
+    return tuple(printable(os.fsdecode(text)) for text in texts)
 
 
 def _classes(train: Split, test: Split, where: str) -> int:

@@ -118,6 +118,7 @@ class _Reader:
 def _serve(path: Path, memory: int, link: Connection) -> None:
     """Read ``path``, leave the arrays in ``memory`` and send where; end without a word if not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends this
+    warnings.simplefilter("error")  # the parent then reads itself, and notes what was warned of
     with contextlib.suppress(Exception):
         buffers: list[pickle.PickleBuffer] = []
         pickled = pickle.dumps(_read(path), protocol=5, buffer_callback=buffers.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -37,8 +38,8 @@ def fetch(address: str, path: Path, md5: str, timeout: float = TIMEOUT_SECONDS) 
             error.close()  # it is the server's answer too, and holds the connection
         raise _failure(address, path, f"{type(error).__name__}: {error}") from error
     finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)  # gone already after os.replace
+        with contextlib.suppress(OSError):  # gone already after os.replace, or never made
+            temporary.unlink()
 
 
 def md5_of(path: Path) -> str:

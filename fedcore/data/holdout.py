@@ -5,6 +5,7 @@ For choosing learning rates and the like: the real test set stays unseen until t
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import torch
 
 from fedcore.data.base import DATASETS, Dataset, Source, Split
 from fedcore.data.checks import argument, digest
+from fedcore.data.duplicates import duplicate_notes
 from fedcore.data.loading import load
 from fedcore.streams import Purpose, stream
 from fedcore.validation import registered_name
@@ -26,6 +28,8 @@ _SHARE: Final = 0.2
 class Holdout(Source):
     """A view of NAME without its test samples; the draw is fixed, whatever the run's seed."""
 
+    resizes = True  # where NAME does
+
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:
         """NAME must be a data set, and not itself a hold-out."""
@@ -35,9 +39,15 @@ class Holdout(Source):
         return [f"dataset {scenario.dataset!r}: write holdout:NAME with the name of a data set"]
 
     @classmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
+    def classes(cls, name: str, data_dir: Path) -> int | None:
+        """As NAME's source knows it."""
+        inner = argument(name)
+        return DATASETS[registered_name("dataset", inner)].classes(inner, data_dir)
+
+    @classmethod
+    def load(cls, name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
         """NAME's training samples, 80 % to train and 20 % to test."""
-        whole = load(argument(name), data_dir)
+        whole = load(argument(name), data_dir, image_size)
         generator = stream(0, Purpose.VALIDATION_SPLIT)
         order = torch.from_numpy(generator.permutation(len(whole.train)))
         held = round(_SHARE * len(whole.train))
@@ -45,7 +55,11 @@ class Holdout(Source):
             Split(whole.train.images[part], whole.train.labels[part])
             for part in (order[held:], order[:held])
         )
+        # what the whole set has in common with its own test samples is not in use here
+        shared = duplicate_notes(whole.train, whole.test, name, refuse=False)
+        kept = [note for note in whole.notes if note not in shared]
         note = f"test samples are a fifth of the training samples of {whole.name}"
-        return Dataset(
-            name, train, test, whole.num_classes, digest(train, test), (*whole.notes, note)
+        notes = (*kept, note, *duplicate_notes(train, test, name, refuse=False))
+        return dataclasses.replace(
+            whole, name=name, train=train, test=test, digest=digest(train, test), notes=notes
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
 from pathlib import Path
 
 from fedcore.data.base import DATASETS, Dataset
+from fedcore.data.places import expanded, reading_from
+from fedcore.data.warned import collecting
 from fedcore.errors import FedcoreError
 from fedcore.validation import registered_name
 
@@ -15,15 +18,26 @@ from fedcore.validation import registered_name
 _CACHED_SETS = 4
 
 
-def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+) -> Dataset:
     """The data set called ``name`` (``mnist5k``, ``bloodmnist``, ``npz:PATH``, ...).
 
-    ``data_dir`` as in `data_directory`. A process loads a set once: the result is shared, so its
-    tensors must not be written to. Raises `UnknownNameError` for a name that nothing is registered
-    under and `DataError` where the data are missing, damaged or invalid.
+    ``data_dir`` as in `data_directory`. ``image_size`` is the side in pixels that the scenario asks
+    for: sources that read single image files (``folder:PATH``) resize to it as they read, others
+    leave it to `fedcore.data.transforms`. A process loads a set once: the result is shared, so its
+    tensors must not be written to. Warnings raised on the way become `Dataset.notes`. Raises
+    `UnknownNameError` for a name that nothing is registered under and `DataError` where the data
+    are missing, not to be read, damaged or invalid.
     """
+    directory = data_directory(data_dir)
+    with reading_from("."):  # the working directory may be gone
+        here = Path.cwd()
     # a relative PATH means another file in another working directory
-    return _load(name, data_directory(data_dir), Path.cwd())
+    source = DATASETS[registered_name("dataset", name)]
+    return _load(name, directory, here, image_size if source.resizes else None)
 
 
 def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> int | None:
@@ -37,14 +51,22 @@ def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> 
     if published is not None:
         return published.num_classes
     try:
-        return load(name, data_dir).num_classes
+        source = DATASETS[registered_name("dataset", name)]
+        known = source.classes(name, data_directory(data_dir))
+        return load(name, data_dir).num_classes if known is None else known
     except FedcoreError:
         return None
 
 
 @functools.lru_cache(maxsize=_CACHED_SETS)
-def _load(name: str, directory: Path, working_directory: Path) -> Dataset:
-    return DATASETS[registered_name("dataset", name)].load(name, directory)
+def _load(name: str, directory: Path, working_directory: Path, image_size: int | None) -> Dataset:
+    source = DATASETS[registered_name("dataset", name)]
+    with collecting() as warned, reading_from(name.partition(":")[2] or directory):
+        more = (image_size,) if source.resizes else ()
+        dataset = source.load(name, directory, *more)
+    if not (notes := warned.notes()):
+        return dataset
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -52,17 +74,18 @@ def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
 
     ``data_dir`` (--data-dir) if given, else $FEDCORE_DATA, else ``fedcore`` in the user's cache
     directory: %LOCALAPPDATA% on Windows, elsewhere $XDG_CACHE_HOME or ~/.cache. An empty variable
-    counts as unset.
+    counts as unset. Raises DataError where it is in the home of a user who has none.
     """
     chosen = data_dir or os.environ.get("FEDCORE_DATA")
-    return Path(chosen or user_cache() / "fedcore").expanduser().absolute()
+    with reading_from("."):
+        return expanded(chosen or user_cache() / "fedcore").absolute()
 
 
 def user_cache() -> Path:
     """The directory of this user's caches, which need not exist yet."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
+        return Path(local) if local else expanded("~") / "AppData" / "Local"
     cache = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG specification has relative paths ignored
-    return Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    return Path(cache) if os.path.isabs(cache) else expanded("~") / ".cache"

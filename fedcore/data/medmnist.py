@@ -1,9 +1,9 @@
 """The 2-D sets of MedMNIST v2 at 28x28 pixels, by name: ``bloodmnist``, ``pathmnist``, ...
 
 Yang et al., "MedMNIST v2", Scientific Data 10 (2023), https://doi.org/10.1038/s41597-022-01721-8,
-CC BY 4.0. Addresses, MD5s and class counts are those of the package medmnist 3.0.2. A file is
-looked for as ``<data_dir>/<name>.npz`` and otherwise downloaded there. The published training and
-test splits are used as they are; ``val_images`` and ``val_labels`` are not used.
+CC BY 4.0. Addresses, MD5s, class counts and names are those of the package medmnist 3.0.2. A file
+is looked for as ``<data_dir>/<name>.npz`` and otherwise downloaded there. The published training
+and test splits are used as they are; ``val_images`` and ``val_labels`` are not used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import argument_problems, build, refuse
 from fedcore.data.contents import contents
 from fedcore.data.download import fetch
+from fedcore.data.places import is_file
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,6 +46,81 @@ SETS: Final = {
     "organsmnist": Facts("9ab87b696fb54e2a387ebe992d6ed5f1", 11, "sagittal abdominal CT, grey"),
 }
 
+_ORGANS: Final = (
+    "bladder",
+    "femur-left",
+    "femur-right",
+    "heart",
+    "kidney-left",
+    "kidney-right",
+    "liver",
+    "lung-left",
+    "lung-right",
+    "pancreas",
+    "spleen",
+)
+
+#: The publisher's names of the classes, in order of label; RetinaMNIST's are grades, numbers.
+CLASS_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "pathmnist": (
+        "adipose",
+        "background",
+        "debris",
+        "lymphocytes",
+        "mucus",
+        "smooth muscle",
+        "normal colon mucosa",
+        "cancer-associated stroma",
+        "colorectal adenocarcinoma epithelium",
+    ),
+    "dermamnist": (
+        "actinic keratoses and intraepithelial carcinoma",
+        "basal cell carcinoma",
+        "benign keratosis-like lesions",
+        "dermatofibroma",
+        "melanoma",
+        "melanocytic nevi",
+        "vascular lesions",
+    ),
+    "octmnist": (
+        "choroidal neovascularization",
+        "diabetic macular edema",
+        "drusen",
+        "normal",
+    ),
+    "pneumoniamnist": (
+        "normal",
+        "pneumonia",
+    ),
+    "breastmnist": (
+        "malignant",
+        "normal, benign",
+    ),
+    "bloodmnist": (
+        "basophil",
+        "eosinophil",
+        "erythroblast",
+        "immature granulocytes (myelocytes, metamyelocytes and promyelocytes)",
+        "lymphocyte",
+        "monocyte",
+        "neutrophil",
+        "platelet",
+    ),
+    "tissuemnist": (
+        "Collecting Duct, Connecting Tubule",
+        "Distal Convoluted Tubule",
+        "Glomerular endothelial cells",
+        "Interstitial endothelial cells",
+        "Leukocytes",
+        "Podocytes",
+        "Proximal Tubule Segments",
+        "Thick Ascending Limb",
+    ),
+    "organamnist": _ORGANS,
+    "organcmnist": _ORGANS,
+    "organsmnist": _ORGANS,
+}
+
 _MULTI_LABEL: Final = (
     "dataset 'chestmnist' is multi-label (14 findings, any number of them on one image), while "
     "accuracy, label flipping and partitions by class need exactly one class per image; "
@@ -69,7 +145,7 @@ class MedMnist(Source):
         """
         refuse(argument_problems(name))
         facts, path = SETS[name], data_dir / f"{name}.npz"
-        if not path.is_file():
+        if not is_file(path):
             fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
         arrays, found = contents(path)
         notes: tuple[str, ...] = ()
@@ -79,7 +155,14 @@ class MedMnist(Source):
                 f"{path.name} is not the publisher's file: its MD5 is {found}, "
                 f"the publisher's {facts.md5}",
             )
-        return build(name, arrays, str(path), num_classes=facts.num_classes, notes=notes)
+        return build(
+            name,
+            arrays,
+            str(path),
+            num_classes=facts.num_classes,
+            class_names=CLASS_NAMES.get(name, ()),
+            notes=notes,
+        )
 
 
 for _name, _facts in SETS.items():

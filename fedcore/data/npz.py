@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from fedcore.data.places import is_file, opened, unreadable
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:  # it imports torch, during which this module reads: see `fedcore.data.contents`
     from fedcore.data.checks import Array
 
 KEYS: Final = ("train_images", "train_labels", "test_images", "test_labels")
+NAMES: Final = "class_names"  # strings, one a class; may be left out
+_SYSTEM: Final = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ESTALE)
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of `KEYS` in the file at ``path``; other arrays are not read.
+    """The arrays of `KEYS` in the file at ``path``, and `NAMES` if there; others are not read.
 
-    Raises `DataError` where the file is missing, truncated, no npz archive, or lacks a key.
+    Raises `DataError` where the file is missing, not to be read, truncated, no npz archive, or
+    lacks a key.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path}: there is no such file; correct the path or put the file there")
+    # opened here: numpy leaves a file that it opens itself open when the archive is damaged
+    file = opened(path)
     try:
-        # opened here: numpy leaves a file that it opens itself open when the archive is damaged
-        with path.open("rb") as file:
+        with file:
             return _arrays(np.load(file, allow_pickle=False), path)
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # of a damaged archive come many types
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            raise unreadable(path, error) from error
         raise DataError(
             f"{path}: cannot be read as an npz archive ({type(error).__name__}: {error}); "
             "the file is truncated or corrupt: fetch or write it again"
@@ -46,4 +52,4 @@ def _arrays(archive: Any, path: Path) -> dict[str, Array]:
             f"{path}: must hold the arrays {', '.join(KEYS)}; {', '.join(missing)} missing among "
             f"{', '.join(archive.files) or 'none'}; store them under these names"
         )
-    return {key: archive[key] for key in KEYS}
+    return {key: archive[key] for key in (*KEYS, NAMES) if key in archive.files}

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fedcore.data.places import expanded, is_file, opened
 from fedcore.errors import ModelError
 
 BASE_URL = "https://download.pytorch.org/models"
@@ -36,13 +37,13 @@ def weights_file(
 
     ImageNet files are looked for in ``data_dir`` and in torch's cache, then downloaded from
     ``base_url`` into ``data_dir`` (the cache where that cannot be written). Raises `ModelError`
-    naming what was looked at and what to do.
+    naming what was looked at and what to do, and DataError where a place cannot be read.
     """
     if weights is None:
         return None
     if weights != "imagenet":
-        path = Path(weights).expanduser()
-        if not path.is_file():
+        path = expanded(weights)
+        if not is_file(path):
             raise ModelError(
                 f"weights {weights!r} are no file: give an existing path, or 'imagenet'"
             )
@@ -53,7 +54,7 @@ def weights_file(
     name = IMAGENET_FILES[model]
     folders = _folders(data_dir)
     for folder in folders:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             _check_published(folder / name)
             return folder / name
     return _download(name, folders, f"{base_url}/{name}")
@@ -61,7 +62,7 @@ def weights_file(
 
 def weights_digest(file: Path) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of ``file``; OSError if unreadable."""
-    with file.open("rb") as stream:
+    with opened(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 

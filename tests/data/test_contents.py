@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 from fedcore.data import contents as module
+from fedcore.data import npz
 from fedcore.data.contents import contents, reading
 from fedcore.data.npz import KEYS
+from fedcore.data.warned import collecting
 from fedcore.errors import DataError
 
 needs_handing_over = pytest.mark.skipif(
@@ -147,3 +150,18 @@ def test_a_single_core_reads_at_the_time(path: Path, monkeypatch: pytest.MonkeyP
     with reading(path):
         assert not module._begun
         assert contents(path).md5
+
+
+@needs_handing_over
+def test_a_warning_of_the_reading_process_is_not_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warns(*given: Any) -> Any:
+        warnings.warn("odd header", UserWarning, stacklevel=2)
+        return arrays(*given)
+
+    arrays = npz._arrays
+    monkeypatch.setattr(npz, "_arrays", warns)
+    with collecting() as warned, reading(path):
+        contents(path)
+    assert warned.notes() == ("warned once while data were read: UserWarning: odd header",)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fedcore import Scenario
+from fedcore.data.base import class_label, named_classes
 from fedcore.data.loading import load
 from fedcore.errors import DataError, ScenarioError
 
@@ -146,3 +147,35 @@ def test_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_name_is_fine_for_a_scenario() -> None:
     assert Scenario(dataset="npz:C:/data/a.npz").dataset == "npz:C:/data/a.npz"
+
+
+def named(folder: Path, names: object) -> str:
+    generator = np.random.default_rng(0)
+    np.savez(
+        folder / "named.npz",
+        train_images=generator.integers(0, 256, (4, 3, 3), np.uint8),
+        train_labels=[0, 1, 2, 0],
+        test_images=generator.integers(0, 256, (3, 3, 3), np.uint8),
+        test_labels=[0, 1, 2],
+        class_names=names,
+    )
+    return f"npz:{folder / 'named.npz'}"
+
+
+@pytest.mark.parametrize("names", [["a", "b\n", "c"], np.array([b"a", b"b\n", b"c"])])
+def test_an_npz_may_name_its_classes(tmp_path: Path, names: object) -> None:
+    assert load(named(tmp_path, names)).class_names == ("a", "b\\n", "c")
+
+
+@pytest.mark.parametrize("names", [["a", "b"], [1, 2, 3], [["a", "b", "c"]]])
+def test_names_that_do_not_fit(tmp_path: Path, names: object) -> None:
+    with pytest.raises(DataError, match="class_names: must be 3 strings, one for each class"):
+        load(named(tmp_path, names))
+
+
+def test_classes_without_names_are_numbers(tmp_path: Path) -> None:
+    dataset = load("synthetic:20")
+    assert dataset.class_names == tuple(map(str, range(10)))
+    assert named_classes(dataset.class_names) == ""
+    assert named_classes(("cat", "1")) == "0 (cat), 1"
+    assert class_label(0, ()) == "0"

@@ -16,7 +16,7 @@ from fedcore.data import medmnist
 from fedcore.data.base import DATASETS
 from fedcore.data.download import fetch
 from fedcore.data.loading import load
-from fedcore.data.medmnist import SETS, Facts, MedMnist
+from fedcore.data.medmnist import CLASS_NAMES, SETS, Facts, MedMnist
 from fedcore.errors import DataError, ScenarioError
 
 
@@ -169,7 +169,13 @@ def test_argument_is_refused(tmp_path: Path) -> None:
 def test_publishers_own_file(shared_data: Path) -> None:
     dataset = load("breastmnist", shared_data)
     assert dataset.train.images.shape == (546, 28, 28, 1)
-    assert (len(dataset.test), dataset.num_classes, dataset.notes) == (156, 2, ())
+    assert (len(dataset.test), dataset.num_classes) == (156, 2)
+    # one image of the publisher's own file stands in both splits, under either label
+    assert dataset.notes == (
+        "1 of 156 test images (0.641 %) are training images as well, bit for bit; 1 of them with "
+        "another label there",
+    )
+    assert dataset.class_names == ("malignant", "normal, benign")
 
 
 def test_rebuilt_file_is_noted(shared_data: Path) -> None:
@@ -177,3 +183,8 @@ def test_rebuilt_file_is_noted(shared_data: Path) -> None:
     assert dataset.train.images.shape == (11959, 28, 28, 3)
     assert (len(dataset.test), dataset.num_classes) == (3421, 8)
     assert "7053d0359d879ad8a5505303e11de1dc" in dataset.notes[0]
+
+
+def test_names_are_as_many_as_classes() -> None:
+    assert all(len(names) == SETS[name].num_classes for name, names in CLASS_NAMES.items())
+    assert set(SETS) - set(CLASS_NAMES) == {"retinamnist"}  # its classes are grades, numbers
