@@ -44,6 +44,7 @@ def base(options: Options) -> Scenario:
     return Scenario(
         dataset=options.dataset,
         model=options.model or "mlp",
+        image_size=options.image_size,
         num_clients=100,
         fraction_train=0.5,
         rounds=20,

@@ -70,6 +70,7 @@ def base(options: Options) -> Scenario:
     return Scenario(
         dataset=options.dataset,
         model=options.model or "cnn",
+        image_size=options.image_size,
         num_clients=20,
         fraction_train=0.5,
         rounds=10,

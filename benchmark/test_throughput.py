@@ -56,7 +56,7 @@ def options(suite_options: Options) -> Options:
     """The session's options, once their device and data are there; else pytest ends, status 4."""
     try:
         choose_device(suite_options.device)
-        load(suite_options.dataset, suite_options.data_dir)
+        load(suite_options.dataset, suite_options.data_dir, suite_options.image_size)
     except FedcoreError as error:
         pytest.exit(str(error), returncode=4)
     return suite_options
@@ -64,7 +64,7 @@ def options(suite_options: Options) -> Options:
 
 def w1_data(options: Options) -> Dataset:
     """The session's data set, if W1's network takes it."""
-    data = load(options.dataset, options.data_dir)
+    data = load(options.dataset, options.data_dir, options.image_size)
     if data.image_shape != (28, 28):
         pytest.skip(f"the reference network takes 28 x 28 pixels, not {data.image_shape}")
     return data
@@ -102,6 +102,8 @@ def measure(case: Case, options: Options, references: References) -> Iterator[Me
     if case.size is None:
         w1_data(options)
     scenario = throughput_cases.scenario(case, options.dataset, device)
+    if scenario.image_size is None:
+        scenario = scenario.but(image_size=options.image_size)
     rounds, processes = scenario.rounds, case.processes(device)
     before = held_bytes(references.pids) if device == "cpu" else 0
     try:

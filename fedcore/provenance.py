@@ -23,7 +23,10 @@ _NOT_COMPUTING = ("harness", "flower", "cli", "__main__.py", "presets.py")
 
 @dataclass(frozen=True)
 class Provenance:
-    """What produced a record. ``commit`` and ``dirty`` are None outside a git checkout."""
+    """What produced a record. ``commit`` and ``dirty`` are None outside a git checkout.
+
+    ``class_names`` are those of the data set, by class.
+    """
 
     commit: str | None
     dirty: bool | None
@@ -37,10 +40,15 @@ class Provenance:
     data_notes: tuple[str, ...]
     weights: str | None
     date: str
+    class_names: tuple[str, ...] = ()
 
 
 def provenance(
-    device: torch.device, data: str, data_notes: tuple[str, ...], weights: str | None
+    device: torch.device,
+    data: str,
+    data_notes: tuple[str, ...],
+    weights: str | None,
+    class_names: tuple[str, ...] = (),
 ) -> Provenance:
     """The provenance of a run that is being made now on ``device``."""
     commit, dirty = git_state()
@@ -57,6 +65,7 @@ def provenance(
         data_notes=data_notes,
         weights=weights,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        class_names=class_names,
     )
 
 

@@ -189,6 +189,10 @@ class Record:
             ),
             timings=Timings(**values["timings"]),
             provenance=Provenance(
-                **{**values["provenance"], "data_notes": tuple(values["provenance"]["data_notes"])}
+                **{
+                    **values["provenance"],
+                    "data_notes": tuple(values["provenance"]["data_notes"]),
+                    "class_names": tuple(values["provenance"].get("class_names", ())),
+                }
             ),
         )

@@ -185,6 +185,7 @@ class Trial:
                 federation.dataset.digest,
                 federation.dataset.notes,
                 weights_digest(weights) if weights is not None else None,
+                federation.dataset.class_names,
             ),
         )
 

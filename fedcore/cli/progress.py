@@ -5,11 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TextIO
 
+from fedcore.data.base import class_label, named_classes
 from fedcore.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation import RoundReport
 
 _WIDTH = 96
+_CLASSES = 20  # shown; the record has all
 
 
 class RoundLines:
@@ -49,13 +51,22 @@ def summary(record: Record) -> str:
     tail = f"{100 * record.tail_accuracy:.2f} %, mean of the last 30 % of {evaluated} evaluated"
     lines.append(("accuracy", tail + (" round" if evaluated == 1 else " rounds")))
     if record.tail_asr is not None:
-        lines.append(("ASR", f"{100 * record.tail_asr:.2f} %, mean of the same rounds"))
+        names = record.provenance.class_names
+        source, target = (
+            "?" if number is None else class_label(number, names)
+            for number in (scenario.source_class, scenario.target_class)
+        )
+        lines.append(
+            ("ASR", f"{100 * record.tail_asr:.2f} % of {source} taken for {target}, same rounds")
+        )
     if record.diverged is not None:
         text = f"in round {record.diverged}; counted at chance accuracy from there on"
         lines.append(("diverged", text))
     lines += [("audit", text) for text in _audit(record)]
     if record.audit.privacy is not None:
         lines += [("privacy", text) for text in record.audit.privacy.lines()]
+    if told := _classes(record):
+        lines.append(("classes", told))
     lines += [("note", note) for note in record.provenance.data_notes]
     lines.append(("model", f"digest {record.model_digest}"))
     t = record.timings
@@ -76,6 +87,20 @@ def summary(record: Record) -> str:
         )
         for label, text in lines
     )
+
+
+def _classes(record: Record) -> str:
+    """Names with the recall of each class at the end; empty where classes are mere numbers."""
+    names = record.provenance.class_names
+    if not named_classes(names) or len(names) != len(record.recall[-1]):
+        return ""
+    shares = zip(names, record.recall[-1], strict=True)
+    labels = [
+        f"{class_label(number, names)} {'-' if share is None else f'{100 * share:.0f} %'}"
+        for number, (_, share) in enumerate(shares)
+    ]
+    more = f" and {len(labels) - _CLASSES} more" if len(labels) > _CLASSES else ""
+    return f"recall at the end: {', '.join(labels[:_CLASSES])}{more}"
 
 
 def _audit(record: Record) -> list[str]:

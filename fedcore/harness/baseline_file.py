@@ -17,6 +17,7 @@ from typing import Any
 from fedcore.errors import FedcoreError
 
 SCHEMA = 1
+_LONGEST_STEM = 100
 
 #: Tail accuracies in percent (clean, poisoned) and the attack success rate, by seed.
 Measured = Mapping[str, Mapping[int, float]]
@@ -163,7 +164,10 @@ class Baseline:
 def file_name(dataset: str, profile: str, model: str | None, device: str) -> str:
     """The name of a baseline file; of a path in ``dataset`` only the last part is taken."""
     kind, _, rest = dataset.partition(":")
-    names = (kind, Path(rest).stem if rest else None, profile, model, device)
+    stem = Path(rest).stem if rest else None
+    if stem is not None and len(stem) > _LONGEST_STEM:  # with all else a system may refuse it
+        stem = f"{stem[:_LONGEST_STEM]}.{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+    names = (kind, stem, profile, model, device)
     return re.sub(r"[^a-z0-9.\-]", "_", "-".join(filter(None, names)).lower()) + ".json"
 
 

@@ -138,9 +138,10 @@ class BaselineItem(pytest.Item):
 
         lab, options = suite_session(self.config, self.tests).lab, self.config.stash[OPTIONS]
         data = {}
-        for name in dict.fromkeys(cell.scenario.dataset for cell in self.cells.values()):
+        scenarios = [cell.scenario for cell in self.cells.values()]
+        for name, size in dict.fromkeys((s.dataset, s.image_size) for s in scenarios):
             try:
-                data[name] = load(name, lab.data_dir).digest
+                data[name] = load(name, lab.data_dir, size).digest
             except FedcoreError:
                 continue  # the cells tell
         return Baseline(options.dataset, options.profile, lab.device.type, data, {})

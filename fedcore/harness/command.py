@@ -27,8 +27,8 @@ def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> st
     """The command line of a session with ``options`` on ``places``, without -k and -m."""
     parts = ["pytest", *map(shlex.quote, places)]
     default = Options()
-    chosen = ("dataset", "data_dir", "model", "profile", "seeds", "device", "engine", "precision")
-    for name in chosen:
+    chosen = ("dataset", "data_dir", "model", "image_size", "profile", "seeds")
+    for name in (*chosen, "device", "engine", "precision"):
         value = getattr(options, name)
         if value != getattr(default, name):
             parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))

@@ -27,7 +27,7 @@ def inputs_with(scenario: Scenario, data_dir: Path, engine: str, device: torch.d
     """The same for a run that the engine labelled ``engine`` makes or has made on ``device``."""
     weights = weights_file(scenario.weights, scenario.model, data_dir)
     return Inputs(
-        data=load(scenario.dataset, data_dir).digest,
+        data=load(scenario.dataset, data_dir, scenario.image_size).digest,
         weights=None if weights is None else weights_digest(weights),
         code=computing_code(engine, scenario.strategy_spec, scenario.client_mods),
         machine=fingerprint(device),

@@ -71,7 +71,7 @@ class Lab:
         self._began = time.perf_counter()
         #: Seconds from the beginning to the last result that a worker made.
         self.last_result = 0.0
-        self._inputs: dict[tuple[str | None, ...], Inputs | Failure] = {}
+        self._inputs: dict[tuple[str | int | None, ...], Inputs | Failure] = {}
         self._ahead: dict[Cell, tuple[int, ...]] = {}  # the looks that each may still take
 
     @property
@@ -174,7 +174,8 @@ class Lab:
 
     def _outcome(self, cell: Cell, count: int, results: dict[Run, Record | Failure]) -> Outcome:
         level = confidence(len(self._looks(cell)))
-        return judge_cell(cell, range(count), results, self.thresholds, level)
+        outcome = judge_cell(cell, range(count), results, self.thresholds, level)
+        return outcome.on_data_of(results.values())
 
     def _finished(self, run: Run) -> bool:
         return run in self._results or (run in self._jobs and self._pool.done(self._jobs[run]))
@@ -201,7 +202,7 @@ class Lab:
     def _expected_examples(self, run: Run) -> float:
         """Training examples that ``run`` will see, with mean epochs and mean client sizes."""
         scenario = run.scenario
-        samples = len(load(scenario.dataset, self.data_dir).train)
+        samples = len(load(scenario.dataset, self.data_dir, scenario.image_size).train)
         share = scenario.cohort_size / scenario.num_clients * (1 - scenario.validation_fraction)
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
@@ -214,7 +215,7 @@ class Lab:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
         scenario = run.scenario
         named = (scenario.strategy_spec, scenario.client_mods)
-        key = (scenario.dataset, scenario.weights, scenario.model, *named)
+        key = (scenario.dataset, scenario.image_size, scenario.weights, scenario.model, *named)
         if key not in self._inputs:
             try:
                 self._inputs[key] = inputs_of(scenario, self.data_dir, self.execution)

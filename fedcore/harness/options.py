@@ -32,6 +32,7 @@ class Options:
     dataset: str = "mnist5k"
     data_dir: str | None = None
     model: str | None = None
+    image_size: int | None = None
     strategies: tuple[str, ...] = ()
     profile: str = "quick"
     seeds: int | None = None
@@ -64,9 +65,9 @@ class Options:
         profile = get("profile")
         if profile not in PROFILES:
             raise OptionError(f"--profile: {unknown_name('profile', profile, PROFILES)}")
-        for name in ("seeds", "jobs"):
+        for name in ("seeds", "jobs", "image_size"):
             if get(name) is not None and get(name) < 1:
-                raise OptionError(f"--{name} must be >= 1, got {get(name)}")
+                raise OptionError(f"--{name.replace('_', '-')} must be >= 1, got {get(name)}")
         ray = get("executor") == "ray"
         if get("ray_address") and not ray:
             raise OptionError("--ray-address is for --executor ray: add that, or leave it out")
@@ -84,6 +85,7 @@ class Options:
             dataset=get("dataset"),
             data_dir=get("data_dir"),
             model=get("model"),
+            image_size=get("image_size"),
             strategies=strategies,
             profile=profile,
             seeds=get("seeds"),
@@ -110,6 +112,10 @@ def add_options(parser: Any) -> None:
         },
         "--data-dir": {"help": "data sets, weights (default: $FEDCORE_DATA, else the user cache)"},
         "--model": {"help": "network of every cell (default: the profile's)"},
+        "--image-size": {
+            "type": int,
+            "help": "side in pixels that images are resized to (default: as they are)",
+        },
         "--strategy": {
             "action": "append",
             "dest": "strategies",

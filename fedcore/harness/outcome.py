@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedcore.harness.audit import (
@@ -39,7 +39,7 @@ class Outcome:
     For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed,
     failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
     at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
-    bound; empty where nothing is private.
+    bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
     """
 
     cell: Cell
@@ -53,6 +53,16 @@ class Outcome:
     noise: Noise
     confidence: float = 0.9
     epsilon_total: tuple[float | None, ...] = ()
+    class_names: tuple[str, ...] = ()
+    data_notes: tuple[str, ...] = ()
+
+    def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
+        """This outcome with the class names and notes of the data that ``results`` are from."""
+        known = [r.provenance for r in results if isinstance(r, Record)]
+        if not known:
+            return self
+        notes = tuple(dict.fromkeys(note for p in known for note in p.data_notes))
+        return replace(self, class_names=known[0].class_names, data_notes=notes)
 
     @property
     def drop(self) -> tuple[float, ...]:

@@ -29,7 +29,8 @@ def row(outcome: Outcome) -> Row:
     Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
     seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
-    published (None but for the cells of a study), verdict, errors, diverged.
+    published (None but for the cells of a study), verdict, errors, diverged; class_names and
+    data_notes of the data set.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -55,6 +56,8 @@ def row(outcome: Outcome) -> Row:
         "verdict": outcome.verdict.value,
         "errors": list(outcome.errors),
         "diverged": list(outcome.diverged),
+        "class_names": list(outcome.class_names),
+        "data_notes": list(outcome.data_notes),
     }
 
 

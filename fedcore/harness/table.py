@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import DataRow, TableFormat, tabulate
 
+from fedcore.data.base import class_label
 from fedcore.harness import rows
 from fedcore.harness.rows import Row
 from fedcore.harness.summaries import Columns, tables
@@ -117,13 +118,26 @@ def footer(cells: Sequence[Row]) -> list[str]:
             "open: shown beside it, not judged against it (report.md says why)."
         )
     for attack, variants in _variants(cells).items():
-        if len(variants) == 1 and attack not in variants:
+        named = _named_pairs(cells, attack)
+        if len(variants) == 1 and attack not in variants and not named:
             lines.append(f"{attack}: {min(variants).removeprefix(attack)} (source to target class)")
+        lines += [line for pair in named for line in _wrap(f"{attack}: {pair}, source to target")]
     diverged = list(dict.fromkeys(run for cell in cells for run in cell["diverged"]))
     if diverged:
         more = f" and {len(diverged) - 5} more" if len(diverged) > 5 else ""
         lines += _wrap(f"diverged, counted at chance: {'; '.join(diverged[:5])}{more}")
-    return lines
+    return lines + data_lines(cells)
+
+
+def data_lines(cells: Sequence[Row]) -> list[str]:
+    """What a reader must know of each data set, wrapped: such as files that were skipped."""
+    several = len({cell["scenario"].get("dataset") for cell in cells}) > 1
+    notes = dict.fromkeys(
+        f"data{', ' + str(cell['scenario'].get('dataset')) if several else ''}: {note}"
+        for cell in cells
+        for note in cell.get("data_notes", ())
+    )
+    return [line for note in notes for line in _wrap(note)]
 
 
 def count_line(cells: Sequence[Row]) -> str:
@@ -154,6 +168,19 @@ def _variants(cells: Sequence[Row]) -> dict[str, set[str]]:
         if names["variant"]:
             found.setdefault(names["attack"], set()).add(names["variant"])
     return found
+
+
+def _named_pairs(cells: Sequence[Row], attack: str) -> list[str]:
+    """``1 (trouser) to 7 (sneaker)`` for each pair of classes of ``attack`` that has names."""
+    pairs: dict[str, None] = {}
+    for cell in cells:
+        names, scenario = cell.get("class_names", ()), cell["scenario"]
+        numbers = scenario.get("source_class"), scenario.get("target_class")
+        if cell["labels"]["attack"] == attack and None not in numbers:
+            source, target = (class_label(number, names) for number in numbers)
+            if (source, target) != (str(numbers[0]), str(numbers[1])):
+                pairs[f"{source} to {target}"] = None
+    return list(pairs)
 
 
 def _attack(cell: Row, variants: dict[str, set[str]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedcore import Scenario, run
 from fedcore.cli import _parser, main, run_command
@@ -242,3 +243,25 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_classes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(12):
+                pixels = generator.integers(0, 256, (8, 8), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.png")
+    (tmp_path / "train" / "cat" / "list.txt").touch()
+    flags = ["--dataset", f"folder:{tmp_path}", *ATTACK, "--attack", "targetedflip"]
+    assert main([*TINY, *flags, "--source-class", "1", "--target-class", "0", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "of 1 (dog) taken for 0 (cat)" in out
+    assert "classes   recall at the end: 0 (cat) " in out
+    assert "note      1 file skipped: 1 .txt" in out
+    assert main([*TINY, *flags, "--source-class", "1", "--target-class", "2", "--quiet"]) == 1
+    assert "choose one of 0 to 1; classes: 0 (cat), 1 (dog)" in capsys.readouterr().err
+    assert main([*TINY, "--dataset", f"folder:{tmp_path}", "--quiet", "--json"]) == 0
+    record = Record.from_json(capsys.readouterr().out)
+    assert record.provenance.class_names == ("cat", "dog")

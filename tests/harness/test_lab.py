@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fedcore import Scenario
 from fedcore.harness import worker
@@ -221,3 +223,18 @@ def test_a_changed_code_digest_computes_anew(lab: MakeLab, monkeypatch: pytest.M
     lab().judge(CELLS[0])
     monkeypatch.setattr("fedcore.harness.inputs.computing_code", lambda *_: "changed")
     assert started(lab(), CELLS[:1]).stored == 0
+
+
+def test_images_read_at_two_sizes_are_two_sets_of_data(lab: MakeLab, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            pixels = generator.integers(0, 256, (9, 7), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / name / "a.png")
+    scenario = CLEAN.but(dataset=f"folder:{tmp_path}")
+    one = lab()
+    inputs = [one._inputs_of(Run(scenario.but(image_size=size), 0)) for size in (None, 8, 10, 8)]
+    digests = [found.data for found in inputs if not isinstance(found, Failure)]
+    assert len(set(digests)) == 3
+    assert digests[1] == digests[3]

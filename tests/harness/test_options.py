@@ -13,6 +13,7 @@ GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",
     "data_dir": None,
     "model": None,
+    "image_size": None,
     "strategies": None,
     "profile": "quick",
     "seeds": None,
@@ -45,12 +46,13 @@ def test_cores_are_those_this_process_may_use() -> None:
 
 def test_values_are_taken_over() -> None:
     found = options(
-        dataset="synthetic:100", data_dir="d", model="mlp", profile="full", seeds=7, device="cpu",
+        dataset="synthetic:100", data_dir="d", model="mlp", image_size=9, profile="full", seeds=7,
+        device="cpu",
         engine="stacked", precision="float64", jobs=3, results="r", fresh=True, report="p",
     )  # fmt: skip
     assert found == Options(
-        "synthetic:100", "d", "mlp", (), "full", 7, "cpu", "stacked", "float64", 3, Path("r"), True,
-        Path("p"),
+        "synthetic:100", "d", "mlp", 9, (), "full", 7, "cpu", "stacked", "float64", 3, Path("r"),
+        True, Path("p"),
     )  # fmt: skip
 
 

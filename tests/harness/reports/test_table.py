@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from fedcore.harness.rows import row
@@ -74,3 +75,36 @@ def test_a_cell_with_errors_shows_dashes_and_no_minus_zero(samples: SimpleNamesp
 
 def test_nothing_to_show() -> None:
     assert terminal_table([]) == "no cells"
+
+
+def test_classes_with_names_are_named_below(samples: SimpleNamespace) -> None:
+    names = ("shirt", *map(str, range(1, 8)), "sneaker <8>")
+    one = samples.outcome(("asr", None, 20), asr=(99.0, 99.0, 99.0), **samples.TARGETED)
+    other = samples.outcome(
+        ("asr", None, 20), asr=(99.0, 99.0, 99.0), **{**samples.TARGETED, "target_class": 3}
+    )
+    cells = [row(replace(outcome, class_names=names)) for outcome in (one, other)]
+    assert cells[0]["class_names"] == list(names)
+    assert "targetedflip: 0 (shirt) to 8 (sneaker <8>), source to target" in terminal_table(
+        cells[:1]
+    )
+    both = terminal_table(cells)
+    assert "targetedflip: 0 (shirt) to 8 (sneaker <8>), source to target" in both
+    assert "targetedflip: 0 (shirt) to 3, source to target" in both
+
+
+def test_notes_on_data_stand_below_once(samples: SimpleNamespace) -> None:
+    clean = replace(samples.outcome(("clean", 85, 99)), data_notes=("3 files skipped: 3 .txt",))
+    text = terminal_table([row(clean), row(clean)])
+    assert text.count("data: 3 files skipped: 3 .txt") == 1
+    other = row(clean)
+    other["scenario"]["dataset"] = "breastmnist"
+    text = terminal_table([row(clean), other])
+    for name in ("mnist5k", "breastmnist"):
+        assert text.count(f"data, {name}: 3 files skipped: 3 .txt") == 1
+
+
+def test_results_of_before_there_were_names_are_shown(samples: SimpleNamespace) -> None:
+    cell = row(samples.outcome(("asr", None, 20), asr=(99.0, 99.0, 99.0), **samples.TARGETED))
+    del cell["class_names"], cell["data_notes"]
+    assert "targetedflip: 0to8 (source to target class)" in terminal_table([cell])
