@@ -1,66 +1,315 @@
-"""Identity check: an arm that equals FedAvg where it must not is not what it is named after."""
+"""Identity check: an arm whose steps are not those of its definition is not what it is named after.
+
+Every round is looked at on a sample of coordinates that is drawn anew, which costs far less than
+the step itself.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from fedcore.errors import IdentityError
 from fedcore.record import Identity
-from fedcore.strategies.base import Cohort, ServerState
+from fedcore.strategies.base import Cohort, ServerState, Strategy
+from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
+from fedcore.streams import Purpose, stream
+from fedcore.suspects import suspect
 
-# Relative difference under which two steps are the same up to rounding in float32.
-_SAME = 1e-6
-# Multiples of the rounding of the weights that a difference needs in order to be seen.
-_RESOLVED = 100.0
+# A sample: blocks of neighbouring coordinates. Each costs a wait for memory in every row.
+_BLOCKS, _WIDTH = 8, 24
+_MOST = _BLOCKS * _WIDTH
+_PLAIN = 8  # rounding errors of a step beyond one for each client
+_SEEN = 16.0  # multiples of the rounding that clients must differ by to be told apart
+_CHUNK = 1 << 15  # coordinates that a look at all of them takes at a time
+
+
+@dataclass
+class _Look:
+    """What was seen of a round before its step: ``places`` [s] and the values there."""
+
+    round: int
+    places: torch.Tensor
+    before: ServerState
+    centre: torch.Tensor | None
+    cohort: Cohort
+    rows: Floats
+    start: Floats
+    visible: bool
+    lot: float  # in [0, 1): which client's length is measured
 
 
 class IdentityCheck:
-    """Compares each round's step with FedAvg's, computed here independently of any strategy."""
+    """Holds each round's step to the strategy's definition, and counts where that is not FedAvg's.
 
-    def __init__(self, strategy: str) -> None:
-        self.strategy = strategy
-        self._due = self._differing = self._unequal = 0
+    A step of K clients agrees with its definition within (K + 8) eps times the sum of the sizes of
+    its terms, plus eps times the weights that it is added to, in every coordinate of the sample;
+    eps is that of the type of the updates. No difference beyond this rounding is excused, in any
+    round. A round *must differ* from FedAvg's where the two definitions are further apart than
+    three times the rounding of both; where clients differ by less than 16 times the rounding,
+    nothing can be told, and the round does not count as checked. Where the sample shows no
+    difference between clients, coordinates that do are looked for in all of them.
 
-    def see(
-        self,
-        due: bool,
-        before: ServerState,
-        after: ServerState,
-        cohort: Cohort,
-        num_parameters: int,
+    ``spans`` are (offset, size) of the model's tensors: half of a sample lies in four of them,
+    drawn anew, so that small ones are looked at, too.
+    """
+
+    def __init__(
+        self, strategy: Strategy, seed: int = 0, spans: Sequence[tuple[int, int]] = ()
     ) -> None:
-        """Note one round; ``due`` says that its step must differ from FedAvg's."""
+        self.strategy, self.seed = strategy, seed
+        self.spans = [span for span in spans if span[1]]
+        self.definition: Definition | None = vars(type(strategy)).get("definition")
+        self._places: torch.Tensor | None = None
+        self._lot = 0.0
+        self._memory: dict[str, Floats] = {}
+        self._displacement: Floats = np.empty(0)
+        self._look: _Look | None = None
+        self._checked = self._due = self._differing = self._unequal = 0
+        self._wrong: list[int] = []
+        self._reason = ""
+
+    def before(self, state: ServerState, cohort: Cohort, num_parameters: int, round: int) -> None:
+        """Note what the step of ``round`` starts from; call `after` once it is made and finite."""
+        self.strategy.noted = self._look = None
         self._unequal += len(set(cohort.steps)) > 1
-        if not due:
+        if num_parameters == 0 or cohort.updates.shape[1] == 0:
             return
-        weights = cohort.weights.to(cohort.updates)
-        fedavg = (weights[:, None] * cohort.updates[:, :num_parameters]).sum(dim=0)
-        made = after.vector[:num_parameters] - before.vector[:num_parameters]
-        size = float(fedavg.norm())
-        spread = float((cohort.updates[:, :num_parameters] - fedavg).norm())
-        # adding a small step to large weights rounds it: allow for that rounding
-        rounding = float(before.vector[:num_parameters].norm()) * torch.finfo(made.dtype).eps
-        if not math.isfinite(spread):  # FedAvg's step is not finite, and the one made is
+        cohort = cohort.restricted(num_parameters)
+        if self.definition is None and not self.strategy.must_differ(cohort, state.memory):
+            return
+        if self._places is None:
+            self._places = self._draw(num_parameters, round)
+        places = self._places.to(state.vector.device)
+        rows, start = _host(cohort.updates[:, places]), _host(state.vector[places])
+        visible = _visible(rows, start, self._eps(state), self._unit(cohort))
+        if not visible:
+            places = self._disagreement(state, cohort, round)
+            if visible := len(places) > 0:
+                rows, start = _host(cohort.updates[:, places]), _host(state.vector[places])
+                self._memory = {key: _host(state.memory[key][places]) for key in self._memory}
+            else:
+                places = self._places.to(state.vector.device)
+        centre = state.memory.get("centre")
+        self._look = _Look(round, places, state, centre, cohort, rows, start, visible, self._lot)
+
+    def after(self, state: ServerState) -> None:
+        """Judge the step that led to ``state``, whose numbers are finite."""
+        look, self._look = self._look, None
+        if look is None:
+            return
+        stop = _host(state.vector[look.places])
+        view = self._view(look, state, stop - look.start)
+        rounding = self._eps(state) * (np.abs(look.start) + np.abs(stop))
+        rounding += (len(look.rows) + _PLAIN) * torch.finfo(state.vector.dtype).tiny
+        with np.errstate(all="ignore"):
+            if self.definition is None:
+                self._differ(look, state, view, rounding)
+                return
+            expected = self.definition.function(view)
+            self._judge(look, view, expected, rounding)
+            self._remember(look, state, expected)
+
+    def _judge(self, look: _Look, view: View, expected: Expected, rounding: Floats) -> None:
+        self._checked += look.visible
+        known = np.isfinite(expected.error) & ~(np.isnan(expected.step) & np.isnan(view.mean.step))
+        tolerance = expected.error + rounding
+        wrong = ~(np.abs(view.made - expected.step) <= tolerance) & known
+        plain = view.mean
+        apart = ~(np.abs(expected.step - plain.step) <= 3 * (tolerance + plain.error)) & known
+        if apart.any():
             self._due += 1
+            self._differing += _differs(view, rounding)
+        if not wrong.any() and expected.problem is None:
+            return
+        self._blame(look.round, self._explained(view, expected, rounding, wrong))
+
+    def _explained(self, view: View, expected: Expected, rounding: Floats, wrong: Flags) -> str:
+        assert self.definition is not None
+        name = self.strategy.scenario.strategy
+        text = f"strategy {name!r} does not step by {self.definition.what}: "
+        reasons = [] if expected.problem is None else [expected.problem]
+        if wrong.any():
+            usual = suspect(view, expected, rounding, self.definition)
+            if usual is None:
+                gap = np.abs(view.made - expected.step)[wrong].max()
+                usual = f"it is off by up to {gap:.3g}, where {np.abs(expected.step).max():.3g}"
+                usual += " is the greatest coordinate"
+            elif usual.startswith("it equals FedAvg's"):
+                text = f"an arm named {name!r} equals FedAvg's, the sample-weighted mean, and does "
+                text += f"not step by {self.definition.what}"
+                return text + "".join(f"; {reason}" for reason in reasons)
+            reasons.insert(0, usual)
+        return text + "; ".join(reasons)
+
+    def _differ(self, look: _Look, state: ServerState, view: View, rounding: Floats) -> None:
+        """Judge a step of which no more is known than that it must differ from FedAvg's."""
+        self._places = self._draw(look.cohort.updates.shape[1], look.round + 1)
+        if not look.visible:
+            return
+        self._checked += 1
+        self._due += 1
+        if _differs(view, rounding) or not self._alike(look, state):
             self._differing += 1
             return
-        if size == 0 or spread <= max(_SAME * size, _RESOLVED * rounding):
-            return  # nobody moved, or all alike as far as can be seen: nothing to tell
-        self._due += 1
-        self._differing += float((made - fedavg).norm()) > _SAME * size + rounding
+        name = self.strategy.scenario.strategy
+        self._blame(look.round, f"an arm named {name!r} equals FedAvg's where it must not")
+
+    def _blame(self, round: int, reason: str) -> None:
+        self._wrong.append(round)
+        self._reason = self._reason or reason
+
+    def _remember(self, look: _Look, state: ServerState, expected: Expected) -> None:
+        """Check the server's memory where the step was, and note it where the next one will be."""
+        self._places = self._draw(look.cohort.updates.shape[1], look.round + 1)
+        places = self._places.to(state.vector.device)
+        name, self._memory = self.strategy.scenario.strategy, {}
+        for key, (value, error) in expected.memory.items():
+            kept = state.memory.get(key)
+            if kept is None or kept.shape != (look.cohort.updates.shape[1],):
+                self._blame(look.round, f"strategy {name!r} keeps no {key!r} between rounds")
+                continue
+            gap = np.abs(_host(kept[look.places]) - value)
+            if (~(gap <= error + 1e-37) & np.isfinite(error) & np.isfinite(value)).any():
+                text = f"strategy {name!r} keeps another {key!r} between rounds than it steps by"
+                self._blame(look.round, f"{text}: off by up to {gap.max():.3g}")
+            self._memory[key] = _host(kept[places])
 
     def verdict(self) -> Identity:
         """What was seen over the run.
 
-        Raises IdentityError if most of the rounds that had to differ did not. Single rounds may
-        tie by chance: a model that has blown up can move by what its own size rounds away.
+        Raises IdentityError where the step of any round is not that of the definition, or equals
+        FedAvg's where it must not.
         """
-        if 2 * self._differing < self._due:
+        if self._wrong:
             raise IdentityError(
-                f"an arm named {self.strategy!r} equals FedAvg's in {self._due - self._differing} "
-                f"of the {self._due} rounds whose cohorts must make a difference "
-                f"({self._unequal} with unequal work): the arm is not what its name says"
+                f"{self._reason}: in {len(set(self._wrong))} of the {self._checked} rounds that "
+                f"could be checked, first in round {self._wrong[0]} ({self._unequal} had unequal "
+                "work); the arm is not what its name says"
             )
-        return Identity(self._due, self._differing, self._unequal)
+        return Identity(self._due, self._differing, self._unequal, self._checked)
+
+    def _draw(self, size: int, round: int) -> torch.Tensor:
+        """Coordinates for ``round``, ascending: half of them all over the vector, half of tensors.
+
+        The draw also says whose length is measured in that round.
+        """
+        generator = stream(self.seed, Purpose.IDENTITY_SAMPLE, round=round)
+        self._lot = float(generator.random())
+        if size <= _MOST:
+            return torch.arange(size)
+        tensors = generator.permutation(len(self.spans))[: _BLOCKS // 2]
+        blocks = _BLOCKS - len(tensors)
+        spread = (np.arange(blocks) + generator.random(blocks)) / blocks
+        begins = [int(share * (size - _WIDTH)) for share in spread]
+        for tensor in tensors:
+            offset, length = self.spans[tensor]
+            begins.append(offset + int(generator.random() * (max(length - _WIDTH, 0) + 1)))
+        places = np.unique(np.array(begins)[:, None] + np.arange(_WIDTH))
+        return torch.from_numpy(places[places < size])
+
+    def _disagreement(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
+        """Coordinates in which clients visibly differ, at most `_MOST`; none if there are none."""
+        found: list[torch.Tensor] = []
+        unit, eps = self._unit(cohort), self._eps(state)
+        for start in range(0, cohort.updates.shape[1], _CHUNK):
+            rows = cohort.updates[:, start : start + _CHUNK].double()
+            weights = state.vector[start : start + rows.shape[1]].double()
+            coarse = _SEEN * (2 * eps * weights.abs() + unit * rows.abs().amax(dim=0))
+            apart = ~(rows.amax(dim=0) - rows.amin(dim=0) <= coarse)
+            found.append(apart.nonzero().flatten()[: _MOST - sum(map(len, found))] + start)
+            if sum(map(len, found)) >= _MOST:
+                break
+        return torch.cat(found)
+
+    def _alike(self, look: _Look, state: ServerState) -> bool:
+        """Whether the step equals FedAvg's in all coordinates; in chunks."""
+        cohort, before = look.cohort, look.before.vector
+        weights = torch.tensor(cohort.samples, dtype=torch.float64, device=before.device)
+        weights = weights / weights.sum()
+        for start in range(0, cohort.updates.shape[1], _CHUNK):
+            rows = cohort.updates[:, start : start + _CHUNK].double()
+            part = slice(start, start + rows.shape[1])
+            old, new = before[part].double(), state.vector[part].double()
+            error = self._unit(cohort) * (weights @ rows.abs())
+            error += self._eps(state) * (old.abs() + new.abs())
+            if bool((~((new - old - weights @ rows).abs() <= error)).any()):
+                return False
+        return True
+
+    def _view(self, look: _Look, state: ServerState, made: Floats) -> View:
+        cohort = look.cohort
+        return View(
+            scenario=self.strategy.scenario,
+            rows=look.rows,
+            samples=cohort.samples,
+            steps=cohort.steps,
+            normalizers=cohort.normalizers,
+            memory=self._memory,
+            noted=self.strategy.noted,
+            made=made,
+            unit=self._unit(cohort),
+            largest=torch.finfo(cohort.updates.dtype).max,
+            distance=lambda client, step: self._distance(look, state, client, step),
+            displacement=self._displaced,
+            drawn=int(look.lot * len(look.rows)),
+        )
+
+    def _distance(self, look: _Look, state: ServerState, client: int, step: bool) -> float:
+        """See `View.distance`; in chunks."""
+        row, old, squares, hidden = look.cohort.updates[client], look.before.vector, 0.0, 0.0
+        for start in range(0, len(row), _CHUNK * 8):
+            part = slice(start, min(start + _CHUNK * 8, len(row)))
+            gap = row[part].to(torch.float64, copy=True)
+            if step:
+                new = state.vector[part].double()
+                gap.sub_(new - old[part])
+                hidden += float(new.square().sum())
+            elif look.centre is not None:
+                gap.sub_(look.centre[part])
+            squares += float(gap.square().sum())
+        if not math.isfinite(squares):
+            return math.inf
+        if step and squares <= (1e3 * self._eps(state)) ** 2 * hidden:
+            return math.nan
+        return math.sqrt(squares)
+
+    def _displaced(self, steps: int) -> Floats:
+        if len(self._displacement) < steps:
+            self._displacement = unit_gradient(self.strategy.scenario, 2 * steps)
+        return self._displacement
+
+    @staticmethod
+    def _eps(state: ServerState) -> float:
+        return torch.finfo(state.vector.dtype).eps
+
+    @staticmethod
+    def _unit(cohort: Cohort) -> float:
+        eps = torch.finfo(cohort.updates.dtype).eps
+        if torch.get_float32_matmul_precision() != "highest":  # TF32, bfloat16
+            eps = max(eps, 2**-7)
+        return (len(cohort.updates) + _PLAIN) * eps
+
+
+def _host(values: torch.Tensor) -> Floats:
+    """``values`` as numpy float64."""
+    return values.to("cpu", torch.float64).numpy()
+
+
+def _differs(view: View, rounding: Floats) -> bool:
+    """Whether the step made is not FedAvg's, beyond the rounding of both."""
+    plain = view.mean
+    return bool((~(np.abs(view.made - plain.step) <= plain.error + rounding)).any())
+
+
+def _visible(rows: Floats, start: Floats, eps: float, unit: float) -> bool:
+    """Whether clients differ by more than `_SEEN` times the rounding; True of a single client."""
+    if len(rows) == 1:
+        return True
+    with np.errstate(all="ignore"):
+        coarse = _SEEN * (2 * eps * np.abs(start) + unit * np.abs(rows).max(axis=0))
+        return bool((~(rows.max(axis=0) - rows.min(axis=0) <= coarse)).any())

@@ -29,12 +29,14 @@ class Identity:
     """Evidence that an arm is what its name says.
 
     ``rounds_due`` counts rounds whose step could not equal FedAvg's, ``rounds_differing`` those
-    in which it indeed did not; ``rounds_unequal_work`` had clients of unequal local steps.
+    in which it indeed did not; ``rounds_unequal_work`` had clients of unequal local steps. In
+    ``rounds_checked`` clients differed visibly, and the step was that of the rule's definition.
     """
 
     rounds_due: int
     rounds_differing: int
     rounds_unequal_work: int
+    rounds_checked: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Audit:
     ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
     clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
     ``privacy`` what was promised about what clients sent, None where nothing was. ``excluded``
-    are those of a cohort whose replies were missing or invalid (distributed runs).
+    are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
+    the strategy's remarks on its own steps, such as iterations that did not converge.
     """
 
     samples: tuple[int, ...]
@@ -65,6 +68,7 @@ class Audit:
     identity: Identity
     privacy: PrivacyStatement | None = None
     excluded: tuple[Exclusion, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def samples_changed(self) -> int:
@@ -186,6 +190,7 @@ class Record:
                 if (told := audit.get("privacy"))
                 else None,
                 excluded=tuple(Exclusion(**found) for found in audit.get("excluded", ())),
+                notes=tuple(audit.get("notes", ())),
             ),
             timings=Timings(**values["timings"]),
             provenance=Provenance(

@@ -35,6 +35,7 @@ class Purpose(enum.IntEnum):
     VALIDATION_SPLIT = 12
     SYNTHETIC_DATA = 13
     BOOTSTRAP = 14
+    IDENTITY_SAMPLE = 15
 
 
 def _entropy(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -20,7 +20,7 @@ from fedcore.privacy.run import mechanism_of
 from fedcore.provenance import provenance
 from fedcore.record import Audit, Record, Timings
 from fedcore.strategies.base import STRATEGIES, Cohort
-from fedcore.vector import digest
+from fedcore.vector import Kind, digest
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Trial:
         self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
         _refuse_idle_attack(federation, self._cohorts)
         self._strategy = STRATEGIES[scenario.strategy](scenario)
-        self._check = IdentityCheck(scenario.strategy)
+        spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
+        self._check = IdentityCheck(self._strategy, seed, spans)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
@@ -137,10 +138,10 @@ class Trial:
         parameters = self.engine.layout.num_parameters
         with self.clock("aggregate"):
             before = self.state
-            due = self._strategy.must_differ(cohort.restricted(parameters), before.memory)
+            self._check.before(before, cohort, parameters, self.round)
             self.state = self._strategy.aggregate(before, cohort, parameters)
             if bool(torch.isfinite(self.state.vector).all()):
-                self._check.see(due, before, self.state, cohort, parameters)
+                self._check.after(self.state)
             else:
                 self._diverged = self.round
 
@@ -164,6 +165,7 @@ class Trial:
             identity=self._check.verdict(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
+            notes=self._strategy.remarks(),
         )
         weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
         targeted = all(score.asr is not None for score in scores)

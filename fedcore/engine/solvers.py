@@ -49,7 +49,11 @@ class Solver(Component):
         raise NotImplementedError
 
     def normalizer(self, steps: int) -> float | None:
-        """FedNova's ||a||_1 after ``steps`` steps; None if the solver has no fixed vector."""
+        """The sum of FedNova's a after ``steps`` >= 1 steps; None where no fixed a exists.
+
+        It is the paper's ||a||_1 where no coefficient is negative. Proximal steps can have negative
+        ones; the sum keeps their signs, as it is what a constant gradient moves by.
+        """
         return None
 
 
@@ -148,20 +152,31 @@ class Adam(Solver):
         weights.addcdiv_(self._first, root, value=-self.lr / (1 - self.beta1**t))
 
 
-@lru_cache(maxsize=4096)
 def accumulated(
     steps: int, momentum: float, dampening: float, nesterov: bool, shrink: float
 ) -> float:
-    """||a||_1: displacement over lr after ``steps`` steps on a constant unit gradient.
+    """The sum of a: displacement over lr after ``steps`` >= 0 steps on a constant unit gradient.
 
     ``shrink`` is lr * mu. Running the recursion is exact for every combination; closed forms
     (Wang et al. 2020, section 4.1) exist for momentum alone and for the proximal term alone.
     """
+    count = 1 << max(steps - 1, 0).bit_length()
+    sums = partial_sums(count, momentum, dampening, nesterov, shrink)
+    return sums[steps - 1] if steps else 0.0
+
+
+@lru_cache(maxsize=64)
+def partial_sums(
+    count: int, momentum: float, dampening: float, nesterov: bool, shrink: float
+) -> tuple[float, ...]:
+    """`accumulated` after 1 ... ``count`` steps, [count]."""
     place = buffer = 0.0
-    for taken in range(steps):
+    places = []
+    for taken in range(count):
         direction = 1.0 - shrink * place
         if momentum:
             buffer = momentum * buffer + (1.0 - dampening if taken else 1.0) * direction
             direction = direction + momentum * buffer if nesterov else buffer
         place += direction
-    return place
+        places.append(place)
+    return tuple(places)

@@ -43,6 +43,3 @@ class AdaptiveServer(Strategy):
     @abstractmethod
     def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:
         """Move ``second`` [P] in place towards ``square`` [P], the squares of the mean update."""
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return True

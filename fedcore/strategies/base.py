@@ -16,6 +16,7 @@ import torch
 
 from fedcore.component import Component
 from fedcore.registry import Registry
+from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -36,7 +37,7 @@ class Cohort:
 
     ``updates`` [K, D] are client models minus the global one, ``counters`` [K, I] the integer
     buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
-    FedNova's 1-norms ||a_i||_1 (None where the local solver has none).
+    the sums of the coefficients of FedNova's a_i (None where the local solver has none).
     """
 
     clients: tuple[int, ...]
@@ -57,10 +58,31 @@ class Cohort:
         return dataclasses.replace(self, updates=self.updates[:, :num_parameters])
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What a step says of itself, so that nobody has to compute it again.
+
+    ``coefficients`` [K] are those of the updates in the step, or not 0 for those that were chosen;
+    ``passes`` the shares of each iteration [K], where the step starts from the last one;
+    ``settled`` says that iterations came to rest.
+    """
+
+    coefficients: tuple[float, ...] = ()
+    passes: tuple[tuple[float, ...], ...] = ()
+    settled: bool = True
+
+
 class Strategy(Component):
-    """An aggregation rule. One object serves one run; subclasses are registered in `STRATEGIES`."""
+    """An aggregation rule. One object serves one run; subclasses are registered in `STRATEGIES`.
+
+    ``definition`` is what the identity check holds every step to. It is not inherited, as a
+    subclass may step otherwise: that restates it, or leaves it and says when it `must_differ`.
+    ``noted`` is what the last step said of itself.
+    """
 
     keeps_batch_norm = False  # clients keep BatchNorm layers of their own (FedBN)
+    definition: Definition | None = None
+    noted: Noted | None = None
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -77,9 +99,14 @@ class Strategy(Component):
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
         """Whether this round's step cannot equal FedAvg's, judged before the step is made.
 
-        ``cohort`` is `Cohort.restricted` to the parameters.
+        Asked of strategies without a ``definition`` only. ``cohort`` is `Cohort.restricted` to the
+        parameters.
         """
         return False
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the record of the run must say of the steps that were made, as sentences."""
+        return ()
 
     def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:
         """The next global model.
@@ -118,6 +145,14 @@ def combine_some(
         for row, share in zip(chosen, shares, strict=True):
             total.add_(part[row], alpha=share)
     return out
+
+
+def weighing(size: int, chosen: Sequence[int], coefficients: Sequence[float]) -> tuple[float, ...]:
+    """The coefficients of all ``size`` rows, [size]: 0 for those that were not ``chosen``."""
+    weights = [0.0] * size
+    for row, coefficient in zip(chosen, coefficients, strict=True):
+        weights[row] = coefficient
+    return tuple(weights)
 
 
 def with_server_momentum(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
+from fedcore.strategies.base import STRATEGIES, Cohort, Noted, Strategy, weighing
 from fedcore.strategies.distances import least_scores, squared_distances
+from fedcore.strategies.robust_definitions import BULYAN
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -23,22 +24,25 @@ class Bulyan(Strategy):
     are left it sums the max(1, r - f - 2) nearest distances. (Two that are each other's one nearest
     tie: then more neighbours decide.) Needs K >= 4 f + 3 and f >= 1; f = 0 is the plain mean.
     f is ``num_byzantine``; None takes the largest admissible, (K - 3) // 4.
-    Unweighted; of two values equally near the median the lower is taken.
+    The median is one of the theta values, as in the paper: the one with the least sum of distances
+    to all. Of an even number of values the middle two have it; the lower is taken, as is the lower
+    of two values equally near the median. Unweighted.
     Source: El Mhamdi, Guerraoui, Rouault, "The Hidden Vulnerability of Distributed Learning in
     Byzantium", ICML 2018.
     """
+
+    definition = BULYAN
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         f = byzantine(self.scenario, len(updates))
-        chosen = torch.tensor(trusted(updates, f), device=updates.device)
+        rows = trusted(updates, f)
+        self.noted = Noted(weighing(len(updates), rows, [1.0] * len(rows)))
+        chosen = torch.tensor(rows, device=updates.device)
         parts = torch.split(updates, 1 << 22 if updates.is_cuda else 1 << 14, dim=1)
         keep = len(chosen) - 2 * f
         return torch.cat([around_median(part.index_select(0, chosen), keep) for part in parts])
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return byzantine(self.scenario, len(cohort.clients)) > 0
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:
@@ -75,14 +79,14 @@ def trusted(updates: torch.Tensor, f: int) -> list[int]:
 
 
 def around_median(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """The mean of each coordinate's ``count`` values that are nearest to its median, [n].
+    """The mean of each coordinate's ``count`` values that are nearest to its lower median, [n].
 
     In order of size these follow on one another. The first of them is found by moving on from the
     least while the value that would leave is further from the median than the one that would come.
     """
     ordered = rows.T.contiguous().sort(dim=1).values
     size = len(rows)
-    median = ordered[:, (size - 1) // 2 : size // 2 + 1].mean(dim=1, keepdim=True)
+    median = ordered[:, (size - 1) // 2, None]
     further = median - ordered[:, : size - count] > ordered[:, count:] - median
     places = further.sum(dim=1, keepdim=True) + torch.arange(count, device=rows.device)
     return ordered.gather(1, places).mean(dim=1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine_some
+from fedcore.strategies.base import STRATEGIES, Cohort, Noted, Strategy, combine_some, weighing
 from fedcore.strategies.distances import lengths
-from fedcore.strategies.normclipping import bites, clip_factors
+from fedcore.strategies.normclipping import clip_factors
+from fedcore.strategies.robust_definitions import CENTERED_CLIPPING
 
 
 @STRATEGIES.register(
@@ -25,25 +26,22 @@ class CenteredClipping(Strategy):
     updates, made anew each round.
     """
 
+    definition = CENTERED_CLIPPING
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         assert self.scenario.aggregation_iterations is not None
-        point = self._centre(updates, memory)
+        point = memory["centre"] if "centre" in memory else torch.zeros_like(updates[0])
+        passes = []
         for _ in range(self.scenario.aggregation_iterations):
             distances = lengths(updates, point)
             rows = distances.isfinite().nonzero().flatten().tolist()
             if not rows:
                 return updates.mean(dim=0)
             shares = clip_factors(distances[rows], self.scenario.norm_bound) / len(updates)
+            passes.append(weighing(len(updates), rows, shares.tolist()))
             point = (1 - float(shares.sum())) * point + combine_some(updates, rows, shares)
         memory["centre"] = point
+        self.noted = Noted(passes[-1], tuple(passes))
         return point
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        distances = lengths(cohort.updates, self._centre(cohort.updates, memory))
-        return bites(clip_factors(distances, self.scenario.norm_bound))
-
-    @staticmethod
-    def _centre(updates: torch.Tensor, memory: dict[str, torch.Tensor]) -> torch.Tensor:
-        return memory["centre"] if "centre" in memory else torch.zeros_like(updates[0])

@@ -6,6 +6,7 @@ import torch
 
 from fedcore.strategies.adaptive import PARAMETERS, AdaptiveServer
 from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.definitions import FEDADAM
 
 
 @STRATEGIES.register("fedadam", "Adam on the server (Reddi et al. 2021)", **PARAMETERS)
@@ -15,6 +16,8 @@ class FedAdam(AdaptiveServer):
     Source: Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan, "Adaptive Federated
     Optimization", ICLR 2021, algorithm 2.
     """
+
+    definition = FEDADAM
 
     def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:
         assert self.scenario.beta_2 is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine
+from fedcore.strategies.definitions import FEDAVG
 
 
 @STRATEGIES.register("fedavg", "sample-weighted mean (McMahan et al. 2017)")
@@ -13,6 +14,8 @@ class FedAvg(Strategy):
 
     Source: McMahan, Moore, Ramage, Hampson, Aguera y Arcas, AISTATS 2017, algorithm 1.
     """
+
+    definition = FEDAVG
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]

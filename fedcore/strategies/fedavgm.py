@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
+from fedcore.strategies.definitions import FEDAVGM
 
 
 @STRATEGIES.register(
@@ -17,6 +18,8 @@ class FedAvgM(Strategy):
     Federated Visual Classification", 2019, section 4.3.
     """
 
+    definition = FEDAVGM
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
@@ -26,7 +29,3 @@ class FedAvgM(Strategy):
         return self.scenario.server_lr * with_server_momentum(
             mean, memory, self.scenario.server_momentum
         )
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        moving = "momentum" in memory and bool(self.scenario.server_momentum)
-        return moving or self.scenario.server_lr != 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.definitions import FEDAVG
 from fedcore.strategies.fedavg import FedAvg
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class FedBN(FedAvg):
     Source: Li, Jiang, Zhang, Kamp, Dou, "FedBN", ICLR 2021, algorithm 1.
     """
 
+    definition = FEDAVG
     keeps_batch_norm = True
 
     @classmethod

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
+from fedcore.strategies.definitions import FEDNOVA
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
+
+# The least share of the greatest sum of coefficients that a sum must keep, and the local steps
+# (epochs times any number of batches) up to which that is asked for.
+_LEAST, _REACH = 0.01, 4096
 
 
 @STRATEGIES.register(
     "fednova", "normalised averaging (Wang et al. 2020)", server_momentum=0.0, server_lr=1.0
 )
 class FedNova(Strategy):
-    """x+ = x + tau_eff * sum_i p_i u_i / ||a_i||_1, tau_eff = sum_i p_i ||a_i||_1.
+    """x+ = x + tau_eff * sum_i p_i u_i / A_i, tau_eff = sum_i p_i A_i.
 
-    a_i is the vector by which client i's solver accumulates its gradients; its 1-norm comes with
-    the cohort. Equal work on all clients makes it FedAvg. Buffers are no gradients and take the
-    plain mean. Server momentum (the paper's slow momentum) is FedAvgM's on the normalised step.
+    a_i is the vector by which client i's solver accumulates its gradients, and A_i the sum of its
+    coefficients, which comes with the cohort. The paper's a_i has no negative coefficient, so that
+    A_i = ||a_i||_1 there; those of a proximal solver with lr * mu > 1 alternate, and their signs
+    count. A_i must exceed 1 % of the greatest sum on the way to it, else the scenario is refused:
+    lr * mu = 2 brings a client back to its start at every second step. Equal work on all clients
+    makes it FedAvg. Buffers are no gradients and take the plain mean. Server momentum (the paper's
+    slow momentum) is FedAvgM's on the normalised step.
     Source: Wang, Liu, Liang, Joshi, Poor, "Tackling the Objective Inconsistency Problem in
     Heterogeneous Federated Optimization", NeurIPS 2020, equations 7 and 8. For proximal solvers
     the authors' code takes tau_eff = sum_i p_i tau_i; here it is the paper's definition.
     """
+
+    definition = FEDNOVA
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
@@ -39,7 +51,7 @@ class FedNova(Strategy):
 
     @staticmethod
     def coefficients(cohort: Cohort) -> torch.Tensor:
-        """c_i = p_i * (tau_eff / ||a_i||_1), [K] float64; p_i itself where work is equal."""
+        """c_i = p_i * (tau_eff / A_i), [K] float64; p_i itself where work is equal."""
         weights = cohort.weights
         normalizers = [a for a in cohort.normalizers if a is not None]
         assert len(normalizers) == len(weights), "a solver without a normalizer is refused earlier"
@@ -48,19 +60,46 @@ class FedNova(Strategy):
         tau_eff = math.fsum(float(p) * a for p, a in zip(weights, normalizers, strict=True))
         return weights * (tau_eff / torch.tensor(normalizers, dtype=torch.float64))
 
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        # by steps, as normalizers that do not know them would make this FedAvg; where they settle
-        # as the steps grow, unequal steps can truly have one
-        settles = self.scenario.mu or self.scenario.dampening
-        unequal = len(set(cohort.normalizers if settles else cohort.steps)) > 1
-        moving = "momentum" in memory and bool(self.scenario.server_momentum)
-        return unequal or moving or self.scenario.server_lr != 1
-
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:
         if scenario.optimizer != "adam":
-            return []
+            return _vanishing(scenario)
         return [
             "strategy 'fednova' needs a local solver with a fixed accumulation vector, and "
             "optimizer='adam' has none: choose sgd, momentum or proximal"
         ]
+
+
+def _vanishing(scenario: Scenario) -> list[str]:
+    """The rule, where the sum of a_i vanishes or is negative after a number of steps in reach."""
+    if not scenario.mu:
+        return []  # no coefficient is negative, and the first is 1
+    shrink, momentum = scenario.lr * scenario.mu, scenario.momentum or 0.0
+    solver = momentum, scenario.dampening or 0.0, bool(scenario.nesterov), shrink
+    weak = _weakest(solver, scenario.epochs_range)
+    if weak is None:
+        return []
+    steps, total, largest = weak
+    return [
+        "strategy 'fednova' divides by the sum of the solver's accumulation coefficients, which "
+        f"must exceed {_LEAST:.0%} of the greatest on the way to it: with lr * mu = {shrink:g} and "
+        f"momentum {momentum:g} it is {total:.3g} after {steps} local steps, and was "
+        f"{largest:.3g}: lower lr or mu"
+    ]
+
+
+@lru_cache(maxsize=256)
+def _weakest(
+    solver: tuple[float, float, bool, float], epochs: tuple[int, int]
+) -> tuple[int, float, float] | None:
+    """The first steps in reach whose sum is too small, that sum, and the greatest up to it."""
+    from fedcore.engine.solvers import partial_sums  # the engines import the strategies
+
+    low, high = epochs
+    largest = 0.0
+    for steps, total in enumerate(partial_sums(_REACH, *solver), 1):
+        largest = max(largest, total)
+        in_reach = any(steps % count == 0 for count in range(low, min(high, steps) + 1))
+        if in_reach and not total > _LEAST * largest:
+            return steps, total, largest
+    return None

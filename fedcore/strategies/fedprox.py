@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.definitions import FEDAVG
 from fedcore.strategies.fedavg import FedAvg
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ class FedProx(FedAvg):
     The term is applied by the local solver. Source: Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
     "Federated Optimization in Heterogeneous Networks", MLSys 2020, equation 2.
     """
+
+    definition = FEDAVG
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

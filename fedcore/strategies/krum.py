@@ -8,6 +8,7 @@ import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
 from fedcore.strategies.distances import least_scores
+from fedcore.strategies.robust_definitions import KRUM
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -26,6 +27,8 @@ class Krum(Strategy):
     NeurIPS 2017, section 4.
     """
 
+    definition = KRUM
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
@@ -38,9 +41,6 @@ class Krum(Strategy):
     def tolerated(self, clients: int) -> int:
         """F for a cohort of ``clients``."""
         return byzantine(self.scenario, clients)
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return len(cohort.clients) > 1
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

@@ -8,6 +8,7 @@ import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
 from fedcore.strategies.order_statistics import middle_mean
+from fedcore.strategies.robust_definitions import MEDIAN
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -22,13 +23,12 @@ class Median(Strategy):
     definition 1.
     """
 
+    definition = MEDIAN
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         return middle_mean(updates, (len(updates) - 1) // 2)
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return len(cohort.clients) >= 3
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, combine_some
+from fedcore.strategies.base import STRATEGIES, Cohort, Noted, combine_some, weighing
 from fedcore.strategies.krum import Krum, byzantine
+from fedcore.strategies.robust_definitions import MULTIKRUM
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -25,20 +26,20 @@ class MultiKrum(Krum):
     m is ``num_selected``; None takes K - f. Source: Blanchard et al., NeurIPS 2017, section 4.
     """
 
+    definition = MULTIKRUM
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         best = self.best(updates, self.selected(len(updates)))
         shares = torch.full((len(best),), 1 / len(best), dtype=torch.float64)
+        self.noted = Noted(weighing(len(updates), best, shares.tolist()))
         return combine_some(updates, best, shares)
 
     def selected(self, clients: int) -> int:
         """M for a cohort of ``clients``."""
         m = self.scenario.num_selected
         return clients - self.tolerated(clients) if m is None else m
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return self.selected(len(cohort.clients)) < len(cohort.clients)
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine, combine_some
+from fedcore.strategies.base import STRATEGIES, Cohort, Noted, Strategy, combine, combine_some
 from fedcore.strategies.distances import lengths
+from fedcore.strategies.robust_definitions import NORM_CLIPPING
 
 
 @STRATEGIES.register("normclipping", "mean of clipped updates (Sun et al. 2019)", norm_bound=1.0)
@@ -17,6 +18,8 @@ class NormClipping(Strategy):
     norm thresholding of updates.
     """
 
+    definition = NORM_CLIPPING
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
@@ -26,19 +29,11 @@ class NormClipping(Strategy):
         if not rows:
             return combine(updates, weights)
         clipped = weights * clip_factors(norms, self.scenario.norm_bound)
+        self.noted = Noted(tuple(clipped.tolist()))
         return combine_some(updates, rows, clipped[rows])
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        norms = lengths(cohort.updates, torch.zeros_like(cohort.updates[0]))
-        return bites(clip_factors(norms, self.scenario.norm_bound))
 
 
 def clip_factors(norms: torch.Tensor, most: float | None) -> torch.Tensor:
     """min(1, most / norm) of each of ``norms`` [K]; 1 where the norm is 0, 0 where infinite."""
     assert most is not None
     return (most / norms).clamp(max=1)
-
-
-def bites(factors: torch.Tensor) -> bool:
-    """Whether clipping by ``factors`` [K] can be seen: somebody loses more than 1 in 1,000."""
-    return bool((factors < 0.999).any())

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine, combine_some
+from fedcore.strategies.base import (
+    STRATEGIES,
+    Cohort,
+    Noted,
+    Strategy,
+    combine,
+    combine_some,
+    weighing,
+)
 from fedcore.strategies.distances import lengths
+from fedcore.strategies.robust_definitions import RFA as DEFINITION
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -30,10 +39,18 @@ class RFA(Strategy):
     b_i = p_i / max(nu, ||v - u_i||), nu = ``smoothing``, at most ``aggregation_iterations`` times,
     until it moves by less than 1e-5 of the median distance. The paper stops after 3 rounds of
     secure aggregation; a server that sees the updates need not, and a huge update takes more.
-    Updates that are not finite are left out.
+    A round that ends sooner is counted and named by `remarks`. Updates that are not finite are left
+    out.
     Source: Pillutla, Kakade, Harchaoui, "Robust Aggregation for Federated Learning", IEEE
     Transactions on Signal Processing 2022 (arXiv 2019).
     """
+
+    definition = DEFINITION
+
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__(scenario)
+        self._steps = self._unsettled = 0
+        self._furthest = 0.0
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
@@ -50,19 +67,28 @@ class RFA(Strategy):
         for _ in range(self.scenario.aggregation_iterations):
             distances = lengths(updates, point)[rows]
             pulls = weights / distances.clamp(min=self.scenario.smoothing)
-            before, point = point, combine_some(updates, rows, pulls / pulls.sum())
-            if (point - before).norm() <= _SETTLED * distances.median():
+            shares = pulls / pulls.sum()
+            before, point = point, combine_some(updates, rows, shares)
+            moved, scale = (point - before).norm(), distances.median()
+            if settled := bool(moved <= _SETTLED * scale):
                 break
+        self._steps += 1
+        resting = float(point.norm()) * torch.finfo(point.dtype).eps  # a move of rounding is none
+        if not settled and moved > 4 * resting:
+            self._unsettled += 1
+            self._furthest = max(self._furthest, float(moved / scale))
+        self.noted = Noted(weighing(len(updates), rows, shares.tolist()), settled=settled)
         return point
 
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        assert self.scenario.smoothing is not None
-        # two clients of one weight have no better point than their mean; within nu of it all pull
-        # by their weight
-        if len(cohort.clients) < 3:
-            return False
-        mean = combine(cohort.updates, cohort.weights)
-        return bool((lengths(cohort.updates, mean) > self.scenario.smoothing).any())
+    def remarks(self) -> tuple[str, ...]:
+        if not self._unsettled:
+            return ()
+        return (
+            f"the geometric median did not converge within aggregation_iterations="
+            f"{self.scenario.aggregation_iterations} in {self._unsettled} of {self._steps} rounds: "
+            f"its last move was up to {self._furthest:.2g} of the median distance from it, "
+            f"{_SETTLED:g} is the tolerance",
+        )
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

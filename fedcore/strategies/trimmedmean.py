@@ -8,6 +8,7 @@ import torch
 
 from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
 from fedcore.strategies.order_statistics import middle_mean
+from fedcore.strategies.robust_definitions import TRIMMED_MEAN
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -23,13 +24,12 @@ class TrimmedMean(Strategy):
     definition 2; it withstands a share of malicious clients up to trim_fraction.
     """
 
+    definition = TRIMMED_MEAN
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         return middle_mean(updates, trimmed(self.scenario, len(updates)))
-
-    def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
-        return trimmed(self.scenario, len(cohort.clients)) > 0
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

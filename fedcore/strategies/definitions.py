@@ -1,0 +1,221 @@
+"""What each rule's step must be, written a second time, for the identity check.
+
+A definition sees some coordinates of a round in float64 and gives the step that its source
+prescribes there. It shares no code with the strategies, so that a bug in these cannot hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+    from fedcore.strategies.base import Noted
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_NORMALIZER = 1e-7  # relative rounding of a recursion of many steps
+
+_LENGTH = 1e-6  # relative error that a noted length may have
+_PULL = 0.02  # the same of RFA's weights, which are of the point one iteration before
+
+
+@dataclass(frozen=True)
+class View:
+    """A round at ``s`` of its coordinates.
+
+    ``rows`` [K, s] are the updates, ``made`` [s] the step; ``memory`` holds the server's tensors
+    before the step. ``unit`` bounds the relative error of a sum of K products in the type of the
+    updates, whose greatest number is ``largest``. ``distance`` gives the Euclidean distance of
+    client i's whole update from the server's centre before the step (False) or from the step
+    (True): inf where it is not finite, NaN where rounding hides it. ``displacement`` is
+    `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and ``normalizers``
+    what the cohort takes for the sums of FedNova's a_i.
+    """
+
+    scenario: Scenario
+    rows: Floats
+    samples: tuple[int, ...]
+    steps: tuple[int, ...]
+    normalizers: tuple[float | None, ...]
+    memory: Mapping[str, Floats]
+    noted: Noted | None
+    made: Floats
+    unit: float
+    largest: float
+    distance: Callable[[int, bool], float]
+    displacement: Callable[[int], Floats]
+    drawn: int
+
+    @property
+    def weights(self) -> Floats:
+        """n_i / sum n_j over the cohort, [K]."""
+        samples: Floats = np.asarray(self.samples, dtype=np.float64)
+        return samples / float(samples.sum())
+
+    @cached_property
+    def mean(self) -> Expected:
+        """FedAvg's step."""
+        return linear(self, self.weights)
+
+    @cached_property
+    def ordered(self) -> Floats:
+        """Each coordinate's values in ascending order, [K, s]; a NaN counts as plus infinity."""
+        return np.sort(np.where(np.isnan(self.rows), np.inf, self.rows), axis=0)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A step [s], the most that arithmetic can miss it by [s], and the memory after it (the same).
+
+    ``problem`` says what is wrong whatever the step is; None where nothing is.
+    """
+
+    step: Floats
+    error: Floats
+    memory: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Definition:
+    """``what`` the step is, in words that follow "does not step by", and the ``function``."""
+
+    what: str
+    function: Callable[[View], Expected]
+
+
+def linear(view: View, coefficients: Floats) -> Expected:
+    """sum_i c_i u_i; rows whose coefficient is 0 are not read."""
+    used = coefficients != 0
+    rows = view.rows if used.all() else view.rows[used]
+    step = coefficients[used] @ rows
+    return Expected(step, view.unit * (np.abs(coefficients[used]) @ np.abs(rows)))
+
+
+def median_of(view: View, cut: int) -> Expected:
+    """The mean without the ``cut`` least and greatest values."""
+    kept = view.ordered[cut : len(view.rows) - cut]
+    return Expected(kept.mean(axis=0), view.unit * np.abs(kept).mean(axis=0))
+
+
+def unit_gradient(scenario: Scenario, steps: int) -> Floats:
+    """Displacement over lr after 1 ... ``steps`` local steps on a constant unit gradient, [steps].
+
+    The scenario's own solver makes the steps: so this is the sum of FedNova's a_i, whatever the
+    solver says of it.
+    """
+    from fedcore.engine.solvers import OPTIMIZERS  # imports strategies by way of the engines
+
+    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver.weight_decay = 0.0
+    weights = torch.zeros(1, dtype=torch.float64)
+    solver.start(weights.clone())
+    places = np.empty(steps)
+    for taken in range(steps):
+        solver.step(weights, torch.ones_like(weights))
+        places[taken] = -float(weights) / scenario.lr
+    return places
+
+
+def _normalised(view: View, normalizers: Floats) -> Floats:
+    """FedNova's coefficients p_i tau_eff / a_i, [K]; p_i where all ``normalizers`` are equal."""
+    if (normalizers == normalizers[0]).all():
+        return view.weights
+    return view.weights * (view.weights @ normalizers) / normalizers
+
+
+def _fedavg(view: View) -> Expected:
+    return view.mean
+
+
+def _with_momentum(view: View, mean: Expected) -> Expected:
+    lr, beta = view.scenario.server_lr, view.scenario.server_momentum
+    assert lr is not None
+    assert beta is not None
+    step, error = mean.step, mean.error
+    memory: dict[str, tuple[Floats, Floats]] = {}
+    if beta:
+        carried = beta * view.memory.get("momentum", np.zeros_like(step))
+        step = carried + step
+        error = error + view.unit * (np.abs(carried) + np.abs(step))
+        memory = {"momentum": (step, error)}
+    return Expected(lr * step, lr * (error + view.unit * np.abs(step)), memory)
+
+
+def _fedavgm(view: View) -> Expected:
+    return _with_momentum(view, view.mean)
+
+
+def fednova(view: View, normalizers: Floats) -> Expected:
+    """FedNova's step by the sums ``normalizers`` [K] of the vectors a_i."""
+    return _with_momentum(view, linear(view, _normalised(view, normalizers)))
+
+
+def _fednova(view: View) -> Expected:
+    steps = np.asarray(view.steps)
+    due = view.displacement(max(view.steps))[steps - 1]
+    expected = fednova(view, due)
+    told = np.array([np.nan if a is None else a for a in view.normalizers])
+    wrong = ~(np.abs(told - due) <= _NORMALIZER * np.abs(due))
+    if not wrong.any():
+        return expected
+    first = int(wrong.argmax())
+    named = " (the square root of the steps)" if np.allclose(told, np.sqrt(steps)) else ""
+    text = (
+        f"the solver says normalizer {told[first]:.6g}{named} of {steps[first]} local steps, whose "
+        f"displacement on a unit gradient is {due[first]:.6g}"
+    )
+    return Expected(expected.step, expected.error, expected.memory, text)
+
+
+def _adaptive(view: View, yogi: bool) -> Expected:
+    scenario, unit = view.scenario, view.unit
+    beta_1, beta_2 = scenario.server_momentum, scenario.beta_2
+    tau, lr = scenario.tau, scenario.server_lr
+    assert beta_1 is not None
+    assert beta_2 is not None
+    assert tau is not None
+    assert lr is not None
+    mean, off = view.mean.step, view.mean.error
+    first = view.memory.get("first", np.zeros_like(mean))
+    second = view.memory.get("second", np.full_like(mean, tau**2))
+    square, least = mean**2, 1e-37  # what a float32 may lose to underflow
+    off_square = 2 * np.abs(mean) * off + off**2 + unit * square + least
+    moved = beta_1 * first + (1 - beta_1) * mean
+    off_first = (1 - beta_1) * off + unit * (np.abs(first) + np.abs(mean))
+    if yogi:
+        gap = second - square
+        grown = second - (1 - beta_2) * square * np.sign(gap)
+        # near a tie rounding decides the sign
+        tied = np.abs(gap) <= off_square + unit * (second + square)
+        off_second = (1 - beta_2) * (off_square + 2 * tied * square)
+    else:
+        grown = beta_2 * second + (1 - beta_2) * square
+        off_second = (1 - beta_2) * off_square
+    off_second = off_second + unit * (second + square) + least
+    low = np.sqrt(np.maximum(grown - off_second, 0.0)) + tau
+    high = np.sqrt(grown + off_second) + tau
+    step = lr * moved / (np.sqrt(np.maximum(grown, 0.0)) + tau)
+    most = (np.abs(moved) + off_first) / low
+    error = lr * (most - np.maximum(np.abs(moved) - off_first, 0.0) / high) + 4 * unit * lr * most
+    # a square that is too large for the type of the updates is infinite there
+    lost = ~(np.maximum(square, grown) < view.largest / 4)
+    error, off_second = np.where(lost, np.inf, error), np.where(lost, np.inf, off_second)
+    memory = {"first": (moved, off_first), "second": (grown, off_second)}
+    return Expected(step, error, memory)
+
+
+FEDAVG = Definition("the sample-weighted mean", _fedavg)
+FEDAVGM = Definition("server_lr times the momentum of the sample-weighted mean", _fedavgm)
+FEDNOVA = Definition("tau_eff * sum_i p_i u_i / a_i, a_i the sum of i's coefficients", _fednova)
+FEDADAM = Definition("Adam's step on the sample-weighted mean", lambda v: _adaptive(v, False))
+FEDYOGI = Definition("Yogi's step on the sample-weighted mean", lambda v: _adaptive(v, True))

@@ -1,0 +1,50 @@
+"""What a step that is not its own may be instead: the usual bugs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fedcore.strategies.definitions import (
+    FEDNOVA,
+    Definition,
+    Expected,
+    Floats,
+    View,
+    fednova,
+    linear,
+    median_of,
+)
+
+
+def suspect(view: View, expected: Expected, rounding: Floats, definition: Definition) -> str | None:
+    """The words "it equals ..." where the step of ``view`` is a known other one; else None.
+
+    ``expected`` is what it should be, ``rounding`` [s] is that of the weights that it was added to.
+    """
+    for name, other in _known(view, definition):
+        if (np.abs(view.made - other.step) <= other.error + rounding).all():
+            return f"it equals {name}"
+    with np.errstate(all="ignore"):
+        scale = float(view.made @ expected.step) / float(expected.step @ expected.step)
+        error = max(1.0, abs(scale)) * expected.error + 2 * rounding
+        if (np.abs(view.made - scale * expected.step) <= error + 1e-6 * abs(view.made).max()).all():
+            return f"it equals {scale:.4g} times that"
+    return None
+
+
+def _known(view: View, definition: Definition) -> Iterator[tuple[str, Expected]]:
+    size = len(view.rows)
+    yield "FedAvg's, the sample-weighted mean", view.mean
+    yield "the unweighted mean", linear(view, np.full(size, 1 / size))
+    yield "the median of every coordinate", median_of(view, (size - 1) // 2)
+    yield "no step at all", linear(view, np.zeros(size))
+    yield "the sum of the updates, not their mean", linear(view, np.ones(size))
+    if definition is FEDNOVA:
+        steps = np.asarray(view.steps, dtype=np.float64)
+        yield "FedNova's by the square roots of the steps", fednova(view, np.sqrt(steps))
+        yield "FedNova's by the numbers of steps", fednova(view, steps)
+        if None not in view.normalizers:
+            told = np.asarray(view.normalizers, dtype=np.float64)
+            yield "FedNova's by the normalizers that the solver says", fednova(view, told)
