@@ -17,26 +17,32 @@ from fedcore.strategies.definitions import (
     median_of,
 )
 
+FEDAVGS = "FedAvg's, the sample-weighted mean"
 
-def suspect(view: View, expected: Expected, rounding: Floats, definition: Definition) -> str | None:
-    """The words "it equals ..." where the step of ``view`` is a known other one; else None.
+
+def suspect(
+    view: View, expected: Expected, rounding: Floats, definition: Definition | None
+) -> str | None:
+    """What the step of ``view`` equals, in words that follow "equals"; None if it is no known one.
 
     ``expected`` is what it should be, ``rounding`` [s] is that of the weights that it was added to.
+    ``definition`` is None where the step itself is as expected.
     """
     for name, other in _known(view, definition):
         if (np.abs(view.made - other.step) <= other.error + rounding).all():
-            return f"it equals {name}"
-    with np.errstate(all="ignore"):
-        scale = float(view.made @ expected.step) / float(expected.step @ expected.step)
-        error = max(1.0, abs(scale)) * expected.error + 2 * rounding
-        if (np.abs(view.made - scale * expected.step) <= error + 1e-6 * abs(view.made).max()).all():
-            return f"it equals {scale:.4g} times that"
+            return name
+    if definition is None:
+        return None
+    scale = float(view.made @ expected.step) / float(expected.step @ expected.step)
+    error = max(1.0, abs(scale)) * expected.error + 2 * rounding
+    if (np.abs(view.made - scale * expected.step) <= error + 1e-6 * abs(view.made).max()).all():
+        return f"{scale:.4g} times that"
     return None
 
 
-def _known(view: View, definition: Definition) -> Iterator[tuple[str, Expected]]:
+def _known(view: View, definition: Definition | None) -> Iterator[tuple[str, Expected]]:
     size = len(view.rows)
-    yield "FedAvg's, the sample-weighted mean", view.mean
+    yield FEDAVGS, view.mean
     yield "the unweighted mean", linear(view, np.full(size, 1 / size))
     yield "the median of every coordinate", median_of(view, (size - 1) // 2)
     yield "no step at all", linear(view, np.zeros(size))

@@ -1,92 +1,238 @@
+"""The identity check: what it refuses, what it leaves alone, and what it costs."""
+
 from __future__ import annotations
 
+import tracemalloc
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fedcore.errors import IdentityError
 from fedcore.identity import IdentityCheck
 from fedcore.record import Identity
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.strategies.definitions import unit_gradient
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
 
 NO_COUNTERS = torch.empty(0, dtype=torch.int64)
-DEFENCES = [
-    "krum",
-    "multikrum",
-    "median",
-    "trimmedmean",
-    "bulyan",
-    "rfa",
-    "normclipping",
-    "centeredclipping",
-    "fedadam",
-    "fedyogi",
-]
+OURS = sorted(set(STRATEGIES) - {"flower"})  # that one aggregates replies by rules of its own
+LIKE_FEDAVG = ["fedavg", "fedbn", "fedprox"]
 TIGHT = {name: {"norm_bound": 1e-3} for name in ("normclipping", "centeredclipping")}
+EXTRA = {"fedbn": {"norm": "batch", "model": "cnn"}, **TIGHT}
 UNEQUAL = Scenario(
     dataset="synthetic:400",
     model="mlp",
-    num_clients=4,
+    num_clients=7,
     fraction_train=1.0,
     rounds=2,
+    optimizer="sgd",
     local_epochs=(1, 3),
     strategy="fednova",
 )
 
 
-def cohort_of(updates, steps=(1, 3)) -> Cohort:
-    rows = torch.tensor(updates, dtype=torch.float32)
-    return Cohort((0, 1), rows, torch.empty(2, 0, dtype=torch.int64), (1, 3), steps, (1.0, 3.0))
+def of(strategy: str, **changes) -> Scenario:
+    return UNEQUAL.but(strategy=strategy, **{**EXTRA.get(strategy, {}), **changes})
 
 
-def see(made, updates, *, due=True, start=0.0, steps=(1, 3)) -> Identity:
-    before = ServerState(torch.full((2,), start), NO_COUNTERS)
-    after = ServerState(before.vector + torch.tensor(made), NO_COUNTERS)
-    check = IdentityCheck("fednova")
-    check.see(due, before, after, cohort_of(updates, steps), 2)
+def sent(rows, samples=None, steps=None, normalizers=None) -> Cohort:
+    updates = torch.as_tensor(rows)
+    size = len(updates)
+    steps = tuple(steps or [1 + i for i in range(size)])
+    return Cohort(
+        clients=tuple(range(size)),
+        updates=updates,
+        counters=torch.empty(size, 0, dtype=torch.int64),
+        samples=tuple(samples or [1 + 2 * i for i in range(size)]),
+        steps=steps,
+        normalizers=tuple(normalizers or map(float, steps)),
+    )
+
+
+def watch(strategy: Strategy, cohort: Cohort, start: torch.Tensor, rounds=1) -> Identity:
+    """The verdict on ``rounds`` rounds of ``strategy``, each from the model before."""
+    size = cohort.updates.shape[1]
+    check, state = IdentityCheck(strategy), ServerState(start, NO_COUNTERS)
+    for round in range(1, rounds + 1):
+        check.before(state, cohort, size, round)
+        state = strategy.aggregate(state, cohort, size)
+        if not bool(state.vector.isfinite().all()):
+            break
+        check.after(state)
     return check.verdict()
 
 
-def test_a_step_like_fedavgs_is_caught_where_it_is_due() -> None:
-    updates = [[4.0, 0.0], [0.0, 4.0]]  # weights 1/4, 3/4: FedAvg's step is (1, 3)
-    with pytest.raises(IdentityError, match=r"'fednova' equals FedAvg's in 1 of the 1 rounds"):
-        see([1.0, 3.0], updates)
-    assert see([1.0, 3.0], updates, due=False) == Identity(0, 0, 1)
-    assert see([1.0, 3.1], updates) == Identity(1, 1, 1)
-    assert see([1.0, 3.1], updates, steps=(2, 2)) == Identity(1, 1, 0)
+def stepping(name: str, step, **changes) -> Strategy:
+    """The strategy ``name`` of one object, whose step is ``step`` (updates, cohort, memory)."""
+    strategy = STRATEGIES[name](of(name, **changes))
+    strategy.step = step
+    return strategy
 
 
-def test_where_nothing_can_be_told_nothing_is_due() -> None:
-    assert see([0.0, 0.0], [[0.0, 0.0], [0.0, 0.0]]) == Identity(0, 0, 1)
-    assert see([1.0, 3.0], [[1.0, 3.0], [1.0, 3.0]]) == Identity(0, 0, 1)
+SPREAD = torch.tensor([[4.0, 0.0, 1.0], [0.0, 4.0, 1.5], [-8.0, 2.0, 0.5]])
 
 
-def test_the_rounding_of_large_weights_is_no_difference() -> None:
-    updates = [[40.0, 0.0], [0.0, 40.0]]
-    with pytest.raises(IdentityError):
-        see([10.0, 30.0], updates, start=1e5)
-    # differences below what the weights resolve cannot be judged
-    tiny = [[4e-3, 0.0], [0.0, 4e-3]]
-    assert see([1e-3, 3e-3], tiny, start=1e5) == Identity(0, 0, 1)
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda u, c, m: u.mean(dim=0), "it equals the unweighted mean"),
+        (lambda u, c, m: u.median(dim=0).values, "it equals the median of every coordinate"),
+        (lambda u, c, m: 0.5 * (c.weights.float() @ u), r"it equals 0\.5 times that"),
+        (lambda u, c, m: -1.1 * (c.weights.float() @ u), r"it equals -1\.1 times that"),
+        (lambda u, c, m: torch.zeros(3), "it equals no step at all"),
+        (lambda u, c, m: u.sum(dim=0), "it equals the sum of the updates, not their mean"),
+        (lambda u, c, m: u[0], r"it is off by up to 8, where 4 is the greatest coordinate"),
+    ],
+)
+def test_fedavg_is_held_to_the_weighted_mean_and_the_bug_is_named(step, message) -> None:
+    expected = "strategy 'fedavg' does not step by the sample-weighted mean: " + message
+    with pytest.raises(IdentityError, match=expected):
+        watch(stepping("fedavg", step), sent(SPREAD), torch.zeros(3))
 
 
-def test_fednova_passes_and_says_how_often_it_was_judged() -> None:
-    identity = run(UNEQUAL).audit.identity
-    assert identity == Identity(rounds_due=2, rounds_differing=2, rounds_unequal_work=2)
+def test_a_bug_in_one_round_of_many_is_enough(monkeypatch) -> None:
+    rightly, calls = FedAvg.step, []
+
+    def sometimes(self, updates, cohort, memory):
+        calls.append(1)
+        return updates.mean(dim=0) if len(calls) == 4 else rightly(self, updates, cohort, memory)
+
+    monkeypatch.setattr(FedAvg, "step", sometimes)
+    with pytest.raises(IdentityError, match="in 1 of the 5 rounds that could be checked, first in"):
+        run(of("fedavg", rounds=5, partition="dirichlet", alpha=0.3))
 
 
-def test_an_arm_that_is_secretly_fedavg_fails(monkeypatch) -> None:
-    monkeypatch.setattr(FedNova, "step", FedAvg.step)
-    with pytest.raises(IdentityError, match="an arm named 'fednova' equals FedAvg's"):
-        run(UNEQUAL)
+def test_wrong_weights_that_concern_one_layer_only(monkeypatch) -> None:
+    rightly = FedAvg.step
+
+    def last_layer(self, updates, cohort, memory):
+        step = rightly(self, updates, cohort, memory)
+        step[-10:] = updates[:, -10:].mean(dim=0)
+        return step
+
+    monkeypatch.setattr(FedAvg, "step", last_layer)
+    with pytest.raises(IdentityError, match="'fedavg' does not step by"):
+        run(of("fedavg", rounds=10, partition="dirichlet", alpha=0.3))
+
+
+@pytest.mark.parametrize("strategy", OURS)
+def test_every_strategy_is_what_it_says(strategy) -> None:
+    identity = run(of(strategy)).audit.identity
+    due = 0 if strategy in LIKE_FEDAVG else 1 if strategy == "fedavgm" else 2
+    assert identity == Identity(due, due, 2, rounds_checked=2)
+
+
+@pytest.mark.parametrize("strategy", sorted(set(OURS) - {*LIKE_FEDAVG}))
+def test_a_strategy_that_is_secretly_fedavg_fails(strategy, monkeypatch) -> None:
+    monkeypatch.setattr(STRATEGIES[strategy], "step", FedAvg.step)
+    named = "keeps no 'momentum'" if strategy == "fedavgm" else "equals FedAvg's"
+    with pytest.raises(IdentityError, match=f"'{strategy}' {named}"):
+        run(of(strategy))
+
+
+@pytest.mark.parametrize("strategy", sorted(set(OURS) - {"krum", "multikrum"}))
+def test_a_strategy_that_secretly_takes_one_client_fails(strategy, monkeypatch) -> None:
+    monkeypatch.setattr(STRATEGIES[strategy], "step", lambda self, u, c, m: u[2].clone())
+    with pytest.raises(IdentityError, match=f"'{strategy}'"):
+        run(of(strategy))
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0, 0.0])
+@pytest.mark.parametrize("solver", [{}, {"optimizer": "momentum", "momentum": 0.9}])
+def test_normalizers_of_the_run_itself(monkeypatch, power, solver) -> None:
+    from fedcore.engine.solvers import Sgd
+
+    monkeypatch.setattr(Sgd, "normalizer", lambda self, steps: float(steps**power))
+    with pytest.raises(IdentityError, match=r"'fednova'.*says normalizer") as caught:
+        run(of("fednova", **solver))
+    named = "(the square root of the steps)" in str(caught.value)
+    assert named == (power == 0.5)
+
+
+def test_fednova_by_square_roots_within_the_strategy(monkeypatch) -> None:
+    def coefficients(cohort):
+        roots = torch.tensor(cohort.steps, dtype=torch.float64).sqrt()
+        return cohort.weights * (cohort.weights @ roots) / roots
+
+    monkeypatch.setattr(FedNova, "coefficients", staticmethod(coefficients))
+    expected = "tau_eff .*: it equals FedNova's by the square roots of the steps"
+    with pytest.raises(IdentityError, match=expected):
+        run(of("fednova"))
+
+
+def test_fednova_that_is_fedavg_in_some_rounds(monkeypatch) -> None:
+    rightly, calls = FedNova.step, []
+
+    def mostly(self, updates, cohort, memory):
+        calls.append(1)
+        chosen = FedAvg.step if len(calls) % 5 in (1, 3) else rightly
+        return chosen(self, updates, cohort, memory)
+
+    monkeypatch.setattr(FedNova, "step", mostly)
+    with pytest.raises(IdentityError, match=r"equals FedAvg's.*in 4 of the 10 rounds"):
+        run(of("fednova", rounds=10))
+
+
+@pytest.mark.parametrize("name", ["fedavgm", "fednova", "fedadam", "fedyogi", "centeredclipping"])
+@pytest.mark.parametrize("loss", ["forgotten", "halved"])
+def test_memory_that_is_lost_between_rounds(name, loss, monkeypatch) -> None:
+    rightly = STRATEGIES[name].aggregate
+
+    def aggregate(self, state, cohort, n):
+        after = rightly(self, state, cohort, n)
+        kept = {} if loss == "forgotten" else {k: v / 2 for k, v in after.memory.items()}
+        return ServerState(after.vector, after.counters, kept)
+
+    monkeypatch.setattr(STRATEGIES[name], "aggregate", aggregate)
+    changes = {"server_momentum": 0.9} if name == "fednova" else {}
+    message = "keeps no '" if loss == "forgotten" else "keeps another '"
+    with pytest.raises(IdentityError, match=f"'{name}' {message}"):
+        run(of(name, rounds=3, **changes))
+
+
+@pytest.mark.parametrize("name", ["normclipping", "centeredclipping"])
+def test_clipping_that_does_not_clip(name, monkeypatch) -> None:
+    monkeypatch.setattr(
+        f"fedcore.strategies.{name}.clip_factors", lambda norms, most: torch.ones_like(norms)
+    )
+    with pytest.raises(IdentityError, match=rf"'{name}'.*where norm_bound=0\.001 asks for"):
+        run(of(name))
+
+
+def test_rfa_that_weighs_as_fedavg_and_multikrum_of_one_too_many(monkeypatch) -> None:
+    from fedcore.strategies.multikrum import MultiKrum
+
+    monkeypatch.setattr("fedcore.strategies.rfa.lengths", lambda u, p: torch.ones(len(u)).double())
+    with pytest.raises(IdentityError, match=r"'rfa'.*not in proportion to one over the distance"):
+        run(of("rfa", rounds=4, partition="dirichlet", alpha=0.3))
+    monkeypatch.undo()
+    rightly = MultiKrum.selected
+    monkeypatch.setattr(MultiKrum, "selected", lambda self, size: rightly(self, size) + 1)
+    with pytest.raises(IdentityError, match=r"'multikrum'.*it chose 6 clients, not 5"):
+        run(of("multikrum"))
+
+
+def test_updates_that_a_step_changes_do_not_hide_it(monkeypatch) -> None:
+    def halved(self, updates, cohort, memory):
+        return cohort.weights.to(updates) @ updates.mul_(0.5)
+
+    monkeypatch.setattr(FedAvg, "step", halved)
+    with pytest.raises(IdentityError, match=r"it equals 0\.5 times that"):
+        run(of("fedavg"))
+
+
+# ---- no false refusals
 
 
 def test_equal_work_is_no_error(monkeypatch) -> None:
     equal = UNEQUAL.but(local_epochs=1)
-    assert run(equal).audit.identity == Identity(0, 0, 0)
+    assert run(equal).audit.identity == Identity(0, 0, 0, 2)
     assert run(equal).model_digest == run(equal.but(strategy="fedavg")).model_digest
     monkeypatch.setattr(FedNova, "step", FedAvg.step)
     run(equal)
@@ -97,29 +243,233 @@ def test_tiny_learning_rates_are_no_fraud(lr) -> None:
     run(UNEQUAL.but(lr=lr))
 
 
-@pytest.mark.parametrize(
-    ("strategy", "due"),
-    [*((name, 2) for name in DEFENCES), ("fedavgm", 1)],
-)
-def test_every_defence_differs_from_fedavg(strategy, due) -> None:
-    scenario = UNEQUAL.but(num_clients=7, strategy=strategy, **TIGHT.get(strategy, {}))
-    assert run(scenario).audit.identity == Identity(due, due, 2)
+@pytest.mark.parametrize("iterations", [1, 2, 3, 10, 40])
+@pytest.mark.parametrize("bound", [1e-3, 0.05, 0.3, 1.0, 1e3])
+def test_centered_clipping_whose_last_iteration_clips_nobody(iterations, bound) -> None:
+    changes = {"aggregation_iterations": iterations, "norm_bound": bound}
+    identity = run(of("centeredclipping", rounds=4, **changes)).audit.identity
+    assert identity.rounds_checked == 4
 
 
-@pytest.mark.parametrize("strategy", [*DEFENCES, "fedavgm"])
-def test_a_defence_that_is_secretly_fedavg_fails(strategy, monkeypatch) -> None:
-    monkeypatch.setattr(STRATEGIES[strategy], "step", FedAvg.step)
-    if strategy == "fedavgm":  # so that the memory says that momentum is moving
-        monkeypatch.setattr(STRATEGIES[strategy], "must_differ", lambda *_: True)
-    with pytest.raises(IdentityError, match=f"an arm named '{strategy}' equals FedAvg's"):
-        run(UNEQUAL.but(num_clients=7, strategy=strategy, **TIGHT.get(strategy, {})))
+@pytest.mark.parametrize("shrink", [0.05, 0.5, 1.0, 1.5, 1.9])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_fednova_whose_normalizers_have_settled(shrink, momentum) -> None:
+    lr = 0.05
+    changes = {"optimizer": "proximal", "mu": shrink / lr, "lr": lr, "momentum": momentum}
+    scenario = of("fednova", local_epochs=(12, 40), batch_size=8, num_clients=4, **changes)
+    run(scenario)
 
 
 @pytest.mark.parametrize("strategy", ["normclipping", "centeredclipping"])
-def test_a_clip_that_nobody_reaches_is_due_nothing(strategy) -> None:
-    scenario = UNEQUAL.but(num_clients=7, strategy=strategy, norm_bound=1e3, norm="batch")
-    assert run(scenario).audit.identity.rounds_due == 0
+def test_a_clip_that_nobody_reaches_must_not_differ(strategy) -> None:
+    scenario = of(strategy, norm_bound=1e3, norm="batch")
+    identity = run(scenario).audit.identity
+    assert identity.rounds_checked == 2
+    assert identity.rounds_due == (0 if strategy == "normclipping" else identity.rounds_differing)
+
+
+def values(draw, size: int, width: int, kind: str) -> np.ndarray:
+    generator = np.random.default_rng(draw(st.integers(0, 2**31)))
+    rows = generator.standard_normal((size, width)) * draw(
+        st.sampled_from([1e-30, 1e-8, 1e-3, 1.0, 1e4, 1e15, 1e30])
+    )
+    if kind == "equal":
+        rows[:] = rows[0]
+    elif kind == "close":
+        rows = rows[:1] * (1 + 1e-7 * generator.standard_normal((size, width)))
+    elif kind == "zeros":
+        rows[generator.random(size) < 0.5] = 0
+    elif kind == "huge":
+        rows[0] *= 1e6
+    elif kind == "broken":
+        rows[generator.integers(size), generator.integers(width)] = draw(
+            st.sampled_from([np.nan, np.inf, -np.inf])
+        )
+    elif kind == "opposite":
+        rows[1::2] = -rows[0]
+    elif kind == "integers":
+        rows = generator.integers(-2, 3, (size, width)).astype(float)
+    return rows
+
+
+KINDS = ["normal", "equal", "close", "zeros", "huge", "broken", "opposite", "integers"]
+
+
+@pytest.mark.parametrize("name", OURS)
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_no_correct_step_is_refused(name, data) -> None:
+    """Whatever the cohort, its type, the weights that it meets, and the rounds before."""
+    draw = data.draw
+    size = draw(st.sampled_from([7, 8, 11, 20] if name == "bulyan" else [1, 2, 3, 4, 7, 8, 11, 20]))
+    width = draw(st.sampled_from([1, 2, 5, 60, 700]))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    changes = {
+        "fedavgm": {"server_momentum": st.sampled_from([0.0, 0.5, 0.99]),
+                    "server_lr": st.sampled_from([0.1, 1.0, 3.0])},
+        "fednova": {"server_momentum": st.sampled_from([0.0, 0.9]),
+                    "server_lr": st.sampled_from([0.5, 1.0])},
+        "fedadam": {"tau": st.sampled_from([1e-9, 1e-3]), "beta_2": st.sampled_from([0.1, 0.99])},
+        "fedyogi": {"tau": st.sampled_from([1e-9, 1e-3]), "beta_2": st.sampled_from([0.1, 0.99])},
+        "normclipping": {"norm_bound": st.sampled_from([1e-9, 1e-2, 1.0, 1e9])},
+        "centeredclipping": {"norm_bound": st.sampled_from([1e-9, 1e-2, 1.0, 1e9]),
+                             "aggregation_iterations": st.sampled_from([1, 2, 9])},
+        "rfa": {"aggregation_iterations": st.sampled_from([1, 3, 100]),
+                "smoothing": st.sampled_from([1e-6, 0.5])},
+        "trimmedmean": {"trim_fraction": st.sampled_from([0.05, 0.2, 0.49])},
+    }.get(name, {})  # fmt: skip
+    chosen = {key: draw(value) for key, value in changes.items()}
+    federation = {"num_clients": 20, "fraction_train": 1.0}
+    strategy = STRATEGIES[name](of(name, **federation, **chosen))
+    equal = draw(st.booleans())
+    samples = [5] * size if equal else [draw(st.integers(1, 500)) for _ in range(size)]
+    steps = [4] * size if draw(st.booleans()) else [draw(st.integers(1, 90)) for _ in range(size)]
+    start = torch.randn(width, dtype=torch.float64).to(dtype) * draw(
+        st.sampled_from([0.0, 1e-6, 1.0, 1e4])
+    )
+    if name in ("krum", "multikrum"):
+        size = max(size, 3)
+    size = len(samples)
+    if name in ("krum", "multikrum") and size < 3:
+        return
+    check, state = IdentityCheck(strategy, seed=draw(st.integers(0, 99))), None
+    state = ServerState(start, NO_COUNTERS)
+    for round in range(1, draw(st.integers(1, 4)) + 1):
+        rows = torch.from_numpy(values(draw, size, width, draw(st.sampled_from(KINDS)))).to(dtype)
+        cohort = sent(rows, samples, steps)
+        check.before(state, cohort, width, round)
+        state = strategy.aggregate(state, cohort, width)
+        if not bool(state.vector.isfinite().all()):
+            break
+        check.after(state)
+    identity = check.verdict()
+    assert identity.rounds_due == identity.rounds_differing
+
+
+def test_bfloat16_steps_are_judged_by_their_own_rounding() -> None:
+    rows = torch.randn(9, 500, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert watch(STRATEGIES["fedavg"](of("fedavg")), sent(rows), rows[0]).rounds_due == 0
+
+
+# ---- what cannot be told, and strategies of others
+
+
+def test_where_nothing_can_be_told_nothing_counts() -> None:
+    median = STRATEGIES["median"](of("median"))
+    assert watch(median, sent(torch.zeros(3, 2)), torch.zeros(2)) == Identity(0, 0, 1, 0)
+    assert watch(median, sent(torch.ones(3, 2)), torch.zeros(2)) == Identity(0, 0, 1, 0)
+    # differences below what the weights resolve
+    tiny = 1e-3 * SPREAD
+    assert watch(median, sent(tiny), torch.full((3,), 1e5)) == Identity(0, 0, 1, 0)
+    assert watch(median, sent(tiny), torch.zeros(3)) == Identity(1, 1, 1, 1)
+
+
+def test_a_bug_where_only_a_few_coordinates_move() -> None:
+    """The sample misses them, so that they are looked for."""
+    rows = torch.zeros(5, 300_000)
+    rows[:, 123_456] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    start = torch.zeros(300_000)
+    assert watch(STRATEGIES["fedavg"](of("fedavg")), sent(rows), start).rounds_checked == 1
+    assert watch(STRATEGIES["fedavgm"](of("fedavgm")), sent(rows), start, 3).rounds_checked == 3
+    with pytest.raises(IdentityError, match="it equals the unweighted mean"):
+        watch(stepping("fedavg", lambda u, c, m: u.mean(dim=0)), sent(rows), start)
+
+
+class Other(FedAvg):
+    """A strategy of somebody else, who says that it is not FedAvg."""
+
+    differ = True
+
+    def must_differ(self, cohort, memory):
+        return self.differ
+
+
+def test_a_strategy_without_a_definition_is_held_to_its_own_word() -> None:
+    scenario, rows = of("fedavg"), sent(SPREAD)
+    with pytest.raises(IdentityError, match="equals FedAvg's where it must not"):
+        watch(Other(scenario), rows, torch.zeros(3))
+    assert watch(Other(scenario), sent(torch.ones(3, 3)), torch.zeros(3)) == Identity(0, 0, 1, 0)
+    strategy = Other(scenario)
+    strategy.step = lambda u, c, m: u.mean(dim=0)  # type: ignore[method-assign]
+    assert watch(strategy, rows, torch.zeros(3)) == Identity(1, 1, 1, 1)
+    strategy.differ = False
+    assert watch(strategy, rows, torch.zeros(3)) == Identity(0, 0, 1, 0)
+
+
+def test_a_difference_in_one_coordinate_of_many_is_one() -> None:
+    rows = torch.randn(4, 200_000, generator=torch.Generator().manual_seed(3))
+
+    def almost(updates, cohort, memory):
+        step = cohort.weights.float() @ updates
+        step[150_001] += 1
+        return step
+
+    strategy = Other(of("fedavg"))
+    strategy.step = almost  # type: ignore[method-assign]
+    assert watch(strategy, sent(rows), torch.zeros(200_000)) == Identity(1, 1, 1, 1)
 
 
 def test_beside_a_nan_a_finite_step_differs() -> None:
-    assert see([1.0, 3.0], [[float("nan"), 0.0], [0.0, 4.0]]) == Identity(1, 1, 1)
+    rows = SPREAD.clone()
+    rows[0, 0] = float("nan")
+    assert watch(STRATEGIES["median"](of("median")), sent(rows), torch.zeros(3)).rounds_due == 1
+
+
+# ---- the oracle, the sample, the cost
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [  # of the reference recursion, tau = 20, lr = 0.1, rho = 0.9, mu = 0.05
+        ({"optimizer": "sgd"}, 20.0),
+        ({"optimizer": "momentum", "momentum": 0.9}, 120.94),
+        ({"optimizer": "proximal", "mu": 0.05}, 19.08),
+        ({"optimizer": "proximal", "mu": 0.05, "momentum": 0.9}, 103.5),
+        ({"optimizer": "momentum", "momentum": 0.9, "nesterov": True}, 128.8),
+        ({"optimizer": "momentum", "momentum": 0.9, "dampening": 0.5}, 64.863),
+    ],
+)
+def test_displacement_on_a_unit_gradient(changes, expected) -> None:
+    scenario = UNEQUAL.but(lr=0.1, weight_decay=0.01, **changes)
+    assert unit_gradient(scenario, 20)[-1] == pytest.approx(expected, rel=5e-4)
+
+
+@given(st.integers(1, 3_000_000), st.integers(0, 50))
+@settings(max_examples=50, deadline=None)
+def test_a_sample_lies_within_the_vector_and_moves(size, seed) -> None:
+    spans = [
+        (0, size // 2),
+        (size // 2, size - size // 2 - size // 3),
+        (size - size // 3, size // 3),
+    ]
+    check = IdentityCheck(STRATEGIES["fedavg"](of("fedavg")), seed, spans)
+    places = check._draw(size)
+    assert len(places) == len(places.unique()) >= min(size, 24)
+    assert 0 <= int(places.min()) <= int(places.max()) < size
+    if size > 100_000:
+        assert not torch.equal(places, check._draw(size))
+
+
+def test_the_check_needs_no_copy_of_the_updates() -> None:
+    """At most 4 MB beside a cohort of 80 MB, also where all coordinates are looked at."""
+    rows = torch.zeros(20, 1_000_000)
+    rows[:, -1] = torch.arange(20)
+    cohort, start = sent(rows), torch.zeros(1_000_000)
+    strategy = STRATEGIES["fedavg"](of("fedavg"))
+    check, state = IdentityCheck(strategy), ServerState(start, NO_COUNTERS)
+    after = strategy.aggregate(state, cohort, 1_000_000)
+    largest = 0
+    with torch.profiler.profile(profile_memory=True) as profile:
+        tracemalloc.start()
+        check.before(state, cohort, 1_000_000, 1)
+        check.after(after)
+        largest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert check.verdict().rounds_checked == 1
+    live = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live)
+    assert peak > 0, "torch's memory was seen"
+    assert peak + largest < 16e6

@@ -67,7 +67,7 @@ def summary(record: Record) -> str:
         lines += [("privacy", text) for text in record.audit.privacy.lines()]
     if told := _classes(record):
         lines.append(("classes", told))
-    lines += [("note", note) for note in record.provenance.data_notes]
+    lines += [("note", note) for note in (*record.audit.notes, *record.provenance.data_notes)]
     lines.append(("model", f"digest {record.model_digest}"))
     t = record.timings
     total = t.setup + t.train + t.aggregate + t.evaluate
@@ -121,6 +121,11 @@ def _audit(record: Record) -> list[str]:
             f"{scenario.rounds} rounds"
         )
     identity = audit.identity
+    if identity.rounds_checked:
+        found.append(
+            f"steps as strategy {scenario.strategy!r} is defined in {identity.rounds_checked} of "
+            f"{scenario.rounds} rounds in which that can be told"
+        )
     if identity.rounds_due:
         found.append(
             f"differs from FedAvg in {identity.rounds_differing} of the {identity.rounds_due} "

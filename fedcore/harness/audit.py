@@ -130,27 +130,6 @@ def buffer_problems(scenario: Scenario) -> list[str]:
     return problems
 
 
-def step_problems(scenario: Scenario) -> list[str]:
-    """Whether FedNova's step is the paper's, on a made-up cohort whose clients work unequally.
-
-    A wrong scale still trains, and is not FedAvg either.
-    """
-    if scenario.strategy != "fednova":
-        return []
-    cohort, after = _trial(scenario)
-    work = torch.tensor(cohort.steps, dtype=torch.float32)  # the cohort's normalizers
-    weights = torch.tensor(cohort.samples, dtype=torch.float32) / sum(cohort.samples)
-    step = ((weights / work)[:, None] * cohort.updates[:, :_PARAMETERS]).sum(dim=0)
-    due = (scenario.server_lr or 1.0) * (weights * work).sum() * step
-    error = float((after.vector[:_PARAMETERS] - 1 - due).abs().max())
-    if error <= _TOLERANCE * max(1.0, float(due.abs().max())):
-        return []
-    return [
-        "strategy 'fednova' does not step by tau_eff * sum_i p_i u_i / ||a_i||_1: off by "
-        f"{error:.3g} where {float(due.abs().max()):.3g} is due"
-    ]
-
-
 def _trial(scenario: Scenario) -> tuple[Cohort, ServerState]:
     """A made-up cohort, and the model after the scenario's strategy has aggregated it."""
     size = scenario.cohort_size

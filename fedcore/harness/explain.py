@@ -64,6 +64,7 @@ def explain_row(cell: Row, repeat: str) -> str:
     for title, lines in (
         ("errors:", cell["errors"]),
         ("diverged, counted at chance accuracy:", cell["diverged"]),
+        ("notes:", cell.get("notes", [])),
     ):
         if lines:
             listed = ("  - " + line.replace("\n", "\n    ") for line in lines)

@@ -10,7 +10,6 @@ from fedcore.harness.audit import (
     audit_problems,
     buffer_problems,
     effect_problems,
-    step_problems,
 )
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
@@ -40,6 +39,7 @@ class Outcome:
     failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
     at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
     bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
+    ``notes`` are what strategies remark of their runs.
     """
 
     cell: Cell
@@ -55,6 +55,7 @@ class Outcome:
     epsilon_total: tuple[float | None, ...] = ()
     class_names: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
         """This outcome with the class names and notes of the data that ``results`` are from."""
@@ -132,13 +133,16 @@ def judge_cell(
     def tail(record: Record) -> float:
         return record.tail_accuracy
 
+    notes = tuple(
+        f"{run.id}: {note}" for run in cell.runs(seeds) for note in records[run].audit.notes
+    )
     statements = [records[Run(cell.scenario, seed)].audit.privacy for seed in seeds]
     clean = of(twin, tail)
     poisoned = of(cell.scenario, tail) if attacked else ()
     asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
     for run in cell.runs(seeds):
         errors += audit_problems(records[run])
-    errors += [*buffer_problems(cell.scenario), *step_problems(cell.scenario)]
+    errors += buffer_problems(cell.scenario)
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:
@@ -154,6 +158,7 @@ def judge_cell(
             cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
             thresholds.noise,
             confidence,
+            notes=notes,
         )  # fmt: skip
     measured: dict[str, tuple[float, ...]] = {}
     if attacked:
@@ -180,6 +185,7 @@ def judge_cell(
         thresholds.noise,
         confidence,
         tuple(told.epsilon_total for told in statements if told is not None),
+        notes,
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def row(outcome: Outcome) -> Row:
     seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, errors, diverged; class_names and
-    data_notes of the data set.
+    data_notes of the data set, and notes of the strategy.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -58,6 +58,7 @@ def row(outcome: Outcome) -> Row:
         "diverged": list(outcome.diverged),
         "class_names": list(outcome.class_names),
         "data_notes": list(outcome.data_notes),
+        "notes": list(outcome.notes),
     }
 
 

@@ -126,6 +126,10 @@ def footer(cells: Sequence[Row]) -> list[str]:
     if diverged:
         more = f" and {len(diverged) - 5} more" if len(diverged) > 5 else ""
         lines += _wrap(f"diverged, counted at chance: {'; '.join(diverged[:5])}{more}")
+    notes = list(dict.fromkeys(note for cell in cells for note in cell.get("notes", ())))
+    if notes:
+        more = f" (and {len(notes) - 3} more runs)" if len(notes) > 3 else ""
+        lines += _wrap(f"noted: {'; '.join(notes[:3])}{more}")
     return lines + data_lines(cells)
 
 

@@ -32,11 +32,11 @@ _PULL = 0.02  # the same of RFA's weights, which are of the point one iteration 
 class View:
     """A round at ``s`` of its coordinates.
 
-    ``rows`` [K, s] are the updates, ``made`` [s] the step; ``memory`` holds the server's tensors
-    before the step. ``unit`` bounds the relative error of a sum of K products in the type of the
-    updates, whose greatest number is ``largest``. ``distance`` gives the Euclidean distance of
-    client i's whole update from the server's centre before the step (False) or from the step
-    (True): inf where it is not finite, NaN where rounding hides it. ``displacement`` is
+    ``rows`` [K, s] are the updates, ``made`` [s] the step, ``rounding`` [s] that of the weights to
+    which it was added; ``memory`` holds the server's tensors before the step. ``unit`` bounds the relative error of a sum of K products in the type of the
+    updates, whose numbers lie between ``least`` and ``largest``. ``distance`` gives the Euclidean
+    distance of client i's whole update from the server's centre before the step (False) or from the
+    step (True): inf where it is not finite, NaN where rounding hides it. ``displacement`` is
     `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and ``normalizers``
     what the cohort takes for the sums of FedNova's a_i.
     """
@@ -49,7 +49,9 @@ class View:
     memory: Mapping[str, Floats]
     noted: Noted | None
     made: Floats
+    rounding: Floats
     unit: float
+    least: float
     largest: float
     distance: Callable[[int, bool], float]
     displacement: Callable[[int], Floats]
@@ -98,7 +100,9 @@ def linear(view: View, coefficients: Floats) -> Expected:
     used = coefficients != 0
     rows = view.rows if used.all() else view.rows[used]
     step = coefficients[used] @ rows
-    return Expected(step, view.unit * (np.abs(coefficients[used]) @ np.abs(rows)))
+    # a coefficient rounds by eps of itself, and by the least number of its type
+    rounded = view.unit * np.abs(coefficients[used]) + view.least
+    return Expected(step, rounded @ np.abs(rows))
 
 
 def median_of(view: View, cut: int) -> Expected:

@@ -25,7 +25,7 @@ def _trimmed_mean(view: View) -> Expected:
 
 
 def _krum(view: View) -> Expected:
-    gaps = np.abs(view.rows - view.made).max(axis=1, initial=0.0)
+    gaps = (np.abs(view.rows - view.made) / view.rounding).max(axis=1, initial=0.0)
     best = int(np.where(np.isnan(gaps), np.inf, gaps).argmin())
     return Expected(view.rows[best], np.zeros_like(view.made))
 

@@ -31,6 +31,8 @@ def test_by_hand(cohort) -> None:
         ([-1.0, 0.0, 1.0], 2, -0.5),  # a tie goes to the lower value
         ([4.0, 1.0, 2.0], 3, 7 / 3),
         ([5.0, 5.0, 5.0, -9.0], 2, 5.0),
+        ([5.0, 0.0, 4.0, 1.0], 2, 0.5),  # of the middle two the lower is the median: 1
+        ([5.0, 0.0, 4.0, 1.0], 1, 1.0),
     ],
 )
 def test_values_around_the_median_by_hand(column, count, mean) -> None:
@@ -41,7 +43,7 @@ def test_values_around_the_median_by_hand(column, count, mean) -> None:
 @given(st.lists(st.integers(-20, 20), min_size=3, max_size=12), st.data())
 def test_values_around_the_median_are_those_nearest_to_it(column, data) -> None:
     count = data.draw(st.integers(1, len(column)))
-    median = np.median(column)
+    median = sorted(column)[(len(column) - 1) // 2]  # one of them, as in the paper
     nearest = sorted(column, key=lambda value: (abs(value - median), value))[:count]
     rows = torch.tensor(column, dtype=torch.float64)[:, None]
     assert around_median(rows, count).item() == pytest.approx(np.mean(nearest))

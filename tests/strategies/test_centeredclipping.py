@@ -49,9 +49,7 @@ def test_a_wide_radius_is_the_plain_mean(cohort) -> None:
     wide = CenteredClipping(BASE.but(norm_bound=100.0))
     memory: dict[str, torch.Tensor] = {}
     for _ in range(2):
-        assert not wide.must_differ(sent, memory)
         assert wide.step(sent.updates, sent, memory).item() == pytest.approx(-6.5 / 3)
-    assert CenteredClipping(BASE).must_differ(sent, {})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

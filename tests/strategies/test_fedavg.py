@@ -21,7 +21,3 @@ def test_is_the_weighted_average_of_numpy(cohort, seed, samples) -> None:
     sent = cohort(rows.tolist(), samples=samples)
     expected = np.average(rows, axis=0, weights=samples)
     np.testing.assert_allclose(AVG.step(sent.updates, sent, {}).numpy(), expected, atol=1e-12)
-
-
-def test_has_nothing_to_differ_from(cohort) -> None:
-    assert not AVG.must_differ(cohort([[1.0]], normalizers=(3.0,)), {})

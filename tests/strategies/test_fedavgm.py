@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from fedcore.scenario import Scenario
@@ -29,19 +28,3 @@ def test_without_momentum_a_run_is_fedavg_bit_for_bit() -> None:
     assert plain.model_digest == zero.model_digest
     assert plain.accuracy == zero.accuracy
     assert run(TINY.but(strategy="fedavgm")).model_digest != plain.model_digest
-
-
-@pytest.mark.parametrize(
-    ("changes", "first", "later"),
-    [
-        ({"server_momentum": 0.9}, False, True),
-        ({"server_momentum": 0.0}, False, False),
-        ({"server_momentum": 0.0, "server_lr": 0.5}, True, True),
-    ],
-)
-def test_when_it_must_differ_from_fedavg(cohort, changes, first, later) -> None:
-    strategy = FedAvgM(Scenario(strategy="fedavgm", **changes))
-    sent, memory = cohort([[1.0]]), {}
-    assert strategy.must_differ(sent, memory) is first
-    strategy.step(sent.updates, sent, memory)
-    assert strategy.must_differ(sent, memory) is later

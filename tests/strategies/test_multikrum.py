@@ -49,9 +49,3 @@ def test_every_broken_precondition_is_refused() -> None:
     with pytest.raises(ScenarioError, match=r"5 <= 2 \* 2 \+ 2") as caught:
         FIVE.but(num_byzantine=2, num_selected=4)
     assert len(caught.value.problems) == 2
-
-
-def test_the_mean_of_all_need_not_differ_from_fedavg(cohort) -> None:
-    everyone = MultiKrum(FIVE.but(num_byzantine=0, num_selected=5))
-    assert not everyone.must_differ(cohort(LINE), {})
-    assert MultiKrum(FIVE).must_differ(cohort(LINE), {})

@@ -27,7 +27,7 @@ def test_no_step_is_longer_than_the_bound_and_a_large_bound_is_fedavg(cohort, se
     sent = cohort(rows, samples=(1, 2, 3, 4, 5))
     clipped = NormClipping(Scenario(strategy="normclipping", norm_bound=most))
     assert clipped.step(rows, sent, {}).norm() <= most * (1 + 1e-9)
-    if not clipped.must_differ(sent, {}):
+    if (rows.norm(dim=1) <= most).all():
         plain = FedAvg(Scenario()).step(rows, sent, {})
         torch.testing.assert_close(clipped.step(rows, sent, {}), plain, rtol=2e-3, atol=2e-3)
 
@@ -36,7 +36,6 @@ def test_no_step_is_longer_than_the_bound_and_a_large_bound_is_fedavg(cohort, se
 def test_an_update_that_is_not_finite_counts_as_zero(cohort, value) -> None:
     sent = cohort([[value, 0.0], [0.6, 0.8]], samples=(3, 1))
     assert ONE.step(sent.updates, sent, {}).tolist() == pytest.approx([0.15, 0.2])
-    assert ONE.must_differ(sent, {})
     only = cohort([[value], [value]])
     assert not ONE.step(only.updates, only, {}).isfinite().any()
 
@@ -44,4 +43,3 @@ def test_an_update_that_is_not_finite_counts_as_zero(cohort, value) -> None:
 def test_zero_updates_stay_zero(cohort) -> None:
     sent = cohort([[0.0], [0.0]])
     assert ONE.step(sent.updates, sent, {}).item() == 0.0
-    assert not ONE.must_differ(sent, {})
