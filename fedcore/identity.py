@@ -14,18 +14,14 @@ import numpy as np
 import torch
 
 from fedcore.errors import IdentityError
+from fedcore.identity_sample import CHUNK, Sample, columns, disagreement, host, visible
 from fedcore.record import Identity
 from fedcore.strategies.base import Cohort, ServerState, Strategy
 from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
 from fedcore.streams import Purpose, stream
 from fedcore.suspects import FEDAVGS, suspect
 
-# A sample: blocks of neighbouring coordinates. Each costs a wait for memory in every row.
-_BLOCKS, _WIDTH = 8, 24
-_MOST = _BLOCKS * _WIDTH
 _PLAIN = 8  # rounding errors of a step beyond one for each client
-_SEEN = 16.0  # multiples of the rounding that clients must differ by to be told apart
-_CHUNK = 1 << 15  # coordinates that a look at all of them takes at a time
 
 
 @dataclass
@@ -62,11 +58,9 @@ class IdentityCheck:
         self, strategy: Strategy, seed: int = 0, spans: Sequence[tuple[int, int]] = ()
     ) -> None:
         self.strategy = strategy
-        self.spans = [span for span in spans if span[1]]
+        self._sample = Sample(stream(seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(strategy)).get("definition")
         self._places: torch.Tensor | None = None
-        self._generator = stream(seed, Purpose.IDENTITY_SAMPLE)
-        self._lot = 0.0
         self._memory: dict[str, Floats] = {}
         self._displacement: Floats = np.empty(0)
         self._look: _Look | None = None
@@ -84,26 +78,29 @@ class IdentityCheck:
         if self.definition is None and not self.strategy.must_differ(cohort, state.memory):
             return
         if self._places is None:
-            self._places = self._draw(num_parameters)
+            self._places = self._sample.draw(num_parameters)
         places = self._places.to(state.vector.device)
-        rows, start = _columns(cohort.updates, places), _host(state.vector[places])
-        visible = _visible(rows, start, self._eps(state), self._unit(cohort))
-        if not visible:
-            places = self._disagreement(state, cohort, round)
-            if visible := len(places) > 0:
-                rows, start = _columns(cohort.updates, places), _host(state.vector[places])
-                self._memory = {key: _host(state.memory[key][places]) for key in self._memory}
+        rows, start = columns(cohort.updates, places), host(state.vector[places])
+        eps, unit = self._eps(state), self._unit(cohort)
+        apart = visible(rows, start, eps, unit)
+        if not apart:
+            places = disagreement(cohort.updates, state.vector, eps, unit)
+            if apart := len(places) > 0:
+                rows, start = columns(cohort.updates, places), host(state.vector[places])
+                self._memory = {key: host(state.memory[key][places]) for key in self._memory}
             else:
                 places = self._places.to(state.vector.device)
         centre = state.memory.get("centre")
-        self._look = _Look(round, places, state, centre, cohort, rows, start, visible, self._lot)
+        self._look = _Look(
+            round, places, state, centre, cohort, rows, start, apart, self._sample.lot
+        )
 
     def after(self, state: ServerState) -> None:
         """Judge the step that led to ``state``, whose numbers are finite."""
         look, self._look = self._look, None
         if look is None:
             return
-        stop = _host(state.vector[look.places])
+        stop = host(state.vector[look.places])
         rounding = self._eps(state) * (np.abs(look.start) + np.abs(stop))
         rounding += (len(look.rows) + _PLAIN) * torch.finfo(state.vector.dtype).tiny
         view = self._view(look, state, stop - look.start, rounding)
@@ -150,7 +147,7 @@ class IdentityCheck:
 
     def _differ(self, look: _Look, state: ServerState, view: View, rounding: Floats) -> None:
         """Judge a step of which no more is known than that it must differ from FedAvg's."""
-        self._places = self._draw(look.cohort.updates.shape[1])
+        self._places = self._sample.draw(look.cohort.updates.shape[1])
         if not look.visible:
             return
         self._checked += 1
@@ -167,7 +164,7 @@ class IdentityCheck:
 
     def _remember(self, look: _Look, state: ServerState, expected: Expected) -> None:
         """Check the server's memory where the step was, and note it where the next one will be."""
-        self._places = self._draw(look.cohort.updates.shape[1])
+        self._places = self._sample.draw(look.cohort.updates.shape[1])
         places = self._places.to(state.vector.device)
         name, self._memory = self.strategy.scenario.strategy, {}
         for key, (value, error) in expected.memory.items():
@@ -175,11 +172,11 @@ class IdentityCheck:
             if kept is None or kept.shape != (look.cohort.updates.shape[1],):
                 self._blame(look.round, f"strategy {name!r} keeps no {key!r} between rounds")
                 continue
-            gap = np.abs(_host(kept[look.places]) - value)
+            gap = np.abs(host(kept[look.places]) - value)
             if (~(gap <= error + 1e-37) & np.isfinite(error) & np.isfinite(value)).any():
                 text = f"strategy {name!r} keeps another {key!r} between rounds than it steps by"
                 self._blame(look.round, f"{text}: off by up to {gap.max():.3g}")
-            self._memory[key] = _host(kept[places])
+            self._memory[key] = host(kept[places])
 
     def verdict(self) -> Identity:
         """What was seen over the run.
@@ -195,46 +192,13 @@ class IdentityCheck:
             )
         return Identity(self._due, self._differing, self._unequal, self._checked)
 
-    def _draw(self, size: int) -> torch.Tensor:
-        """Coordinates for the next round, ascending: half of them all over the vector, half of tensors.
-
-        The draw also says whose length is measured in that round.
-        """
-        draws = self._generator.random(3 * _BLOCKS).tolist()
-        self._lot = draws.pop()
-        if size <= _MOST:
-            return torch.arange(size)
-        few = min(_BLOCKS // 2, len(self.spans))
-        blocks, begins = _BLOCKS - few, []
-        for block in range(blocks):
-            begins.append(int((block + draws.pop()) / blocks * (size - _WIDTH)))
-        for _ in range(few):
-            offset, length = self.spans[int(draws.pop() * len(self.spans))]
-            begins.append(offset + int(draws.pop() * (max(length - _WIDTH, 0) + 1)))
-        places = (np.array(begins)[:, None] + np.arange(_WIDTH)).ravel()
-        return torch.from_numpy(np.unique(places[places < size]))
-
-    def _disagreement(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
-        """Coordinates in which clients visibly differ, at most `_MOST`; none if there are none."""
-        found: list[torch.Tensor] = []
-        unit, eps = self._unit(cohort), self._eps(state)
-        for start in range(0, cohort.updates.shape[1], _CHUNK):
-            rows = cohort.updates[:, start : start + _CHUNK].double()
-            weights = state.vector[start : start + rows.shape[1]].double()
-            coarse = _SEEN * (2 * eps * weights.abs() + unit * rows.abs().amax(dim=0))
-            apart = ~(rows.amax(dim=0) - rows.amin(dim=0) <= coarse)
-            found.append(apart.nonzero().flatten()[: _MOST - sum(map(len, found))] + start)
-            if sum(map(len, found)) >= _MOST:
-                break
-        return torch.cat(found)
-
     def _alike(self, look: _Look, state: ServerState) -> bool:
         """Whether the step equals FedAvg's in all coordinates; in chunks."""
         cohort, before = look.cohort, look.before.vector
         weights = torch.tensor(cohort.samples, dtype=torch.float64, device=before.device)
         weights = weights / weights.sum()
-        for start in range(0, cohort.updates.shape[1], _CHUNK):
-            rows = cohort.updates[:, start : start + _CHUNK].double()
+        for start in range(0, cohort.updates.shape[1], CHUNK):
+            rows = cohort.updates[:, start : start + CHUNK].double()
             part = slice(start, start + rows.shape[1])
             old, new = before[part].double(), state.vector[part].double()
             error = self._unit(cohort) * (weights @ rows.abs())
@@ -266,8 +230,8 @@ class IdentityCheck:
     def _distance(self, look: _Look, state: ServerState, client: int, step: bool) -> float:
         """See `View.distance`; in chunks."""
         row, old, squares, hidden = look.cohort.updates[client], look.before.vector, 0.0, 0.0
-        for start in range(0, len(row), _CHUNK * 8):
-            part = slice(start, min(start + _CHUNK * 8, len(row)))
+        for start in range(0, len(row), CHUNK * 8):
+            part = slice(start, min(start + CHUNK * 8, len(row)))
             gap = row[part].to(torch.float64, copy=True)
             if step:
                 new = state.vector[part].double()
@@ -299,29 +263,7 @@ class IdentityCheck:
         return (len(cohort.updates) + _PLAIN) * eps
 
 
-def _columns(rows: torch.Tensor, places: torch.Tensor) -> Floats:
-    """``rows`` [K, n] at ``places`` [s] as numpy float64, [K, s]."""
-    if rows.is_cuda or rows.dtype not in (torch.float32, torch.float64):
-        return _host(rows[:, places])
-    # numpy gathers three times as fast
-    return rows.numpy()[:, places.numpy()].astype(np.float64)
-
-
-def _host(values: torch.Tensor) -> Floats:
-    """``values`` as numpy float64."""
-    return values.to("cpu", torch.float64).numpy()
-
-
 def _differs(view: View, rounding: Floats) -> bool:
     """Whether the step made is not FedAvg's, beyond the rounding of both."""
     plain = view.mean
     return bool((~(np.abs(view.made - plain.step) <= plain.error + rounding)).any())
-
-
-def _visible(rows: Floats, start: Floats, eps: float, unit: float) -> bool:
-    """Whether clients differ by more than `_SEEN` times the rounding; True of a single client."""
-    if len(rows) == 1:
-        return True
-    with np.errstate(all="ignore"):
-        coarse = _SEEN * (2 * eps * np.abs(start) + unit * np.abs(rows).max(axis=0))
-        return bool((~(rows.max(axis=0) - rows.min(axis=0) <= coarse)).any())

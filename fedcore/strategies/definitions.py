@@ -32,13 +32,14 @@ _PULL = 0.02  # the same of RFA's weights, which are of the point one iteration 
 class View:
     """A round at ``s`` of its coordinates.
 
-    ``rows`` [K, s] are the updates, ``made`` [s] the step, ``rounding`` [s] that of the weights to
-    which it was added; ``memory`` holds the server's tensors before the step. ``unit`` bounds the relative error of a sum of K products in the type of the
-    updates, whose numbers lie between ``least`` and ``largest``. ``distance`` gives the Euclidean
-    distance of client i's whole update from the server's centre before the step (False) or from the
-    step (True): inf where it is not finite, NaN where rounding hides it. ``displacement`` is
-    `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and ``normalizers``
-    what the cohort takes for the sums of FedNova's a_i.
+    ``rows`` [K, s] are the updates, ``made`` [s] the step, ``rounding`` [s] that of the weights
+    which it was added to; ``memory`` holds the server's tensors before the step. ``unit`` bounds
+    the relative error of a sum of K products in the type of the updates, whose numbers lie between
+    ``least`` and ``largest``. ``distance`` gives the Euclidean distance of client i's whole update
+    from the server's centre before the step (False) or from the step (True): inf where it is not
+    finite, NaN where rounding hides it. ``displacement`` is `unit_gradient` of at least so many
+    steps, ``drawn`` one of the clients, and ``normalizers`` what the cohort takes for the sums of
+    FedNova's a_i.
     """
 
     scenario: Scenario
