@@ -1,0 +1,56 @@
+"""Where the identity check looks, and how much memory that takes."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedcore.identity import IdentityCheck
+from fedcore.identity_sample import Sample
+from fedcore.strategies.base import STRATEGIES, ServerState
+from tests.test_identity import NO_COUNTERS, of, sent
+
+
+@given(st.integers(1, 3_000_000), st.integers(0, 50))
+@settings(max_examples=50, deadline=None)
+def test_a_sample_lies_within_the_vector_and_moves(size, seed) -> None:
+    spans = [
+        (0, size // 2),
+        (size // 2, size - size // 2 - size // 3),
+        (size - size // 3, size // 3),
+    ]
+    sample = Sample(np.random.default_rng(seed), spans)
+    places = sample.draw(size)
+    assert len(places) == len(places.unique()) >= min(size, 24)
+    assert 0 <= int(places.min()) <= int(places.max()) < size
+    if size > 100_000:
+        assert not torch.equal(places, sample.draw(size))
+
+
+def test_the_check_needs_no_copy_of_the_updates() -> None:
+    """At most 6 MB beside a cohort of 80 MB, also where all coordinates are looked at."""
+    rows = torch.zeros(20, 1_000_000)
+    rows[:, -1] = torch.arange(20)
+    cohort, start = sent(rows), torch.zeros(1_000_000)
+    strategy = STRATEGIES["fedavg"](of("fedavg"))
+    check, state = IdentityCheck(strategy), ServerState(start, NO_COUNTERS)
+    after = strategy.aggregate(state, cohort, 1_000_000)
+    largest = 0
+    with torch.profiler.profile(profile_memory=True) as profile:
+        tracemalloc.start()
+        check.before(state, cohort, 1_000_000, 1)
+        check.after(after)
+        largest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert check.verdict().rounds_checked == 1
+    live = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live)
+    assert peak > 0, "torch's memory was seen"
+    assert peak + largest < 6e6
