@@ -21,8 +21,11 @@ from fedcore.engine.solvers import Sgd
 from fedcore.errors import AttackError, IdentityError
 from fedcore.harness.audit import audit_problems, buffer_problems
 from fedcore.harness.cells import Cell
+from fedcore.harness.explain import explain_row
 from fedcore.harness.gates import Noise, Verdict
 from fedcore.harness.outcome import Outcome, judge_cell
+from fedcore.harness.rows import row
+from fedcore.harness.table import footer
 from fedcore.harness.thresholds import Thresholds
 from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
@@ -270,3 +273,18 @@ def test_a_suite_is_red_and_names_the_cause(
     result.assert_outcomes(failed=1, deselected=6)
     assert message in suite.text(result)
     assert [cell["verdict"] for cell in suite.results()] == ["ERROR"]
+
+
+def test_a_cell_says_which_runs_did_not_converge() -> None:
+    once = CLEAN.but(strategy="rfa", aggregation_iterations=1)
+    outcome = judged(Cell("rfa", once, 1))
+    assert outcome.errors == ()
+    (note,) = outcome.notes
+    assert note.startswith(f"{once.id}")
+    cell = row(outcome)
+    assert cell["notes"] == [note]
+    assert "did not converge within aggregation_iterations=1 in 1 of 1 rounds" in explain_row(
+        cell, "pytest"
+    )
+    assert "noted: " in "\n".join(footer([cell]))
+    assert judged(Cell("rfa", once.but(aggregation_iterations=100), 1)).notes == ()
