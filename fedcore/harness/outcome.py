@@ -185,7 +185,7 @@ def judge_cell(
         thresholds.noise,
         confidence,
         tuple(told.epsilon_total for told in statements if told is not None),
-        notes,
+        notes=notes,
     )  # fmt: skip
 
 
