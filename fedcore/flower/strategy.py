@@ -24,6 +24,8 @@ from fedcore.flower.replies import (
     quorum_problem,
     sender,
 )
+from fedcore.privacy.base import PRIVACY
+from fedcore.privacy.noise import Generators
 from fedcore.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -40,6 +42,9 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
 
     ``sample`` gives the clients of a round (from 1), ``known`` what the server knows of a client's
     work, where it does: then clients cannot lie about it.
+
+    Under a mechanism replies hold releases, and ``generators`` is what the clients say they drew
+    from. What a trusted server adds (centraldp) is not this strategy's: see `fedcore.trial`.
     """
 
     def __init__(
@@ -56,6 +61,11 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self.nodes = nodes or Nodes(scenario.num_clients)
         self.rule = STRATEGIES[scenario.strategy](scenario)
         self.excluded: list[Exclusion] = []
+        self.release = None
+        self.generators: Generators | None = None
+        if scenario.privacy is not None:
+            self.release = PRIVACY[scenario.privacy].release_of(scenario, layout)
+            self.generators = Generators()
         empty = torch.empty(0, dtype=torch.int64)
         self._state = ServerState(torch.empty(0, dtype=dtype), empty)
         self._asked: dict[int, list[int]] = {}  # the clients asked for, by node
@@ -104,11 +114,14 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
                 if (said := sender(reply)) not in (client, None):
                     raise ReplyError(f"claims to be client {said}")
                 known = None if self.known is None else self.known(client)
-                valid[client] = checked(reply, self.layout, state, known)
+                valid[client] = checked(reply, self.layout, state, known, self.release)
             except ReplyError as error:
                 self._exclude(round, client, str(error))
         for client in silent:
             self._exclude(round, client, "no reply in time")
+        for valid_reply in valid.values():
+            if self.generators is not None and valid_reply.secret is not None:
+                self.generators.hear(valid_reply.secret)
         problem = None
         if len(valid) < sum(map(len, self._asked.values())) or not valid:
             problem = quorum_problem(self.scenario, len(valid))
@@ -165,7 +178,10 @@ def gathered(valid: dict[int, Reply], state: ServerState) -> Cohort:
     updates = torch.empty(len(clients), len(state.vector)).to(state.vector)
     counters = torch.empty(len(clients), len(state.counters)).to(state.counters)
     for row, client in enumerate(clients):
-        torch.sub(valid[client].vector, state.vector, out=updates[row])
+        if valid[client].secret is None:
+            torch.sub(valid[client].vector, state.vector, out=updates[row])
+        else:  # a release is the update
+            updates[row] = valid[client].vector
         counters[row] = valid[client].counters
     facts: Sequence[Facts] = [valid[client].facts for client in clients]
     return Cohort(
