@@ -96,7 +96,9 @@ def _read(name: str, array: Array, shape: tuple[int, ...], dtype: torch.dtype) -
         raise ArraysError(f"{name} cannot be read: {type(error).__name__}") from error
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         raise ArraysError(f"{name} holds {getattr(value, 'dtype', type(value))}, not numbers")
-    return value
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:
+        return value.astype(np.float64)
+    return value.astype(value.dtype.newbyteorder("="), copy=False)  # as torch takes it
 
 
 @functools.lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
-from fedcore.errors import FedcoreError
+from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.execution import exact_arithmetic
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.nodes import Nodes
@@ -44,7 +44,8 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     work, where it does: then clients cannot lie about it.
 
     Under a mechanism replies hold releases, and ``generators`` is what the clients say they drew
-    from. What a trusted server adds (centraldp) is not this strategy's: see `fedcore.trial`.
+    from. Flower's own loop keeps no account and adds no noise: ``start`` refuses a mechanism that
+    trusts the server to, and a budget; `fedcore.trial`'s loop does both.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
+        self._require_no_server()
         vector, counters = from_arrays(self.layout, arrays, self._state.vector)
         state = ServerState(vector, counters, self._state.memory)
         clients = self.sample(server_round)
@@ -156,6 +158,21 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
             {"clients": len(cohort.clients), "num-examples": sum(cohort.samples)}
         )
         return to_arrays(self.layout, after.vector, after.counters), metrics
+
+    def _require_no_server(self) -> None:
+        privacy = self.scenario.privacy
+        if privacy is None:
+            return
+        needs = []
+        if PRIVACY[privacy].trusts_server:
+            needs.append(f"{privacy} needs the server's noise")
+        if self.scenario.epsilon_budget is not None:
+            needs.append(f"epsilon_budget={self.scenario.epsilon_budget:g} needs an account")
+        if needs:
+            raise PrivacyError(
+                f"{' and '.join(needs)}, which Flower's own loop does not give: run it with "
+                "`flwr run`, or with the engine flower-grid or flower-ray"
+            )
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -140,3 +140,9 @@ def test_the_account_grows_with_steps_and_falls_with_noise() -> None:
     assert replace_epsilon(0.2, 1.0, 5, DELTA) > replace_epsilon(0.2, 1.1, 5, DELTA)
     assert replace_epsilon(0.2, 1.0, 5, DELTA) < replace_epsilon(0.3, 1.0, 5, DELTA)
     assert replace_epsilon(1e-6, 50.0, 1, DELTA) < 0.1
+
+
+@pytest.mark.parametrize("z", [1e-3, 0.1, 0.21, 0.5, 2.0])
+def test_sampling_never_costs_more_than_all_samples(z) -> None:
+    for rate in (1e-3, 0.5, 0.999):
+        assert replace_epsilon(rate, z, 3, DELTA) <= replace_epsilon(1.0, z, 3, DELTA)
