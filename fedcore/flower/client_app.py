@@ -39,6 +39,7 @@ def train(message: Message, context: Context) -> Message:
     What mods draw is seeded by round and client; on a node that draws secretly, by the system.
     """
     task = Task.of(message, context)
+    Terms.of(context).accept(task.scenario.privacy)
     call = functools.partial(local_training, task)
     if task.scenario.client_mods is None:
         return call(message, context)
@@ -74,7 +75,8 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
         if old.startswith(f"{MEMORY}."):  # of an earlier run on the same node
             del context.state[old]
     key = f"{prefix}{client}"
-    Terms.of(context).admit(mechanism, context, client)
+    if mechanism is not None:
+        Terms.of(context).admit(mechanism, context, client)
     with task.execution.arithmetic():
         like = engine.trained_model()[0]
         state = ServerState(*from_arrays(engine.layout, arrays, like))

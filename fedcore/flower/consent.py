@@ -51,26 +51,33 @@ class Terms:
             float(delta),
         )
 
-    def admit(self, mechanism: Mechanism | None, context: Context, client: int) -> None:
-        """Account for a release of ``client`` under ``mechanism``, before it is trained.
+    def accept(self, offered: str | None) -> None:
+        """Refuse a task whose mechanism is ``offered`` (None: nothing is private), as demanded.
 
-        Releases under equal parameters compose exactly, those under others by adding epsilons (and
-        deltas). Raises PrivacyError where the demands are not met; nothing has left the node then.
+        Before anything that the task names is loaded. Raises PrivacyError.
         """
         if self.privacy is None and self.budget is None:
             return
-        offered = None if mechanism is None else mechanism.scenario.privacy
-        if mechanism is None or self.privacy not in (None, offered):
+        if offered is None or self.privacy not in (None, offered):
             raise PrivacyError(
                 f"this node demands privacy={self.privacy or 'any mechanism'!r}, the task has "
                 f"{offered!r}: nothing was trained"
             )
+
+    def admit(self, mechanism: Mechanism, context: Context, client: int) -> None:
+        """Account for a release of ``client`` under ``mechanism``, before it is trained.
+
+        Releases under equal parameters compose exactly, those under others by adding epsilons (and
+        deltas). Raises PrivacyError where the budget does not allow it; nothing has left the node
+        then.
+        """
         if self.budget is None:
             return
         if mechanism.trusts_server or mechanism.delta is None or mechanism.delta > self.delta:
             raise PrivacyError(
-                f"this node has an epsilon-budget at delta {self.delta:g}: {offered!r} at delta "
-                f"{mechanism.delta} does not protect it from the server to that measure"
+                f"this node has an epsilon-budget at delta {self.delta:g}: "
+                f"{mechanism.scenario.privacy!r} at delta {mechanism.delta} does not protect it "
+                "from the server to that measure"
             )
         records = context.state.metric_records
         spent = dict(records[_SPENT]) if _SPENT in records else {}

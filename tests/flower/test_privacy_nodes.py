@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -97,6 +99,34 @@ def test_a_node_takes_no_task_of_another_mechanism_than_it_demands(tiny: Scenari
         told = answers(tiny.but(**MECHANISMS[name]), nodes)()
         assert f"this node demands privacy='localdp', the task has '{name}'" in told
     assert "the task has None: nothing was trained" in answers(tiny, nodes)()
+
+
+class Trace:
+    """A mod that leaves a trace when it is made."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        self.made.append("made")
+
+    def __call__(self, message: Message, context: Context, call_next: Any) -> Message:
+        return call_next(message, context)
+
+
+def test_a_node_loads_nothing_of_a_task_that_it_refuses(
+    tiny: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("traces")
+    module.Trace = Trace  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "traces", module)
+    scenario = tiny.but(
+        strategy="flower", strategy_spec="flwr.serverapp.strategy:FedAvg",
+        client_mods="traces:Trace",
+    )  # fmt: skip
+    assert "the task has None" in answers(scenario, {"epsilon-budget": 9.0})()
+    assert Trace.made == []
+    assert answers(scenario, {})() is None
+    assert Trace.made == ["made"]
 
 
 def test_a_node_spends_no_more_than_its_budget_whatever_the_server_calls_it(
