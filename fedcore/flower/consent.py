@@ -2,7 +2,9 @@
 
 A SuperNode started with --node-config "... privacy='localdp' epsilon-budget=20.0" takes no task
 of another mechanism and makes no release that would bring one of its clients above 20 in all, at a
-delta of at most ``delta`` (1e-5). Its account lies in its own state, which Flower keeps for a run.
+delta of at most ``delta`` (1e-5), for neighbours under replacement. Without ``privacy`` the server
+chooses what the budget protects, a client's data (localdp) or each of its samples (dpsgd). The
+account lies in the node's state, which Flower keeps for a run: it is a budget for each run.
 """
 
 from __future__ import annotations
@@ -78,6 +80,11 @@ class Terms:
                 f"this node has an epsilon-budget at delta {self.delta:g}: "
                 f"{mechanism.scenario.privacy!r} at delta {mechanism.delta} does not protect it "
                 "from the server to that measure"
+            )
+        if mechanism.scenario.neighbours == "zero-out":
+            raise PrivacyError(
+                "this node has an epsilon-budget, which counts under neighbours='replace', the task "
+                "has 'zero-out', half the noise: nothing was trained"
             )
         records = context.state.metric_records
         spent = dict(records[_SPENT]) if _SPENT in records else {}

@@ -143,6 +143,8 @@ def test_a_node_spends_no_more_than_its_budget_whatever_the_server_calls_it(
     assert "to 2, this" in ask(one.but(clip_norm=2.0))
     for name in ("clip", "centraldp"):
         assert answers(tiny.but(**MECHANISMS[name]), {"epsilon-budget": 99.0})() is not None
+    half = one.but(neighbours="zero-out")
+    assert "'zero-out', half the noise" in answers(half, {"epsilon-budget": 99.0})()
     loose = one.but(delta=0.5)
     assert "at delta 0.5 does not protect it" in answers(loose, {"epsilon-budget": 99.0})()
     assert answers(loose, {"epsilon-budget": 99.0, "delta": 0.6})() is None
