@@ -83,8 +83,8 @@ class Terms:
             )
         if mechanism.scenario.neighbours == "zero-out":
             raise PrivacyError(
-                "this node has an epsilon-budget, which counts under neighbours='replace', the task "
-                "has 'zero-out', half the noise: nothing was trained"
+                "this node has an epsilon-budget, which counts under neighbours='replace', the "
+                "task has 'zero-out', half the noise: nothing was trained"
             )
         records = context.state.metric_records
         spent = dict(records[_SPENT]) if _SPENT in records else {}
