@@ -112,10 +112,10 @@ class Trial:
         ``cohort`` is None if and only if the run no longer `trains`. An empty one, of an engine
         over a network that brought nobody back, changes nothing.
         """
+        if cohort is not None and self._mechanism is not None:
+            with self.clock("train"):
+                cohort = self._mechanism.privatise(self.state, cohort, self.round, self.clients)
         if cohort is not None and cohort.clients:
-            if self._mechanism is not None:
-                with self.clock("train"):
-                    cohort = self._mechanism.privatise(self.state, cohort, self.round)
             self._aggregate(cohort)
         score = None
         if self.round in self._evaluated:

@@ -147,6 +147,11 @@ class SequentialEngine:
     def close(self) -> None:
         """Nothing outlives a round."""
 
+    def draw_secretly(self, secret: bool) -> None:
+        """Have DP-SGD draw from the operating system's generator, or from the run's streams."""
+        if self._private_steps is not None:
+            self._private_steps.secret = secret
+
     def trained_model(self) -> tuple[torch.Tensor, torch.Tensor]:
         """``(vector [D], counters [I])`` of the client that was trained last, until the next call.
 

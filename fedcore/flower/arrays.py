@@ -64,6 +64,22 @@ def from_arrays(
     return vector.to(like.device), counters.to(like.device)
 
 
+def read(name: str, array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """``array``, which must have ``shape`` and finite numbers, as a tensor of ``dtype``.
+
+    Raises ArraysError.
+    """
+    value = _read(name, array, shape, dtype)
+    if value.shape != shape:
+        raise ArraysError(f"{name} has shape {value.shape}, must be {shape}")
+    if dtype == torch.int64:
+        return torch.from_numpy(_integers(name, value).copy())
+    result = torch.from_numpy(np.array(value)).to(dtype)
+    if not bool(torch.isfinite(result).all()):
+        raise ArraysError(f"{name} is not finite in {dtype}")
+    return result
+
+
 def _read(name: str, array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
     """The values of ``array``; those of the usual ``shape`` and ``dtype`` as they lie in it."""
     header, kind = _header(shape, dtype)
@@ -80,7 +96,9 @@ def _read(name: str, array: Array, shape: tuple[int, ...], dtype: torch.dtype) -
         raise ArraysError(f"{name} cannot be read: {type(error).__name__}") from error
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         raise ArraysError(f"{name} holds {getattr(value, 'dtype', type(value))}, not numbers")
-    return value
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:
+        return value.astype(np.float64)
+    return value.astype(value.dtype.newbyteorder("="), copy=False)  # as torch takes it
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,4 +1,8 @@
-"""The ClientApp: a SuperNode's client trains on its own partition, whatever the grid."""
+"""The ClientApp: a SuperNode's client trains on its own partition, whatever the grid.
+
+Where the scenario has a privacy mechanism, its clients' half runs here, and the reply holds the
+release in the place of the model: nothing else of what was trained leaves the node.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,10 @@ from flwr.clientapp import ClientApp
 
 from fedcore.errors import FedcoreError
 from fedcore.flower.arrays import from_arrays, to_arrays
+from fedcore.flower.consent import Terms
 from fedcore.flower.foreign import mods, seeded
 from fedcore.flower.nodes import held
+from fedcore.flower.releases import draws_secretly, to_release
 from fedcore.flower.task import Task, Workshop
 from fedcore.strategies.base import ServerState
 from fedcore.streams import Purpose, torch_seed
@@ -28,8 +34,12 @@ def who(message: Message, context: Context) -> Message:
 
 
 def train(message: Message, context: Context) -> Message:
-    """Train, with the scenario's mods around it; what these draw is seeded by round and client."""
+    """Train, with the scenario's mods around it.
+
+    What mods draw is seeded by round and client; on a node that draws secretly, by the system.
+    """
     task = Task.of(message, context)
+    Terms.of(context).accept(task.scenario.privacy)
     call = functools.partial(local_training, task)
     if task.scenario.client_mods is None:
         return call(message, context)
@@ -37,16 +47,19 @@ def train(message: Message, context: Context) -> Message:
         call = functools.partial(mod, call_next=call)
     (config,) = message.content.config_records.values()
     round, client = int(config["server-round"]), int(config.get("client", 0))
-    with seeded(torch_seed(task.seed, Purpose.PRIVACY_NOISE, round=round, client=client)):
+    seed: int | None = torch_seed(task.seed, Purpose.PRIVACY_NOISE, round=round, client=client)
+    with seeded(None if draws_secretly(context.node_config) else seed):
         return call(message, context)
 
 
 def local_training(task: Task, message: Message, context: Context) -> Message:
-    """Train a client of this node from the arrays of ``message`` and send its model back.
+    """Train a client of this node from the arrays of ``message``; send its model or release back.
 
     The config names the ``server-round``, and the ``client`` where the node holds several. The
-    metrics are ``num-examples``, ``client``, ``steps``, and ``normalizer`` where the solver has
-    one. What a client keeps between rounds stays in ``context.state``.
+    metrics are ``num-examples``, ``client``, ``steps``, ``normalizer`` where the solver has one,
+    and of private clients ``secret-noise``: 1 if they draw from the system. What a client keeps
+    between rounds stays in ``context.state``. PrivacyError where the node's own config forbids
+    the task.
     """
     own = held(context.node_config, task.scenario.num_clients)
     (config,) = message.content.config_records.values()
@@ -54,21 +67,29 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
     client = int(config.get("client", own[0]))
     if client not in own:
         raise FedcoreError(f"this node holds clients {own}, was asked for {client}")
-    engine = Workshop.of(task).engine
+    secret = draws_secretly(context.node_config)
+    workshop = Workshop.of(task)
+    engine, mechanism = workshop.engine, workshop.mechanism(secret)
     prefix = f"{MEMORY}.{task.run}."
     for old in [key for key in context.state if not key.startswith(prefix)]:
         if old.startswith(f"{MEMORY}."):  # of an earlier run on the same node
             del context.state[old]
     key = f"{prefix}{client}"
+    if mechanism is not None:
+        Terms.of(context).admit(mechanism, context, client)
     with task.execution.arithmetic():
         like = engine.trained_model()[0]
         state = ServerState(*from_arrays(engine.layout, arrays, like))
         engine.set_own_layers(client, _kept(context, key))
-        cohort = engine.train(state, int(config["server-round"]), (client,))
+        round = int(config["server-round"])
+        cohort = engine.train(state, round, (client,))
         layers = engine.own_layers(client)
         if layers is not None:
             context.state[key] = ArrayRecord({"layers": Array(layers.cpu().numpy())})
-        model = to_arrays(engine.layout, *engine.trained_model())
+        if mechanism is None:
+            arrays = to_arrays(engine.layout, *engine.trained_model())
+        else:
+            arrays = to_release(mechanism.release, mechanism.at_client(state, cohort, round))
     facts: dict[str, int | float] = {
         "num-examples": cohort.samples[0],
         "client": client,
@@ -77,7 +98,9 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
     normalizer = cohort.normalizers[0]
     if normalizer is not None:
         facts["normalizer"] = normalizer
-    content = RecordDict({"arrays": model, "metrics": MetricRecord(facts)})
+    if mechanism is not None:
+        facts["secret-noise"] = int(secret)
+    content = RecordDict({"arrays": arrays, "metrics": MetricRecord(facts)})
     return Message(content, reply_to=message)
 
 

@@ -51,9 +51,10 @@ def config_of(scenario: Scenario) -> dict[str, object]:
     }
 
 
-def whole(deployment: Deployment, scenario: Scenario) -> Record:
-    """A run with every SuperNode."""
-    return _run(deployment, scenario, {"device": "cpu"}, after_first=lambda: None)
+def whole(deployment: Deployment, scenario: Scenario, *, strict: bool = True) -> Record:
+    """A run with every SuperNode; unless ``strict``, those that refuse are left out."""
+    how = {"device": "cpu", "strict": strict}
+    return _run(deployment, scenario, how, after_first=lambda: None)
 
 
 def disturbed(deployment: Deployment, scenario: Scenario, patience: float) -> Record:

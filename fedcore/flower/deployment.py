@@ -102,8 +102,13 @@ class Deployment:
                 raise FedcoreError(f"the SuperLink does not listen: {self.log('superlink')[-500:]}")
             time.sleep(0.2)
 
-    def start_node(self, node: int, key: str | None = None) -> subprocess.Popen[bytes]:
-        """Start the SuperNode of partition ``node``, with the key called ``key`` or its own."""
+    def start_node(
+        self, node: int, key: str | None = None, demands: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """Start the SuperNode of partition ``node``, with the key called ``key`` or its own.
+
+        ``demands`` are what `fedcore.flower.consent` reads, in the form of a node config.
+        """
         name = key or f"node{node}"
         return self._start(
             name,
@@ -112,7 +117,10 @@ class Deployment:
             *("--host", "127.0.0.1", "--port", str(free_port())),
             *("--root-certificates", str(self.folder / "ca.crt")),
             *("--auth-supernode-private-key", str(self.folder / name)),
-            *("--node-config", f"partition-id={node} num-partitions={self.nodes}"),
+            *(
+                "--node-config",
+                f"partition-id={node} num-partitions={self.nodes} {demands}".strip(),
+            ),
         )
 
     def kill_node(self, node: int) -> None:

@@ -19,6 +19,7 @@ from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
+from fedcore.privacy.noise import Generators
 from fedcore.record import Exclusion
 from fedcore.strategies.base import Cohort, ServerState
 
@@ -51,8 +52,12 @@ class GridEngine:
     """Trains over ``grid``; evaluates here. ``timeout`` is for a round's replies, in seconds.
 
     ``strict`` is for simulations, where nobody has reason to fail: an excluded client is an error
-    there, not a fact of the audit.
+    there, not a fact of the audit. Clients make their releases themselves (``generators``: what
+    they say they drew from), with the reference engine, which trains as a mechanism asks.
     """
+
+    trains_privately = True  # see `fedcore.privacy.run`
+    generators: Generators | None = None
 
     def __init__(
         self,
@@ -78,7 +83,7 @@ class GridEngine:
         if scenario.strategy_spec is not None:
             self.conductor = Foreign(scenario, federation.seed, self.layout, known, nodes)
         else:
-            self.conductor = FedcoreStrategy(
+            self.conductor = rule = FedcoreStrategy(
                 scenario,
                 self.layout,
                 federation.cohort,
@@ -86,6 +91,7 @@ class GridEngine:
                 nodes=nodes,
                 dtype=task.execution.dtype,
             )
+            self.generators = rule.generators
 
     @property
     def excluded(self) -> list[Exclusion]:

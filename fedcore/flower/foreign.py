@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import random
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -190,12 +191,15 @@ def _addressed(message: Message, node: int, client: int, round: int) -> Message:
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The global generators of random, numpy and torch seeded, and restored afterwards."""
+def seeded(seed: int | None) -> Iterator[None]:
+    """The global generators of random, numpy and torch seeded, and restored afterwards.
+
+    By the operating system where ``seed`` is None.
+    """
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
+    np.random.seed(None if seed is None else seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(secrets.randbits(64) if seed is None else seed)
     try:
         yield
     finally:

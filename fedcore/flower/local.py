@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -20,6 +20,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
+from fedcore.flower.releases import GENERATOR
 from fedcore.flower.task import Task
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class LocalGrid(Grid):  # type: ignore[misc]
     """``clients`` nodes, node 2 + i holding partition i, that answer through ``app``.
 
     An exception in ``app`` becomes an error reply, as with a SuperNode. Messages and replies are
-    copied on the way, as on a wire: strategies and mods may change what they are handed.
+    copied on the way, as on a wire: strategies and mods may change what they are handed. Nodes are
+    simulated, noise is seeded, unless ``node_config``, more of a node's own config, says otherwise.
     """
 
-    def __init__(self, app: ClientApp, clients: int) -> None:
+    def __init__(
+        self, app: ClientApp, clients: int, node_config: Mapping[str, str | float] | None = None
+    ) -> None:
+        node_config = {GENERATOR: "seeded"} if node_config is None else node_config
         self.app = app
         self._run = Run.create_empty(next(_runs))
         self._ids = itertools.count(1)
@@ -47,7 +52,7 @@ class LocalGrid(Grid):  # type: ignore[misc]
             _FIRST_NODE + client: Context(
                 run_id=self._run.run_id,
                 node_id=_FIRST_NODE + client,
-                node_config={"partition-id": client, "num-partitions": clients},
+                node_config={"partition-id": client, "num-partitions": clients, **node_config},
                 state=RecordDict(),
                 run_config={},
             )

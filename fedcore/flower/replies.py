@@ -11,6 +11,8 @@ from flwr.app import Message, MetricRecord
 
 from fedcore.errors import ScenarioError
 from fedcore.flower.arrays import ArraysError, from_arrays
+from fedcore.flower.releases import from_release
+from fedcore.privacy.release import Release
 from fedcore.scenario import Scenario
 from fedcore.strategies.base import ServerState
 from fedcore.vector import Layout
@@ -34,17 +36,28 @@ class Facts:
 
 @dataclass(frozen=True)
 class Reply:
-    """A checked reply: the client's model and the facts to aggregate it by."""
+    """A checked reply: the client's model and the facts to aggregate it by.
+
+    Where ``secret`` is not None it is a release: ``vector`` is an update, and ``secret`` says
+    whether the client's noise is the operating system's, if the client tells the truth.
+    """
 
     vector: torch.Tensor
     counters: torch.Tensor
     facts: Facts
+    secret: bool | None = None
 
 
 def checked(
-    message: Message, layout: Layout, state: ServerState, known: Facts | None = None
+    message: Message,
+    layout: Layout,
+    state: ServerState,
+    known: Facts | None = None,
+    release: Release | None = None,
 ) -> Reply:
     """The content of ``message``, a reply to the model ``state``.
+
+    Under a mechanism, whose ``release`` is given, it must hold that and nothing more.
 
     Where the server knows the facts (``known``: it simulates the clients), what the client says
     must agree with them, and the server's own are used. Otherwise counts must be integers in
@@ -59,16 +72,22 @@ def checked(
         raise ReplyError(
             f"one ArrayRecord and one MetricRecord are needed, got {len(arrays)}, {len(metrics)}"
         )
+    secret = None
     try:
-        vector, counters = from_arrays(layout, arrays[0], state.vector)
+        if release is None:
+            vector, counters = from_arrays(layout, arrays[0], state.vector)
+        else:
+            vector, counters = from_release(release, layout, arrays[0], state)
+            secret = _secret(metrics[0])
     except ArraysError as error:
         raise ReplyError(str(error)) from error
-    if not bool(torch.isfinite(vector - state.vector).all()):
+    moved = vector - state.vector if release is None else state.vector + vector
+    if not bool(torch.isfinite(moved).all()):
         raise ReplyError("the update is beyond the range of its type")
     facts = _facts(metrics[0], known)
     if bool(((counters < 0) | (counters > state.counters + facts.steps)).any()):
         raise ReplyError(f"an integer buffer is outside [0, sent + {facts.steps} steps]")
-    return Reply(vector, counters, facts)
+    return Reply(vector, counters, facts, secret)
 
 
 def sender(message: Message) -> int | None:
@@ -120,6 +139,13 @@ def _count(metrics: MetricRecord, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_EXAMPLES:
         raise ReplyError(f"{key} must be an integer in [1, {MOST_EXAMPLES}], got {value!r}")
     return value
+
+
+def _secret(metrics: MetricRecord) -> bool:
+    value = metrics.get("secret-noise")
+    if value not in (0, 1):
+        raise ReplyError(f"secret-noise must be 0 or 1, got {value!r}")
+    return bool(value)
 
 
 def _normalizer(metrics: MetricRecord) -> float | None:

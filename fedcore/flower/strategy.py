@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
-from fedcore.errors import FedcoreError
+from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.execution import exact_arithmetic
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.nodes import Nodes
@@ -24,6 +24,8 @@ from fedcore.flower.replies import (
     quorum_problem,
     sender,
 )
+from fedcore.privacy.base import PRIVACY
+from fedcore.privacy.noise import Generators
 from fedcore.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -40,6 +42,10 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
 
     ``sample`` gives the clients of a round (from 1), ``known`` what the server knows of a client's
     work, where it does: then clients cannot lie about it.
+
+    Under a mechanism replies hold releases, and ``generators`` is what the clients say they drew
+    from. Flower's own loop keeps no account and adds no noise: ``start`` refuses a mechanism that
+    trusts the server to, and a budget; `fedcore.trial`'s loop does both.
     """
 
     def __init__(
@@ -56,6 +62,11 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self.nodes = nodes or Nodes(scenario.num_clients)
         self.rule = STRATEGIES[scenario.strategy](scenario)
         self.excluded: list[Exclusion] = []
+        self.release = None
+        self.generators: Generators | None = None
+        if scenario.privacy is not None:
+            self.release = PRIVACY[scenario.privacy].release_of(scenario, layout)
+            self.generators = Generators()
         empty = torch.empty(0, dtype=torch.int64)
         self._state = ServerState(torch.empty(0, dtype=dtype), empty)
         self._asked: dict[int, list[int]] = {}  # the clients asked for, by node
@@ -104,11 +115,14 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
                 if (said := sender(reply)) not in (client, None):
                     raise ReplyError(f"claims to be client {said}")
                 known = None if self.known is None else self.known(client)
-                valid[client] = checked(reply, self.layout, state, known)
+                valid[client] = checked(reply, self.layout, state, known, self.release)
             except ReplyError as error:
                 self._exclude(round, client, str(error))
         for client in silent:
             self._exclude(round, client, "no reply in time")
+        for valid_reply in valid.values():
+            if self.generators is not None and valid_reply.secret is not None:
+                self.generators.hear(valid_reply.secret)
         problem = None
         if len(valid) < sum(map(len, self._asked.values())) or not valid:
             problem = quorum_problem(self.scenario, len(valid))
@@ -125,6 +139,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
+        self._require_no_server()
         vector, counters = from_arrays(self.layout, arrays, self._state.vector)
         state = ServerState(vector, counters, self._state.memory)
         clients = self.sample(server_round)
@@ -143,6 +158,21 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
             {"clients": len(cohort.clients), "num-examples": sum(cohort.samples)}
         )
         return to_arrays(self.layout, after.vector, after.counters), metrics
+
+    def _require_no_server(self) -> None:
+        privacy = self.scenario.privacy
+        if privacy is None:
+            return
+        needs = []
+        if PRIVACY[privacy].trusts_server:
+            needs.append(f"{privacy} needs the server's noise")
+        if self.scenario.epsilon_budget is not None:
+            needs.append(f"epsilon_budget={self.scenario.epsilon_budget:g} needs an account")
+        if needs:
+            raise PrivacyError(
+                f"{' and '.join(needs)}, which Flower's own loop does not give: run it with "
+                "`flwr run`, or with the engine flower-grid or flower-ray"
+            )
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -165,7 +195,10 @@ def gathered(valid: dict[int, Reply], state: ServerState) -> Cohort:
     updates = torch.empty(len(clients), len(state.vector)).to(state.vector)
     counters = torch.empty(len(clients), len(state.counters)).to(state.counters)
     for row, client in enumerate(clients):
-        torch.sub(valid[client].vector, state.vector, out=updates[row])
+        if valid[client].secret is None:
+            torch.sub(valid[client].vector, state.vector, out=updates[row])
+        else:  # a release is the update
+            updates[row] = valid[client].vector
         counters[row] = valid[client].counters
     facts: Sequence[Facts] = [valid[client].facts for client in clients]
     return Cohort(

@@ -17,6 +17,9 @@ from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError
 from fedcore.execution import Execution, choose_device
 from fedcore.federation import Federation
+from fedcore.privacy.base import Mechanism
+from fedcore.privacy.noise import SecureNoise
+from fedcore.privacy.run import mechanism_of
 from fedcore.scenario import Scenario
 
 KEY = "fedcore"
@@ -107,6 +110,14 @@ class Workshop:
 
     federation: Federation
     engine: SequentialEngine
+
+    def mechanism(self, secret: bool) -> Mechanism | None:
+        """The clients' half of the scenario's mechanism; None where nothing is private.
+
+        Under ``secret`` what it and DP-SGD draw is the operating system's, else the run's streams.
+        """
+        self.engine.draw_secretly(secret)
+        return mechanism_of(self.federation, self.engine, SecureNoise() if secret else None)
 
     @classmethod
     def of(cls, task: Task) -> Workshop:

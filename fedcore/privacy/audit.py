@@ -22,11 +22,11 @@ from fedcore.privacy.base import PRIVACY, Facts, Mechanism
 from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.noise import NoiseSource
 from fedcore.strategies.base import Cohort, ServerState
-from fedcore.streams import Purpose, torch_stream
+from fedcore.streams import Purpose, stream, torch_stream
+from fedcore.vector import Layout
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
-    from fedcore.vector import Layout
 
 # Multiples of the clip norm that a canary sends: a mechanism that does not clip shows.
 _REACH = 10.0
@@ -65,16 +65,20 @@ def audit(
     """Play the game ``trials`` times in each world, each time over ``releases`` releases.
 
     The mechanism is the scenario's, on updates of ``layout``; its noise is ``noise`` (None: the
-    seeded stream). Raises PrivacyError for mechanisms whose release is not of single updates.
+    seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights. Raises
+    PrivacyError for mechanisms whose release is neither of single updates nor of single samples.
     """
     name = scenario.privacy
-    if name not in ("localdp", "localdpmod"):
-        raise PrivacyError(f"the audit plays against localdp and localdpmod, got {name!r}")
+    if name not in ("localdp", "localdpmod", "dpsgd"):
+        raise PrivacyError(f"the audit plays against localdp, localdpmod and dpsgd, got {name!r}")
     facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
     scores = []
     for world in (0, 1):
         mechanism = PRIVACY[name](scenario, facts, noise)
-        scores.append(_play(mechanism, world, trials, releases))
+        if name == "dpsgd":
+            scores.append(_train(scenario, seed, world, trials, releases))
+        else:
+            scores.append(_play(mechanism, world, trials, releases))
     from scipy.special import ndtri  # as in `fedcore.privacy.gaussian`: no run pays for it
 
     middle = 0.0 if scenario.neighbours != "zero-out" else mechanism.clip_norm * releases / 2
@@ -131,3 +135,38 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
             total += mechanism.privatise(state, cohort, round).updates @ direction
         found.append(total)
     return torch.cat(found)[:trials]
+
+
+def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -> torch.Tensor:
+    """As `_play`, against DP-SGD: how far its steps moved a model along the canary's gradient.
+
+    At zero weights the two labels of an image have opposite gradients; the learning rate keeps
+    the weights there. The image is large, so that the gradient is clipped.
+    """
+    from fedcore.engine.solvers import OPTIMIZERS  # they know of scenarios, which know of this
+    from fedcore.privacy.dpsgd import DpSgdSteps
+
+    model = torch.nn.Linear(1, 2, bias=False)
+    layout = Layout.of(model)
+    scenario = scenario.but(optimizer="sgd", lr=1e-6, weight_decay=0.0, released="whole")
+    solver = OPTIMIZERS["sgd"](scenario)
+    weights, gradient = torch.zeros(2), torch.zeros(2)
+    layout.bind(model, weights, torch.zeros(0, dtype=torch.int64), gradient)
+    private, label = DpSgdSteps(scenario, model, layout), torch.tensor([world])
+    image = torch.full((1, 1), 1e3)
+    found = []
+    for trial in range(trials):
+        weights.zero_()
+        solver.start(weights.clone())
+        private.work(
+            noise=(seed, 2 * trial + world, 0),
+            steps=steps,
+            images=lambda chosen: image[chosen],
+            labels=label,
+            order=stream(seed, Purpose.BATCH_ORDER, round=trial, client=0),
+            solver=solver,
+            weights=weights,
+            gradient=gradient,
+        )
+        found.append(float(weights[0] - weights[1]))
+    return torch.tensor(found)

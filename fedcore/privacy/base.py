@@ -1,9 +1,11 @@
 """Mechanisms: how an update is made private before the server sees it, and what that is worth.
 
-Between local training and aggregation a mechanism turns the cohort's updates into releases. It
-keeps account of every release of every client, ends a run before a client would exceed the
-budget, and writes the statement. Malicious clients run it like all others: what is measured is
-poison that passes through it, not an attack on it.
+A mechanism has two halves: `Mechanism.at_client` turns updates into releases, the only thing of
+them that leaves a client, and `Mechanism.at_server` is what a trusted server does with them. Over
+a network each client runs the first half itself; in one process `privatise` runs both between
+local training and aggregation. The mechanism keeps account of every release of every client, ends
+a run before a client would exceed the budget, and writes the statement. Malicious clients run it
+like all others: what is measured is poison that passes through it, not an attack on it.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from fedcore.component import Component
 from fedcore.errors import PrivacyError
 from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows
-from fedcore.privacy.noise import NoiseSource, SeededNoise
+from fedcore.privacy.noise import Generators, NoiseSource, SecureNoise, SeededNoise
 from fedcore.privacy.release import Release
-from fedcore.privacy.statement import ATTACKERS, IN_CLEAR, PrivacyStatement
+from fedcore.privacy.statement import AT_CLIENT, ATTACKERS, IN_CLEAR, SIMULATED, PrivacyStatement
 from fedcore.registry import Registry
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ _SLACK = 1e-9
 
 RELATIONS = {
     "replace": "the client's data replaced by any other of equal size (replace)",
-    "zero-out": "the client's update replaced by none (zero-out)",
+    "zero-out": "the client's update replaced by none, its counts kept (zero-out)",
 }
 
 
@@ -63,6 +65,9 @@ class Mechanism(Component):
     against = "the server and all who see the update"
     unit = "a client's whole data"
     accountant = gaussian.ACCOUNTANT
+    trusts_server = False  # clients send what is released without noise, the server adds it
+    clients: Generators | None = None
+    """What the clients of a network draw from; None where `privatise` stands for them."""
 
     def __init__(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> None:
         from fedcore import __version__
@@ -72,7 +77,7 @@ class Mechanism(Component):
         self.noise = noise or SeededNoise(facts.seed)
         self.clip_norm = scenario.clip_norm
         self.delta = scenario.delta
-        self.release = Release.of(facts.layout, *self.policy())
+        self.release = self.release_of(scenario, facts.layout)
         self.version = f"fedcore {__version__}"
         self.stopped: int | None = None
         self._costs = [0.0] * len(facts.samples)
@@ -85,9 +90,10 @@ class Mechanism(Component):
         frozen_norms = scenario.norm == "batch" and scenario.buffers == "frozen"
         return scenario.released == "head" or frozen_norms
 
-    def policy(self) -> tuple[str, str]:
-        """What is released of the parameters (whole, head), and what becomes of buffers."""
-        return self.scenario.released or "whole", self.scenario.buffers or "frozen"
+    @classmethod
+    def release_of(cls, scenario: Scenario, layout: Layout) -> Release:
+        """What is released of an update: of the parameters, and of buffers. PrivacyError."""
+        return Release.of(layout, scenario.released or "whole", scenario.buffers or "frozen")
 
     @property
     @abstractmethod
@@ -143,16 +149,47 @@ class Mechanism(Component):
                 return cohorts[:index]
         return cohorts
 
-    def privatise(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
-        """The cohort as the server sees it; every client's account is charged."""
-        sent = self._updates(state, cohort, round)
-        for client in cohort.clients:
-            self._costs[client] += self.cost(client, cohort.clients)
-            self._releases[client] += 1
+    def privatise(
+        self,
+        state: ServerState,
+        cohort: Cohort,
+        round: int,
+        asked: Sequence[int] | None = None,
+    ) -> Cohort:
+        """The cohort as the strategy sees it; the accounts of ``asked`` (None: of it) are charged.
+
+        Over a network ``cohort`` is what the clients have released, in one process what they have
+        trained.
+        """
+        if self.clients is None:
+            cohort = self.at_client(state, cohort, round)
+        elif self.trusts_server and self.clients.secret:
+            self.noise = SecureNoise()  # of real clients, who know the seed of the run
+        cohort = self.at_server(state, cohort, round)
+        self.charge(cohort.clients if asked is None or self.trusts_server else asked)
+        return cohort
+
+    def at_client(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
+        """What leaves the clients of ``cohort``, in its place: zeros stand for what does not."""
         counters = cohort.counters
         if not self.release.buffers:
             counters = state.counters.expand_as(counters)
+        sent = self._updates(state, cohort, round)
         return dataclasses.replace(cohort, updates=sent, counters=counters)
+
+    def at_server(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
+        """What a trusted server adds to the releases of ``cohort``: nothing, where none is."""
+        return cohort
+
+    def charge(self, clients: Sequence[int]) -> None:
+        """Account for a release of each of ``clients``, together a cohort.
+
+        Over a network these are all who were asked: a reply that comes late or is left out was
+        sent all the same.
+        """
+        for client in clients:
+            self._costs[client] += self.cost(client, clients)
+            self._releases[client] += 1
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
         """Clipped to the norm and noised, each client from its own stream; [K, D]."""
@@ -171,13 +208,19 @@ class Mechanism(Component):
 
     def notes(self) -> tuple[str, ...]:
         """What the statement must add."""
-        return (IN_CLEAR, ATTACKERS)
+        return (self.place, IN_CLEAR, ATTACKERS)
+
+    @property
+    def place(self) -> str:
+        """Where the mechanism runs, in words."""
+        return SIMULATED if self.clients is None else AT_CLIENT
 
     def statement(self) -> PrivacyStatement:
         """The statement about all releases so far."""
         made = sum(self._releases)
         totals = [self.epsilon(client, cost) for client, cost in enumerate(self._costs)]
         first = self.epsilon_once()
+        away = self.clients is not None and not self.trusts_server
         return PrivacyStatement(
             mechanism=self.name,
             unit=self.unit,
@@ -196,11 +239,11 @@ class Mechanism(Component):
             participations=tuple(self._releases),
             accountant=self.accountant,
             version=self.version,
-            generator=self.noise.description,
+            generator=self.clients.description if away and self.clients else self.noise.description,
             budget=self.scenario.epsilon_budget,
             stopped=self.stopped,
-            clipped=self._clipped / made if made else None,
-            non_finite=self._broken,
+            clipped=self._clipped / made if made and not away else None,
+            non_finite=None if away else self._broken,
             notes=self.notes(),
         )
 

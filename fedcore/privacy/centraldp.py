@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems, buffer_problems
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
+from fedcore.privacy.statement import TO_SERVER
 from fedcore.registry import REQUIRED
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class CentralDp(Mechanism):
 
     name = "Gaussian noise on the mean of the cohort's updates"
     against = "all who see the global model, not the server"
+    trusts_server = True
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:
@@ -75,12 +78,23 @@ class CentralDp(Mechanism):
         return (samples[client] / max(samples[c] for c in cohort) / self.multiplier) ** 2
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
+        """What is released, raw: the server clips and adds noise."""
+        return self.release.put(self.release.take(cohort.updates), cohort.updates, state.vector)
+
+    def at_server(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
+        if not cohort.clients:
+            return cohort
         rows = self._clip(self.release.take(cohort.updates))
         # the same noise on each row is that noise on their mean, whose weights add up to 1
         drawn = self.noise.normal(rows.shape[1], round=round, client=-1).to(rows.device)
         deviation = self.multiplier * self.sensitivity * float(cohort.weights.max())
         rows.add_(drawn, alpha=deviation)
-        return self.release.put(rows, cohort.updates, state.vector)
+        sent = self.release.put(rows, cohort.updates, state.vector)
+        return dataclasses.replace(cohort, updates=sent)
+
+    @property
+    def place(self) -> str:
+        return super().place if self.clients is None else TO_SERVER
 
     def notes(self) -> tuple[str, ...]:
         """That sigma varies."""

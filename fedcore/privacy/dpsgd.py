@@ -2,15 +2,22 @@
 
 Abadi et al., "Deep Learning with Differential Privacy", CCS 2016: Poisson-sampled batches, each
 sample's gradient clipped to C, noise N(0, (z C)^2 I) on their sum. Opacus computes the gradients
-per sample, clips, adds the noise and accounts (Renyi DP of the sampled Gaussian).
+per sample, clips and adds the noise.
+
+Neighbours: one sample replaced by any other. A client's number of samples, which decides its
+steps, its sampling rate and its weight at the server, is sent in clear. Under this relation
+neighbours have the same; under add-remove the number alone would tell them apart. The account is
+that of `fedcore.privacy.sampled`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import secrets
 import warnings
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +26,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from fedcore.errors import PrivacyError
+from fedcore.models.dropout import StreamDropout
+from fedcore.privacy import sampled
 from fedcore.privacy.base import PRIVACY, Facts, Mechanism
-from fedcore.privacy.noise import NoiseSource
+from fedcore.privacy.clipping import sensitivity
+from fedcore.privacy.noise import NoiseSource, SecureNoise, secret_uniform
 from fedcore.privacy.release import trained_slice
+from fedcore.privacy.statement import PrivacyStatement
 from fedcore.registry import REQUIRED
 from fedcore.streams import Generator, Purpose, torch_stream
 
@@ -56,18 +67,16 @@ class DpSgd(Mechanism):
     """The update is private by how it was trained; nothing is added to it afterwards.
 
     A client's steps are as many as without privacy; each takes a sample with probability
-    q = batch_size / samples. Neighbours: add-remove one sample.
+    q = batch_size / samples.
     """
 
     name = "DP-SGD on the client"
+    accountant = sampled.ACCOUNTANT
     unit = "one training sample of a client"
 
     def __init__(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> None:
         super().__init__(scenario, facts, noise)
-        package = opacus("accountants")
-        self.accountant = "Renyi DP of the sampled Gaussian (Opacus's RDPAccountant)"
-        self.version = f"opacus {importlib.import_module('opacus').__version__}"
-        self._accountant: Callable[[], Any] = package.RDPAccountant
+        opacus("grad_sample")  # says what is missing before anything is trained
         self._known: dict[tuple[float, int], float] = {}
 
     @classmethod
@@ -85,12 +94,12 @@ class DpSgd(Mechanism):
 
     @property
     def relation(self) -> str:
-        return "one sample added to or removed from a client's data (add-remove)"
+        return "one sample of a client's data replaced by any other (replace-one)"
 
     @property
     def sensitivity(self) -> float:
-        """C: of the sum of clipped gradients."""
-        return self.clip_norm
+        """2 C: of the sum of clipped gradients."""
+        return sensitivity("replace", self.clip_norm)
 
     @cached_property
     def sigma(self) -> float:
@@ -107,15 +116,16 @@ class DpSgd(Mechanism):
         return float(self.facts.steps[client])
 
     def epsilon(self, client: int, cost: float) -> float:
-        """Of ``cost`` steps at the client's sampling rate; add-remove."""
+        """Of ``cost`` steps at the client's sampling rate."""
         key = (sampling_rate(self.scenario.batch_size, self.facts.samples[client]), int(cost))
         if not cost or not key[0]:
             return 0.0
         if key not in self._known:
             assert self.scenario.noise_multiplier is not None
-            accountant = self._accountant()
-            accountant.history = [(self.scenario.noise_multiplier, *key)]
-            self._known[key] = float(accountant.get_epsilon(delta=self.delta))
+            assert self.delta is not None
+            self._known[key] = sampled.replace_epsilon(
+                key[0], self.scenario.noise_multiplier, key[1], self.delta
+            )
         return self._known[key]
 
     def epsilon_once(self) -> float:
@@ -130,11 +140,35 @@ class DpSgd(Mechanism):
         rows = torch.where(broken[:, None], 0.0, rows)
         return self.release.put(rows, cohort.updates, state.vector)
 
+    def statement(self) -> PrivacyStatement:
+        return dataclasses.replace(super().statement(), clipped=None)
+
     def notes(self) -> tuple[str, ...]:
         """The sampling rates."""
         rates = {sampling_rate(self.scenario.batch_size, n) for n in self.facts.samples if n}
         text = f"sampling rates {min(rates):.3g} to {max(rates):.3g}, clip share not counted"
         return (*super().notes(), text)
+
+
+@cache
+def _optimizer_class() -> Any:
+    """Opacus's DPOptimizer, whose noise may come from a source of ours."""
+
+    class Optimizer(opacus("optimizers").DPOptimizer):  # type: ignore[misc]
+        source: NoiseSource | None = None
+
+        def add_noise(self) -> None:
+            super().add_noise()  # which also marks gradients as used
+            if self.source is None:
+                return
+            for parameter in self.params:
+                drawn = self.source.normal(parameter.numel(), round=-1, client=-1)
+                noise = drawn.to(parameter.device).view_as(parameter)
+                noise *= self.noise_multiplier * self.max_grad_norm
+                # in float64: the sum is rounded once
+                parameter.grad = (parameter.summed_grad + noise).to(parameter)
+
+    return Optimizer
 
 
 def sampling_rate(batch_size: int, samples: int) -> float:
@@ -143,7 +177,13 @@ def sampling_rate(batch_size: int, samples: int) -> float:
 
 
 class DpSgdSteps:
-    """A client's local steps with Opacus, on a model that lives in flat vectors."""
+    """A client's local steps with Opacus, on a model that lives in flat vectors.
+
+    Under ``secret`` noise, the choice of samples and dropout come from the operating system's
+    generator, else from the streams of the run, which whoever knows the seed knows too.
+    """
+
+    secret = False
 
     def __init__(self, scenario: Scenario, model: nn.Module, layout: Layout) -> None:
         assert scenario.clip_norm is not None
@@ -157,7 +197,7 @@ class DpSgdSteps:
             for entry in layout.entries
             if entry.name in parameters and parameters[entry.name].requires_grad
         ]
-        self._optimizer = opacus("optimizers").DPOptimizer(
+        self._optimizer = _optimizer_class()(
             torch.optim.SGD([p for _, p in self._pairs], lr=1.0),  # never steps: a Solver does
             noise_multiplier=scenario.noise_multiplier,
             max_grad_norm=scenario.clip_norm,
@@ -185,11 +225,18 @@ class DpSgdSteps:
         optimizer, device = self._optimizer, labels.device
         rate = sampling_rate(self.scenario.batch_size, len(labels))
         optimizer.expected_batch_size = rate * len(labels)
+        optimizer.source = SecureNoise() if self.secret else None
+        for module in self._model.modules():
+            if self.secret and isinstance(module, StreamDropout):
+                generator = torch.Generator(device)
+                generator.manual_seed(secrets.randbits(64))
+                module.seed(generator)
         optimizer.generator = torch_stream(
             seed, Purpose.PRIVACY_NOISE, round=round, client=client, device=device
         )
         for _ in range(steps):
-            chosen = torch.from_numpy(np.flatnonzero(order.random(len(labels)) < rate)).to(device)
+            drawn = secret_uniform(len(labels)) if self.secret else order.random(len(labels))
+            chosen = torch.from_numpy(np.flatnonzero(drawn < rate)).to(device)
             optimizer.zero_grad(set_to_none=True)
             self._gradients(images(chosen), labels[chosen])
             optimizer.pre_step()

@@ -8,6 +8,7 @@ divides by zero there and is refused here.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ from fedcore.errors import PrivacyError
 from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import classical_multiplier, epsilon_of
+from fedcore.privacy.release import Release
 from fedcore.registry import REQUIRED
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
     from fedcore.strategies.base import Cohort, ServerState
+    from fedcore.vector import Layout
 
 
 @PRIVACY.register(
@@ -44,8 +47,10 @@ class LocalDpMod(Mechanism):
             return []
         return budget_problems(scenario, epsilon_of(_mu(scenario), scenario.delta))
 
-    def policy(self) -> tuple[str, str]:
-        return "whole", "released"
+    @classmethod
+    def release_of(cls, scenario: Scenario, layout: Layout) -> Release:
+        # no variance is kept from falling below zero, as it is shipped
+        return dataclasses.replace(Release.of(layout, "whole", "released"), variances=())
 
     @property
     def sensitivity(self) -> float:
@@ -76,7 +81,8 @@ class LocalDpMod(Mechanism):
     def notes(self) -> tuple[str, ...]:
         """What its formula leaves out."""
         text = "step counters enter the norm; sigma is LocalDpMod's, the epsilons are the true ones"
-        return (*super().notes(), text)
+        zero = "a client whose update is zero refuses, which shows that it is zero"
+        return (*super().notes(), text, zero)
 
 
 def _mu(scenario: Scenario) -> float:

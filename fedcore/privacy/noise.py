@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -53,11 +54,41 @@ class SecureNoise:
         return torch.from_numpy(_normal(4 * size).reshape(4, size).sum(axis=0) / 2)
 
 
+@dataclass
+class Generators:
+    """What the clients of a network say they drew from: ``secret`` and ``seeded`` count replies."""
+
+    secret: int = 0
+    seeded: int = 0
+
+    def hear(self, secret: bool) -> None:
+        """Count a reply."""
+        self.secret += secret
+        self.seeded += not secret
+
+    @property
+    def description(self) -> str:
+        """The generators in words; of a mixture how many replies came from each."""
+        if not self.secret:
+            return SeededNoise.description if self.seeded else "no client has replied"
+        if not self.seeded:
+            return SecureNoise.description
+        return (
+            f"{SecureNoise.description}, in {self.secret} replies; {SeededNoise.description}, in "
+            f"{self.seeded}"
+        )
+
+
+def secret_uniform(size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """``size`` numbers in [0, 1), multiples of 2^-53, from the operating system's generator."""
+    words = np.frombuffer(os.urandom(8 * size), dtype=np.uint64) >> np.uint64(11)
+    return words.astype(np.float64) * 2.0**-53
+
+
 def _normal(size: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Box and Muller (1958) on 53-bit uniform numbers in (0, 1]."""
     pairs = (size + 1) // 2
-    words = np.frombuffer(os.urandom(16 * pairs), dtype=np.uint64) >> np.uint64(11)
-    uniform = (words.astype(np.float64) + 1) * 2.0**-53
+    uniform = secret_uniform(2 * pairs) + 2.0**-53
     radius = np.sqrt(-2 * np.log(uniform[:pairs]))
     angle = 2 * np.pi * uniform[pairs:]
     return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)))[:size]

@@ -11,6 +11,7 @@ from fedcore.privacy.base import PRIVACY, Facts, Mechanism
 if TYPE_CHECKING:
     from fedcore.engine.base import Engine
     from fedcore.federation import Federation
+    from fedcore.privacy.noise import NoiseSource
     from fedcore.scenario import Scenario
 
 
@@ -19,11 +20,14 @@ def needs_reference_engine(scenario: Scenario) -> bool:
     return scenario.privacy is not None and PRIVACY[scenario.privacy].trains(scenario)
 
 
-def mechanism_of(federation: Federation, engine: Engine) -> Mechanism | None:
+def mechanism_of(
+    federation: Federation, engine: Engine, noise: NoiseSource | None = None
+) -> Mechanism | None:
     """The mechanism that the scenario names, None without one.
 
-    Raises PrivacyError where the model lacks what is to be released, or where the engine would
-    train as if nothing were to be private.
+    Of an engine over a network it is the server's half. ``noise`` (None: the seeded stream) is
+    what it draws from. Raises PrivacyError where the model lacks what is to be released, or where
+    the engine would train as if nothing were to be private.
     """
     scenario = federation.scenario
     if scenario.privacy is None:
@@ -38,4 +42,6 @@ def mechanism_of(federation: Federation, engine: Engine) -> Mechanism | None:
     bounds = (len(batch_bounds(n, scenario.batch_size)) for n in samples)
     steps = tuple(int(e) * b for e, b in zip(federation.epochs, bounds, strict=True))
     facts = Facts(federation.seed, engine.layout, samples, steps)
-    return PRIVACY[scenario.privacy](scenario, facts)
+    mechanism = PRIVACY[scenario.privacy](scenario, facts, noise)
+    mechanism.clients = getattr(engine, "generators", None)
+    return mechanism

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 #: What every mechanism here leaves open, and what the statement therefore names.
-IN_CLEAR = "sample counts, local steps and who took part are sent in clear"
+IN_CLEAR = (
+    "sample counts, local steps with their normalizer, who took part and which generator are sent "
+    "in clear; neighbours have the same"
+)
+#: Where a mechanism runs.
+AT_CLIENT = "each client makes its release itself; nothing else of its update leaves it"
+TO_SERVER = "what is released travels to the server without noise, which clips and adds it there"
+SIMULATED = "simulated in one place: the mechanism runs between training and aggregation"
 ATTACKERS = "malicious clients run the mechanism too, on what they trained from poisoned labels"
 
 
@@ -23,8 +30,9 @@ class PrivacyStatement:
     client with the largest; None stands for no finite bound. ``epsilons`` and ``participations``
     are per client, of the releases that took place. ``stopped`` is the round before which the
     run ended because it would have exceeded ``budget``. ``clipped`` is the share of updates longer
-    than the clip norm (None where nothing was counted), ``non_finite`` how many updates were not
-    finite and became zero.
+    than the clip norm, ``non_finite`` how many updates were not finite and became zero: None where
+    nobody counts them, as where clients clip, who tell nobody. Over a network ``participations``
+    counts every client that was asked, whether its reply was used or not.
     """
 
     mechanism: str
@@ -48,7 +56,7 @@ class PrivacyStatement:
     budget: float | None
     stopped: int | None
     clipped: float | None
-    non_finite: int
+    non_finite: int | None
     notes: tuple[str, ...]
 
     @property

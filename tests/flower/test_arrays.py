@@ -92,3 +92,13 @@ def test_the_usual_bytes_are_read_without_numpys_parser(
     double = from_arrays(layout, arrays, vector.double())[0]
     assert torch.equal(double, vector.double())
     assert len(parsed) > 1
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble, np.float16])
+def test_floats_that_torch_does_not_take_as_they_are(layout: Layout, dtype) -> None:
+    """A sender chooses them: they are converted, and end no run."""
+    vector, counters = torch.ones(layout.size), torch.zeros(layout.num_counters, dtype=torch.int64)
+    arrays = to_arrays(layout, vector, counters)
+    name = next(e.name for e in layout.entries if e.kind is not Kind.COUNTER)
+    changed = ArrayRecord({**arrays, name: Array(arrays[name].numpy().astype(dtype))})
+    assert torch.equal(from_arrays(layout, changed, vector)[0], vector)

@@ -17,6 +17,7 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 from fedcore import run
 from fedcore.flower import demo
 from fedcore.flower.deployment import Deployment
+from fedcore.privacy.noise import SecureNoise
 from fedcore.record import Exclusion, Record
 
 KILLED = """
@@ -117,3 +118,24 @@ def test_demo(tmp_path, capsys, monkeypatch) -> None:
     assert demo.main(["--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert printed.count(" yes  ") == 4, printed
+
+
+@pytest.mark.slow
+def test_clients_of_a_deployment_draw_from_the_system_and_may_refuse(tmp_path) -> None:
+    """Two SuperNodes: noise that the seed does not give; then one that demands privacy."""
+    scenario = demo.SCENARIO.but(
+        num_clients=2, rounds=1, attack=None, privacy="localdp", epsilon=50.0, norm="none"
+    )
+    with Deployment(tmp_path / "deployment", 2) as deployment:
+        for node in range(2):
+            deployment.start_node(node)
+        record = demo.whole(deployment, scenario)
+        deployment.stop_node(1)
+        deployment.start_node(1, demands="privacy='localdp'")
+        bare = demo.whole(deployment, scenario.but(privacy=None), strict=False)
+    plain = run(scenario, device="cpu")
+    assert record.model_digest != plain.model_digest
+    assert record.audit.privacy.generator == SecureNoise.description
+    assert record.audit.privacy.epsilons == plain.audit.privacy.epsilons
+    assert [e.client for e in bare.audit.excluded] == [1]
+    assert "demands privacy='localdp', the task has None" in bare.audit.excluded[0].reason

@@ -10,6 +10,8 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 pytest.importorskip("ray", reason="needs the extra 'flower'")
 
 from fedcore.engine import flower
+from fedcore.privacy.noise import SeededNoise
+from fedcore.privacy.statement import AT_CLIENT
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
 from fedcore.strategies.base import STRATEGIES
@@ -40,3 +42,20 @@ def test_ray_equals_the_plain_engine(tiny: Scenario, strategy: str) -> None:
         assert (ray.model_digest, ray.accuracy, ray.loss, ray.audit) == (
             plain.model_digest, plain.accuracy, plain.loss, plain.audit,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("mechanism", [
+    {"privacy": "localdp", "epsilon": 50.0}, {"privacy": "localdpmod", "epsilon": 50.0},
+])  # fmt: skip
+def test_clients_in_actors_make_their_releases_from_the_seed(tiny: Scenario, mechanism) -> None:
+    """An actor is a simulated node: the run repeats, and its statement says that it is seeded."""
+    scenario = tiny.but(num_clients=CLIENTS, rounds=2, **mechanism)
+    plain = run(scenario, device="cpu", engine="sequential")
+    ray = run(scenario, device="cpu", engine="flower-ray")
+    assert (ray.model_digest, ray.accuracy, ray.loss) == (
+        plain.model_digest, plain.accuracy, plain.loss,
+    )  # fmt: skip
+    told = ray.audit.privacy
+    assert told is not None
+    assert told.generator == SeededNoise.description
+    assert told.notes[0] == AT_CLIENT

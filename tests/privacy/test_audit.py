@@ -9,6 +9,7 @@ from fedcore.errors import PrivacyError
 from fedcore.privacy import base
 from fedcore.privacy.audit import audit, upper_bound
 from fedcore.privacy.clipping import clip_rows
+from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.noise import SecureNoise, SeededNoise
 from fedcore.scenario import Scenario
 
@@ -63,5 +64,32 @@ def test_bounds_for_rates() -> None:
 
 
 def test_what_cannot_be_played_against(linear) -> None:
-    with pytest.raises(PrivacyError, match="localdp and localdpmod, got 'clip'"):
+    with pytest.raises(PrivacyError, match="localdpmod and dpsgd, got 'clip'"):
         audit(Scenario(privacy="clip"), linear)
+
+
+@pytest.mark.parametrize(("multiplier", "steps"), [(2.0, 1), (4.0, 4)])
+def test_dpsgd_under_replacement_stands_and_add_remove_is_refuted(
+    linear, multiplier, steps
+) -> None:
+    """The sensitivity of the sum is 2 C: what add-remove would claim is less than is true."""
+    pytest.importorskip("opacus")
+    scenario = Scenario(privacy="dpsgd", noise_multiplier=multiplier, norm="none")
+    found = audit(scenario, linear, releases=steps, trials=3000 // steps)
+    assert found.epsilon_claimed == pytest.approx(epsilon_of(2 * steps**0.5 / multiplier, 1e-5))
+    assert not found.refuted
+    assert found.epsilon_lower > epsilon_of(steps**0.5 / multiplier, 1e-5)
+    assert found.epsilon_lower > 0.6 * found.epsilon_claimed
+
+
+def test_dpsgd_that_does_not_clip_is_caught(linear, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizers = pytest.importorskip("opacus.optimizers")
+    init = optimizers.DPOptimizer.__init__
+
+    def loose(self, *args, **kwargs) -> None:
+        init(self, *args, **{**kwargs, "max_grad_norm": 3 * kwargs["max_grad_norm"]})
+        self.noise_multiplier /= 3
+
+    monkeypatch.setattr(optimizers.DPOptimizer, "__init__", loose)
+    scenario = Scenario(privacy="dpsgd", noise_multiplier=4.0, norm="none")
+    assert audit(scenario, linear, trials=1500).refuted

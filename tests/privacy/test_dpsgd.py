@@ -13,6 +13,7 @@ from torch import nn
 from fedcore.engine.solvers import Sgd
 from fedcore.errors import PrivacyError, ScenarioError
 from fedcore.privacy.dpsgd import DpSgdSteps, sampling_rate
+from fedcore.privacy.sampled import replace_epsilon
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
 from fedcore.vector import Layout
@@ -45,7 +46,16 @@ def test_sampling_rate() -> None:
     assert (sampling_rate(16, 64), sampling_rate(16, 10), sampling_rate(16, 0)) == (0.25, 1.0, 0.0)
 
 
-def steps_of(model: nn.Module, labels: torch.Tensor, images: torch.Tensor, **fields: Any):
+def steps_of(
+    model: nn.Module,
+    labels: torch.Tensor,
+    images: Any,
+    *,
+    secret: bool = False,
+    steps: int = 1,
+    order: Any = None,
+    **fields: Any,
+):
     """The change that one step of learning rate 1 makes, all samples taken."""
     scenario = Scenario(**{**DP, "optimizer": "sgd", "lr": 1.0, **fields})
     layout = Layout.of(model)
@@ -55,13 +65,14 @@ def steps_of(model: nn.Module, labels: torch.Tensor, images: torch.Tensor, **fie
     before = vector.clone()
     solver = Sgd(scenario)
     solver.start(before)
-    steps = DpSgdSteps(scenario, model, layout)
-    steps.work(
+    private = DpSgdSteps(scenario, model, layout)
+    private.secret = secret
+    private.work(
         noise=(0, 1, 2),
-        steps=1,
-        images=lambda chosen: images[chosen],
+        steps=steps,
+        images=images if callable(images) else lambda chosen: images[chosen],
         labels=labels,
-        order=np.random.default_rng(0),
+        order=order or np.random.default_rng(0),
         solver=solver,
         weights=vector,
         gradient=gradient,
@@ -90,7 +101,7 @@ def test_noise_is_the_multiplier_times_the_norm_over_the_batch() -> None:
 
 
 def test_a_run_states_what_each_client_spent_and_repeats() -> None:
-    accountants = pytest.importorskip("opacus.accountants")
+    pytest.importorskip("opacus")
     one, two = run(RUN, 1), run(RUN, 1)
     assert one.model_digest == two.model_digest
     told = one.audit.privacy
@@ -99,8 +110,46 @@ def test_a_run_states_what_each_client_spent_and_repeats() -> None:
     assert sum(told.participations) == sum(map(len, one.audit.cohorts))
     client = told.participations.index(told.max_participations)
     samples = one.audit.samples[client]
-    accountant = accountants.RDPAccountant()
     rate = min(1.0, 32 / samples)
-    accountant.history = [(1.0, rate, told.max_participations * -(-samples // 32))]
-    assert told.epsilons[client] == pytest.approx(accountant.get_epsilon(delta=1e-5))
+    steps = told.max_participations * -(-samples // 32)
+    assert told.epsilons[client] == pytest.approx(replace_epsilon(rate, 1.0, steps, 1e-5))
     assert told.epsilon_total >= told.epsilon_round
+    assert "replaced" in told.relation, "neighbours of which both have the count that is sent"
+    assert told.sensitivity == 2 * told.clip_norm
+    assert told.clipped is None
+
+
+def test_secret_steps_take_noise_and_samples_from_the_system() -> None:
+    """Noise of the promised size, no draw of the run's streams, never the same twice."""
+    pytest.importorskip("opacus")
+    images, labels = torch.zeros(4, 500), torch.zeros(4, dtype=torch.int64)
+    fields = {"noise_multiplier": 8.0, "batch_size": 4, "clip_norm": 0.5}
+    seeded, one, two = (
+        steps_of(nn.Linear(500, 20), labels, images, secret=secret, **fields)
+        for secret in (False, True, True)
+    )
+    for change in (one, two):
+        assert float(change.std()) == pytest.approx(8.0 * 0.5 / 4, rel=0.05)
+        assert abs(float(torch.corrcoef(torch.stack((change, seeded)))[0, 1])) < 0.05
+    assert abs(float(torch.corrcoef(torch.stack((one, two)))[0, 1])) < 0.05
+
+
+def test_secret_steps_choose_samples_at_the_rate() -> None:
+    """Not from the order that the run's seed gives, of which each sample here would be left out."""
+    pytest.importorskip("opacus")
+    taken = []
+
+    class Never:
+        def random(self, size: int):
+            return np.ones(size)
+
+    def images(chosen):
+        taken.append(len(chosen))
+        return torch.zeros(len(chosen), 3)
+
+    steps_of(
+        nn.Linear(3, 2), torch.zeros(400, dtype=torch.int64), images, secret=True, steps=50,
+        order=Never(), batch_size=100,
+    )  # fmt: skip
+    # 50 steps of 400 samples at 1/4: 5,000 of 20,000, deviation 61
+    assert sum(taken) == pytest.approx(5000, abs=370)
