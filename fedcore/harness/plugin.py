@@ -17,6 +17,7 @@ import pytest
 
 from fedcore import naming
 from fedcore.errors import FedcoreError
+from fedcore.harness.collection import name_files_apart, named_cells
 from fedcore.harness.distributed import GATHERED, Share, is_worker, receive, send
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.places import require_writable
@@ -66,10 +67,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     options = metafunc.config.stash[OPTIONS]
-    function = marker.kwargs["function"] if "function" in marker.kwargs else marker.args[0]
     cells: Sequence[Cell] = ()
     try:
-        cells = list(function(options))
+        cells = named_cells(marker, metafunc.module, options)
     except FedcoreError as error:
         # raised here it would be an error of collection, with a traceback and exit status 2
         metafunc.config.stash.setdefault(_REFUSED, []).append(error)
@@ -99,11 +99,17 @@ def _facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    """End with status 4 where no cells could be made of what the user asked for."""
+@pytest.hookimpl(tryfirst=True)  # before -k selects by the names
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Name cells of several files apart; end with status 4 where the user asked for no cells."""
     refused = dict.fromkeys(str(error) for error in config.stash.get(_REFUSED, ()))
     if refused:
         raise pytest.UsageError("\n".join(refused))
+    changed = name_files_apart(items)
+    if changed and config.getoption("update_baseline"):
+        raise pytest.UsageError(f"--update-baseline: {changed}")
+    if changed:
+        config.stash[REMARKS].append(changed)
 
 
 @pytest.hookimpl(tryfirst=True)
