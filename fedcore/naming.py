@@ -61,7 +61,8 @@ _PREFIXES = {
 
 
 _HEAD = ("strategy", "strategy_spec", "client_mods", "partition", "attack", "redraw")
-_SHARES = ("malicious_fraction", "poison_ratio")
+#: Parameters of every attack.
+SHARES = ("malicious_fraction", "poison_ratio")
 _NUMBER = r"\d[\d.]*(?:em?\d+)?"
 _SHARE = rf"(?:mal|poison){_NUMBER}pct|redraw(?:false)?"
 _DIGEST = re.compile(r"(?:^|\.)sha[0-9a-f]{8}$")
@@ -156,7 +157,7 @@ def identifier(
     for entry in chosen.values():
         defaults = {**entry.parameters, **defaults}
     usual = {**_usual(base, defaults), **(usual or {})}
-    named = {*_HEAD, *_SHARES, _partition_parameter(scenario)}
+    named = {*_HEAD, *SHARES, _partition_parameter(scenario)}
     if None not in (scenario.source_class, scenario.target_class):
         named |= {"source_class", "target_class"}
     for name in dict.fromkeys((*_PREFIXES, *specs)):
@@ -266,7 +267,7 @@ def _readers(text: str, specs: Mapping[str, Any]) -> list[str]:
     found = [] if not re.fullmatch(_SHARE, text) else ["redraw"]
     registries = validation.registries()
     for name, spec in specs.items():
-        if name in _HEAD or name in _SHARES:
+        if name in _HEAD or name in SHARES:
             continue
         prefix = _prefix(name)
         own = {f"{prefix or name.replace('_', '')}none"}

@@ -21,7 +21,14 @@ from fedcore.harness.collection import name_files_apart, named_cells
 from fedcore.harness.distributed import GATHERED, Share, is_worker, receive, send
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.places import require_writable
-from fedcore.harness.session import SESSION, Checked, starts_here, suite_session, write_reports
+from fedcore.harness.session import (
+    SESSION,
+    Checked,
+    publish,
+    starts_here,
+    suite_session,
+    write_reports,
+)
 
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
@@ -145,7 +152,7 @@ def selected(items: Iterable[pytest.Item]) -> list[Cell]:
 def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     """The judged cell; its values also travel as JUnit properties."""
     judged = suite_session(request.config, [request.node]).judge(cell)
-    request.node.user_properties.extend(judged.properties())
+    publish(request.node, judged.properties())
     return judged
 
 
