@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ from fedcore.harness.ray_pool import RayPool
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
-from fedcore.provenance import fingerprint
+from fedcore.provenance import device_name, fingerprint
 from fedcore.record import Record
 
 
@@ -73,6 +74,9 @@ class Lab:
         self._refused = 0  # runs that failed before there was a job
         self._examples = 0.0
         self._samples: dict[tuple[str, int | None], int] = {}
+        self._engines: dict[str, None] = {}
+        self._data: dict[str, str] = {}
+        self._weights: dict[str, str] = {}
         self._began = time.perf_counter()
         #: Seconds from the beginning to the last result that a worker made.
         self.last_result = 0.0
@@ -84,6 +88,22 @@ class Lab:
         """What must be equal for equal numbers: torch, machine, device, and how runs are made."""
         label = self.execution.label
         return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What this session's numbers are made with and of, as files of results say it.
+
+        Device, engine (several, where some runs need another), precision, the fingerprint that
+        stored records share, and the digest of each data set and file of weights.
+        """
+        return {
+            "device": device_name(self.device),
+            "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
+            "precision": self.execution.precision,
+            "fingerprint": self.fingerprint,
+            "data": dict(self._data),
+            **({"weights": dict(self._weights)} if self._weights else {}),
+        }
 
     def seeds(self, cell: Cell) -> tuple[int, ...]:
         """The seeds that ``cell`` is judged on."""
@@ -107,6 +127,10 @@ class Lab:
             self._refused += 1
             self._ahead.finished(run, self._finished)
             return
+        self._engines[inputs.engine] = None
+        self._data[run.scenario.dataset] = inputs.data
+        if inputs.weights is not None:
+            self._weights[str(run.scenario.weights)] = inputs.weights
         record = None if self.options.fresh else self.store.get(run, inputs)
         if record is not None:
             self._results[run] = record

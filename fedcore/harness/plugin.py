@@ -166,6 +166,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if suite is not None:
         places = {cell: place for place, cell in enumerate(selected(session.items))}
         share.outcomes = {places[outcome.cell]: outcome for outcome in suite.outcomes}
+        share.origin = suite.lab.origin
         share.stored, share.made = suite.lab.progress.stored, len(suite.lab.computed())
     send(config, share)
 

@@ -12,6 +12,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.command import base_command, named_places
+from fedcore.harness.distributed import GATHERED, Share
 from fedcore.harness.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -138,16 +139,23 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
     """Write the report files; a line for each place, or what kept it from being written."""
     from fedcore.harness import report
 
+    origin = origin_of(config)
     options = config.stash[OPTIONS]
     repeat = base_command(options, named_places(config))
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            report.write_reports(outcomes, place, repeat=repeat)
+            report.write_reports(outcomes, place, repeat=repeat, origin=origin)
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")
     return lines
+
+
+def origin_of(config: pytest.Config) -> dict[str, Any]:
+    """What the session's numbers are made with and of; under pytest-xdist its workers say it."""
+    suite = config.stash.get(SESSION, None)
+    return config.stash.get(GATHERED, Share()).origin if suite is None else suite.lab.origin
 
 
 class Checked:

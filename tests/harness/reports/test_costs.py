@@ -107,7 +107,11 @@ def test_arms_of_one_name_are_told_apart(samples: SimpleNamespace) -> None:
     found = {line["id"]: (line["note"], line["effect"], line["reference"])
              for line in cost_rows(outcomes)}  # fmt: skip
     assert found == {
-        f"fedavg-dirichlet0.1-clean-clients{n}": (f"clients{n}", lost, f"fedavg-iid-clean-clients{n}")
+        f"fedavg-dirichlet0.1-clean-clients{n}": (
+            f"clients{n}",
+            lost,
+            f"fedavg-iid-clean-clients{n}",
+        )
         for n, lost in ((4, 10.0), (20, 20.0))
     }
 
