@@ -129,7 +129,7 @@ def neighbours(draw: st.DrawFn) -> tuple[Scenario, Scenario]:
     return one, other
 
 
-FREE = settings(max_examples=120, suppress_health_check=list(HealthCheck), deadline=None)
+FREE = settings(max_examples=80, suppress_health_check=list(HealthCheck), deadline=None)
 
 
 @FREE
