@@ -158,7 +158,7 @@ def mobilenet(options: Options) -> Iterator[Cell]:
         undefended={"strategy": "fedavg", "optimizer": "adam", "lr": 0.001},
         clean=False,
         named_against=base(options).but(
-            local_epochs=1, optimizer="adam", lr=0.001, num_clients=4, rounds=8
+            local_epochs=1, optimizer="adam", lr=0.001, num_clients=4, rounds=8, batch_size=16
         ),
     ).cells()
 

@@ -97,7 +97,7 @@ def study(options: Options) -> Iterator[Cell]:
         if entry.published is None:
             reported = "the study printed no value"
         yield Cell(
-            identifier(scenario, preset(entry.arm)),
+            identifier(scenario, preset(entry.arm).but(**PARTITIONS[entry.partition])),
             scenario,
             1,
             published=entry.published,

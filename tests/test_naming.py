@@ -60,7 +60,7 @@ def test_every_strategy_has_an_id_that_begins_with_it(name) -> None:
     st.floats(1e-12, 1e12),
     st.floats(1e-6, 1),
     st.floats(0.05, 1),
-    st.text(min_size=1, max_size=20),
+    st.text(min_size=1, max_size=20).filter(str.isprintable),
 )
 def test_characters(lr, ratio, fraction, path) -> None:
     shares = {"poison_ratio": ratio, "malicious_fraction": fraction}

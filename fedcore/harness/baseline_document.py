@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,20 @@ from fedcore.harness.store import write_atomically
 SCHEMA = 1
 
 
-def document(result: Comparison, file: str, here: str, repeat: str) -> dict[str, Any]:
+def document(
+    result: Comparison,
+    file: str,
+    here: str,
+    repeat: str,
+    origin: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The content of baseline.json: verdict, rule, what became of each cell, and every test.
 
     Differences are now minus recorded, in percentage points; ``interval`` is two-sided at
     1 - 2 alpha and not corrected for the number of tests, which ``p_holm`` is.
     """
     return {
-        **stamp(SCHEMA, repeat),
+        **stamp(SCHEMA, repeat, origin),
         "machine": here,
         "recorded_elsewhere": result.foreign,
         "file": file,

@@ -11,7 +11,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import suite_session
+from fedcore.harness.session import origin_of, suite_session
 
 if TYPE_CHECKING:
     from fedcore.harness.baseline import Comparison
@@ -92,7 +92,8 @@ class BaselineItem(pytest.Item):
         from fedcore.harness.baseline_document import document, write
 
         options = self.config.stash[OPTIONS]
-        content = document(result, self.path.name, here, self._command())
+        origin = origin_of(self.config)
+        content = document(result, self.path.name, here, self._command(), origin)
         for place in filter(None, (options.results.resolve(), options.report)):
             try:
                 yield f"written: {place.name}/{write(content, place).name}"

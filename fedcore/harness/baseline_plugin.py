@@ -56,6 +56,13 @@ def pytest_pycollect_makeitem(collector: Any) -> Generator[None, Any, Any]:
     return made
 
 
+def rename(item: Any, old: str, new: str) -> None:
+    """Note that the cell ``old`` of ``item`` is named ``new``."""
+    tests = item.config.stash[_TESTS].setdefault(item.path.parent, {})
+    tests.pop(old, None)
+    tests[new] = f"{item.path.name}::{item.originalname}"
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]

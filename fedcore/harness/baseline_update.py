@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fedcore.harness.baseline import measured, sound
 from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import Baseline, BaselineError, Entry, Measured, Source
-from fedcore.provenance import code_digest, git_state, machine
+from fedcore.harness.baseline_file import (
+    SCHEMA,
+    Baseline,
+    BaselineError,
+    Entry,
+    Measured,
+    Source,
+)
+from fedcore.harness.stamp import stamp
+from fedcore.provenance import machine
 
 if TYPE_CHECKING:
     from fedcore.harness.outcome import Outcome
@@ -17,9 +24,9 @@ if TYPE_CHECKING:
 
 def source(fingerprint: str, command: str) -> Source:
     """What makes numbers here and now."""
-    commit, dirty = git_state()
-    date = datetime.now(UTC).isoformat(timespec="seconds")
-    return Source(date, commit, dirty, code_digest(), fingerprint, machine(), command)
+    head = stamp(SCHEMA, command)
+    made = {name: head[name] for name in ("date", "commit", "dirty", "code")}
+    return Source(**made, fingerprint=fingerprint, machine=machine(), command=head["repeat"])
 
 
 def updated(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedcore.harness.published import Published
 from fedcore.harness.store import Run
-from fedcore.naming import identifier
+from fedcore.naming import apart, identifier
+from fedcore.partition.base import PARTITIONERS
 from fedcore.scenario import Scenario
 
 
@@ -100,4 +101,26 @@ class Grid:
         named = ("strategy", "strategy_spec", "client_mods", "norm")
         arm = {name: getattr(scenario, name) for name in named}
         reference = self.local(reference.but(**arm))
-        return Cell(identifier(scenario, reference), scenario, self.seeds, control, self.max_seeds)
+        name = identifier(scenario, reference, self._shared(scenario.partition))
+        return Cell(name, scenario, self.seeds, control, self.max_seeds)
+
+    def _shared(self, partition: str) -> dict[str, Any]:
+        """Settings of ``partition`` that are alike wherever ``partitions`` has it: not named."""
+        of = [p for p in self.partitions if p.get("partition", self.base.partition) == partition]
+        own = {*PARTITIONERS.entry(partition).parameters, "partition_seed", "allow_incomplete"}
+        return {
+            name: value
+            for name, value in of[0].items()
+            if name in own and all(name in p and p[name] == value for p in of)
+        }
+
+
+def told_apart(cells: Iterable[Cell], among: Iterable[Cell] = ()) -> list[Cell]:
+    """The distinct ``cells``. Where several scenarios share an id, it names what differs.
+
+    So do the cells of grids whose bases differ; see `fedcore.naming.apart`. ``among``: further
+    cells, whose scenarios count, and which are not returned.
+    """
+    distinct = list(dict.fromkeys(cells))
+    names = apart([(cell.id, cell.scenario) for cell in (*distinct, *among)])
+    return [replace(cell, id=name) for cell, name in zip(distinct, names, strict=False)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,25 @@ from fedcore.harness.store import write_atomically
 SCHEMA = 1
 
 
-def document(judged: Sequence[Judged], repeat: str) -> dict[str, Any]:
+def document(
+    judged: Sequence[Judged], repeat: str, origin: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The content of claims.json; an interval without end is null."""
     return {
-        **stamp(SCHEMA, repeat),
+        **stamp(SCHEMA, repeat, origin),
         "machine": judged[0].machine if judged else None,
         "claims": [_claim(item) for item in judged],
     }
 
 
-def write_claims(judged: Sequence[Judged], directory: Path, repeat: str) -> list[Path]:
+def write_claims(
+    judged: Sequence[Judged],
+    directory: Path,
+    repeat: str,
+    origin: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write claims.json, claims.md and claims.toml, each in one step. OSError if that fails."""
-    content = document(judged, repeat)
+    content = document(judged, repeat, origin)
     directory.mkdir(parents=True, exist_ok=True)
     texts = {
         "claims.json": json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n",

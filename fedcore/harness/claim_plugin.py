@@ -19,7 +19,7 @@ import pytest
 from fedcore.errors import FedcoreError
 from fedcore.harness.distributed import is_worker
 from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import starts_here, suite_session
+from fedcore.harness.session import publish, starts_here, suite_session
 
 if TYPE_CHECKING:
     from fedcore.harness.claim_records import Records
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _REFUSED = pytest.StashKey[list[FedcoreError]]()
 _RECORDS = pytest.StashKey[dict[Path, "Records"]]()
-JUDGED = pytest.StashKey[list["Judged"]]()
+#: One for each claim, the last judgement of it: tests can be rerun, or repeated.
+JUDGED = pytest.StashKey[dict["Claim", "Judged"]]()
 #: In the controller of pytest-xdist: what workers have judged, by the claim's place in the suite.
 _SENT = pytest.StashKey[dict[int, "Judged"]]()
 _KEY = "fedcore.claims"
@@ -38,7 +39,7 @@ _KEY = "fedcore.claims"
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", "claims(function=...): parametrize with its claims")
-    config.stash[_REFUSED], config.stash[_RECORDS], config.stash[JUDGED] = [], {}, []
+    config.stash[_REFUSED], config.stash[_RECORDS], config.stash[JUDGED] = [], {}, {}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,8 +118,8 @@ def claim_outcome(claim: Claim, request: pytest.FixtureRequest) -> CheckedClaim:
     config = request.config
     suite = suite_session(config, [request.node], "claims")
     judged = judge(suite, claim, _records(config, request.node.path.parent))
-    config.stash[JUDGED].append(judged.judged)
-    request.node.user_properties.extend(judged.properties())
+    config.stash[JUDGED][claim] = judged.judged
+    publish(request.node, judged.properties())
     return judged
 
 
@@ -126,8 +127,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """As a worker of pytest-xdist: tell the controller what was judged."""
     config: Any = session.config
     if is_worker(config):
-        order = [claim.name for claim in _selected(session.items)]
-        judged = {order.index(j.outcome.claim.name): j for j in config.stash[JUDGED]}
+        order = _selected(session.items)
+        judged = {order.index(claim): j for claim, j in config.stash[JUDGED].items()}
         config.workeroutput[_KEY] = pickle.dumps(judged)
 
 
@@ -142,7 +143,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the claims and write claims.json, claims.md and claims.toml."""
     sent = config.stash.get(_SENT, {})
-    judged = [*config.stash[JUDGED], *(sent[place] for place in sorted(sent))]
+    judged = [*config.stash[JUDGED].values(), *(sent[place] for place in sorted(sent))]
     if not judged or is_worker(config):
         return
     from fedcore.harness.claim_report import claims_table

@@ -13,7 +13,7 @@ from fedcore.harness.claim_report import Judged
 from fedcore.harness.claims import Claim, judge_claim
 from fedcore.harness.command import base_command, named_places
 from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import SESSION, SuiteSession
+from fedcore.harness.session import SESSION, SuiteSession, origin_of
 from fedcore.harness.store import StoreWarning
 
 
@@ -67,7 +67,7 @@ def write(config: pytest.Config, judged: Sequence[Judged]) -> list[str]:
     repeat = base_command(options, named_places(config))
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            write_claims(judged, place, repeat)
+            write_claims(judged, place, repeat, origin_of(config))
             lines.append(f"written: {place.name}/claims.json, claims.md, claims.toml")
         except OSError as error:
             lines.append(f"the claims could not be written to {place}: {error}")

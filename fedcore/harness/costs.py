@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore import naming
 from fedcore.harness.confounds import confounds
 from fedcore.harness.gates import Estimate, Noise, estimate
 from fedcore.harness.outcome import Outcome
@@ -103,6 +104,10 @@ def cost_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         parts = {name: known[name] or "" for name in ("strategy", "partition", "note")}
         parts["id"] = "-".join(filter(None, (*list(parts.values())[:2], "clean", parts["note"])))
         named.setdefault(cell.scenario.clean_twin(), parts)
+    names = naming.apart([(parts["id"], arm) for arm, parts in named.items()])
+    for name, parts in zip(names, named.values(), strict=True):
+        further = name.removeprefix(parts["id"]).removeprefix("-")
+        parts |= {"id": name, "note": "-".join(filter(None, (parts["note"], further)))}
     arms = clean_arms(outcomes)
     found = []
     for cost in costs(outcomes, outcomes[0].noise):

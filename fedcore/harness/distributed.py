@@ -7,6 +7,7 @@ the other workers'.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,17 @@ _KEY = "fedcore"
 
 @dataclass
 class Share:
-    """What one worker has to tell, or all of them: ``outcomes`` by the place of their cell."""
+    """What one worker has to tell, or all of them: ``outcomes`` by the place of their cell.
+
+    A cell that several workers have judged counts once. ``origin`` is what their labs say of
+    device, engine, precision and data.
+    """
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     stored: int = 0
     made: int = 0
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def add(self, other: Share) -> None:
         """Take over what another worker sent."""
@@ -33,6 +39,7 @@ class Share:
         self.remarks += other.remarks
         self.stored += other.stored
         self.made += other.made
+        self.origin = joined(self.origin, other.origin)
 
     @property
     def in_order(self) -> list[Outcome]:
@@ -43,6 +50,20 @@ class Share:
     def effort(self) -> str:
         """What the workers found and made; a run that two of them needed may count twice."""
         return f"{self.stored} runs from the store, {self.made} made by the workers of pytest-xdist"
+
+
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of both; where two workers differ, both values, separated by ``; ``."""
+    result = dict(one)
+    for name, value in other.items():
+        known = result.get(name, value)
+        if isinstance(value, Mapping):
+            result[name] = joined(known, value)
+        elif str(value) not in str(known).split("; "):
+            result[name] = f"{known}; {value}"
+        else:
+            result[name] = known
+    return result
 
 
 GATHERED = pytest.StashKey[Share]()

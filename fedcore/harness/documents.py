@@ -230,8 +230,12 @@ def _thresholds(cells: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 
 def _facts(document: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
-    known = {"made": document["date"], **document["provenance"]}
-    return [f"{name}: {value}" for name, value in known.items() if value is not None] + [*notes]
+    lines = [f"made: {document['date']}"]
+    for name, value in document["provenance"].items():
+        parts = value.items() if isinstance(value, Mapping) else ()
+        lines += [f"{name} {part}: {digest}" for part, digest in parts]
+        lines += [] if parts or value is None else [f"{name}: {value}"]
+    return [*lines, *notes]
 
 
 def _bullets(document: Mapping[str, Any], notes: Sequence[str]) -> str:

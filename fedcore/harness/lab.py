@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Verdict, confidence
 from fedcore.harness.inputs import inputs_of
 from fedcore.harness.lockstep_pool import LockstepPool
+from fedcore.harness.look_ahead import LookAhead
 from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
@@ -25,7 +27,7 @@ from fedcore.harness.ray_pool import RayPool
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
-from fedcore.provenance import fingerprint
+from fedcore.provenance import device_name, fingerprint
 from fedcore.record import Record
 
 
@@ -67,18 +69,41 @@ class Lab:
         self.jobs = self._pool.workers
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
+        self._open: dict[Job, None] = {}  # submitted and not known to be done
         self._found = 0
+        self._refused = 0  # runs that failed before there was a job
+        self._examples = 0.0
+        self._samples: dict[tuple[str, int | None], int] = {}
+        self._engines: dict[str, None] = {}
+        self._data: dict[str, str] = {}
+        self._weights: dict[str, str] = {}
         self._began = time.perf_counter()
         #: Seconds from the beginning to the last result that a worker made.
         self.last_result = 0.0
         self._inputs: dict[tuple[str | int | None, ...], Inputs | Failure] = {}
-        self._ahead: dict[Cell, tuple[int, ...]] = {}  # the looks that each may still take
+        self._ahead = LookAhead()
 
     @property
     def fingerprint(self) -> str:
         """What must be equal for equal numbers: torch, machine, device, and how runs are made."""
         label = self.execution.label
         return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What this session's numbers are made with and of, as files of results say it.
+
+        Device, engine (several, where some runs need another), precision, the fingerprint that
+        stored records share, and the digest of each data set and file of weights.
+        """
+        return {
+            "device": device_name(self.device),
+            "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
+            "precision": self.execution.precision,
+            "fingerprint": self.fingerprint,
+            "data": dict(self._data),
+            **({"weights": dict(self._weights)} if self._weights else {}),
+        }
 
     def seeds(self, cell: Cell) -> tuple[int, ...]:
         """The seeds that ``cell`` is judged on."""
@@ -99,14 +124,23 @@ class Lab:
         inputs = self._inputs_of(run)
         if isinstance(inputs, Failure):
             self._results[run] = inputs
+            self._refused += 1
+            self._ahead.finished(run, self._finished)
             return
+        self._engines[inputs.engine] = None
+        self._data[run.scenario.dataset] = inputs.data
+        if inputs.weights is not None:
+            self._weights[str(run.scenario.weights)] = inputs.weights
         record = None if self.options.fresh else self.store.get(run, inputs)
         if record is not None:
             self._results[run] = record
             self._found += 1
+            self._ahead.finished(run, self._finished)
             return
         job = Job(run, inputs, self.store, self.data_dir, self.execution.fitting(run.scenario))
         self._jobs[run] = job
+        self._open[job] = None
+        self._examples += self._expected_examples(run)
         self._pool.submit(job)
 
     @property
@@ -128,6 +162,7 @@ class Lab:
             with contextlib.suppress(TimeoutError):
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
                 self.last_result = time.perf_counter() - self._began
+                self._close_jobs([self._jobs[run]])
             # a single worker makes what is asked for, when it is asked for
             if run not in self._results and self.jobs > 1:
                 self._look_ahead()
@@ -141,10 +176,13 @@ class Lab:
         Where that is inconclusive, further seeds are run, and the error is spent evenly over the
         looks that the cell may take. ``--seeds`` fixes their number.
         """
-        self._ahead.pop(cell, None)
+        known = self._ahead.drop(cell)
         for count in self._looks(cell):
-            results = {run: self.result(run, tick) for run in cell.runs(range(count))}
-            outcome = self._outcome(cell, count, results)
+            if count in known:
+                outcome = known[count]
+            else:
+                results = {run: self.result(run, tick) for run in cell.runs(range(count))}
+                outcome = self._outcome(cell, count, results)
             if outcome.verdict is not Verdict.INCONCLUSIVE:
                 break
         return outcome
@@ -154,20 +192,21 @@ class Lab:
 
         Where an earlier cell waits for its last runs, the other workers would have nothing to do.
         """
-        self._ahead = {cell: self._looks(cell) for cell in cells}
+        self._ahead = LookAhead((cell, self._looks(cell)) for cell in cells)
 
     def _look_ahead(self) -> None:
-        """Begin the next look of cells to come that are inconclusive, if a worker is idle."""
-        for cell, looks in self._ahead.items():
-            while len(looks) > 1 and self._unfinished < self.jobs:
-                runs = cell.runs(range(looks[0]))
-                if not all(map(self._finished, runs)):
-                    break
-                outcome = self._outcome(cell, looks[0], {run: self.result(run) for run in runs})
-                looks = looks[1:] if outcome.verdict is Verdict.INCONCLUSIVE else ()
-                self._ahead[cell] = looks
-                if looks:
-                    self.begin(cell.runs(range(looks[0])))
+        """Begin the next look of cells to come that are inconclusive, if a worker is idle.
+
+        Each look of a cell is judged once, when the last of its runs is there.
+        """
+        self._notice()
+        while len(self._open) < self.jobs and (look := self._ahead.ready(self._finished)):
+            cell, count, following = look
+            results = {run: self.result(run) for run in cell.runs(range(count))}
+            outcome = self._outcome(cell, count, results)
+            self._ahead.judged(cell, count, outcome)
+            if outcome.verdict is Verdict.INCONCLUSIVE:
+                self.begin(cell.runs(range(following)))
 
     def _looks(self, cell: Cell) -> tuple[int, ...]:
         return cell.looks() if self.options.seeds is None else (self.options.seeds,)
@@ -178,21 +217,27 @@ class Lab:
         return outcome.on_data_of(results.values())
 
     def _finished(self, run: Run) -> bool:
-        return run in self._results or (run in self._jobs and self._pool.done(self._jobs[run]))
+        return run in self._results or (run in self._jobs and self._jobs[run] not in self._open)
 
-    @property
-    def _unfinished(self) -> int:
-        return sum(1 for job in self._jobs.values() if not self._pool.done(job))
+    def _notice(self) -> None:
+        """Take note of the jobs that have been done since the last time."""
+        news = getattr(self._pool, "news", None)
+        # a pool that cannot tell is asked about each job
+        self._close_jobs(news() if news else [j for j in self._open if self._pool.done(j)])
+
+    def _close_jobs(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job in self._open:
+                del self._open[job]
+                self._ahead.finished(job.run, self._finished)
 
     @property
     def progress(self) -> Progress:
         """How far the plan is."""
-        made = sum(1 for job in self._jobs.values() if self._pool.done(job))
-        failed = sum(1 for run in self._results if run not in self._jobs) - self._found
-        planned = self._found + failed + len(self._jobs)
+        self._notice()
+        planned = self._found + self._refused + len(self._jobs)
         seconds = time.perf_counter() - self._began
-        examples = sum(self._expected_examples(run) for run in self._jobs)
-        return Progress(planned, self._found + failed + made, self._found, seconds, examples)
+        return Progress(planned, planned - len(self._open), self._found, seconds, self._examples)
 
     def computed(self) -> Sequence[Record]:
         """Records made in this session, not found in the store."""
@@ -202,7 +247,11 @@ class Lab:
     def _expected_examples(self, run: Run) -> float:
         """Training examples that ``run`` will see, with mean epochs and mean client sizes."""
         scenario = run.scenario
-        samples = len(load(scenario.dataset, self.data_dir, scenario.image_size).train)
+        data = (scenario.dataset, scenario.image_size)
+        if data not in self._samples:
+            loaded = load(scenario.dataset, self.data_dir, scenario.image_size)
+            self._samples[data] = len(loaded.train)
+        samples = self._samples[data]
         share = scenario.cohort_size / scenario.num_clients * (1 - scenario.validation_fraction)
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 

@@ -22,6 +22,7 @@ class LockstepPool:
         self.workers = 1
         self._waiting: dict[Job, None] = {}
         self._results: dict[Job, Result] = {}
+        self._news: list[Job] = []
         self._taken: set[Job] = set()
         self._events: Events = iter(())
 
@@ -34,6 +35,11 @@ class LockstepPool:
         """Whether the result of ``job`` is there."""
         return job in self._results
 
+    def news(self) -> list[Job]:
+        """The jobs that have been done since the last call."""
+        news, self._news = self._news, []
+        return news
+
     def result(self, job: Job, timeout: float | None = None) -> Result:
         """The result of a submitted ``job``; TimeoutError at the first chance after ``timeout``."""
         begun = time.monotonic()
@@ -41,6 +47,7 @@ class LockstepPool:
             for event in self._events:
                 if event is not None:
                     self._results[event[0]] = event[1]
+                    self._news.append(event[0])
                 if timeout is not None and time.monotonic() - begun > timeout:
                     break
                 if job in self._results:

@@ -3,55 +3,116 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fedcore import naming, validation
 from fedcore.harness.bootstrap import mean_over_cells
 from fedcore.harness.rows import Row
+from fedcore.scenario import Scenario
+
+#: Fields and values, those of no partition and no attack.
+Setting = tuple[tuple[str, Any], ...]
 
 METRICS = ("clean", "poisoned", "drop")
+
+#: Fields in which the cells of one line may differ, beside the parameters of both components.
+_VARIED = {"partition", "partition_seed", "allow_incomplete", "attack", *naming.SHARES}
+#: Further fields in which strategies may that are compared line by line: what is tuned for each.
+_OWN = {"strategy", "strategy_spec", "client_mods", "optimizer", "lr", "norm"}
 
 
 def overall(cells: Sequence[Row]) -> list[dict[str, Any]]:
     """Means over the attacked ``cells`` of each strategy, with intervals over seed blocks.
 
-    Cells that the suite sets apart from its base (another model, ...) are groups of their own.
-    Keys: strategy, note, cells (ids), seeds, and by metric what `CellMean` holds. The seeds are
-    those that all cells of the group share; a group without any is left out, as are cells with
-    errors. Accuracies in percent, drops in percentage points.
+    A line is over cells that share everything but partition and attack; each scenario counts once,
+    on most seeds. Cells that the suite sets apart from its base (another model, ...) are lines of
+    their own. Keys: strategy, note (with what tells lines of one strategy apart), cells (ids),
+    seeds, setting (the fields that all share, but for what is tuned for each strategy), and by
+    metric what `CellMean` holds. The seeds are those that all cells of the line share; a line
+    without any is left out, as are cells with errors. Accuracies in percent, drops in percentage
+    points.
     """
-    groups: dict[tuple[str, str], list[Row]] = {}
+    groups: dict[tuple[str, str], dict[Setting, dict[str, Row]]] = {}
     for cell in cells:
         if cell["values"]["drop"] and not cell["errors"]:
             key = (cell["labels"]["strategy"], cell["labels"]["note"])
-            groups.setdefault(key, []).append(cell)
-    found = []
-    for (strategy, note), members in groups.items():
-        seeds = sorted(set.intersection(*(set(cell["seeds"]) for cell in members)))
-        if not seeds:
-            continue
-        line: dict[str, Any] = {
-            "strategy": strategy,
-            "note": note,
-            "cells": [cell["id"] for cell in members],
-            "seeds": seeds,
-        }
-        for metric in METRICS:
-            values = [
-                [cell["values"][metric][cell["seeds"].index(seed)] for cell in members]
-                for seed in seeds
-            ]
-            line[metric] = dataclasses.asdict(mean_over_cells(np.array(values)))
-        found.append(line)
-    return found
+            members = groups.setdefault(key, {}).setdefault(_setting(cell), {})
+            known = members.get(cell["hash"])
+            if known is None or len(cell["seeds"]) >= len(known["seeds"]):
+                members[cell["hash"]] = cell
+    return [
+        _line(strategy, told, setting, list(members.values()))
+        for (strategy, note), settings in groups.items()
+        for (setting, members), told in zip(settings.items(), _notes(note, settings), strict=True)
+        if _common_seeds(members.values())
+    ]
 
 
 def same_cells(lines: Sequence[Mapping[str, Any]]) -> bool:
     """Whether all ``lines`` are over the same partitions and attacks, so that they compare."""
-    kinds = {
-        (line["note"], tuple(sorted(name.partition("-")[2] for name in line["cells"])))
+    kinds = [
+        (
+            line["note"],
+            sorted(name.partition("-")[2] for name in line["cells"]),
+            line.get("setting"),
+        )
         for line in lines
+    ]
+    return all(kind == kinds[0] for kind in kinds)
+
+
+def _line(strategy: str, note: str, setting: Setting, members: Sequence[Row]) -> dict[str, Any]:
+    seeds = _common_seeds(members)
+    own = _OWN | _parameters("strategy", "optimizer")
+    line: dict[str, Any] = {
+        "strategy": strategy,
+        "note": note,
+        "cells": [cell["id"] for cell in members],
+        "seeds": seeds,
+        "setting": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in setting
+            if name not in own and value is not None
+        },
     }
-    return len(kinds) <= 1
+    for metric in METRICS:
+        values = [
+            [cell["values"][metric][cell["seeds"].index(seed)] for cell in members]
+            for seed in seeds
+        ]
+        line[metric] = dataclasses.asdict(mean_over_cells(np.array(values)))
+    return line
+
+
+def _common_seeds(members: Iterable[Row]) -> list[int]:
+    return sorted(set.intersection(*(set(cell["seeds"]) for cell in members)))
+
+
+def _setting(cell: Row) -> Setting:
+    """The fields of the cell's scenario that no partition or attack is about."""
+    varied = _VARIED | _parameters("partition", "attack")
+    return tuple(
+        (name, tuple(value) if isinstance(value, list) else value)
+        for name, value in cell["scenario"].items()
+        if name not in varied
+    )
+
+
+def _notes(note: str, settings: Iterable[Setting]) -> list[str]:
+    """``note`` for each of ``settings``, with the fields in which these differ."""
+    fields = [dict(setting) for setting in settings]
+    specs = Scenario.specs()
+    names = [n for n in specs if len({one.get(n) for one in fields}) > 1]
+    return [
+        "-".join(filter(None, (note, *(naming.field_token(n, one.get(n), specs) for n in names))))
+        for one in fields
+    ]
+
+
+def _parameters(*kinds: str) -> set[str]:
+    registries = validation.registries()
+    entries = (registries[kind].entry(name) for kind in kinds for name in registries[kind])
+    return {name for entry in entries for name in entry.parameters}

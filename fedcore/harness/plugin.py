@@ -17,10 +17,18 @@ import pytest
 
 from fedcore import naming
 from fedcore.errors import FedcoreError
+from fedcore.harness.collection import name_files_apart, named_cells
 from fedcore.harness.distributed import GATHERED, Share, is_worker, receive, send
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.places import require_writable
-from fedcore.harness.session import SESSION, Checked, starts_here, suite_session, write_reports
+from fedcore.harness.session import (
+    SESSION,
+    Checked,
+    publish,
+    starts_here,
+    suite_session,
+    write_reports,
+)
 
 if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
@@ -66,10 +74,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     options = metafunc.config.stash[OPTIONS]
-    function = marker.kwargs["function"] if "function" in marker.kwargs else marker.args[0]
     cells: Sequence[Cell] = ()
     try:
-        cells = list(function(options))
+        cells = named_cells(marker, metafunc.module, options)
     except FedcoreError as error:
         # raised here it would be an error of collection, with a traceback and exit status 2
         metafunc.config.stash.setdefault(_REFUSED, []).append(error)
@@ -99,11 +106,17 @@ def _facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    """End with status 4 where no cells could be made of what the user asked for."""
+@pytest.hookimpl(tryfirst=True)  # before -k selects by the names
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Name cells of several files apart; end with status 4 where the user asked for no cells."""
     refused = dict.fromkeys(str(error) for error in config.stash.get(_REFUSED, ()))
     if refused:
         raise pytest.UsageError("\n".join(refused))
+    changed = name_files_apart(items)
+    if changed and config.getoption("update_baseline"):
+        raise pytest.UsageError(f"--update-baseline: {changed}")
+    if changed:
+        config.stash[REMARKS].append(changed)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -139,7 +152,7 @@ def selected(items: Iterable[pytest.Item]) -> list[Cell]:
 def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     """The judged cell; its values also travel as JUnit properties."""
     judged = suite_session(request.config, [request.node]).judge(cell)
-    request.node.user_properties.extend(judged.properties())
+    publish(request.node, judged.properties())
     return judged
 
 
@@ -153,6 +166,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if suite is not None:
         places = {cell: place for place, cell in enumerate(selected(session.items))}
         share.outcomes = {places[outcome.cell]: outcome for outcome in suite.outcomes}
+        share.origin = suite.lab.origin
         share.stored, share.made = suite.lab.progress.stored, len(suite.lab.computed())
     send(config, share)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,27 @@ from fedcore.harness.worker import Failure, Job, execute
 from fedcore.record import Record
 
 Result = Record | Failure
+
+
+class News:
+    """Jobs whose futures have a result, in the order in which they got it."""
+
+    def __init__(self) -> None:
+        self._done: deque[Job] = deque()
+
+    def of(self, job: Job, future: Future[Result]) -> Future[Result]:
+        """``future``, whose result will be noted; not that its pool broke, or was closed."""
+
+        def note(done: Future[Result]) -> None:
+            if not done.cancelled() and not _is_broken(done):
+                self._done.append(job)
+
+        future.add_done_callback(note)
+        return future
+
+    def take(self) -> list[Job]:
+        """The jobs since the last call; another thread may add to them meanwhile."""
+        return [self._done.popleft() for _ in range(len(self._done))]
 
 
 class Pool:
@@ -28,19 +50,24 @@ class Pool:
         self.run = run
         self._executor: ProcessPoolExecutor | None = None
         self._futures: dict[Job, Future[Result]] = {}
+        self._news = News()
 
     def submit(self, job: Job) -> None:
         """Queue ``job``; a second time changes nothing."""
         if job in self._futures:
             return
         if self.workers == 1:
-            self._futures[job] = Future()  # made when its result is asked for
+            self._futures[job] = self._news.of(job, Future())  # made when its result is asked for
         else:
             self._enter(job)
 
     def done(self, job: Job) -> bool:
         """Whether the result of ``job`` is there."""
         return self._futures[job].done()
+
+    def news(self) -> list[Job]:
+        """The jobs that have been done since the last call."""
+        return self._news.take()
 
     def result(self, job: Job, timeout: float | None = None) -> Result:
         """The result of a submitted ``job``; TimeoutError after ``timeout`` seconds."""
@@ -57,10 +84,11 @@ class Pool:
 
     def _enter(self, job: Job) -> None:
         try:
-            self._futures[job] = self._start().submit(self.run, job)
+            future = self._start().submit(self.run, job)
         except BrokenProcessPool:
             self._recover()
-            self._futures[job] = self._start().submit(self.run, job)
+            future = self._start().submit(self.run, job)
+        self._futures[job] = self._news.of(job, future)
 
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -74,7 +102,7 @@ class Pool:
         unfinished = [job for job, future in self._futures.items() if _is_broken(future)]
         # jobs start in the order in which they came, so any that was running is among the first
         for job in unfinished[: self.workers]:
-            self._futures[job] = Future()
+            self._futures[job] = self._news.of(job, Future())
             self._futures[job].set_result(self._alone(job))
         for job in unfinished[self.workers :]:
             if _is_broken(self._futures[job]):  # else the new pool broke and was replaced

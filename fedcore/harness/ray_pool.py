@@ -19,6 +19,7 @@ from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
 from fedcore.harness import ray_head
 from fedcore.harness.inputs import inputs_of
+from fedcore.harness.pool import News
 from fedcore.harness.ray_head import RayError, local_cluster, prepare_environment, within
 from fedcore.harness.store import Inputs
 from fedcore.harness.worker import Failure, Job, execute
@@ -53,6 +54,7 @@ class RayPool:
     ) -> None:
         self.run = run
         self._futures: dict[Job, Future[Result]] = {}
+        self._news = News()
         with contextlib.ExitStack() as undo:
             self._ray = _connect(address, workers, undo)
             cpus = int(self._ray.cluster_resources().get("CPU", 0))
@@ -67,11 +69,15 @@ class RayPool:
     def submit(self, job: Job) -> None:
         """Queue ``job``; a second time changes nothing."""
         if job not in self._futures:
-            self._futures[job] = self._threads.submit(self._make, job)
+            self._futures[job] = self._news.of(job, self._threads.submit(self._make, job))
 
     def done(self, job: Job) -> bool:
         """Whether the result of ``job`` is there."""
         return self._futures[job].done()
+
+    def news(self) -> list[Job]:
+        """The jobs that have been done since the last call."""
+        return self._news.take()
 
     def result(self, job: Job, timeout: float | None = None) -> Result:
         """The result of a submitted ``job``; TimeoutError after ``timeout`` seconds."""

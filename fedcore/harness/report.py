@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from fedcore.errors import StoreError
 from fedcore.harness import documents, privacy_surface
@@ -21,9 +16,9 @@ from fedcore.harness.figures import drop_figure
 from fedcore.harness.outcome import Outcome
 from fedcore.harness.overall import overall
 from fedcore.harness.rows import row
+from fedcore.harness.stamp import stamp
 from fedcore.harness.store import write_atomically
 from fedcore.harness.table import terminal_document
-from fedcore.provenance import code_digest, git_state, machine
 
 __all__ = [
     "document",
@@ -55,37 +50,21 @@ def write_reports(
     directory: Path,
     *,
     repeat: str,
-    provenance: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write all report files below ``directory``, made if need be; returns their paths.
 
-    ``repeat`` is the command that makes these results; ``provenance`` is added to what this
-    process knows of itself (device, data digests). Raises StoreError where nothing can be written.
+    ``repeat`` is the command that makes these results, ``origin`` what they are made with and of
+    (`fedcore.harness.lab.Lab.origin`). Raises StoreError where nothing can be written.
     """
-    return render(document(outcomes, repeat=repeat, provenance=provenance), directory)
+    return render(document(outcomes, repeat=repeat, origin=origin), directory)
 
 
 def document(
-    outcomes: Sequence[Outcome], *, repeat: str, provenance: Mapping[str, Any] | None = None
+    outcomes: Sequence[Outcome], *, repeat: str, origin: Mapping[str, Any] | None = None
 ) -> Document:
     """The content of results.json. No seconds: a stored record's are of another day."""
-    commit, dirty = git_state()
-    return {
-        "schema": SCHEMA,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "repeat": repeat,
-        "provenance": {
-            "commit": commit,
-            "dirty": dirty,
-            "code": code_digest(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "machine": machine(),
-            **(provenance or {}),
-        },
-        **_results(outcomes),
-    }
+    return {**stamp(SCHEMA, repeat, origin), **_results(outcomes)}
 
 
 def _results(outcomes: Sequence[Outcome]) -> Document:

@@ -12,6 +12,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.command import base_command, named_places
+from fedcore.harness.distributed import GATHERED, Share
 from fedcore.harness.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class SuiteSession:
         self.config = config
         self.options = config.stash[OPTIONS]
         self.lab = Lab(self.options, Thresholds.read(thresholds))
-        self.outcomes: list[Outcome] = []
+        self._outcomes: dict[Cell, Outcome] = {}
         self._first_verdict: float | None = None
 
     def start(self, cells: Sequence[Cell]) -> None:
@@ -82,10 +83,19 @@ class SuiteSession:
         with warnings.catch_warnings():
             warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
             outcome = self.lab.judge(cell, self._tick)
-        self.outcomes.append(outcome)
+        self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
         return Checked(outcome, self.repeat)
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """One for each cell, in the order of first judgement: the last one of it counts.
+
+        A cell is judged several times where its test is rerun or repeated, or where several tests
+        have it. Cells with other seeds or controls are others, even on one scenario.
+        """
+        return list(self._outcomes.values())
 
     @property
     def repeat(self) -> str:
@@ -129,16 +139,23 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
     """Write the report files; a line for each place, or what kept it from being written."""
     from fedcore.harness import report
 
+    origin = origin_of(config)
     options = config.stash[OPTIONS]
     repeat = base_command(options, named_places(config))
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            report.write_reports(outcomes, place, repeat=repeat)
+            report.write_reports(outcomes, place, repeat=repeat, origin=origin)
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")
     return lines
+
+
+def origin_of(config: pytest.Config) -> dict[str, Any]:
+    """What the session's numbers are made with and of; under pytest-xdist its workers say it."""
+    suite = config.stash.get(SESSION, None)
+    return config.stash.get(GATHERED, Share()).origin if suite is None else suite.lab.origin
 
 
 class Checked:
@@ -168,6 +185,12 @@ class Checked:
             text = f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}] n={e.seeds} {gate.threshold.limit}"
             found.append((f"fedcore.{gate.threshold.metric}", f"{text} ({gate.threshold.name})"))
         return found
+
+
+def publish(item: pytest.Item, properties: Iterable[tuple[str, str]]) -> None:
+    """Set the ``properties`` of ``item`` for JUnit in place of those of an earlier try."""
+    kept = [pair for pair in item.user_properties if not pair[0].startswith("fedcore.")]
+    item.user_properties[:] = [*kept, *properties]
 
 
 def starts_here(session: pytest.Session) -> bool:

@@ -1,21 +1,53 @@
-"""When, by which command and by which code a file of results was made."""
+"""The head of every file of results: when, by which command and code, and on what it was made."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
-from fedcore.provenance import code_digest, git_state
+from fedcore.provenance import code_digest, git_state, machine
+
+#: Distributions whose versions can change a result; those that are not installed are left out.
+DISTRIBUTIONS = ("torch", "torchvision", "numpy", "scipy", "mlxtend", "flwr", "opacus")
 
 
-def stamp(schema: int, repeat: str) -> dict[str, Any]:
-    """The head of a JSON file of ``schema``: date (UTC, to the second), command, commit, code."""
+def stamp(schema: int, repeat: str, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The head of a JSON file of ``schema``: date (UTC, to the second), command, commit, code.
+
+    ``provenance`` holds the latter two, versions, machine, compiled kernels, and ``origin``: the
+    device, engine, precision and data of the session (`fedcore.harness.lab.Lab.origin`).
+    """
     commit, dirty = git_state()
+    code = {"commit": commit, "dirty": dirty, "code": code_digest()}
+    made = {"python": platform.python_version(), **versions(), "machine": machine()}
     return {
         "schema": schema,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "repeat": repeat,
-        "commit": commit,
-        "dirty": dirty,
-        "code": code_digest(),
+        **code,
+        "provenance": {**code, **made, "kernels": kernels(), **(origin or {})},
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of `DISTRIBUTIONS`, by name."""
+    found = {}
+    for name in DISTRIBUTIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def kernels() -> str:
+    """What stands for the compiled kernels: the digest of those loaded, or their compiler."""
+    with contextlib.suppress(ImportError):
+        loaded: str = importlib.import_module("fedcore.kernels").kernels()
+        return loaded
+    from fedcore.engine.native import compiler
+
+    return f"compiled by {compiler()}" if compiler() is not None else "none"

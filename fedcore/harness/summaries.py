@@ -35,7 +35,10 @@ def overall_legend(lines: Sequence[Line]) -> str:
     }
     how = " or ".join(ways[name] for name in methods if name in ways)
     level = lines[0]["drop"]["confidence"]
-    text = "clean, poisoned: mean over the cells, %. drop: percentage points"
+    text = (
+        "clean, poisoned: mean over cells that share all but partition and attack, %. drop: "
+        "percentage points"
+    )
     text += f" [{100 * level:.3g} % interval, {how}]." if how else "."
     if not same_cells(lines):
         text += " The strategies' cells are not the same ones: compare them cell by cell."

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+
+from fedcore.harness.distributed import joined
 
 pytest_plugins = ["pytester"]
 
@@ -60,6 +63,18 @@ def test_the_controller_shows_and_writes_the_cells_of_all_workers(spread: Any) -
         assert strategies == ["krum", "krum", "fednova", "fednova"]  # as the suite lists them
     assert "4 runs from the store, 12 made by the workers of pytest-xdist" in spread.text(result)
     assert "4 cells: 4 pass" in spread.text(result)
+    made = json.loads((spread.path / "out" / "results.json").read_text())["provenance"]
+    assert (made["device"], made["engine"], made["precision"]) == ("cpu", "sequential", "float32")
+    assert list(made["data"]) == ["synthetic:400"]
+
+
+def test_what_workers_say_of_their_machines_is_joined() -> None:
+    one = {"device": "cpu", "data": {"a": "1"}}
+    assert joined({}, one) == joined(one, one) == one
+    other = {"device": "cuda H100", "data": {"b": "2"}, "precision": "float32"}
+    both = {"device": "cpu; cuda H100", "data": {"a": "1", "b": "2"}, "precision": "float32"}
+    assert joined(one, other) == both
+    assert joined(both, one) == both
 
 
 @pytest.mark.slow

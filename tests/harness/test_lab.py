@@ -177,6 +177,19 @@ def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
     assert [plain.judge(cell) for cell in cells] == outcomes
 
 
+def test_the_origin_says_what_the_numbers_are_made_with_and_of(lab: MakeLab) -> None:
+    one = lab(precision="float64")
+    assert one.origin["data"] == {}
+    started(one, CELLS)
+    origin = one.origin
+    assert (origin["device"], origin["precision"]) == ("cpu", "float64")
+    assert origin["engine"] == "sequential-float64"
+    record = one.result(Run(CLEAN, 0))
+    assert isinstance(record, Record)
+    assert origin["data"] == {CLEAN.dataset: record.provenance.data}
+    assert one.fingerprint == origin["fingerprint"]
+
+
 def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Path) -> None:
     missing = CLEAN.but(dataset=f"npz:{tmp_path}/absent.npz")
     one = lab()

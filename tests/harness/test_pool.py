@@ -77,6 +77,9 @@ def test_a_worker_that_dies_twice_is_reported_and_the_others_finish(
             assert attempts(tmp_path)[job.run.seed] >= 2
         assert pool.done(job)
     assert all(attempts(tmp_path)[seed] >= 1 for seed in seeds)
+    news = pool.news()
+    assert sorted(job.run.seed for job in news) == sorted(seeds)  # each once, whatever died
+    assert pool.news() == []
 
 
 def test_a_worker_that_dies_once_is_made_good(pool: Pool, tmp_path: Path) -> None:

@@ -95,6 +95,27 @@ def test_cells_with_errors_take_no_part(samples: SimpleNamespace) -> None:
     assert cost_rows([]) == []
 
 
+def test_arms_of_one_name_are_told_apart(samples: SimpleNamespace) -> None:
+    """The arms of 4 and of 20 clients, whose ids say nothing of it, are compared by their own."""
+    outcomes = []
+    for clients, low in ((4, 80.0), (20, 70.0)):
+        for partition, clean in (({}, 90.0), (samples.DIRICHLET, low)):
+            one = samples.outcome(clean=(clean,) * 3, num_clients=clients, **partition)
+            name = f"fedavg-{'dirichlet0.1' if partition else 'iid'}-clean"
+            object.__setattr__(one.cell, "id", name)
+            outcomes.append(one)
+    found = {line["id"]: (line["note"], line["effect"], line["reference"])
+             for line in cost_rows(outcomes)}  # fmt: skip
+    assert found == {
+        f"fedavg-dirichlet0.1-clean-clients{n}": (
+            f"clients{n}",
+            lost,
+            f"fedavg-iid-clean-clients{n}",
+        )
+        for n, lost in ((4, 10.0), (20, 20.0))
+    }
+
+
 def test_one_seed_without_prior_has_no_interval(samples: SimpleNamespace) -> None:
     plain, skewed = suite(samples)[:2]
     for one in (plain, skewed):
