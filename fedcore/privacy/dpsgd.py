@@ -59,6 +59,7 @@ class DpSgd(Mechanism):
     q = batch_size / samples. Neighbours: add-remove one sample.
     """
 
+    uses = ("opacus", "scipy")
     name = "DP-SGD on the client"
     unit = "one training sample of a client"
 
