@@ -54,7 +54,9 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
     client = int(config.get("client", own[0]))
     if client not in own:
         raise FedcoreError(f"this node holds clients {own}, was asked for {client}")
-    engine = Workshop.of(task).engine
+    workshop = Workshop.of(task)
+    workshop.require_same(task)
+    engine = workshop.engine
     prefix = f"{MEMORY}.{task.run}."
     for old in [key for key in context.state if not key.startswith(prefix)]:
         if old.startswith(f"{MEMORY}."):  # of an earlier run on the same node

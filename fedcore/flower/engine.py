@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -19,6 +20,7 @@ from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
+from fedcore.provenance import code_digest
 from fedcore.record import Exclusion
 from fedcore.strategies.base import Cohort, ServerState
 
@@ -71,7 +73,8 @@ class GridEngine:
         self.layout = self._engine.layout
         # clients in this process use what is made ready here
         Workshop.keep(task, Workshop(federation, self._engine))
-        self._config = task.to_config()
+        own = replace(task, data=federation.dataset.digest, code=code_digest())
+        self._config = own.to_config()
         scenario, known = federation.scenario, known_facts(federation)
         nodes = nodes or Nodes(scenario.num_clients, timeout)
         self.conductor: Conductor
