@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fedcore.origin import sources as _sources  # noqa: F401  before any file is read
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:

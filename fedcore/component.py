@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
 class Component:
-    """Base of partitioners, attacks, solvers, strategies, models and data sets."""
+    """Base of partitioners, attacks, solvers, strategies, models and data sets.
+
+    ``uses``: distributions, beside torch and numpy, whose version may change what it computes; of
+    a component outside fedcore, those that its source imports count without being named here.
+    """
+
+    uses: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,13 @@ from fedcore.attacks.poisoning import Poisoning
 from fedcore.data.base import Dataset, Split, named_classes
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
-from fedcore.errors import AttackError, PartitionError
+from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.models.base import MODELS
 from fedcore.models.build import build_model
+from fedcore.models.weights import weights_digest, weights_file
 from fedcore.partition.base import label_matrix
 from fedcore.partition.federation import partition
+from fedcore.provenance import CHANGED, code_of
 from fedcore.streams import Indices, Purpose, stream
 
 if TYPE_CHECKING:
@@ -44,12 +46,14 @@ class Federation:
     test: Split
     parts: list[Indices]
     poisoning: Poisoning
+    _weights: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
     def prepare(
         cls, scenario: Scenario, seed: int, data_dir: str | Path | None, device: torch.device
     ) -> Federation:
         """Load, deal and poison. Raises DataError, PartitionError or AttackError."""
+        code_of(scenario, "")  # before what is not loaded yet is: it sees changes from here on
         folder = data_directory(data_dir)
         # what stands in for `load` in a test need not know of sizes
         size = () if scenario.image_size is None else (scenario.image_size,)
@@ -89,7 +93,9 @@ class Federation:
 
     def initial_model(self) -> nn.Module:
         """The global model before round 1, on the CPU. Raises ModelError."""
-        return build_model(
+        file = weights_file(self.scenario.weights, self.scenario.model, self.data_dir)
+        before = None if file is None else weights_digest(file)
+        model = build_model(
             self.scenario,
             num_classes=self.dataset.num_classes,
             channels=self.transform.channels,
@@ -97,6 +103,18 @@ class Federation:
             seed=self.seed,
             data_dir=self.data_dir,
         )
+        if file is not None and before is not None:
+            if weights_digest(file) != before:
+                raise ModelError(f"weights {file} changed while they were read: run again")
+            self._weights.add(before)
+        return model
+
+    @property
+    def weights(self) -> str | None:
+        """The digest of the weights that were loaded, None without; `CHANGED` if of several."""
+        if self.scenario.weights is None:
+            return None
+        return next(iter(self._weights)) if len(self._weights) == 1 else CHANGED
 
     @cached_property
     def epochs(self) -> Indices:

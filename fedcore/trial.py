@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from fedcore.engine.evaluation import Score
 from fedcore.errors import AttackError
 from fedcore.federation import Federation
 from fedcore.identity import IdentityCheck
-from fedcore.models.weights import weights_digest, weights_file
 from fedcore.privacy.run import mechanism_of
-from fedcore.provenance import provenance
+from fedcore.provenance import code_of, provenance
 from fedcore.record import Audit, Record, Timings
 from fedcore.strategies.base import STRATEGIES, Cohort
 from fedcore.vector import Kind, digest
@@ -167,7 +167,6 @@ class Trial:
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
             notes=self._strategy.remarks(),
         )
-        weights = weights_file(scenario.weights, scenario.model, federation.data_dir)
         targeted = all(score.asr is not None for score in scores)
         return Record(
             scenario=scenario,
@@ -175,7 +174,7 @@ class Trial:
             engine=self.engine_name,
             rounds=self._evaluated,
             accuracy=tuple(score.accuracy for score in scores),
-            loss=tuple(score.loss if score.loss == score.loss else None for score in scores),
+            loss=tuple(score.loss if math.isfinite(score.loss) else None for score in scores),
             recall=tuple(score.recall for score in scores),
             asr=tuple(score.asr or 0.0 for score in scores) if targeted else None,
             diverged=self._diverged,
@@ -186,8 +185,9 @@ class Trial:
                 self.device,
                 federation.dataset.digest,
                 federation.dataset.notes,
-                weights_digest(weights) if weights is not None else None,
+                federation.weights,
                 federation.dataset.class_names,
+                code_of(scenario, self.engine_name),
             ),
         )
 

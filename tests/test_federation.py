@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fedcore.errors import PartitionError
+from fedcore import federation as module
+from fedcore.errors import ModelError, PartitionError
 from fedcore.federation import Federation
+from fedcore.models.weights import weights_digest
+from fedcore.provenance import CHANGED
 from fedcore.scenario import Scenario
 
 CPU = torch.device("cpu")
@@ -28,6 +32,33 @@ def test_cohorts_are_drawn_without_replacement_and_sorted() -> None:
         assert set(cohort) <= set(range(10))
     assert federation.cohort(7) == prepare().cohort(7), "a round does not depend on those before"
     assert len({federation.cohort(r) for r in range(1, 50)}) > 30
+
+
+def test_weights_are_known_by_what_was_loaded(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"one")
+    scenario = BASE.but(model="resnet18", norm="batch", weights=str(file))
+    built: list[bytes] = []
+
+    def build(*_: object, replace: bytes | None = None, **__: object) -> torch.nn.Module:
+        built.append(file.read_bytes())
+        if replace is not None:
+            file.write_bytes(replace)
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(module, "build_model", build)
+    federation = prepare(scenario)
+    assert federation.weights == CHANGED  # nothing was loaded: no digest stands for that
+    federation.initial_model()
+    one = weights_digest(file)
+    file.write_bytes(b"two")  # after they were loaded
+    assert federation.weights == one
+    federation.initial_model()
+    assert federation.weights == CHANGED  # both were
+    monkeypatch.setattr(module, "build_model", partial(build, replace=b"three"))
+    with pytest.raises(ModelError, match=r"weights.pth changed while they were read: run again"):
+        prepare(scenario).initial_model()
+    assert prepare(BASE).weights is None
 
 
 def test_every_client_is_drawn_equally_often() -> None:

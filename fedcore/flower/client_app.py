@@ -69,6 +69,7 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
         raise FedcoreError(f"this node holds clients {own}, was asked for {client}")
     secret = draws_secretly(context.node_config)
     workshop = Workshop.of(task)
+    workshop.require_same(task)
     engine, mechanism = workshop.engine, workshop.mechanism(secret)
     prefix = f"{MEMORY}.{task.run}."
     for old in [key for key in context.state if not key.startswith(prefix)]:

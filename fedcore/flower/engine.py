@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -20,6 +21,7 @@ from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
 from fedcore.privacy.noise import Generators
+from fedcore.provenance import code_digest
 from fedcore.record import Exclusion
 from fedcore.strategies.base import Cohort, ServerState
 
@@ -76,7 +78,8 @@ class GridEngine:
         self.layout = self._engine.layout
         # clients in this process use what is made ready here
         Workshop.keep(task, Workshop(federation, self._engine))
-        self._config = task.to_config()
+        own = replace(task, data=federation.dataset.digest, code=code_digest())
+        self._config = own.to_config()
         scenario, known = federation.scenario, known_facts(federation)
         nodes = nodes or Nodes(scenario.num_clients, timeout)
         self.conductor: Conductor

@@ -20,6 +20,7 @@ from fedcore.federation import Federation
 from fedcore.privacy.base import Mechanism
 from fedcore.privacy.noise import SecureNoise
 from fedcore.privacy.run import mechanism_of
+from fedcore.provenance import code_digest
 from fedcore.scenario import Scenario
 
 KEY = "fedcore"
@@ -28,7 +29,10 @@ KEY = "fedcore"
 
 @dataclass(frozen=True)
 class Task:
-    """A run as every process of a federation must know it."""
+    """A run as every process of a federation must know it.
+
+    ``data`` and ``code`` are the digests of the server's; None: not known yet.
+    """
 
     scenario: Scenario
     seed: int
@@ -36,6 +40,8 @@ class Task:
     device: str = "cpu"
     data_dir: str | None = None
     run: str = ""  # sets runs of the same scenario and seed apart where nodes outlive them
+    data: str | None = None
+    code: str | None = None
 
     @property
     def execution(self) -> Execution:
@@ -58,6 +64,8 @@ class Task:
             "device": self.device,
             "data_dir": self.data_dir,
             "run": self.run,
+            "data": self.data,
+            "code": self.code,
         }
         return ConfigRecord({KEY: json.dumps(values, sort_keys=True)})
 
@@ -118,6 +126,21 @@ class Workshop:
         """
         self.engine.draw_secretly(secret)
         return mechanism_of(self.federation, self.engine, SecureNoise() if secret else None)
+
+    def require_same(self, task: Task) -> None:
+        """FedcoreError unless this process has the data and runs the code of ``task``'s server.
+
+        The record, which the server makes, would say that its clients had.
+        """
+        own = {"data": self.federation.dataset.digest, "code": code_digest()}
+        for name, here in own.items():
+            there = getattr(task, name)
+            if there not in (None, here):
+                raise FedcoreError(
+                    f"this client has other {name} than the server ({here}, not {there}): install "
+                    "the same fedcore and put the same files there, or run again if they changed "
+                    "meanwhile"
+                )
 
     @classmethod
     def of(cls, task: Task) -> Workshop:

@@ -9,13 +9,14 @@ import torch
 from fedcore.data.loading import load
 from fedcore.execution import Execution
 from fedcore.harness.store import Inputs
+from fedcore.kernels import kernels
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.provenance import computing_code, fingerprint
+from fedcore.provenance import code_of, device_name, processor
 from fedcore.scenario import Scenario
 
 
 def inputs_of(scenario: Scenario, data_dir: Path, execution: Execution) -> Inputs:
-    """Digests of data, weights, code and machine for ``scenario`` run as ``execution`` says.
+    """Data, weights, code, versions, kernels and machine of ``scenario`` run by ``execution``.
 
     Raises a FedcoreError where data or weights are not to be had, or no engine fits.
     """
@@ -26,10 +27,14 @@ def inputs_of(scenario: Scenario, data_dir: Path, execution: Execution) -> Input
 def inputs_with(scenario: Scenario, data_dir: Path, engine: str, device: torch.device) -> Inputs:
     """The same for a run that the engine labelled ``engine`` makes or has made on ``device``."""
     weights = weights_file(scenario.weights, scenario.model, data_dir)
+    code = code_of(scenario, engine)
     return Inputs(
         data=load(scenario.dataset, data_dir, scenario.image_size).digest,
         weights=None if weights is None else weights_digest(weights),
-        code=computing_code(engine, scenario.strategy_spec, scenario.client_mods),
-        machine=fingerprint(device),
+        code=code.own,
+        foreign=code.foreign,
+        versions=code.versions,
+        kernels=kernels(),
+        machine=f"{processor()}, {device_name(device)}",
         engine=engine,
     )

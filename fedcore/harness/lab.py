@@ -27,8 +27,10 @@ from fedcore.harness.ray_pool import RayPool
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
 from fedcore.harness.worker import Failure, Job
+from fedcore.privacy.run import needs_reference_engine
 from fedcore.provenance import device_name, fingerprint
 from fedcore.record import Record
+from fedcore.validation import registries
 
 
 @dataclass(frozen=True)
@@ -263,8 +265,11 @@ class Lab:
     def _inputs_of(self, run: Run) -> Inputs | Failure:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
         scenario = run.scenario
-        named = (scenario.strategy_spec, scenario.client_mods)
-        key = (scenario.dataset, scenario.image_size, scenario.weights, scenario.model, *named)
+        # what code_of and the files depend on: the names of all components, and the size on reading
+        named = (scenario.strategy_spec, scenario.client_mods, scenario.dataset, scenario.weights)
+        chosen = (getattr(scenario, kind) for kind in registries())
+        fitting = needs_reference_engine(scenario)  # which engine auto means
+        key = (*named, *chosen, scenario.image_size, str(fitting))
         if key not in self._inputs:
             try:
                 self._inputs[key] = inputs_of(scenario, self.data_dir, self.execution)

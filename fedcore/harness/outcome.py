@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -189,6 +190,17 @@ def judge_cell(
     )  # fmt: skip
 
 
+def _in_both(name: str, *records: Record) -> list[str]:
+    """Keys that each record has in a part of its provenance."""
+    keys = [{key for key, _ in getattr(record.provenance, name)} for record in records]
+    return sorted(set.intersection(*keys))
+
+
+def _entry(name: str, key: str, record: Record) -> str | None:
+    """The digest or version of ``key`` in a part of the provenance."""
+    return dict(getattr(record.provenance, name)).get(key)
+
+
 def unpaired(clean: Record, poisoned: Record) -> list[str]:
     """What a clean twin and a poisoned run of one seed fail to share, as messages."""
     shared: dict[str, Callable[[Record], Any]] = {
@@ -198,7 +210,17 @@ def unpaired(clean: Record, poisoned: Record) -> list[str]:
         "data": lambda r: r.provenance.data,
         "code": lambda r: r.provenance.code,
         "machine": lambda r: (r.provenance.torch, r.provenance.machine, r.provenance.device),
+        "kernels": lambda r: r.provenance.kernels,
     }
+    one, other = clean.scenario, poisoned.scenario
+    if one.weights == other.weights:
+        shared["weights"] = lambda r: r.provenance.weights
+    # what only one of them has need of is no difference, nor is the code of another component
+    for key in _in_both("versions", clean, poisoned):
+        shared[f"version of {key}"] = functools.partial(_entry, "versions", key)
+    for key in _in_both("foreign", clean, poisoned):
+        if getattr(one, key, None) == getattr(other, key, None):
+            shared[f"code of {key}"] = functools.partial(_entry, "foreign", key)
     name = f"{poisoned.scenario.id} seed {poisoned.seed}"
     return [
         f"{name} and its clean twin are no pair: they differ in {what}"

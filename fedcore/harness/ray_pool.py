@@ -128,17 +128,19 @@ def on_node(run: Callable[[Job], Result], job: Job) -> tuple[Inputs | None, Resu
         except FedcoreError as error:
             where = f"on node {platform.node()}: {type(error).__name__}"
             return None, Failure(f"{where}: {error}", expected=True)
-        # data set, weights and code make the result another one; the machine's class its last bits
-        if here != dataclasses.replace(inputs, machine=here.machine):
+        # data set, weights and code make the result another one; the class of machine, with what
+        # is compiled and installed there, its last bits
+        if here != dataclasses.replace(
+            inputs, machine=here.machine, kernels=here.kernels, versions=here.versions
+        ):
             return None, Failure(_refusal(inputs, here), expected=True)
         inputs = here
     return inputs, run(dataclasses.replace(job, inputs=None, store=None))
 
 
 def _refusal(wanted: Inputs, here: Inputs) -> str:
-    names = [
-        n for n in ("data", "weights", "code", "engine") if getattr(wanted, n) != getattr(here, n)
-    ]
+    compared = ("data", "weights", "code", "foreign", "engine")
+    names = [name for name in compared if getattr(wanted, name) != getattr(here, name)]
     pairs = ", ".join(f"{n} {getattr(here, n)}, not {getattr(wanted, n)}" for n in names)
     return (
         f"node {platform.node()} has other {' and '.join(names)} than the machine that planned the "

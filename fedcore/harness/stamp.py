@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from fedcore.kernels import kernels
 from fedcore.provenance import code_digest, git_state, machine
 
 #: Distributions whose versions can change a result; those that are not installed are left out.
@@ -41,13 +41,3 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def kernels() -> str:
-    """What stands for the compiled kernels: the digest of those loaded, or their compiler."""
-    with contextlib.suppress(ImportError):
-        loaded: str = importlib.import_module("fedcore.kernels").kernels()
-        return loaded
-    from fedcore.engine.native import compiler
-
-    return f"compiled by {compiler()}" if compiler() is not None else "none"

@@ -1,20 +1,26 @@
 """The store of finished runs: one JSON file each, written atomically, found by content.
 
-A record is keyed by scenario, seed, data, weights, the code that computes it and the machine
-class, so that what is found is what running again would give.
+A record is keyed by scenario, seed, data, weights, all code that computes it with its versions, and
+the machine class with its kernels, so that what is found is what running again would give. It says
+itself what it was made from, and is neither written nor read under a key that says otherwise.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import os
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fedcore.errors import StoreError
 from fedcore.harness.places import require_writable
+from fedcore.notices import notify
+from fedcore.origin.closure import UNKNOWN
+from fedcore.provenance import CHANGED, Pairs
 from fedcore.record import Record
 from fedcore.scenario import Scenario
 
@@ -36,13 +42,66 @@ class Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run depends on beside scenario and seed, as digests."""
+    """What a run depends on beside scenario and seed, as digests and versions.
+
+    Each field is a part of a record's provenance and means what it means there; ``machine`` is
+    processor and device.
+    """
 
     data: str
     weights: str | None
     code: str
+    foreign: Pairs
+    versions: Pairs
+    kernels: str
     machine: str
     engine: str
+
+    @classmethod
+    def of(cls, record: Record) -> Inputs:
+        """What ``record`` was made from, as its own provenance says."""
+        made = record.provenance
+        return cls(
+            data=made.data,
+            weights=made.weights,
+            code=made.code,
+            foreign=made.foreign,
+            versions=made.versions,
+            kernels=made.kernels,
+            machine=f"{made.machine}, {made.device}",
+            engine=record.engine,
+        )
+
+    @property
+    def certain(self) -> bool:
+        """Whether a digest stands for all code; a class typed into a console has no source."""
+        code = (self.code, *(digest for _, digest in self.foreign))
+        return CHANGED not in code and UNKNOWN not in code
+
+
+class Difference(NamedTuple):
+    """A part of its key that a record does not have: what the record has, what the key."""
+
+    what: str
+    record: object
+    key: object
+
+
+def differences(run: Run, inputs: Inputs, record: Record) -> list[Difference]:
+    """What ``record`` has other than the key of ``run`` with ``inputs``."""
+    found = []
+    if record.scenario != run.scenario or record.seed != run.seed:
+        found.append(Difference("run", f"{record.scenario.id} seed {record.seed}", run.id))
+    made = Inputs.of(record)
+    for field in dataclasses.fields(Inputs):
+        here, there = getattr(inputs, field.name), getattr(made, field.name)
+        if isinstance(here, tuple) and isinstance(there, tuple):
+            ours, theirs = dict(here), dict(there)
+            names = [n for n in ours | theirs if ours.get(n) != theirs.get(n)]
+            found += [Difference(f"{field.name} {n}", theirs.get(n), ours.get(n)) for n in names]
+        elif here != there:
+            found.append(Difference(field.name, there, here))
+    return found
 
 
 class StoreWarning(UserWarning):
@@ -69,34 +128,85 @@ class Store:
         return self.root / "records" / folder / f"seed{run.seed}-{key}.json"
 
     def get(self, run: Run, inputs: Inputs) -> Record | None:
-        """The stored record, or None. One that cannot be read is set aside, with a warning."""
+        """The stored record, or None.
+
+        One that is not, byte for byte, what `put` wrote for this key is set aside, with a warning:
+        damaged, edited, or made from something else.
+        """
         path = self.path(run, inputs)
-        if not path.exists():
+        if not inputs.certain or not os.path.lexists(path):
             return None
         try:
-            record = Record.from_json(path.read_text())
-            if (record.scenario, record.seed) != (run.scenario, run.seed):
-                raise StoreError(f"it holds {record.scenario.id} seed {record.seed}")
+            return self._checked(path, run, inputs)
         except (StoreError, OSError, UnicodeDecodeError) as error:
-            aside = path.with_suffix(".unreadable")
-            os.replace(path, aside)
-            warnings.warn(
-                f"{path.name} of {run.id}: {error}; kept as {aside}, the run is made again",
+            notify(
+                f"{path.name} of {run.id}: {error}; {_set_aside(path)}, the run is made again",
                 StoreWarning,
-                stacklevel=2,
             )
             return None
+
+    def _checked(self, path: Path, run: Run, inputs: Inputs) -> Record:
+        if not path.is_file():
+            raise StoreError("this is no file")
+        text = path.read_bytes().decode()
+        record = Record.from_json(text, scenario=run.scenario)
+        if found := differences(run, inputs, record):
+            told = "; ".join(f"{what} {record}, not {key}" for what, record, key in found)
+            raise StoreError(f"it was made from {told}")
         return record
 
     def put(self, run: Run, inputs: Inputs, record: Record) -> Path:
-        """Write ``record``; a reader sees the whole file or none."""
+        """Write ``record``; a reader sees the whole file or none.
+
+        Raises StoreError for a record that is not of this key: data, weights or code that have
+        changed since the key was made must not be found under it. So for one that could not be
+        read back, and where the place cannot be written.
+        """
+        if not inputs.certain:
+            raise StoreError(
+                f"{run.id} cannot be stored: its code has changed while the session ran, or is "
+                "defined in no file, so that no digest stands for it; run again, from files"
+            )
+        if found := differences(run, inputs, record):
+            raise StoreError(f"{run.id} cannot be stored: {_changes(run, found)}; run again")
+        try:
+            text = record.to_json()
+            same = Record.from_json(text, scenario=run.scenario) == record
+        except (StoreError, ValueError) as error:
+            raise StoreError(f"{run.id} has a record that no run should have: {error}") from error
+        if not same:
+            raise StoreError(f"the record of {run.id} does not come back from JSON as it is")
         path = self.path(run, inputs)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, record.to_json())
+            write_atomically(path, text)
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
         return path
+
+
+def _changes(run: Run, found: list[Difference]) -> str:
+    """What was another when the run was made than when its session began, in words."""
+    names = {"data": run.scenario.dataset, "weights": run.scenario.weights}
+    return "; ".join(
+        f"{' '.join(filter(None, (what, names.get(what))))} changed while the session ran: {key} "
+        f"when it began, {record} in the run"
+        for what, record, key in found
+    )
+
+
+def _set_aside(path: Path) -> str:
+    """Rename ``path``, so that the next record has its place; in words, where it is now."""
+    name = next(
+        aside
+        for count in itertools.count()
+        if not os.path.lexists(aside := path.with_suffix(f".unreadable{count or ''}"))
+    )
+    try:
+        os.rename(path, name)
+    except OSError as error:
+        return f"it cannot be set aside ({error.strerror})"
+    return f"kept as {name}"
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ class TorchvisionNet(Architecture):
     channel, which torch refuses in training: a batch needs two samples.
     """
 
+    uses = ("torchvision",)
     channels = 3
     constructor: ClassVar[str]
 

@@ -14,7 +14,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -61,6 +61,7 @@ class Mechanism(Component):
     to be released.
     """
 
+    uses: ClassVar[tuple[str, ...]] = ("scipy",)
     name = "Gaussian noise on each client's update"
     against = "the server and all who see the update"
     unit = "a client's whole data"

@@ -70,6 +70,7 @@ class DpSgd(Mechanism):
     q = batch_size / samples.
     """
 
+    uses = ("opacus", "scipy")
     name = "DP-SGD on the client"
     accountant = sampled.ACCOUNTANT
     unit = "one training sample of a client"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 #: What every mechanism here leaves open, and what the statement therefore names.
 IN_CLEAR = (
@@ -63,12 +62,6 @@ class PrivacyStatement:
     def max_participations(self) -> int:
         """T: the most releases that any client made."""
         return max(self.participations, default=0)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PrivacyStatement:
-        """The inverse of ``dataclasses.asdict``, from JSON's lists."""
-        lists = ("epsilons", "participations", "notes")
-        return cls(**{**values, **{name: tuple(values[name]) for name in lists}})
 
     def lines(self) -> list[str]:
         """The statement for people, a fact or two a line."""

@@ -68,16 +68,16 @@ def specs(text: str) -> list[Spec]:
     return [Spec.parse(text)]
 
 
-def packages(*texts: str | None) -> list[str]:
-    """The packages in which the classes and mods of ``texts`` lie, those of wrapped ones too."""
+def modules(text: str) -> set[str]:
+    """The modules in which the classes and mods of ``text`` lie, those of wrapped ones too."""
     found = set()
-    waiting = [spec for text in texts if text is not None for spec in specs(text)]
+    waiting = specs(text)
     while waiting:
         spec = waiting.pop()
-        found.add(spec.module.partition(".")[0])
+        found.add(spec.module)
         if isinstance(wrapped := spec.kwargs.get("strategy"), str):
             waiting.append(Spec.parse(wrapped))
-    return sorted(found)
+    return found
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,18 @@ def _matrix(tiles: torch.Tensor, side: int, clients: int) -> torch.Tensor:
 @functools.cache
 def _kernel() -> tuple[Kernel, _Shape] | None:
     """The function and its shape for this processor; None where there is none."""
+    shape, source = _SHAPES.get(vector_bytes()), program()
+    loaded = None if source is None else library(source)
+    if shape is None or loaded is None:
+        return None
+    function = loaded["gram"]
+    function.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p]
+    function.restype = None
+    return function, shape
+
+
+def program() -> str | None:
+    """The C source for this processor; None where there is none."""
     shape = _SHAPES.get(vector_bytes())
     if shape is None:
         return None
@@ -262,10 +274,4 @@ def _kernel() -> tuple[Kernel, _Shape] | None:
         "SHARES": shape.shares,
         "PIECES": _PIECES,
     }
-    loaded = library("".join(f"#define {k} {v}\n" for k, v in values.items()) + _SOURCE)
-    if loaded is None:
-        return None
-    function = loaded["gram"]
-    function.argtypes = [c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p]
-    function.restype = None
-    return function, shape
+    return "".join(f"#define {k} {v}\n" for k, v in values.items()) + _SOURCE

@@ -137,6 +137,18 @@ def near_order(operations: Sequence[Operation], registers: int) -> list[Operatio
 @functools.lru_cache(maxsize=64)
 def _kernel(size: int, plan: Plan) -> tuple[Kernel, int] | None:
     """The function for ``plan`` on ``size`` rows, and the columns that it takes at a time."""
+    source = program(size, plan)
+    made = None if source is None else library(source)
+    if made is None:
+        return None
+    function = made["middle"]
+    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    function.restype = None
+    return function, _VECTORS[vector_bytes()][0]
+
+
+def program(size: int, plan: Plan) -> str | None:
+    """The C source for ``plan`` on ``size`` rows; None where this processor has none."""
     if vector_bytes() not in _VECTORS:
         return None
     lanes, registers, prefix, kind = _VECTORS[vector_bytes()]
@@ -159,10 +171,4 @@ def _kernel(size: int, plan: Plan) -> tuple[Kernel, int] | None:
     mean = f"{prefix}_div_ps({total}, {prefix}_set1_ps({len(kept)}))"
     lines.append(f"{prefix}_storeu_ps(out + x, {mean});")
     body = "\n".join(" " * 8 + line for line in lines)
-    made = library(_SOURCE.format(kind=kind, prefix=prefix, lanes=lanes, body=body))
-    if made is None:
-        return None
-    function = made["middle"]
-    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-    function.restype = None
-    return function, lanes
+    return _SOURCE.format(kind=kind, prefix=prefix, lanes=lanes, body=body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,18 @@ def test_two_nodes_that_claim_a_partition(tiny: Scenario) -> None:
     nodes.refresh(grid)
     assert nodes.node_of(0) is None
     assert context.node_id == first
+
+
+@pytest.mark.parametrize("name", ["data", "code"])
+def test_a_client_with_other_data_or_code_refuses(
+    tiny: Scenario, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The server would sign for what its clients trained on and how."""
+    real = Task.to_config
+    other = {name: "0" * 16}
+    monkeypatch.setattr(Task, "to_config", lambda self: real(replace(self, **other)))
+    with pytest.raises(FedcoreError, match=f"this client has other {name} than the server"):
+        run_on(LocalGrid(app, 6), Task(tiny, 0), min_clients=6, wait=0, timeout=None, strict=True)
+    monkeypatch.undo()
+    task = Task(tiny, 0)
+    run_on(LocalGrid(app, 6), task, min_clients=6, wait=0, timeout=None, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from fedcore.errors import FedcoreError, ScenarioError
 from fedcore.execution import Execution
 from fedcore.flower.foreign import build
 from fedcore.flower.local import quiet
-from fedcore.provenance import computing_code
+from fedcore.origin import sources
+from fedcore.origin.closure import foreign_code
+from fedcore.provenance import code_of
 from fedcore.scenario import Scenario
 from fedcore.simulation import run
 from fedcore.strategies.flower import Spec
@@ -207,6 +210,11 @@ def test_names() -> None:
     assert naming.strategy_token(mine).startswith("mylab.best.flower.localdpmod.")
 
 
+def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign_code.cache_clear()
+    monkeypatch.setattr(sources, "_first", dict[str, object]())
+
+
 @pytest.mark.parametrize("named", [
     ("my_lab.rules:Best", None),
     (STOCK + 'Wrapper:{"strategy": "my_lab.rules:Best"}', None),
@@ -224,7 +232,16 @@ def test_the_key_of_a_stored_run_follows_the_source(tmp_path, monkeypatch, named
     digests = set()
     for text in ("one = 1", "one = 2"):
         rules.write_text(text)
-        computing_code.cache_clear()
-        digests.add(computing_code("flower-grid", *named))
+        as_a_new_process(monkeypatch)
+        scenario = Scenario(strategy="flower", strategy_spec=named[0], client_mods=named[1])
+        digests.add(code_of(scenario, "flower-grid").foreign)
     assert len(digests) == 2
-    assert computing_code("sequential", None) not in digests
+
+
+def test_a_run_through_flower_has_its_code_and_version_in_its_key() -> None:
+    plain, through = (code_of(Scenario(), engine) for engine in ("sequential", "flower-grid"))
+    assert through.own == plain.own
+    assert set(dict(through.foreign)) == {"flower"}
+    assert plain.foreign == ()
+    assert dict(through.versions)["flwr"] == version("flwr")
+    assert "flwr" not in dict(plain.versions)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fedcore import Scenario
-from fedcore.harness import worker
+from fedcore.harness import inputs, worker
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Noise, Verdict
 from fedcore.harness.lab import Lab, Progress
@@ -234,7 +234,11 @@ def test_a_failed_run_is_not_stored(lab: MakeLab, monkeypatch: pytest.MonkeyPatc
 
 def test_a_changed_code_digest_computes_anew(lab: MakeLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab().judge(CELLS[0])
-    monkeypatch.setattr("fedcore.harness.inputs.computing_code", lambda *_: "changed")
+    real = inputs.code_of
+    other = {"own": "0123456789abcdef"}
+    monkeypatch.setattr(
+        inputs, "code_of", lambda *given: dataclasses.replace(real(*given), **other)
+    )
     assert started(lab(), CELLS[:1]).stored == 0
 
 

@@ -13,10 +13,11 @@ from fedcore.execution import Execution
 from fedcore.harness import worker
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Noise
+from fedcore.harness.inputs import inputs_of
 from fedcore.harness.lab import Lab
 from fedcore.harness.lockstep_pool import LockstepPool
 from fedcore.harness.options import Options
-from fedcore.harness.store import Inputs, Run, Store
+from fedcore.harness.store import Run, Store
 from fedcore.harness.thresholds import Threshold, Thresholds
 from fedcore.harness.worker import Failure, Job, execute_many
 from fedcore.record import Record
@@ -24,7 +25,7 @@ from fedcore.trial import Trial
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=2)
 STACKED = Execution("stacked", "cpu")
-INPUTS = Inputs(data="d", weights=None, code="c", machine="m", engine="stacked")
+INPUTS = inputs_of(TINY, Path(), STACKED)
 THRESHOLDS = Thresholds((Threshold("drop.any", "drop", None, 100, "r", {}),), Noise(2.0, 4))
 
 

@@ -199,6 +199,9 @@ def test_diverged_runs_are_named_and_stay_in_the_mean(record: Record) -> None:
         ("provenance", {"torch": "0"}, "machine"),
         ("provenance", {"machine": "other"}, "machine"),
         ("provenance", {"device": "other"}, "machine"),
+        ("provenance", {"kernels": "other"}, "kernels"),
+        ("provenance", {"weights": "other"}, "weights"),
+        ("provenance", {"versions": (("numpy", "1"),)}, "version of numpy"),
     ],
 )
 def test_a_pair_that_does_not_share_its_randomness_is_an_error(
@@ -215,6 +218,25 @@ def test_a_pair_that_does_not_share_its_randomness_is_an_error(
     outcome = judge_cell(CELL, SEEDS, found, limits(drop=(None, 20)))
     assert outcome.verdict is Verdict.ERROR
     assert outcome.errors == (message,)
+
+
+def test_what_only_the_attack_brings_is_no_difference(record: Record) -> None:
+    clean, poisoned = dict(results(record, USUAL)), results(record, USUAL)
+
+    def of(run: Run, **parts: Any) -> Record:
+        made = dataclasses.replace(clean[run].provenance, **parts)
+        return dataclasses.replace(clean[run], provenance=made)
+
+    calm, struck = Run(CLEAN, 1), Run(ATTACKED, 1)
+    versions = (*poisoned[struck].provenance.versions, ("zlib", "1"))
+    strategy, attack = ("strategy", "5"), ("attack", "a")
+    alone = of(struck, versions=versions, foreign=(attack, strategy))
+    assert unpaired(of(calm, foreign=(strategy,)), alone) == []
+    (message,) = unpaired(of(calm, foreign=(("strategy", "6"),)), alone)
+    assert message.endswith("differ in code of strategy")
+    # two strategies, each with code of its own, are compared in a claim
+    other = dataclasses.replace(alone, scenario=ATTACKED.but(strategy="fedavg"))
+    assert unpaired(of(calm, foreign=(("strategy", "6"),)), other) == []
 
 
 def test_the_pairs_of_the_control_are_checked_too(record: Record) -> None:

@@ -91,13 +91,13 @@ def test_a_record_of_another_schema_is_set_aside_with_a_warning(
     suite.run("-k", "fednova and clean")
     before = suite.results()
     record = suite.records()[0]
-    record.write_text(record.read_text().replace('"schema": 1', '"schema": 99'))
+    record.write_text(record.read_text().replace('"schema": 2', '"schema": 99'))
     result = suite.run("-k", "fednova and clean", *strict)
     assert result.ret == 0
     result.assert_outcomes(passed=1, deselected=6, warnings=1)
     assert suite.effort(result) == (1, 1)
     assert "StoreWarning: " + record.name in suite.text(result)
-    assert "a record of schema 99 cannot be read, this version reads 1" in suite.text(result)
+    assert "a record of schema 99 cannot be read, this version reads 2" in suite.text(result)
     assert record.with_suffix(".unreadable").is_file()
     assert suite.results() == before
     assert suite.effort(suite.run("-k", "fednova and clean", "-W", "error")) == (2, 0)

@@ -125,7 +125,8 @@ def test_a_node_with_other_files_or_code_refuses(tmp_path: Path, name: str) -> N
 def test_a_record_of_another_kind_of_machine_says_so(tmp_path: Path) -> None:
     job = planned(tmp_path)
     assert job.inputs is not None
-    elsewhere = dataclasses.replace(job.inputs, machine="another kind")
+    others = {"machine": "another kind", "kernels": "none", "versions": (("torch", "0"),)}
+    elsewhere = dataclasses.replace(job.inputs, **others)
     inputs, record = on_node(execute, dataclasses.replace(job, inputs=elsewhere))
     assert inputs == job.inputs
     assert isinstance(record, Record)

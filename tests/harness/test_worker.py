@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fedcore import Scenario
+from fedcore.data import loading
 from fedcore.errors import DataError
 from fedcore.execution import Execution
 from fedcore.harness import worker
-from fedcore.harness.store import Inputs, Run, Store
+from fedcore.harness.inputs import inputs_of
+from fedcore.harness.store import Run, Store
 from fedcore.harness.worker import Failure, Job, execute
 from fedcore.record import Record
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
-INPUTS = Inputs(data="d", weights=None, code="c", machine="m", engine="sequential")
+INPUTS = inputs_of(TINY, Path(), Execution("sequential", "cpu"))
 
 
 def raising(error: Exception) -> Any:
@@ -67,3 +71,46 @@ def test_a_store_that_fails_is_an_expected_failure(
     assert isinstance(failure, Failure)
     assert failure.expected
     assert "cannot be written" in failure.message
+
+
+def test_what_changed_since_the_session_began_is_a_failure_that_names_it(tmp_path: Path) -> None:
+    began = dataclasses.replace(INPUTS, data="0123456789abcdef")
+    failure = execute(Job(Run(TINY, 0), began, Store(tmp_path), tmp_path, Execution()))
+    assert isinstance(failure, Failure)
+    assert failure.expected
+    assert failure.message.startswith("StoreError: ")
+    assert (
+        "data synthetic:400 changed while the session ran: 0123456789abcdef when it began, "
+        f"{INPUTS.data} in the run; run again"
+    ) in failure.message
+    assert not list((tmp_path / "records").rglob("*.json"))
+
+
+def test_data_replaced_before_a_worker_reads_them_are_never_filed_under_the_old_key(
+    tmp_path: Path,
+) -> None:
+    """And the first data, when they are back, are made and found."""
+    file, store = tmp_path / "data.npz", Store(tmp_path / "results")
+
+    def write(seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        images = draw.integers(0, 256, (80, 8, 8), dtype=np.uint8)
+        labels = np.arange(80) % 4
+        arrays = {"train_images": images[:60], "train_labels": labels[:60]}
+        np.savez(file, **arrays, test_images=images[60:], test_labels=labels[60:])
+        loading._load.cache_clear()  # as a process that has not read it yet
+
+    scenario = TINY.but(dataset=f"npz:{file}")
+    write(0)
+    began = inputs_of(scenario, tmp_path, Execution("sequential", "cpu"))
+    job = Job(Run(scenario, 0), began, store, tmp_path, Execution("sequential", "cpu"))
+    write(1)
+    failure = execute(job)
+    assert isinstance(failure, Failure)
+    assert f"data npz:{file} changed while the session ran: {began.data} when it" in failure.message
+    assert store.get(job.run, began) is None
+    write(0)
+    record = execute(job)
+    assert isinstance(record, Record)
+    write(1)  # once it is read it may be replaced
+    assert store.get(job.run, began) == record

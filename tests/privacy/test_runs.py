@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import pytest
@@ -39,14 +38,6 @@ def test_noise_that_vanishes_leaves_the_plain_run() -> None:
     plain, private = run(TINY, 0), run(TINY.but(**huge), 0)
     assert private.accuracy == pytest.approx(plain.accuracy, abs=0.02)
     assert private.loss == pytest.approx(plain.loss, rel=1e-2)
-
-
-def test_records_from_before_there_was_privacy_load() -> None:
-    values = json.loads(run(TINY.but(rounds=1)).to_json())
-    del values["audit"]["privacy"]
-    for name in ("privacy", "epsilon", "delta", "clip_norm", "neighbours", "released", "buffers"):
-        del values["scenario"][name]
-    assert Record.from_json(json.dumps(values)).audit.privacy is None
 
 
 def test_the_budget_ends_the_run_and_the_results_stay() -> None:

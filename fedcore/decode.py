@@ -1,0 +1,136 @@
+"""Dataclasses from JSON values, by their annotations and nothing looser.
+
+An integer is no boolean and no float, a float is finite; every field is there and no other, in
+their order; a tuple has the length that its annotation gives. A new field of a dataclass is read
+without a change here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+Reader = Callable[[Any, str], Any]
+
+
+def read_json(text: str) -> Any:
+    """The value of ``text``; ValueError for what JSON does not define, or leaves ambiguous.
+
+    That is NaN and the infinities, a key that stands twice in one object, and nesting or numbers
+    beyond what Python takes.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read(kind: Any, value: Any, place: str = "") -> Any:
+    """``value`` as a ``kind``: a dataclass, str, int, float, bool, None, tuple[...] or a union.
+
+    ``place`` is the path to it. Raises ValueError naming path, rule and value; TypeError for an
+    annotation that this does not know.
+    """
+    return _reader(kind)(value, place)
+
+
+@functools.cache
+def _reader(kind: Any) -> Reader:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in (None, type(None)):
+        return functools.partial(_plain, type(None), "null")
+    if kind in (str, int, bool):
+        return functools.partial(_plain, kind, kind.__name__)
+    if kind is float:
+        return _float
+    if dataclasses.is_dataclass(kind):
+        return functools.partial(_object, kind)
+    if origin in (typing.Union, types.UnionType):
+        readers = [_reader(a) for a in arguments if a is not type(None)]
+        several = readers[0] if len(readers) == 1 else functools.partial(_any, readers)
+        absent = len(readers) < len(arguments)
+        return functools.partial(_optional, several) if absent else several
+    if origin is tuple and arguments[-1:] == (Ellipsis,):
+        return functools.partial(_list, _reader(arguments[0]))
+    if origin is tuple:
+        return functools.partial(_row, [_reader(a) for a in arguments])
+    raise TypeError(f"fields of type {kind} cannot be read from JSON")
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, Reader]:
+    hints = typing.get_type_hints(kind)
+    return {f.name: _reader(hints[f.name]) for f in dataclasses.fields(kind)}
+
+
+def _object(kind: Any, value: Any, place: str) -> Any:
+    if type(value) is kind:  # a part that its owner has read
+        return value
+    readers = _fields(kind)
+    if type(value) is not dict:
+        raise _wrong(place, "an object", value)
+    if list(value) != list(readers):
+        odd = ", ".join(sorted(value.keys() ^ readers.keys()))
+        what = f"{odd} missing or unknown" if odd else "its keys are in another order"
+        raise ValueError(f"{place or 'the whole'}: {what}")
+    prefix = f"{place}." if place else ""
+    return kind(**{name: read(value[name], prefix + name) for name, read in readers.items()})
+
+
+def _plain(kind: type, name: str, value: Any, place: str) -> Any:
+    if type(value) is not kind:
+        raise _wrong(place, name, value)
+    return value
+
+
+def _float(value: Any, place: str) -> float:
+    if type(value) is not float or not math.isfinite(value):
+        raise _wrong(place, "a finite float", value)
+    return value
+
+
+def _list(item: Reader, value: Any, place: str) -> tuple[Any, ...]:
+    if type(value) is not list:
+        raise _wrong(place, "a list", value)
+    return tuple([item(each, place) for each in value])
+
+
+def _row(items: list[Reader], value: Any, place: str) -> tuple[Any, ...]:
+    if type(value) is not list or len(value) != len(items):
+        raise _wrong(place, f"a list of {len(items)}", value)
+    return tuple(item(each, place) for item, each in zip(items, value, strict=True))
+
+
+def _optional(reader: Reader, value: Any, place: str) -> Any:
+    return None if value is None else reader(value, place)
+
+
+def _any(readers: list[Reader], value: Any, place: str) -> Any:
+    for reader in readers[:-1]:
+        try:
+            return reader(value, place)
+        except ValueError:
+            continue
+    return readers[-1](value, place)
+
+
+def _wrong(place: str, rule: str, value: Any) -> ValueError:
+    shown = repr(value)
+    return ValueError(f"{place} must be {rule}, got {shown[:60]}{'...' * (len(shown) > 60)}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

@@ -1,0 +1,107 @@
+"""Two compilers are two fingerprints; a compiler that fails is heard of once and ends nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedcore import kernels as module
+from fedcore.engine import native
+from fedcore.kernels import KernelWarning, kernels
+
+_CODE = """
+import torch
+from fedcore.provenance import fingerprint, machine
+from fedcore.kernels import kernels
+print(kernels(), fingerprint(torch.device("cpu")) == fingerprint(torch.device("cpu")), machine())
+"""
+
+needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+
+
+def told(cache: Path, *flags: str, **environment: str) -> tuple[str, str]:
+    """The digest of the kernels in a new process, and what it wrote to standard error."""
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", _CODE],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    digest, same, machine = done.stdout.strip().split(" ", 2)
+    assert same == "True"
+    assert machine.endswith(f", kernels {digest}")
+    return digest, done.stderr
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
+    def script(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    usual, quiet = told(tmp_path, CC="gcc")
+    assert re.fullmatch("[0-9a-f]{16}", usual)
+    assert quiet == ""
+    assert told(tmp_path, CC="gcc")[0] == usual  # from the cache
+    other = told(tmp_path, CC="gcc -ffp-contract=off")[0]
+    assert other != usual
+    wrapped = script("wrapper", 'exec gcc -ffp-contract=off "$@"')
+    assert told(tmp_path, CC=wrapped)[0] == other
+    ccache = script("ccache", 'exec "$@"')
+    assert told(tmp_path, CC=f"{ccache} gcc")[0] == usual
+    # one that knows its version and cannot compile, for all or for one of the kernels
+    failing = script("failing", 'case "$*" in *--version*) exec gcc --version;; esac; exit 1')
+    digest, text = told(tmp_path, "-W", "error", CC=failing)
+    assert digest == "none"
+    assert text.count("KernelWarning") == 1
+    assert "4 of 4 compiled kernels are missing" in text
+    partly = script(
+        "partly",
+        f'case "$*" in *--version*) exec gcc --version;; esac; cat > {tmp_path}/source\n'
+        f'grep -q "void gram" {tmp_path}/source && exit 1\nexec gcc "$@" < {tmp_path}/source',
+    )
+    digest, text = told(tmp_path, CC=partly)
+    assert digest not in (usual, other, "none")
+    assert "1 of 4 compiled kernels are missing" in text
+
+
+def test_without_a_compiler_a_warning_says_so_and_ends_nothing(tmp_path: Path) -> None:
+    digest, text = told(tmp_path, "-W", "error", CC="no-such-compiler")
+    assert digest == "none"
+    assert text.count("KernelWarning") == 1
+    assert "CC='no-such-compiler' names no program" in text
+    assert told(tmp_path, "-W", "error", FEDCORE_NATIVE="0") == ("none", "")
+
+
+@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+def test_a_kernel_that_fails_later_is_no_part_of_the_digest(monkeypatch) -> None:
+    """Of a size that no key was made for: such a record is not filed."""
+    before = kernels()
+    assert not before.endswith("-incomplete")
+    monkeypatch.setattr(native, "problems", [])
+    monkeypatch.setattr(native, "missing", list(native.missing))
+    assert native.library.__wrapped__("this is no C") is None
+    assert kernels() == f"{before}-incomplete"
+
+
+@pytest.mark.parametrize("parent", [None, object()], ids=["main", "worker"])
+def test_workers_leave_the_word_to_the_session(monkeypatch, parent: object) -> None:
+    monkeypatch.setattr(native, "problems", ["it is full"])
+    monkeypatch.setattr(module.multiprocessing, "parent_process", lambda: parent)
+    monkeypatch.setattr(module.native, "switched_off", lambda: False)
+    with pytest.WarningsRecorder(_ispytest=True) as caught:
+        module._tell(4, 4)
+    assert len(caught) == (parent is None)
+    for warning in caught:
+        assert warning.category is KernelWarning
+        assert "it is full: each process compiles its kernels anew" in str(warning.message)

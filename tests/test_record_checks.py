@@ -1,0 +1,94 @@
+"""No run that fedcore makes is taken for a damaged record."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from fedcore import Scenario, run
+from fedcore.attacks.base import ATTACKS
+from fedcore.errors import FedcoreError, ScenarioError
+from fedcore.partition.base import PARTITIONERS
+from fedcore.privacy.base import PRIVACY
+from fedcore.record import Record
+from fedcore.record_checks import record_problems
+from fedcore.registry import REQUIRED
+from fedcore.strategies.base import STRATEGIES
+
+BASE: dict[str, Any] = {"dataset": "synthetic:400", "model": "mlp", "num_clients": 10, "rounds": 3}
+#: For parameters that have no default.
+GIVEN: dict[str, Any] = {
+    "alpha": 0.5,
+    "classes_per_client": 2,
+    "num_byzantine": 1,
+    "num_selected": 2,
+    "trim_fraction": 0.2,
+    "norm_bound": 1.0,
+    "mu": 0.1,
+    "epsilon": 20.0,
+    "delta": 1e-5,
+    "clip_norm": 1.0,
+    "noise_multiplier": 1.0,
+    "source_class": 0,
+    "target_class": 1,
+    "sensitivity": 1.0,
+    "server_momentum": 0.9,
+}
+ATTACK = {"attack": "labelflip", "malicious_fraction": 0.25, "poison_ratio": 0.5}
+
+
+def chosen() -> list[dict[str, Any]]:
+    """Each component once, and what else changes the form of a record."""
+    found: list[dict[str, Any]] = []
+    kinds = {"strategy": STRATEGIES, "partition": PARTITIONERS, "attack": ATTACKS}
+    for kind, registry in {**kinds, "privacy": PRIVACY}.items():
+        for name in registry:
+            if name == "flower":
+                continue
+            parameters = registry.entry(name).parameters
+            needed = {p: GIVEN[p] for p, default in parameters.items() if default is REQUIRED}
+            more = ATTACK if kind in ("attack", "strategy") else {}
+            if name == "fedbn":
+                more = {**more, "model": "cnn", "norm": "batch"}
+            found.append({**more, kind: name, **needed})
+    return [
+        *found,
+        {**ATTACK, "redraw": True},
+        {**ATTACK, "redraw": True, "lr": 1e6, "optimizer": "sgd", "rounds": 6},
+        {"lr": 1e6, "optimizer": "sgd", "rounds": 7, "eval_every": 3},
+        {"eval_every": 2, "validation_fraction": 0.3, "local_epochs": (1, 3)},
+        {"privacy": "localdp", "epsilon": 20.0, "epsilon_budget": 30.0, "rounds": 9},
+        {"partition": "dirichlet", "alpha": 0.02, "num_clients": 20, "min_partition_size": 0,
+         "allow_incomplete": True, "fraction_train": 0.2, **ATTACK},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", chosen(), ids=str)
+def test_every_run_comes_back(changes: dict[str, Any]) -> None:
+    for seed in range(2):
+        try:
+            record = run(
+                Scenario(**{**BASE, "fraction_train": 0.75, **changes}), seed, device="cpu"
+            )
+        except ScenarioError:
+            raise
+        except FedcoreError as error:  # such as: nobody of the malicious takes part
+            pytest.skip(str(error))
+        assert record_problems(record) == []
+        assert Record.from_json(record.to_json(), scenario=record.scenario) == record
+
+
+def test_the_runs_above_diverge_and_stop_early() -> None:
+    diverged = run(
+        Scenario(**{**BASE, "lr": 1e6, "optimizer": "sgd", "rounds": 7, "eval_every": 3})
+    )
+    assert diverged.diverged is not None
+    assert record_problems(dataclasses.replace(diverged, diverged=None)) == []
+    stopped = run(
+        Scenario(**{**BASE, "privacy": "localdp", "epsilon": 20.0, "epsilon_budget": 30.0})
+        .but(rounds=9)
+    )  # fmt: skip
+    assert stopped.audit.privacy is not None
+    assert stopped.audit.privacy.stopped == len(stopped.audit.cohorts) + 1
