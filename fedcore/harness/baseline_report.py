@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from fedcore.harness.baseline import ASR_EFFECT, Arm, Comparison
+from fedcore.harness.exact.changes import Change
 from fedcore.harness.noninferiority import ALPHA, FEWEST_SEEDS, MINIMUM_EFFECT, Shifts
 
 EXACT_RULE = (
@@ -81,7 +82,7 @@ def notes(result: Comparison, here: str, codes: tuple[str, str]) -> Iterator[str
 def failures(result: Comparison) -> Iterator[str]:
     """Why the comparison fails, a line each, and the rule."""
     if result.changes and result.exact:
-        yield from _cut([f"not repeated: {change}" for change in result.changes], "and {} more")
+        yield from _not_repeated(result.changes)
         yield EXACT_RULE
     if result.lost:
         for metric, arms, tests, effect in (
@@ -102,12 +103,22 @@ def failures(result: Comparison) -> Iterator[str]:
             yield f"gone: {name} is in the baseline and no longer in the suite{hint}"
 
 
+def _not_repeated(changes: Sequence[Change]) -> Iterator[str]:
+    """A line for every arm: its first seed that differs, and which others do."""
+    seeds: dict[str, list[Change]] = {}
+    for change in changes:
+        seeds.setdefault(change.name, []).append(change)
+    for first, *others in seeds.values():
+        also = f" (also on seed {', '.join(str(c.seed) for c in others)})" if others else ""
+        yield f"not repeated: {first}{also}"
+
+
 def _worse(metric: str, arms: Sequence[Arm], tests: Shifts, effect: float) -> Iterator[str]:
     """The hypotheses of ``tests`` over ``arms`` that are rejected by more than ``effect``."""
-    groups = [(f"{metric}all arms", arms)]
+    groups: list[tuple[str, Sequence[Arm]]] = [(f"{metric}all arms", arms)]
     for strategy in tests.strategies:
-        members = [arm for arm in arms if arm.strategy == strategy]
-        groups.append((f"{metric}arms of {strategy}", members))
+        own = [arm for arm in arms if arm.strategy == strategy]
+        groups.append((f"{metric}arms of {strategy}", own))
     groups += [(arm.name, [arm]) for arm in arms]
     rejected = tests.worse_than(effect)
     for i, (name, members) in enumerate(groups):

@@ -128,10 +128,14 @@ def differences(
             yield f"{name}: {result.message.strip()}"
         elif name not in recorded:
             yield f"{name}: not recorded yet"
-        elif recorded[name][0] != scenario.hash:
-            yield f"{name}: recorded of another scenario ({recorded[name][0]} -> {scenario.hash})"
-        elif (where := divergence(recorded[name][1], result, equal)) is not None:
-            yield f"{name}: {where.text}"
+        else:
+            before, trace = recorded[name]
+            other = f"of another scenario ({before} -> {scenario.hash})"
+            parts = [other] if before != scenario.hash else []
+            if (where := divergence(trace, result, equal)) is not None:
+                parts.append(where.text)
+            if parts:
+                yield f"{name}: {'; '.join(parts)}"
     for name in recorded:
         if name not in scenarios:
             yield f"{name}: recorded, and no longer a canary"
