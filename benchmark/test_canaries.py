@@ -27,6 +27,7 @@ from fedcore.attacks.base import ATTACKS
 from fedcore.data.loading import data_directory
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
+from fedcore.harness.baseline_file import BaselineError
 from fedcore.harness.baseline_update import source
 from fedcore.harness.exact.canaries import (
     EXECUTION,
@@ -132,7 +133,8 @@ def built() -> tuple[dict[str, Scenario], list[str]]:
         try:
             found[name] = BASE.but(**changes)
         except FedcoreError as error:
-            wrong.append(f"{name}: {error} (give it what it needs in GIVEN of {__name__})")
+            why = " ".join(str(error).split())
+            wrong.append(f"{name}: {why} (give it what it needs in GIVEN of {__name__})")
     return found, wrong
 
 
@@ -146,7 +148,10 @@ def test_canaries(suite_options: Options, request: pytest.FixtureRequest, remark
     if request.config.getoption("update_canaries"):
         record(scenarios, wrong, now, remark)
         return
-    recorded = Recorded.read(FILE).canaries
+    try:
+        recorded = Recorded.read(FILE).canaries
+    except BaselineError as error:
+        pytest.fail(str(error), pytrace=False)
     wrong += differences(recorded, scenarios, now)
     remark(f"canaries: {len(scenarios)} runs in float64, {len(wrong)} differ from {FILE.name}")
     if wrong:

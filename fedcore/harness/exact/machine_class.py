@@ -17,7 +17,7 @@ from pathlib import Path
 from fedcore.engine import native
 
 #: A part of a fingerprint about compiled kernels, such as "kernels 8f348a31" or "no C compiler".
-_KERNELS = re.compile(r"(no C compiler|(kernels?|no kernels?)\b.*)", re.IGNORECASE)
+_KERNELS = re.compile(r"no C compiler|kernels .*")
 #: Compilers that fuse, reorder or vectorise differently make other machine code of this.
 _PROBE = """
 float fedcore_probe(const float *a, const float *b, int n) {
@@ -32,9 +32,14 @@ void fedcore_probe_rows(const float *a, const float *b, float *c, int n) {
 
 
 def machine_class(fingerprint: str) -> str:
-    """The class of a machine with ``fingerprint``, parts joined by ", "."""
-    parts = [part for part in fingerprint.split(", ") if not _KERNELS.fullmatch(part)]
-    return ", ".join([*parts, f"C {toolchain()}"])
+    """The class of a machine with ``fingerprint``, parts joined by ", ".
+
+    Where that says that no kernels are loaded, there is no compiler to tell apart.
+    """
+    parts = fingerprint.split(", ")
+    without = any(part in ("no C compiler", "kernels none") for part in parts)
+    kept = [part for part in parts if not _KERNELS.fullmatch(part)]
+    return ", ".join([*kept, f"C {'none' if without else toolchain()}"])
 
 
 @functools.cache

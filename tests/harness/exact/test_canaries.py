@@ -49,6 +49,7 @@ def test_a_file_is_read_as_it_was_written(recorded: Recorded, tmp_path: Path) ->
         (lambda text: text.replace('"schema": 1', '"schema": 9'), "schema 9, this version reads 1"),
         (lambda text: "[]", "holds no canaries"),
     ],
+    ids=["cut", "edited", "schema", "empty"],
 )
 def test_a_damaged_file_is_refused(recorded: Recorded, damage, message: str) -> None:
     with pytest.raises(BaselineError, match=message):
@@ -136,6 +137,7 @@ def test_a_component_that_cannot_run_at_the_settings_is_said(
     scenarios, wrong = built()
     assert not any(name.startswith("median-") for name in scenarios)
     assert len(wrong) == len(PARTITIONERS_AND_ATTACKS) + 1
-    assert "median-iid-clean: it needs a larger cohort" in wrong[0]
+    assert wrong[0].startswith("median-dirichlet-clean: ")
+    assert "it needs a larger cohort" in wrong[0]
     assert "give it what it needs in GIVEN" in wrong[0]
     assert BASE.cohort_size == 10

@@ -26,7 +26,9 @@ def test_kernels_of_the_code_make_no_other_class() -> None:
     one = machine_class("torch 2, x86_64, AMD EPYC, AVX512, kernels 8f348a31, cpu")
     other = machine_class("torch 2, x86_64, AMD EPYC, AVX512, kernels 0913afc0, cpu")
     assert one == other == f"{HERE}, C {toolchain()}"
-    assert machine_class("torch 2, x86_64, AMD EPYC, AVX512, no C compiler, cpu") == one
+    for without in ("no C compiler", "kernels none"):
+        found = machine_class(f"torch 2, x86_64, AMD EPYC, AVX512, {without}, cpu")
+        assert found == f"{HERE}, C none"
 
 
 @pytest.mark.parametrize("other", ["torch 3", "torch 2, arm64", "torch 2, AVX2"])

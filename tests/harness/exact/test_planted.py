@@ -41,8 +41,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 def deviations(names: Sequence[str]) -> list[str]:
     """What the canaries ``names`` say, made anew in this process."""
-    every, wrong = built()
-    assert not wrong
+    every, _ = built()  # a bug may forbid some: trimming one too few of one leaves nothing to trim
     scenarios = {name: every[name] for name in names}
     recorded = Recorded.read(FILE).canaries
     now = traces(scenarios, SEED, data_directory(None), jobs=1)
@@ -211,7 +210,7 @@ BUGS: list[tuple[Plant, str]] = [
     (unweighted, "fedavg-dirichlet-clean"),
     (nova_by_roots, "fednova-iid-clean"),
     (half_proximal, "fedprox-iid-clean"),
-    (one_neighbour_more, "multikrum-dirichlet-labelflip"),
+    (one_neighbour_more, "multikrum-f2m4"),
     (one_neighbour_more, "krum-dirichlet-clean"),
     (bulyan_takes_one_more, "bulyan-iid-clean"),
     (rfa_stops_early, "rfa-iid-clean"),
