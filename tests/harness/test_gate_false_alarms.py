@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from scipy.special import stdtrit
 
 from benchmark.test_robustness import cells
