@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fedcore.harness.cells import Cell
     from fedcore.harness.exact.changes import Traces
     from fedcore.harness.outcome import Outcome
+    from fedcore.scenario import Scenario
 
 
 class BaselineFolder(pytest.File):
@@ -217,7 +218,11 @@ class BaselineItem(pytest.Item):
             for arm in arms_of(outcome.cell.scenario)
             for seed in outcome.seeds
         ]
-        return traces_of(runs, record, lambda name: len(load(name, lab.data_dir).test))
+
+        def tested(scenario: Scenario) -> int:
+            return len(load(scenario.dataset, lab.data_dir, scenario.image_size).test)
+
+        return traces_of(runs, record, tested)
 
     def _blank(self) -> Baseline:
         """A baseline of this suite, device and data without any cell."""

@@ -62,14 +62,15 @@ def changes(
 
 
 def traces_of(
-    runs: Iterable[Run], record: Callable[[Run], Record], tested: Callable[[str], int]
+    runs: Iterable[Run], record: Callable[[Run], Record], tested: Callable[[Scenario], int]
 ) -> dict[str, dict[int, Trace]]:
     """The traces of ``runs``, each once.
 
-    ``record`` gives a run's record, ``tested`` the number of test images of a data set.
+    ``record`` gives a run's record, ``tested`` the number of test images of a
+    scenario's data.
     """
     found: dict[str, dict[int, Trace]] = {}
     for run in dict.fromkeys(runs):
-        trace = Trace.of(record(run), tested(run.scenario.dataset))
+        trace = Trace.of(record(run), tested(run.scenario))
         found.setdefault(run.scenario.hash, {})[run.seed] = trace
     return found
