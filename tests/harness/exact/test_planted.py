@@ -243,7 +243,11 @@ def test_nothing_planted_nothing_differs() -> None:
 def test_a_canary_names_the_bug(plant: Plant, canary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     (line,) = deviations([canary])
-    assert re.match(rf"{canary}: first in round \d+: (\d+ -> \d+ of 1000 correct|loss|\d)", line)
+    assert re.match(
+        rf"{canary}: first in round \d+: (\d+ -> \d+ of 1000 correct|loss|\d)", line
+    ) or (
+        line.startswith(f"{canary}: IdentityError: ")  # refused sooner, with its name
+    )
 
 
 SUITE = """
@@ -289,7 +293,11 @@ def test_the_exact_gate_names_each_of_the_five_bugs(
         named = set(
             re.findall(r"not repeated: ([a-z]+)-iid-clean, seed \d: first in round \d", shown)
         )
-        assert named == set(strategies), plant.__name__
+        # some are refused sooner, by the identity check, with the same arm's name
+        refused = set(re.findall(r"- ([a-z]+)-iid-clean\S* seed \d: IdentityError: ", shown))
+        assert named | refused == set(strategies), plant.__name__
+        if strategies[0] in refused:
+            continue
         size = r"(\([-+]\d+\.\d\d pp\)|loss \S+ -> \S+ \([-+]\S+\)).*; tail accuracy [-+]\d"
         assert re.search(rf"{strategies[0]}-iid-clean, seed 0: first in round \d: .*{size}", shown)
     assert suite.run("--fresh").ret == 0
