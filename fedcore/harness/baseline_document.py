@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.baseline import Comparison
-from fedcore.harness.baseline_report import RULE, headline
-from fedcore.harness.noninferiority import ALPHA
+from fedcore.harness.baseline import ASR_EFFECT, Arm, Comparison
+from fedcore.harness.baseline_report import headline, rule
+from fedcore.harness.noninferiority import ALPHA, MINIMUM_EFFECT, Shifts
 from fedcore.harness.stamp import stamp
 from fedcore.harness.store import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def document(
@@ -26,17 +26,20 @@ def document(
 ) -> dict[str, Any]:
     """The content of baseline.json: verdict, rule, what became of each cell, and every test.
 
-    Differences are now minus recorded, in percentage points; ``interval`` is two-sided at
-    1 - 2 alpha and not corrected for the number of tests, which ``p_holm`` is.
+    ``here`` is this machine's class. Differences are now minus recorded, in percentage points;
+    ``changes`` are runs that do not repeat their baseline (on the machine class that recorded it);
+    ``interval`` is two-sided at 1 - 2 alpha and not corrected for the number of tests, which
+    ``p_holm`` is. Tests of metric asr are of the attack success rate, where a rise is worse.
     """
     return {
         **stamp(SCHEMA, repeat, origin),
         "machine": here,
-        "recorded_elsewhere": result.foreign,
+        "recorded_on": result.recorded_on,
+        "exact": result.exact,
         "file": file,
         "verdict": verdict(result),
         "headline": headline(result),
-        "rule": RULE,
+        "rule": rule(result),
         "level": 1 - 2 * ALPHA,
         "cells": {
             "unchanged": result.unchanged,
@@ -48,6 +51,16 @@ def document(
             "redefined": result.redefined,
             "gone": result.gone,
         },
+        "changes": [
+            {
+                "arm": change.name,
+                "seed": change.seed,
+                "round": change.where.round,
+                "difference": change.where.text,
+                "tail": change.tail,
+            }
+            for change in result.changes
+        ],
         "tests": list(_tests(result)),
     }
 
@@ -63,12 +76,13 @@ def properties(result: Comparison) -> Iterator[tuple[str, str]]:
     """The verdict, the rule and the test over all arms, for JUnit."""
     yield "fedcore.baseline", headline(result)
     yield "fedcore.baseline.verdict", verdict(result)
-    yield "fedcore.baseline.rule", RULE
+    yield "fedcore.baseline.rule", rule(result)
     for test in _tests(result):
         if test["level"] != "arm" and test["mean"] is not None:
             low, high = test["interval"]
+            metric = "" if test["metric"] == "accuracy" else f"{test['metric']} of "
             yield (
-                f"fedcore.baseline.{test['name']}",
+                f"fedcore.baseline.{metric}{test['name']}",
                 f"{test['mean']:.4f} [{low:.4f}, {high:.4f}] n={test['seeds']} "
                 f"p={test['p_holm']:.3g} after Holm",
             )
@@ -83,14 +97,23 @@ def write(content: dict[str, Any], directory: Path) -> Path:
 
 
 def _tests(result: Comparison) -> Iterator[dict[str, Any]]:
-    tests = result.tests
-    if tests is None:
-        return
+    if result.tests is not None:
+        yield from _family("accuracy", result.arms, result.tests, MINIMUM_EFFECT)
+    if result.asr_tests is not None:
+        yield from _family("asr", result.asr_arms, result.asr_tests, ASR_EFFECT, sign=-1)
+
+
+def _family(
+    metric: str, arms: Sequence[Arm], tests: Shifts, effect: float, sign: float = 1
+) -> Iterator[dict[str, Any]]:
+    """Every test of one family; ``sign`` -1 where it tested the negative of the differences."""
+    worse = tests.worse_than(effect)
     pooled = [("all", "all arms"), *(("strategy", name) for name in tests.strategies)]
-    for i, (level, name) in enumerate([*pooled, *(("arm", arm.name) for arm in result.arms)]):
-        mean, reach = float(tests.mean[i]), float(tests.reach[i])
+    for i, (level, name) in enumerate([*pooled, *(("arm", arm.name) for arm in arms)]):
+        mean, reach = sign * float(tests.mean[i]), float(tests.reach[i])
         known = math.isfinite(mean)
         found: dict[str, Any] = {
+            "metric": metric,
             "level": level,
             "name": name,
             "mean": mean if known else None,
@@ -98,9 +121,9 @@ def _tests(result: Comparison) -> Iterator[dict[str, Any]]:
             "seeds": int(tests.seeds[i]),
             "p": float(tests.p[i]),
             "p_holm": float(tests.adjusted[i]),
-            "worse": bool(tests.worse[i]),
+            "worse": bool(worse[i]),
         }
         if level == "arm":
-            differences = result.arms[i - len(pooled)].differences
+            differences = arms[i - len(pooled)].differences
             found["differences"] = {str(seed): value for seed, value in differences.items()}
         yield found

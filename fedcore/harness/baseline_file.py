@@ -1,22 +1,27 @@
-"""Baseline files: what the cells of a suite measured when somebody last looked, seed by seed.
+"""Baseline files: what the cells of a suite measured when somebody last looked, round by round.
 
-``benchmark/baselines/<dataset>-<profile>[-<model>]-<cpu|cuda>.json``. A checksum over everything
-else keeps numbers from being edited by hand: they change by running the suite.
+``benchmark/baselines/<dataset>-<profile>[-<model>]-<cpu|cuda>/<machine class>.json``: one file for
+each class, made by one machine and one commit. A checksum over everything else keeps numbers from
+being edited by hand: they change by running the suite.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedcore.errors import FedcoreError
+from fedcore.harness.exact.changes import Traces
+from fedcore.harness.exact.machine_class import nearest, slug
+from fedcore.harness.exact.trace import Trace
 
-SCHEMA = 1
+SCHEMA = 2
 _LONGEST_STEM = 100
 
 #: Tail accuracies in percent (clean, poisoned) and the attack success rate, by seed.
@@ -29,7 +34,7 @@ class BaselineError(FedcoreError, ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """What made some of the numbers of a baseline. ``fingerprint`` holds torch, CPU and GPU."""
+    """What made the numbers of a baseline. ``fingerprint`` holds torch, CPU, GPU and kernels."""
 
     date: str
     commit: str | None
@@ -39,52 +44,60 @@ class Source:
     machine: str
     command: str
 
+    def fits(self, other: Source) -> bool:
+        """Whether numbers of both may stand in one file: one commit, one code, one machine."""
+        mine = (self.commit, self.code, self.fingerprint)
+        return mine == (other.commit, other.code, other.fingerprint)
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell: the test it belongs to, its scenario, what it measured, and who made that."""
+    """One cell: the test it belongs to, its scenario (without None) and what it measured."""
 
     test: str
     hash: str
     scenario: Mapping[str, Any]
     values: Measured
-    source: Source
-
-    def same(self, other: Entry) -> bool:
-        """Whether ``other`` would put the same into the file, but for date and commit."""
-        return (
-            (self.test, self.scenario, self.values) == (other.test, other.scenario, other.values)
-        ) and self.source.fingerprint == other.source.fingerprint
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Recorded cells by id. ``device`` is cpu or cuda, ``data`` the digest of each data set."""
+    """Recorded cells by id, and the ``traces`` of their runs.
+
+    ``device`` is cpu or cuda, ``machine_class`` what must be equal for equal bits, ``data`` the
+    digest of each data set; ``source`` is None only where nothing is recorded.
+    """
 
     dataset: str
     profile: str
     device: str
+    machine_class: str
     data: Mapping[str, str]
-    entries: Mapping[str, Entry]
+    source: Source | None = None
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    traces: Traces = field(default_factory=dict)
+
+    def same(self, other: Baseline) -> bool:
+        """Whether ``other`` holds the same numbers, whoever made them."""
+        return dataclasses.replace(self, source=other.source) == other
 
     def to_text(self) -> str:
         """The file: JSON with a line for each fact, so that changes read well in version control.
 
         `from_text` restores an equal baseline.
         """
-        sources = list(dict.fromkeys(entry.source for entry in self.entries.values()))
         content = {
             "schema": SCHEMA,
             "dataset": self.dataset,
             "profile": self.profile,
             "device": self.device,
+            "class": self.machine_class,
             "data": dict(self.data),
-            "sources": [asdict(source) for source in sources],
+            "source": None if self.source is None else asdict(self.source),
             "cells": {
                 name: {
                     "test": entry.test,
                     "hash": entry.hash,
-                    "source": sources.index(entry.source),
                     "values": {
                         metric: {str(seed): value for seed, value in found.items()}
                         for metric, found in entry.values.items()
@@ -93,8 +106,12 @@ class Baseline:
                 }
                 for name, entry in self.entries.items()
             },
+            "runs": {
+                scenario: {str(seed): trace.to_dict() for seed, trace in found.items()}
+                for scenario, found in self.traces.items()
+            },
         }
-        return _lines({**content, "checksum": checksum(content)}, depth=3) + "\n"
+        return lines({**content, "checksum": checksum(content)}, depth=3) + "\n"
 
     @classmethod
     def from_text(cls, text: str, name: str) -> Baseline:
@@ -113,8 +130,9 @@ class Baseline:
             raise BaselineError(f"{name} is no baseline, it names no schema: {remedy}")
         if content["schema"] != SCHEMA:
             raise BaselineError(
-                f"baseline {name} has schema {content['schema']!r}, this version reads {SCHEMA}: "
-                "delete it and record it anew with --update-baseline"
+                f"baseline {name} has schema {content['schema']!r}, this version reads {SCHEMA} "
+                "(one file for each machine class, of one commit): delete it and record it anew "
+                "with --update-baseline"
             )
         found = content.pop("checksum", None)
         if found != checksum(content):
@@ -129,7 +147,6 @@ class Baseline:
 
     @classmethod
     def _of(cls, content: Mapping[str, Any]) -> Baseline:
-        sources = [Source(**source) for source in content["sources"]]
         entries = {
             name: Entry(
                 test=cell["test"],
@@ -139,7 +156,6 @@ class Baseline:
                     metric: {int(seed): float(value) for seed, value in found.items()}
                     for metric, found in cell["values"].items()
                 },
-                source=sources[cell["source"]],
             )
             for name, cell in content["cells"].items()
         }
@@ -147,28 +163,57 @@ class Baseline:
             dataset=content["dataset"],
             profile=content["profile"],
             device=content["device"],
+            machine_class=str(content["class"]),
             data=dict(content["data"]),
+            source=Source(**content["source"]),
             entries=entries,
+            traces={
+                scenario: {int(seed): Trace.from_dict(trace) for seed, trace in found.items()}
+                for scenario, found in content["runs"].items()
+            },
         )
 
     @classmethod
     def read(cls, path: Path) -> Baseline:
         """The baseline in ``path``. Raises `BaselineError`."""
+        name = f"{path.parent.name}/{path.name}"
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BaselineError(f"baseline {path.name} cannot be read: {error}") from error
-        return cls.from_text(text, path.name)
+            raise BaselineError(f"baseline {name} cannot be read: {error}") from error
+        return cls.from_text(text, name)
 
 
-def file_name(dataset: str, profile: str, model: str | None, device: str) -> str:
-    """The name of a baseline file; of a path in ``dataset`` only the last part is taken."""
+def folder_name(dataset: str, profile: str, model: str | None, device: str) -> str:
+    """The folder of a suite's baselines; of a path in ``dataset`` only the last part is taken."""
     kind, _, rest = dataset.partition(":")
     stem = Path(rest).stem if rest else None
     if stem is not None and len(stem) > _LONGEST_STEM:  # with all else a system may refuse it
         stem = f"{stem[:_LONGEST_STEM]}.{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
     names = (kind, stem, profile, model, device)
-    return re.sub(r"[^a-z0-9.\-]", "_", "-".join(filter(None, names)).lower()) + ".json"
+    return re.sub(r"[^a-z0-9.\-]", "_", "-".join(filter(None, names)).lower())
+
+
+def nearest_file(folder: Path, machine_class: str) -> tuple[Path, Baseline] | None:
+    """The baseline in ``folder`` that a machine of ``machine_class`` is held to, and its file.
+
+    See `fedcore.harness.exact.machine_class.nearest`; None where there is none. Raises
+    `BaselineError` where any file is damaged, or where one of the old layout lies beside it.
+    """
+    old = folder.with_name(f"{folder.name}.json")
+    if old.exists():
+        Baseline.read(old)  # of a schema that is read no more
+        raise BaselineError(f"baseline {old.name} lies outside the folder {folder.name}: delete it")
+    paths = sorted(folder.glob("*.json"))
+    files = [Baseline.read(path) for path in paths]
+    known = [(f.machine_class, f.source.date if f.source is not None else "") for f in files]
+    place = nearest(machine_class, known)
+    return None if place is None else (paths[place], files[place])
+
+
+def file_name(machine_class: str) -> str:
+    """The name of the file of a machine class in that folder."""
+    return f"{slug(machine_class)}.json"
 
 
 def checksum(content: Mapping[str, Any]) -> str:
@@ -181,16 +226,16 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no number")
 
 
-def _lines(value: Any, depth: int, indent: str = "") -> str:
+def lines(value: Any, depth: int, indent: str = "") -> str:
     """JSON with a line for each member down to ``depth`` levels, and the rest on one line."""
     if depth == 0 or not isinstance(value, dict | list) or not value:
         return json.dumps(value, allow_nan=False)
     inner = indent + " "
     if isinstance(value, dict):
-        members = [f"{json.dumps(k)}: {_lines(v, depth - 1, inner)}" for k, v in value.items()]
+        members = [f"{json.dumps(k)}: {lines(v, depth - 1, inner)}" for k, v in value.items()]
         opening, closing = "{}"
     else:
-        members = [_lines(v, depth - 1, inner) for v in value]
+        members = [lines(v, depth - 1, inner) for v in value]
         opening, closing = "[]"
     body = ",\n".join(inner + member for member in members)
     return f"{opening}\n{body}\n{indent}{closing}"

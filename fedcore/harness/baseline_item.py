@@ -1,4 +1,8 @@
-"""The test that compares the cells of a session with their baseline, or records them."""
+"""The test that compares the cells of a session with their baseline, or records them.
+
+On a machine class without a baseline of its own it takes the file of another class: see
+`fedcore.harness.exact.machine_class.nearest`.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +20,59 @@ from fedcore.harness.session import origin_of, suite_session
 if TYPE_CHECKING:
     from fedcore.harness.baseline import Comparison
     from fedcore.harness.baseline_coverage import Coverage
-    from fedcore.harness.baseline_file import Baseline
+    from fedcore.harness.baseline_file import Baseline, Source
     from fedcore.harness.cells import Cell
+    from fedcore.harness.exact.changes import Traces
     from fedcore.harness.outcome import Outcome
+    from fedcore.scenario import Scenario
 
 
-class BaselineFile(pytest.File):
-    """The file of a baseline, which may not exist yet."""
+class BaselineFolder(pytest.File):
+    """The folder of a suite's baselines, one file for each machine class; it may not exist yet."""
 
     def collect(self) -> list[pytest.Item]:
         return []
 
 
 class BaselineItem(pytest.Item):
-    """Compares the cells of ``tests`` with ``recorded``, or records them.
+    """Compares the cells of ``tests`` with what is recorded, or records them.
 
     ``generated`` names the test of every cell of the suite, selected or not. ``remarks`` are lines
     for the summary.
     """
 
     def __init__(
-        self,
-        *,
-        tests: list[pytest.Item],
-        generated: dict[str, str],
-        recorded: Baseline | None,
-        **keywords: Any,
+        self, *, tests: list[pytest.Item], generated: dict[str, str], **keywords: Any
     ) -> None:
         super().__init__(**keywords)
-        self.tests, self.generated, self.recorded = tests, generated, recorded
+        self.tests, self.generated = tests, generated
         self.remarks: list[str] = []
+        self._read: tuple[Path, Baseline | None] | None = None
+
+    @property
+    def machine_class(self) -> str:
+        """The class of this machine."""
+        from fedcore.harness.exact.machine_class import machine_class
+
+        return machine_class(suite_session(self.config, self.tests).lab.fingerprint)
+
+    @property
+    def recorded(self) -> tuple[Path, Baseline | None]:
+        """The file that counts here, and what it holds. Raises `BaselineError`.
+
+        Recording takes this machine class's own file, which may not exist; comparing takes that of
+        another class where there is none.
+        """
+        from fedcore.harness.baseline_file import file_name, nearest_file
+
+        if self._read is None:
+            here = self.machine_class
+            found = nearest_file(self.path, here)
+            own = self.path / file_name(here)
+            if self.name == "update" and (found is None or found[1].machine_class != here):
+                found = None
+            self._read = (own, None) if found is None else found
+        return self._read
 
     @property
     def cells(self) -> dict[str, Cell]:
@@ -71,13 +98,25 @@ class BaselineItem(pytest.Item):
         from fedcore.harness.baseline import against
         from fedcore.harness.baseline_document import properties
         from fedcore.harness.baseline_report import failures, headline, notes
+        from fedcore.provenance import code_digest
 
-        lab = suite_session(self.config).lab
-        here = lab.fingerprint
-        assert self.recorded is not None
-        result = against(self.recorded, outcomes, self._coverage(), lab.thresholds.noise, here)
-        summary = f"baseline {self.path.name}: {headline(result)}"
-        wrong, remarks = list(failures(result)), list(notes(result, here))
+        lab, here = suite_session(self.config).lab, self.machine_class
+        path, recorded = self.recorded
+        assert recorded is not None
+        assert recorded.source is not None
+        # of runs that train together on a GPU, the others decide on the last bits
+        together = lab.device.type == "cuda" and lab.execution.stacks
+        result = against(
+            recorded,
+            outcomes,
+            self._traces(outcomes),
+            self._coverage(),
+            lab.thresholds.noise,
+            None if together else here,
+        )
+        summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"
+        wrong = list(failures(result))
+        remarks = list(notes(result, here, (recorded.source.code, code_digest())))
         self.user_properties += properties(result)
         self.user_properties += [("fedcore.baseline.failure", line) for line in wrong]
         self.remarks += [summary, *(f"  {line}" for line in (*remarks, *self._write(result, here)))]
@@ -92,8 +131,8 @@ class BaselineItem(pytest.Item):
         from fedcore.harness.baseline_document import document, write
 
         options = self.config.stash[OPTIONS]
-        origin = origin_of(self.config)
-        content = document(result, self.path.name, here, self._command(), origin)
+        file = f"{self.path.name}/{self.recorded[0].name}"
+        content = document(result, file, here, self._command(), origin_of(self.config))
         for place in filter(None, (options.results.resolve(), options.report)):
             try:
                 yield f"written: {place.name}/{write(content, place).name}"
@@ -102,35 +141,88 @@ class BaselineItem(pytest.Item):
 
     def _record(self, outcomes: dict[str, Outcome]) -> None:
         from fedcore.harness.baseline import sound
-        from fedcore.harness.baseline_update import difference, source, updated
+        from fedcore.harness.baseline_update import difference, updated
         from fedcore.harness.store import write_atomically
 
-        here = suite_session(self.config).lab.fingerprint
-        made = source(here, f"{self._command()} --update-baseline")
-        new = updated(self.recorded, self._blank(), outcomes, self._coverage(), made)
-        lines = list(difference(self.recorded, new))
+        path, old = self.recorded
+        coverage, traces = self._coverage(), self._traces(outcomes)
+        try:
+            new = updated(old, self._blank(), outcomes, traces, coverage, self._source())
+        except FedcoreError as error:
+            pytest.fail(f"{error}; the file stays as it is", pytrace=False)
+        lines = list(difference(old, new))
         text = "nothing differs, the file stays as it is" if not lines else "what changes"
-        self._show([f"baseline {self.path.name}: {text}", *(f"  {line}" for line in lines)])
+        name = f"{self.path.name}/{path.name}"
+        self._show([f"baseline {name}: {text}", *(f"  {line}" for line in lines)])
         if lines:
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self.path, new.to_text())
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, new.to_text())
             except OSError as error:
-                pytest.fail(f"{self.path} cannot be written: {error}", pytrace=False)
-            self._show([f"  written: {self.path.parent.name}/{self.path.name}"])
+                pytest.fail(f"{path} cannot be written: {error}", pytrace=False)
+            self._show([f"  written: {self.path.parent.name}/{name}"])
         missing = [name for name, outcome in outcomes.items() if not sound(outcome)]
         if missing:
             pytest.fail(f"not recorded, they have no values: {', '.join(missing)}", pytrace=False)
 
     def require_fitting(self) -> None:
-        """UsageError, thus status 4, for a baseline of another kind of device or other data."""
-        from fedcore.harness.baseline_update import require_fitting
+        """UsageError, thus status 4, for a baseline of another kind of device or other data.
+
+        And, before anything is computed, for an update that could not be written: cells that are
+        not selected would keep numbers of another commit.
+        """
+        from fedcore.harness.baseline_update import require_fitting, require_one_source
 
         try:
-            if self.recorded is not None:
-                require_fitting(self.recorded, self._blank(), self.path.name)
+            path, old = self.recorded
+            if old is None:
+                return
+            require_fitting(old, self._blank(), f"{self.path.name}/{path.name}")
+            if self.name == "update":
+                coverage = self._coverage()
+                kept = [
+                    name
+                    for name, entry in old.entries.items()
+                    if name not in coverage.selected
+                    and not (coverage.complete and coverage.gone(name, entry.test))
+                ]
+                require_one_source(old, self._source(), kept)
         except FedcoreError as error:
             raise pytest.UsageError(str(error)) from error
+
+    def _source(self) -> Source:
+        from fedcore.harness.baseline_update import source
+
+        fingerprint = suite_session(self.config, self.tests).lab.fingerprint
+        return source(fingerprint, f"{self._command()} --update-baseline")
+
+    def _traces(self, outcomes: dict[str, Outcome]) -> Traces:
+        """The traces of the runs behind the sound ``outcomes``."""
+        from fedcore.data.loading import load
+        from fedcore.harness.baseline import sound
+        from fedcore.harness.exact.changes import arms_of, traces_of
+        from fedcore.harness.store import Run
+        from fedcore.record import Record
+
+        lab = suite_session(self.config).lab
+
+        def record(run: Run) -> Record:
+            result = lab.result(run)
+            assert isinstance(result, Record), "a sound outcome has all its records"
+            return result
+
+        runs = [
+            Run(arm, seed)
+            for outcome in outcomes.values()
+            if sound(outcome)
+            for arm in arms_of(outcome.cell.scenario)
+            for seed in outcome.seeds
+        ]
+
+        def tested(scenario: Scenario) -> int:
+            return len(load(scenario.dataset, lab.data_dir, scenario.image_size).test)
+
+        return traces_of(runs, record, tested)
 
     def _blank(self) -> Baseline:
         """A baseline of this suite, device and data without any cell."""
@@ -145,7 +237,7 @@ class BaselineItem(pytest.Item):
                 data[name] = load(name, lab.data_dir, size).digest
             except FedcoreError:
                 continue  # the cells tell
-        return Baseline(options.dataset, options.profile, lab.device.type, data, {})
+        return Baseline(options.dataset, options.profile, lab.device.type, self.machine_class, data)
 
     def _coverage(self) -> Coverage:
         from fedcore.harness.baseline_coverage import Coverage

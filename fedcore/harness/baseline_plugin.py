@@ -1,7 +1,7 @@
 """The part of the pytest plugin that is about baselines.
 
-Where cells are selected and ``baselines/`` beside the suite's tests has a file for this data set,
-profile and device, a test of its own comes last: ``baselines/<file>::regression``. It is no part
+Where cells are selected and ``baselines/`` beside the suite's tests has a folder for this data set,
+profile and device, a test of its own comes last: ``baselines/<folder>::regression``. It is no part
 of any selection, so that -k does not lose it. --update-baseline puts ``::update`` in its place.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.baseline_item import BaselineFile, BaselineItem, cell_of, distributed
+from fedcore.harness.baseline_item import BaselineFolder, BaselineItem, cell_of, distributed
 from fedcore.harness.options import OPTIONS, Options
 
 _TESTS = pytest.StashKey[dict[Path, dict[str, str]]]()
@@ -34,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--update-baseline",
         action="store_true",
         help="show what differs from the baseline and record the selected cells in it",
+    )
+    group.addoption(
+        "--update-canaries",
+        action="store_true",
+        help="record the canaries, float64 runs that every machine is held to, anew",
     )
 
 
@@ -77,26 +82,24 @@ def pytest_collection_modifyitems(
     if not found or off or config.option.collectonly:
         return
     from fedcore.execution import choose_device
-    from fedcore.harness.baseline_file import Baseline, file_name
+    from fedcore.harness.baseline_file import folder_name
 
     options: Options = config.stash[OPTIONS]
     folder = found[0].path.parent
     try:
         device = choose_device(options.device).type
-        name = file_name(options.dataset, options.profile, options.model, device)
-        path = folder / "baselines" / name
-        recorded = Baseline.read(path) if path.exists() else None
     except FedcoreError as error:
         raise pytest.UsageError(str(error)) from error
-    if recorded is None and not update:
+    name = folder_name(options.dataset, options.profile, options.model, device)
+    path = folder / "baselines" / name
+    recorded = path.with_name(f"{name}.json").exists() or any(path.glob("*.json"))
+    if not recorded and not update:
         return
-    file = BaselineFile.from_parent(session, path=path)
     item = BaselineItem.from_parent(
-        file,
+        BaselineFolder.from_parent(session, path=path),
         name="update" if update else "regression",
         tests=[item for item in found if item.path.parent == folder],
         generated=config.stash[_TESTS][folder],
-        recorded=recorded,
     )
     config.stash[_ITEM] = item
     items.append(item)
@@ -122,7 +125,7 @@ def _require_recordable(options: Options, items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Refuse a baseline of another machine or other data before anything is computed."""
+    """Refuse a baseline that does not fit, or could not be written, before anything is computed."""
     item = session.config.stash.get(_ITEM, None)
     if item is not None and item in session.items and not session.testsfailed:
         item.require_fitting()

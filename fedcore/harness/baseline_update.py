@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from fedcore.errors import ScenarioError
 from fedcore.harness.baseline import measured, sound
 from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import (
-    SCHEMA,
-    Baseline,
-    BaselineError,
-    Entry,
-    Measured,
-    Source,
-)
+from fedcore.harness.baseline_file import SCHEMA, Baseline, BaselineError, Entry, Measured, Source
+from fedcore.harness.exact.changes import Traces, arms_of
 from fedcore.harness.stamp import stamp
 from fedcore.provenance import machine
+from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
     from fedcore.harness.outcome import Outcome
@@ -33,28 +30,57 @@ def updated(
     old: Baseline | None,
     blank: Baseline,
     outcomes: Mapping[str, Outcome],
+    traces: Traces,
     coverage: Coverage,
     made: Source,
 ) -> Baseline:
-    """``old`` with ``outcomes`` in it; ``blank`` says for what suite, device and data it is.
+    """``old`` with ``outcomes`` and their ``traces`` in it; ``blank`` says for what it is.
 
-    Cells that were not selected or have no values keep what is recorded, and so do cells that
-    would not change; cells that are gone leave where all cells are selected.
+    Cells that were not selected or have no values keep what is recorded; cells that are gone leave
+    where all cells are selected. ``old`` itself where no number changes. Raises `BaselineError`
+    where cells that are kept were made by other code, another commit or another machine.
     """
     entries = dict(old.entries) if old is not None else {}
     if coverage.complete:
         entries = {n: e for n, e in entries.items() if not coverage.gone(n, e.test)}
-    for name, outcome in outcomes.items():
-        if not sound(outcome):
-            continue
+    measured_now = {name: outcome for name, outcome in outcomes.items() if sound(outcome)}
+    kept = [name for name in entries if name not in measured_now]
+    for name, outcome in measured_now.items():
         scenario = outcome.cell.scenario
-        entry = Entry(
-            coverage.tests[name], scenario.hash, scenario.to_dict(), measured(outcome), made
-        )
-        if name not in entries or not entries[name].same(entry):
-            entries[name] = entry
+        facts = {field: value for field, value in scenario.to_dict().items() if value is not None}
+        entries[name] = Entry(coverage.tests[name], scenario.hash, facts, measured(outcome))
     data = {**(old.data if old is not None else {}), **blank.data}
-    return Baseline(blank.dataset, blank.profile, blank.device, data, entries)
+    needed = {arm.hash for o in measured_now.values() for arm in arms_of(o.cell.scenario)}
+    runs = {arm: found for arm, found in traces.items() if arm in needed}
+    if old is not None:
+        hashes = {hash for name in kept for hash in _recorded_arms(entries[name])}
+        shared = {arm: found for arm, found in old.traces.items() if arm in hashes}
+        runs |= {arm: {**found, **runs.get(arm, {})} for arm, found in shared.items()}
+    new = dataclasses.replace(blank, data=data, source=made, entries=entries, traces=runs)
+    if old is not None and old.same(new):
+        return old
+    if old is not None:
+        require_one_source(old, made, kept)
+    return new
+
+
+def require_one_source(old: Baseline, made: Source, kept: Sequence[str]) -> None:
+    """Raise `BaselineError` where ``kept`` cells of ``old`` are not of the source ``made``."""
+    if not kept or old.source is None or old.source.fits(made):
+        return
+    facts = {
+        "commit": (old.source.commit, made.commit),
+        "code": (old.source.code, made.code),
+        "machine": (old.source.fingerprint, made.fingerprint),
+    }
+    differing = "; ".join(f"{what} {a} -> {b}" for what, (a, b) in facts.items() if a != b)
+    shown = ", ".join(kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
+    raise BaselineError(
+        f"a baseline is of one machine and one commit, and {len(kept)} recorded cells "
+        f"({shown}) would keep numbers of others ({differing}): record all cells at once with "
+        "pytest benchmark --update-baseline and the same options, without -k and -m, or go back to "
+        "the recorded commit"
+    )
 
 
 def require_fitting(old: Baseline, blank: Baseline, name: str) -> None:
@@ -74,14 +100,26 @@ def require_fitting(old: Baseline, blank: Baseline, name: str) -> None:
             )
 
 
+def _recorded_arms(entry: Entry) -> tuple[str, ...]:
+    """The hashes of the arms of a recorded cell; its own alone where it is no scenario now."""
+    try:
+        return tuple(arm.hash for arm in arms_of(Scenario.from_dict(entry.scenario)))
+    except (ScenarioError, TypeError):
+        return (entry.hash,)
+
+
 def difference(old: Baseline | None, new: Baseline) -> Iterator[str]:
     """What ``new`` changes, a line for each cell: means before and after."""
     before = old.entries if old is not None else {}
     for name, entry in new.entries.items():
         if name not in before:
             yield f"new      {name}: {_means(entry.values)}"
-        elif before[name] is not entry:
+        elif before[name] != entry:
             yield f"changed  {name}: {_both(before[name], entry)}"
+        elif old is not None and any(
+            old.traces.get(arm) != new.traces.get(arm) for arm in _recorded_arms(entry)
+        ):
+            yield f"changed  {name}: bits below the tail values"
     for name in before:
         if name not in new.entries:
             yield f"gone     {name}: {_means(before[name].values)}"
@@ -95,8 +133,6 @@ def _both(before: Entry, now: Entry) -> str:
         parts.append(f"{metric} {old}" + ("" if same else f" -> {new}"))
     if before.scenario != now.scenario:
         parts.append("another scenario")
-    if before.source.fingerprint != now.source.fingerprint:
-        parts.append("another machine or version")
     seeds = [len(entry.values["clean"]) for entry in (before, now)]
     if seeds[0] != seeds[1]:
         parts.append(f"seeds {seeds[0]} -> {seeds[1]}")

@@ -50,9 +50,13 @@ class Shifts:
 
     @property
     def worse(self) -> npt.NDArray[np.bool_]:
-        """Significantly worse, and by more than the minimum effect, [..., hypotheses]."""
+        """Significantly worse, and by more than `MINIMUM_EFFECT`, [..., hypotheses]."""
+        return self.worse_than(MINIMUM_EFFECT)
+
+    def worse_than(self, effect: float) -> npt.NDArray[np.bool_]:
+        """Significantly worse, and by more than ``effect`` percentage points, [..., hypotheses]."""
         with np.errstate(invalid="ignore"):
-            return np.asarray((self.adjusted <= ALPHA) & (self.mean < -MINIMUM_EFFECT))
+            return np.asarray((self.adjusted <= ALPHA) & (self.mean < -effect))
 
 
 def compare(differences: Values, strategies: Sequence[str], noise: Noise) -> Shifts:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,28 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
+from fedcore.harness import baseline_update
 from fedcore.harness.baseline import Arm, Comparison, against, measured, sound
 from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import Baseline, BaselineError, Entry, Source, file_name
+from fedcore.harness.baseline_file import (
+    Baseline,
+    BaselineError,
+    Entry,
+    Source,
+    file_name,
+    folder_name,
+)
 from fedcore.harness.baseline_report import failures, headline, notes
-from fedcore.harness.baseline_update import difference, source, updated
+from fedcore.harness.baseline_update import difference, source
 from fedcore.harness.cells import Cell
+from fedcore.harness.exact.trace import Trace
 from fedcore.harness.gates import Noise
 from fedcore.harness.outcome import Outcome
 
 HERE = "torch 2, this CPU, cpu"
+ELSEWHERE = "torch 3, other CPU, cpu"
 NOISE = Noise(2, 4)
+CODES = ("code", "code")
 SOURCE = Source("2025-01-01", "c0ffee", False, "code", HERE, "this CPU", "pytest benchmark")
 CLEAN = Scenario(strategy="fednova", optimizer="sgd", local_epochs=(1, 3))
 MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.1, poison_ratio=0.5)
@@ -57,12 +69,48 @@ def covering(selected: Sequence[str] = tuple(OUTCOMES), every: Sequence[str] = (
     return Coverage(tests, frozenset(selected), frozenset({"test_robustness.py"}))
 
 
-BLANK = Baseline("mnist5k", "quick", "cpu", {"mnist5k": "digest"}, {})
-BASELINE = updated(None, BLANK, OUTCOMES, covering(), SOURCE)
+def trace(tail: float, asr: float | None = None) -> Trace:
+    """A run of two rounds with a tail accuracy of ``tail`` percent."""
+    shares = None if asr is None else (0.0, asr / 100)
+    return Trace(1000, (1, 2), (100, tail / 100), (2.3, 1 - tail / 100), shares, None, f"m{tail}")
 
 
-def compared(outcomes: dict[str, Outcome], coverage: Coverage | None = None) -> Comparison:
-    return against(BASELINE, outcomes, coverage or covering(tuple(outcomes)), NOISE, HERE)
+def traces(outcomes: dict[str, Outcome]) -> dict[str, dict[int, Trace]]:
+    found: dict[str, dict[int, Trace]] = {}
+    for one in outcomes.values():
+        scenario = one.cell.scenario
+        shares = one.asr or [None] * len(one.seeds)
+        for arm, values in ((scenario.clean_twin(), one.clean), (scenario, one.poisoned)):
+            for seed, value, share in zip(one.seeds, values, shares, strict=False):
+                given = share if arm == scenario else None
+                found.setdefault(arm.hash, {})[seed] = trace(value, given)
+    return found
+
+
+def updated(
+    old: Baseline | None, outcomes: dict[str, Outcome], coverage: Coverage, made: Source
+) -> Baseline:
+    return baseline_update.updated(old, BLANK, outcomes, traces(outcomes), coverage, made)
+
+
+BLANK = Baseline("mnist5k", "quick", "cpu", HERE, {"mnist5k": "digest"})
+BASELINE = updated(None, OUTCOMES, covering(), SOURCE)
+
+
+def compared(
+    outcomes: dict[str, Outcome],
+    coverage: Coverage | None = None,
+    here: str = HERE,
+    baseline: Baseline | None = None,
+) -> Comparison:
+    return against(
+        baseline or BASELINE,
+        outcomes,
+        traces(outcomes),
+        coverage or covering(tuple(outcomes)),
+        NOISE,
+        here,
+    )
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -97,14 +145,19 @@ def test_a_number_that_is_none_is_refused() -> None:
 @pytest.mark.parametrize(
     ("dataset", "model", "name"),
     [
-        ("mnist5k", None, "mnist5k-quick-cpu.json"),
-        ("bloodmnist", "resnet18", "bloodmnist-quick-resnet18-cpu.json"),
-        ("npz:/some/where/My Data.npz", None, "npz-my_data-quick-cpu.json"),
-        ("synthetic:400", "mobilenet_v2", "synthetic-400-quick-mobilenet_v2-cpu.json"),
+        ("mnist5k", None, "mnist5k-quick-cpu"),
+        ("bloodmnist", "resnet18", "bloodmnist-quick-resnet18-cpu"),
+        ("npz:/some/where/My Data.npz", None, "npz-my_data-quick-cpu"),
+        ("synthetic:400", "mobilenet_v2", "synthetic-400-quick-mobilenet_v2-cpu"),
     ],
 )
-def test_names_of_files(dataset: str, model: str | None, name: str) -> None:
-    assert file_name(dataset, "quick", model, "cpu") == name
+def test_names_of_folders(dataset: str, model: str | None, name: str) -> None:
+    assert folder_name(dataset, "quick", model, "cpu") == name
+
+
+def test_names_of_files() -> None:
+    assert re.fullmatch(r"torch-2-this-cpu-cpu-[0-9a-f]{8}\.json", file_name(HERE))
+    assert file_name("a, b") != file_name("a-b")
 
 
 def test_equal_values_are_unchanged() -> None:
@@ -113,7 +166,7 @@ def test_equal_values_are_unchanged() -> None:
     assert not result.failed
     assert result.judged
     assert headline(result) == "3 unchanged"
-    assert list(notes(result, HERE)) == []
+    assert list(notes(result, HERE, CODES)) == []
     assert list(failures(result)) == []
 
 
@@ -124,31 +177,79 @@ def test_a_shared_clean_twin_is_one_arm() -> None:
     assert [arm.name for arm in alone.arms] == ["the clean twin of mild", "mild"]
 
 
-def test_one_bit_is_a_change() -> None:
-    found = {**OUTCOMES, "mild": outcome(MILD, (97.0, 96.5, 96.0), (90.1, 0.3, 91.0))}
-    result = compared(found)
+BIT_OFF = {**OUTCOMES, "mild": outcome(MILD, (97.0, 96.5, 96.0), (90.1, 0.3, 91.0))}
+
+
+def test_one_bit_fails_here_and_is_a_change_elsewhere() -> None:
+    result = compared(BIT_OFF)
     assert result.changed == ["mild"]
-    assert not result.failed
+    assert result.failed
+    assert [(c.name, c.seed, c.where.round) for c in result.changes] == [("mild", 1, 2)]
+    lines = list(failures(result))
+    assert lines[0].startswith("not repeated: mild, seed 1: first in round 2: ")
+    assert "of 1000 correct (-0.00 pp)" in lines[0]
+    there = compared(BIT_OFF, here=ELSEWHERE)
+    assert (there.changed, there.changes, there.failed) == (["mild"], [], False)
 
 
-def test_attack_success_is_compared_and_not_judged() -> None:
-    before = outcome(TARGETED, (97.0, 96.5), (90.0, 91.0), asr=(5.0, 6.0))
+def test_a_clean_twin_that_changed_is_named_once() -> None:
+    found = {
+        "clean": outcome(CLEAN, (97.0, 96.5, 96.1)),
+        "mild": outcome(MILD, (97.0, 96.5, 96.1), OUTCOMES["mild"].poisoned),
+    }
+    result = compared(found)
+    assert result.changed == ["clean", "mild"]
+    assert [(c.name, c.seed) for c in result.changes] == [("clean", 2)]
+    alone = compared({"mild": found["mild"]})
+    assert [c.name for c in alone.changes] == ["the clean twin of mild"]
+
+
+def test_one_seed_is_enough_where_every_bit_must_be_equal() -> None:
+    one = {"mild": outcome(MILD, (97.0,), (90.1,))}
+    assert compared(one).unchanged == ["mild"]
+    assert compared({"mild": outcome(MILD, (97.0,), (90.2,))}).failed
+    assert compared(one, here=ELSEWHERE).short == {"mild": 1}
+
+
+def test_runs_that_do_not_repeat_their_bits_are_not_held_to_them() -> None:
+    # as on a GPU, where those that train together decide on the last bits
+    result = against(BASELINE, BIT_OFF, traces(BIT_OFF), covering(), NOISE, None)
+    assert (result.exact, result.failed) == (False, False)
+
+
+def targeted(asr: Sequence[float], accuracy: float = 90.0) -> dict[str, Outcome]:
+    clean = (97.0, 96.5, 97.0)
+    return {"t": outcome(TARGETED, clean, (accuracy, 91.0, 90.0), asr=tuple(asr))}
+
+
+def test_attack_success_is_compared_exactly_here_and_by_its_own_test_elsewhere() -> None:
     cells = Coverage({"t": TEST}, frozenset({"t"}), frozenset())
-    baseline = updated(None, BLANK, {"t": before}, cells, SOURCE)
-    after = dataclasses.replace(before, asr=(95.0, 96.0))
-    result = against(baseline, {"t": after}, cells, NOISE, HERE)
-    assert result.changed == ["t"]
-    assert not result.failed
-    assert measured(before)["asr"] == {0: 5.0, 1: 6.0}
+    before = targeted((5.0, 6.0, 5.5))
+    baseline = updated(None, before, cells, SOURCE)
+    assert measured(before["t"])["asr"] == {0: 5.0, 1: 6.0, 2: 5.5}
+    slightly = compared(targeted((5.0, 6.0, 5.6)), cells, baseline=baseline)
+    assert slightly.failed
+    assert [(c.seed, c.where.text) for c in slightly.changes] == [
+        (2, "first in round 2: ASR 5.50 % -> 5.60 %")
+    ]
+    there = {"here": ELSEWHERE, "baseline": baseline}
+    assert not compared(targeted((9.0, 8.0, 5.0)), cells, **there).failed
+    assert not compared(targeted((0.0, 0.0, 0.0)), cells, **there).failed  # lower is no loss
+    risen = compared(targeted((75.0, 76.0, 75.5)), cells, **there)
+    assert risen.failed
+    assert not risen.tests.worse.any()
+    lines = list(failures(risen))
+    assert lines[0].startswith("worse: ASR of all arms (1), +70.00 pp (by seed 0: +70.00, 1: +70")
+    assert any(line.startswith("worse: ASR of t: 5.50 -> 75.50 %, +70.00 pp") for line in lines)
+    assert "attack success rate is higher by more than 3 pp" in lines[-1]
 
 
 def test_what_was_made_elsewhere_is_said() -> None:
-    result = against(BASELINE, OUTCOMES, covering(), NOISE, "torch 3, other CPU, cpu")
-    assert result.foreign == [HERE]
-    (note,) = notes(result, "torch 3, other CPU, cpu")
-    assert (
-        "recorded on another machine class or version (torch 2, this CPU, cpu; here torch 3" in note
-    )
+    result = compared(OUTCOMES, here=ELSEWHERE)
+    assert (result.exact, result.recorded_on) == (False, HERE)
+    (note,) = notes(result, ELSEWHERE, CODES)
+    assert f"recorded on another machine class ({HERE}; here {ELSEWHERE})" in note
+    assert "the canaries" in note
 
 
 def test_failed_audits_are_not_compared() -> None:
@@ -156,7 +257,7 @@ def test_failed_audits_are_not_compared() -> None:
     result = compared(found)
     assert result.unmeasured == ["mild"]
     assert not sound(found["mild"])
-    new = updated(BASELINE, BLANK, found, covering(), SOURCE)
+    new = updated(BASELINE, found, covering(), SOURCE)
     assert new.entries["mild"] is BASELINE.entries["mild"]
 
 
@@ -181,10 +282,10 @@ def test_fields_that_came_later_do_not_redefine_a_cell() -> None:
     old = {k: v for k, v in BASELINE.entries["clean"].scenario.items() if k != "redraw"}
     entry = dataclasses.replace(BASELINE.entries["clean"], scenario=old, hash="other")
     baseline = dataclasses.replace(BASELINE, entries={**BASELINE.entries, "clean": entry})
-    assert not against(baseline, OUTCOMES, covering(), NOISE, HERE).redefined
+    assert not compared(OUTCOMES, baseline=baseline).redefined
     gone = dataclasses.replace(entry, scenario={**old, "colour": "red"})
     baseline = dataclasses.replace(BASELINE, entries={**BASELINE.entries, "clean": gone})
-    result = against(baseline, OUTCOMES, covering(), NOISE, HERE)
+    result = compared(OUTCOMES, baseline=baseline)
     assert result.redefined["clean"][-1] == "colour: red -> -"
     assert result.failed
 
@@ -198,15 +299,13 @@ def test_a_loss_in_all_arms_fails_by_the_pooled_test() -> None:
         )
         for name, found in OUTCOMES.items()
     }
-    result = compared(worse)
+    result = compared(worse, here=ELSEWHERE)
     assert result.failed
     lines = list(failures(result))
     assert lines[0].startswith("worse: all arms (3), -12.00 pp (by seed 0: -12.00, 1: -12.00, 2")
     assert lines[1].startswith("worse: arms of fednova (3), -12.00 pp")
-    assert "rule: fails where" in lines[-1]
-    better = against(
-        updated(None, BLANK, worse, covering(), SOURCE), OUTCOMES, covering(), NOISE, HERE
-    )
+    assert "rule: on another machine class it fails where" in lines[-1]
+    better = compared(OUTCOMES, here=ELSEWHERE, baseline=updated(None, worse, covering(), SOURCE))
     assert better.changed
     assert not better.failed
 
@@ -217,13 +316,52 @@ def test_arms_of_different_numbers_of_seeds() -> None:
     assert arm.changed
 
 
+LATER = dataclasses.replace(SOURCE, date="2026-01-01", commit="beef", code="other")
+
+
 def test_an_update_of_equal_values_keeps_the_file_and_its_source() -> None:
-    later = dataclasses.replace(SOURCE, date="2026-01-01", commit="beef", code="other")
-    assert updated(BASELINE, BLANK, OUTCOMES, covering(), later) == BASELINE
-    moved = dataclasses.replace(later, fingerprint="elsewhere")
-    new = updated(BASELINE, BLANK, OUTCOMES, covering(), moved)
-    assert {entry.source for entry in new.entries.values()} == {moved}
-    assert "another machine or version" in next(difference(BASELINE, new))
+    assert updated(BASELINE, OUTCOMES, covering(), LATER) is BASELINE
+
+
+def test_a_changed_file_is_of_one_source() -> None:
+    new = updated(BASELINE, BIT_OFF, covering(), LATER)
+    assert new.source == LATER
+    assert list(difference(BASELINE, new)) == [
+        "changed  mild: clean 96.500, poisoned 60.467 -> 60.467"
+    ]
+    only = {"mild": BIT_OFF["mild"]}
+    with pytest.raises(BaselineError) as refused:
+        updated(BASELINE, only, covering(("mild",)), LATER)
+    assert str(refused.value).startswith(
+        "a baseline is of one machine and one commit, and 2 recorded cells (clean, strong) would "
+        "keep numbers of others (commit c0ffee -> beef; code code -> other): record all cells"
+    )
+    assert (
+        updated(BASELINE, only, covering(("mild",)), SOURCE).entries["clean"]
+        == (BASELINE.entries["clean"])
+    )
+
+
+def test_bits_below_the_tail_values_are_a_difference() -> None:
+    seeds = dict(BASELINE.traces[CLEAN.hash])
+    seeds[0] = dataclasses.replace(seeds[0], model="another")
+    old = dataclasses.replace(BASELINE, traces={**BASELINE.traces, CLEAN.hash: seeds})
+    new = updated(old, OUTCOMES, covering(), LATER)
+    # the arm is the clean twin of every cell
+    assert list(difference(old, new)) == [
+        f"changed  {name}: bits below the tail values" for name in OUTCOMES
+    ]
+
+
+def test_a_partial_update_keeps_the_traces_of_the_other_cells() -> None:
+    new = updated(BASELINE, {"mild": BIT_OFF["mild"]}, covering(("mild",)), SOURCE)
+    assert set(new.traces) == {CLEAN.hash, MILD.hash, STRONG.hash}
+    assert new.traces[STRONG.hash] == BASELINE.traces[STRONG.hash]
+    assert new.traces[MILD.hash][1] == trace(0.3)
+    fewer = {"mild": outcome(MILD, (97.0, 96.5), (90.1, 0.3))}
+    new = updated(BASELINE, fewer, covering(("mild",)), SOURCE)
+    assert set(new.traces[CLEAN.hash]) == {0, 1, 2}  # the other cells have a third seed
+    assert set(new.traces[MILD.hash]) == {0, 1}
 
 
 def test_an_update_shows_each_difference() -> None:
@@ -235,7 +373,7 @@ def test_an_update_shows_each_difference() -> None:
         "strong": outcome(STRONG.but(lr=0.7), (97.0, 96.5, 96.0), (50.0, 60.0, 58.0)),
         "fresh": outcome(CLEAN.but(lr=0.3), (1.0, 2.0)),
     }
-    new = updated(old, BLANK, found, covering(tuple(found), ("fresh",)), SOURCE)
+    new = updated(old, found, covering(tuple(found), ("fresh",)), SOURCE)
     assert list(difference(old, new)) == [
         "changed  clean: clean 96.500 -> 94.750, seeds 3 -> 2",
         "changed  strong: clean 96.500, poisoned 55.000 -> 56.000, another scenario",

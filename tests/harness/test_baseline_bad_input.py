@@ -13,7 +13,9 @@ from tests.harness.baseline_suite import (
     NAME,
     NOVA,
     POISONED,
+    both,
     content_of,
+    elsewhere,
     file_of,
     shift,
     tamper,
@@ -34,6 +36,16 @@ def truncate(suite: Any) -> None:
     file_of(suite).write_text(file_of(suite).read_text()[:-200])
 
 
+def share_above_one(content: dict[str, Any]) -> None:
+    next(iter(content["runs"].values()))["0"]["correct"][0] = 1001
+
+
+def old_layout(suite: Any) -> None:
+    """A file of before there were machine classes."""
+    folder = file_of(suite).parent
+    folder.with_name(f"{folder.name}.json").write_text('{"schema": 1}')
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -42,7 +54,10 @@ def truncate(suite: Any) -> None:
         (lambda s: file_of(s).write_text("[1]"), "is no baseline, it names no schema"),
         (lambda s: file_of(s).write_bytes(b"\xff\xfe"), "cannot be read"),
         (lambda s: tamper(s, shift(1), sign=False), "does not match its checksum"),
-        (lambda s: tamper(s, lambda c: c.update(schema=7)), "has schema 7, this version reads 1"),
+        (lambda s: tamper(s, lambda c: c.update(schema=1)), "has schema 1, this version reads 2"),
+        (lambda s: tamper(s, lambda c: c["source"].pop("code")), "damaged (TypeError"),
+        (lambda s: tamper(s, share_above_one), "is neither a number of 1000 images"),
+        (old_layout, "mnist5k-quick-cpu.json has schema 1, this version reads 2"),
         (lambda s: tamper(s, lambda c: c["cells"][CLEAN].pop("values")), "is damaged"),
         (lambda s: tamper(s, lambda c: c.update(device="cuda")), "recorded on cuda, and this"),
         (
@@ -127,8 +142,8 @@ def test_a_cell_with_another_scenario_fails_with_the_fields(recorded: Any) -> No
     assert recorded.run(*NOVA).ret == 0
 
 
-def test_too_few_seeds_are_said_and_not_judged(recorded: Any) -> None:
-    tamper(recorded, shift(25))
+def test_too_few_seeds_are_said_and_not_judged_elsewhere(recorded: Any) -> None:
+    tamper(recorded, both(shift(25), elsewhere))
     result = recorded.run(*NOVA, "--seeds=1", "-rs")
     assert result.ret == 0
     result.assert_outcomes(passed=2, skipped=1, deselected=5)

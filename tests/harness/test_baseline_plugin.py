@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 
 from tests.harness.baseline_suite import (
     CLEAN,
+    ELSEWHERE,
     ITEM,
     NAME,
     NOVA,
     POISONED,
+    both,
     content_of,
+    elsewhere,
     file_of,
     shift,
     tamper,
@@ -38,16 +42,16 @@ def test_recording_shows_first_what_changes(suite: Any) -> None:
     shown = suite.text(result)
     assert re.search(rf"new +{CLEAN}: clean \d+\.\d+\n", shown)
     assert re.search(rf"new +{POISONED}: clean \d+\.\d+, poisoned \d+\.\d+\n", shown)
-    assert shown.index(f"new      {CLEAN}") < shown.index(f"written: baselines/{NAME}")
+    assert shown.index(f"new      {CLEAN}") < shown.index(f"written: baselines/{NAME}/")
 
     content = content_of(suite)
     assert list(content["cells"]) == [CLEAN, POISONED]
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert (content["dataset"], content["profile"], content["device"]) == (
         "mnist5k", "quick", "cpu",
     )  # fmt: skip
     assert list(content["data"]) == ["synthetic:400"]
-    (source,) = content["sources"]
+    source = content["source"]
     assert source["command"] == "pytest --device=cpu -k fednova --update-baseline"
     assert set(source) == {
         "date", "commit", "dirty", "code", "fingerprint", "machine", "command",
@@ -56,11 +60,25 @@ def test_recording_shows_first_what_changes(suite: Any) -> None:
     assert cell["test"] == "test_suite.py::test_robustness"
     results = {c["id"]: c for c in suite.results()}
     assert cell["hash"] == results[POISONED]["hash"]
-    assert cell["scenario"] == results[POISONED]["scenario"]
+    given = {k: v for k, v in results[POISONED]["scenario"].items() if v is not None}
+    assert cell["scenario"] == given
     for metric in ("clean", "poisoned"):
         found = results[POISONED]["values"][metric]
         assert cell["values"][metric] == {"0": found[0], "1": found[1]}
     assert str(suite.path) not in file_of(suite).read_text()
+    # the runs: of two arms, each on two seeds, as their records have them
+    assert set(content["runs"]) == {results[CLEAN]["hash"], results[POISONED]["hash"]}
+    record = next(p for p in suite.records() if POISONED in p.parent.name and "seed1-" in p.name)
+    written = json.loads(record.read_text())
+    run = content["runs"][written_hash(content, POISONED)]["1"]
+    assert set(run) == {"tested", "correct", "loss", "model"}
+    assert [c / run["tested"] for c in run["correct"]] == written["accuracy"]
+    assert all(isinstance(c, int) for c in run["correct"])
+    assert (run["loss"], run["model"]) == (written["loss"], written["model_digest"])
+
+
+def written_hash(content: dict[str, Any], cell: str) -> str:
+    return content["cells"][cell]["hash"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +105,7 @@ def test_the_same_code_on_the_same_machine_is_unchanged(recorded: Any) -> None:
     assert result.ret == 0
     result.assert_outcomes(passed=3, deselected=5)
     assert f"{ITEM} PASSED" in recorded.text(result)
-    assert f"baseline {NAME}: 2 unchanged" in recorded.text(result)
+    assert f"baseline {NAME}/{file_of(recorded).name}: 2 unchanged" in recorded.text(result)
 
     again = recorded.run(*NOVA, "--update-baseline")
     assert again.ret == 0
@@ -112,12 +130,12 @@ def test_without_a_baseline_nothing_is_compared(suite: Any) -> None:
     result.assert_outcomes(passed=1, deselected=6)
     other = suite.run("-k", CLEAN, "--profile=smoke", "--update-baseline")
     assert other.ret == 0
-    assert (suite.path / "baselines" / "mnist5k-smoke-cpu.json").is_file()
+    assert len(list((suite.path / "baselines" / "mnist5k-smoke-cpu").glob("*.json"))) == 1
     suite.run("-k", CLEAN).assert_outcomes(passed=1, deselected=6)
 
 
-def test_a_loss_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
-    tamper(recorded, shift(25))
+def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
+    tamper(recorded, both(shift(25), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2, failed=1, deselected=5)
@@ -129,56 +147,123 @@ def test_a_loss_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
     assert re.search(
         rf"worse: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -25\.00 pp .*, p \S+ after Holm", shown
     )
-    assert "rule: fails where" in shown
+    assert "rule: on another machine class it fails where" in shown
     assert "p <= 0.01 after Holm's correction" in shown
-    assert "same machine, same seeds, so the code has changed them" in shown
+    assert "not repeated" not in shown
     assert "if this is meant: pytest --device=cpu -k fednova --update-baseline" in shown
     assert "Traceback" not in shown
 
 
-def test_a_small_change_is_told_and_passes(recorded: Any) -> None:
-    tamper(recorded, shift(0.5))
+def test_any_change_on_the_same_machine_class_fails_until_it_is_recorded(recorded: Any) -> None:
+    tamper(recorded, shift(2, POISONED, seeds="1"))
     result = recorded.run(*NOVA)
-    assert result.ret == 0
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=2, failed=1, deselected=5)
     shown = recorded.text(result)
-    assert "2 changed" in shown
-    assert "changed numbers: same machine, same seeds, so the code has changed them" in shown
-    assert re.search(rf"{CLEAN}: .* -0\.50 pp \(by seed 0: -0\.50, 1: -0\.50\)", shown)
+    assert "1 unchanged, 1 changed" in shown
+    assert re.search(
+        rf"not repeated: {POISONED}, seed 1: first in round 1: \d+ -> \d+ of 1000 correct "
+        r"\(-2\.00 pp\); tail accuracy -2\.00 pp",
+        shown,
+    )
+    assert shown.count("not repeated: ") == 1
+    assert "rule: on the machine class that recorded it a run repeats its baseline" in shown
+    assert "the code that computes is the one recorded" in shown
     update = recorded.run(*NOVA, "--update-baseline")
-    assert re.search(rf"changed +{CLEAN}: clean (\S+) -> ", recorded.text(update))
+    assert re.search(rf"changed +{POISONED}: clean .*, poisoned (\S+) -> ", recorded.text(update))
     assert "2 unchanged" in recorded.text(recorded.run(*NOVA))
 
 
-def test_another_machine_class_is_compared_statistically_and_said(recorded: Any) -> None:
-    def elsewhere(content: dict[str, Any]) -> None:
-        content["sources"][0]["fingerprint"] = "torch 9.9, another CPU, cpu"
+def last_bit(content: dict[str, Any]) -> None:
+    run = content["runs"][written_hash(content, CLEAN)]["0"]
+    run["loss"][1] = math.nextafter(run["loss"][1], 1)
 
+
+def another_model(content: dict[str, Any]) -> None:
+    content["runs"][written_hash(content, CLEAN)]["0"]["model"] = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(last_bit, "first in round 2: loss "), (another_model, "the final models differ (0123456")],
+)
+def test_one_bit_fails_on_the_same_machine_class_and_not_elsewhere(
+    recorded: Any, change: Any, where: str
+) -> None:
+    tamper(recorded, change)
+    result = recorded.run(*NOVA)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    shown = recorded.text(result)
+    assert f"not repeated: {CLEAN}, seed 0: {where}" in shown
+    # its twin is the clean arm of the other cell: both have changed, the arm is named once
+    assert "2 changed" in shown
     tamper(recorded, elsewhere)
+    assert recorded.run(*NOVA).ret == 0
+
+
+def test_a_change_of_the_code_is_named(recorded: Any) -> None:
+    def older(content: dict[str, Any]) -> None:
+        content["source"]["code"] = "0000000000000000"
+
+    tamper(recorded, both(last_bit, older))
+    result = recorded.run(*NOVA)
+    assert "the code that computes has changed since: 0000000000000000 -> " in recorded.text(result)
+    # other code that computes the same is no change
+    recorded.run(*NOVA, "--update-baseline")
+    tamper(recorded, older)
+    assert recorded.run(*NOVA).ret == 0
+
+
+def test_another_machine_class_is_compared_statistically_and_said(recorded: Any) -> None:
+    tamper(recorded, both(shift(0.5), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == 0
-    assert "recorded on another machine class or version (torch 9.9, another CPU, cpu; here" in (
-        recorded.text(result)
-    )
-    tamper(recorded, shift(25))
-    assert recorded.run(*NOVA).ret == pytest.ExitCode.TESTS_FAILED
+    shown = recorded.text(result)
+    assert f"recorded on another machine class ({ELSEWHERE}; here torch" in shown
+    assert "2 changed" in shown
+    assert re.search(rf"{CLEAN}: .* -0\.50 pp \(by seed 0: -0\.50, 1: -0\.50\)", shown)
+
+
+def test_each_machine_class_has_a_file_of_its_own(recorded: Any) -> None:
+    here = file_of(recorded)
+    tamper(recorded, both(shift(25), elsewhere))
+    there = here.with_name("there.json")
+    here.rename(there)
+    before = there.read_text()
+    assert recorded.run(*NOVA).ret == pytest.ExitCode.TESTS_FAILED  # held to the other class
     update = recorded.run(*NOVA, "--update-baseline")
-    assert "another machine or version" in recorded.text(update)
+    assert update.ret == 0
+    assert f"written: baselines/{NAME}/{here.name}" in recorded.text(update)
+    assert re.search(rf"new +{CLEAN}: clean", recorded.text(update))
+    assert there.read_text() == before
+    result = recorded.run(*NOVA)  # from now on to its own
+    assert result.ret == 0
+    assert f"baseline {NAME}/{here.name}: 2 unchanged" in recorded.text(result)
 
 
-def test_a_partial_update_keeps_the_other_cells_and_their_source(recorded: Any) -> None:
+@pytest.mark.parametrize("fact", ["commit", "code", "fingerprint"])
+def test_a_part_of_the_cells_is_recorded_only_beside_others_of_its_own_source(
+    recorded: Any, fact: str
+) -> None:
     tamper(recorded, shift(3, CLEAN))
-
-    def old(content: dict[str, Any]) -> None:
-        content["sources"][0]["date"] = "2020-01-01T00:00:00+00:00"
-
-    tamper(recorded, old)
-    before = content_of(recorded)
     assert recorded.run("-k", CLEAN, "--update-baseline").ret == 0
-    after = content_of(recorded)
-    kept = before["cells"][POISONED]
-    assert after["cells"][POISONED]["values"] == kept["values"]
-    assert after["sources"][after["cells"][POISONED]["source"]] == before["sources"][0]
-    assert after["sources"][after["cells"][CLEAN]["source"]]["date"] > "2021"
+    assert recorded.run(*NOVA).ret == 0
+
+    def older(content: dict[str, Any]) -> None:
+        content["source"][fact] = "another"
+
+    tamper(recorded, both(shift(3, CLEAN), older))
+    before = file_of(recorded).read_text()
+    refused = recorded.run("-k", CLEAN, "--update-baseline")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    shown = recorded.text(refused)
+    assert "a baseline is of one machine and one commit, and 1 recorded cells" in shown
+    assert f"({POISONED}) would keep numbers of others" in shown
+    assert "record all cells at once with pytest benchmark --update-baseline" in shown
+    assert file_of(recorded).read_text() == before
+    # all that is recorded, at once: one source, the new one
+    assert recorded.run(*NOVA, "--update-baseline").ret == 0
+    assert content_of(recorded)["source"][fact] != "another"
     assert recorded.run(*NOVA).ret == 0
 
 
@@ -196,8 +281,26 @@ def test_a_cell_without_values_is_not_recorded(
     assert "2 without values" in recorded.text(compared)
 
 
+def test_cells_without_values_do_not_keep_those_of_another_commit(
+    recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(content: dict[str, Any]) -> None:
+        content["source"]["commit"] = "another"
+
+    tamper(recorded, both(shift(3), older))
+    before = file_of(recorded).read_text()
+    monkeypatch.setattr(
+        "fedcore.harness.outcome.buffer_problems",
+        lambda scenario: ["planted"] if scenario.attack else [],
+    )
+    result = recorded.run(*NOVA, "--update-baseline")
+    assert "a baseline is of one machine and one commit" in recorded.text(result)
+    assert "the file stays as it is" in recorded.text(result)
+    assert file_of(recorded).read_text() == before
+
+
 def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> None:
-    tamper(recorded, shift(25))
+    tamper(recorded, both(shift(25), elsewhere))
     first = recorded.run(*NOVA, "-p", "cacheprovider")
     assert first.ret == pytest.ExitCode.TESTS_FAILED
     again = recorded.run(*NOVA, "-p", "cacheprovider", "--lf")
@@ -206,19 +309,19 @@ def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> 
 
 
 def test_junit_carries_the_comparison(recorded: Any) -> None:
-    tamper(recorded, shift(25))
+    tamper(recorded, both(shift(25), elsewhere))
     recorded.run(*NOVA, "--junitxml=junit.xml")
     text = (recorded.path / "junit.xml").read_text()
     assert 'name="fedcore.baseline" value="2 changed"' in text
     assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -25.00 pp' in text
     assert 'name="fedcore.baseline.verdict" value="FAIL"' in text
-    assert 'name="fedcore.baseline.rule" value="rule: fails where' in text
+    assert 'name="fedcore.baseline.rule" value="rule: on another machine class' in text
     assert 'name="fedcore.baseline.all arms" value="-25.0000 [-' in text
     assert re.search(r'name="fedcore.baseline.fednova" value="[^"]* n=2 p=[^"]* after Holm"', text)
 
 
 def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> None:
-    tamper(recorded, shift(25))
+    tamper(recorded, both(shift(25), elsewhere))
     result = recorded.run(*NOVA, "--report=out")
     assert "written: out/baseline.json" in recorded.text(result)
     one, other = (
@@ -229,6 +332,7 @@ def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> No
     assert (one["verdict"], one["headline"]) == ("FAIL", "2 changed")
     assert one["cells"]["changed"] == [CLEAN, POISONED]
     assert one["repeat"] == "pytest --device=cpu -k fednova"
+    assert (one["exact"], one["recorded_on"], one["changes"]) == (False, ELSEWHERE, [])
     assert [test["name"] for test in one["tests"]][:2] == ["all arms", "fednova"]
     for test in one["tests"]:
         assert test["mean"] == pytest.approx(-25)
@@ -238,6 +342,18 @@ def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> No
         assert (test["seeds"], test["worse"]) == (2, test["p_holm"] <= 0.01)
     assert one["tests"][0]["worse"]
     assert one["tests"][-1]["differences"] == pytest.approx({"0": -25, "1": -25})
+
+
+def test_what_is_not_repeated_is_written_arm_by_arm(recorded: Any) -> None:
+    tamper(recorded, shift(2, POISONED, seeds="1"))
+    recorded.run(*NOVA)
+    found = json.loads((recorded.path / ".fedcore" / "baseline.json").read_text())
+    assert (found["verdict"], found["exact"]) == ("FAIL", True)
+    assert found["rule"].startswith("rule: on the machine class that recorded it")
+    (change,) = found["changes"]
+    assert (change["arm"], change["seed"], change["round"]) == (POISONED, 1, 1)
+    assert change["tail"] == pytest.approx(-2)
+    assert len(found["tests"]) == 4  # all arms, FedNova's, and each: no test is left out
 
 
 def test_spread_over_processes_nothing_is_compared_or_recorded(recorded: Any) -> None:

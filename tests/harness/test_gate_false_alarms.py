@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from scipy.special import stdtrit
 
 from benchmark.test_robustness import cells
@@ -38,7 +39,11 @@ class Gate(NamedTuple):
 
 def gates() -> Iterator[Gate]:
     """Of every cell of profile quick with a recorded value: its clean accuracy, or its drop."""
-    recorded = Baseline.read(FOLDER / "baselines" / "mnist5k-quick-cpu.json").entries
+    # of several machine classes the first by name: any of them is a truth to deviate from
+    files = sorted((FOLDER / "baselines" / "mnist5k-quick-cpu").glob("*.json"))
+    if not files:
+        pytest.skip("no baseline of mnist5k quick is recorded: pytest benchmark --update-baseline")
+    recorded = Baseline.read(files[0]).entries
     for cell in cells(Options(profile="quick", device="cpu")):
         if cell.id not in recorded:
             continue

@@ -1,0 +1,141 @@
+"""Canaries: small runs in float64 whose accuracies are equal on every machine.
+
+Float32 rounds differently from one processor, library or compiler to the next, and training
+carries that into the accuracies. In float64 the rounding is some 1e-16, so that over a few rounds
+of a small model no test image changes sides: what differs then is the code. A recorded file holds
+what each run scored; `differences` says what does not agree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedcore.data.loading import load
+from fedcore.execution import Execution
+from fedcore.harness.baseline_file import BaselineError, Source, checksum, lines
+from fedcore.harness.exact.trace import Trace, absolute_or_relative, divergence
+from fedcore.harness.pool import Pool
+from fedcore.harness.store import Run, write_atomically
+from fedcore.harness.worker import Failure, Job
+from fedcore.registry import Registry
+from fedcore.scenario import Scenario
+
+SCHEMA = 1
+#: How far the losses of two machines may lie apart: absolutely up to a loss of 1, else relatively.
+TOLERANCE = 1e-6
+RULE = (
+    "rule: on every machine the accuracies and attack success rates of all rounds are equal, and "
+    f"the losses within {TOLERANCE:g} (of the loss, where that is above 1)"
+)
+EXECUTION = Execution("sequential", "cpu", "float64")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A file of canaries: what made it, and by name each scenario's hash and trace."""
+
+    source: Source
+    canaries: Mapping[str, tuple[str, Trace]]
+
+    def to_text(self) -> str:
+        """The file: JSON with a line for each canary. `from_text` restores an equal object."""
+        content = {
+            "schema": SCHEMA,
+            "source": asdict(self.source),
+            "canaries": {
+                name: {"hash": scenario, **trace.to_dict()}
+                for name, (scenario, trace) in self.canaries.items()
+            },
+        }
+        return lines({**content, "checksum": checksum(content)}, depth=2) + "\n"
+
+    @classmethod
+    def from_text(cls, text: str, name: str) -> Recorded:
+        """What `to_text` wrote; ``name`` is for messages. Raises `BaselineError`."""
+        remedy = "restore it from version control, or record it anew with --update-canaries"
+        try:
+            content = json.loads(text)
+            if content["schema"] != SCHEMA:
+                raise ValueError(f"schema {content['schema']!r}, this version reads {SCHEMA}")
+            if content.pop("checksum") != checksum(content):
+                raise ValueError("it does not match its checksum: somebody has edited it")
+            canaries = {
+                key: (str(found["hash"]), Trace.from_dict(found))
+                for key, found in content["canaries"].items()
+            }
+            return cls(Source(**content["source"]), canaries)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BaselineError(f"{name} holds no canaries ({error}): {remedy}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Recorded:
+        """The canaries in ``path``. Raises `BaselineError`."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BaselineError(f"{path.name} cannot be read: {error}") from error
+        return cls.from_text(text, path.name)
+
+    def write(self, path: Path) -> None:
+        """Replace ``path`` in one step. OSError where that fails."""
+        write_atomically(path, self.to_text())
+
+
+def ours(registry: Registry[Any]) -> list[str]:
+    """The names in ``registry`` that fedcore brings itself, in alphabetical order."""
+    return [name for name in registry if registry[name].__module__.startswith("fedcore.")]
+
+
+def traces(
+    scenarios: Mapping[str, Scenario], seed: int, data_dir: Path, jobs: int
+) -> dict[str, Trace | Failure]:
+    """What each of ``scenarios`` scores with ``seed``, made by ``jobs`` worker processes."""
+    pool = Pool(jobs)
+    queued = {
+        name: Job(Run(scenario, seed), None, None, data_dir, EXECUTION)
+        for name, scenario in scenarios.items()
+    }
+    try:
+        for job in queued.values():
+            pool.submit(job)
+        found: dict[str, Trace | Failure] = {}
+        for name, job in queued.items():
+            result = pool.result(job)
+            if isinstance(result, Failure):
+                found[name] = result
+                continue
+            tested = len(load(result.scenario.dataset, data_dir).test)
+            found[name] = Trace.of(result, tested).without_model()
+        return found
+    finally:
+        pool.close()
+
+
+def differences(
+    recorded: Mapping[str, tuple[str, Trace]],
+    scenarios: Mapping[str, Scenario],
+    now: Mapping[str, Trace | Failure],
+) -> Iterator[str]:
+    """A line for each of ``scenarios`` that does not agree with ``recorded``, and why."""
+    equal = absolute_or_relative(TOLERANCE)
+    for name, scenario in scenarios.items():
+        result = now[name]
+        if isinstance(result, Failure):
+            yield f"{name}: {result.message.strip()}"
+        elif name not in recorded:
+            yield f"{name}: not recorded yet"
+        else:
+            before, trace = recorded[name]
+            other = f"of another scenario ({before} -> {scenario.hash})"
+            parts = [other] if before != scenario.hash else []
+            if (where := divergence(trace, result, equal)) is not None:
+                parts.append(where.text)
+            if parts:
+                yield f"{name}: {'; '.join(parts)}"
+    for name in recorded:
+        if name not in scenarios:
+            yield f"{name}: recorded, and no longer a canary"
