@@ -128,8 +128,13 @@ def clips_5_percent_later(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_its_centre(patch: pytest.MonkeyPatch) -> None:
-    zeros = staticmethod(lambda updates, memory: torch.zeros_like(updates[0]))
-    patch.setattr(centeredclipping.CenteredClipping, "_centre", zeros)
+    rightly = centeredclipping.CenteredClipping.step
+
+    def step(self: Any, updates: Any, cohort: Any, memory: dict[str, torch.Tensor]) -> Any:
+        memory.pop("centre", None)
+        return rightly(self, updates, cohort, memory)
+
+    patch.setattr(centeredclipping.CenteredClipping, "step", step)
 
 
 def second_moment_from_twice_tau(patch: pytest.MonkeyPatch) -> None:
