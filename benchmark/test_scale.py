@@ -19,7 +19,7 @@ SAMPLES, CLIENTS = 100_000, 10_000
 COHORTS = (25, 50, 100)
 COHORT = 100
 
-pytestmark = pytest.mark.benchmark(group="scale", warmup=False)
+pytestmark = [pytest.mark.timing, pytest.mark.benchmark(group="scale", warmup=False)]
 
 
 @pytest.fixture(autouse=True)

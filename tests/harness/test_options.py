@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedcore.cores import cores
-from fedcore.harness.options import PROFILES, OptionError, Options
+from fedcore.harness.options import PROFILES, SETTINGS, OptionError, Options
 
 GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",
@@ -27,6 +27,8 @@ GIVEN: dict[str, Any] = {
     "executor": "processes",
     "ray_address": None,
     "mods": None,
+    "fail_on": None,
+    **dict.fromkeys(SETTINGS),
 }
 
 

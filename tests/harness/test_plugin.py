@@ -188,7 +188,7 @@ def test_junit_carries_the_values(suite: Any) -> None:
     assert values["fedcore.id"] == NOVA
     assert values["fedcore.verdict"] == "pass"
     drop = suite.results()[1]["estimates"]["drop"]
-    shown = f"{drop['mean']:.4f} [{drop['low']:.4f}, {drop['high']:.4f}] n=2 <=90 (drop.rule)"
+    shown = f"{drop['mean']:.4f} [{drop['low']:.4f}, {drop['high']:.4f}] n=2 <=40 (drop.rule)"
     assert values["fedcore.drop"] == shown
     assert "fedcore.control" in values
     assert "fedcore.clean" in found["test_robustness[fednova-iid-clean]"]
