@@ -84,10 +84,10 @@ def skip_timings(config: Any, items: Iterable[pytest.Item]) -> None:
     """
     if not is_worker(config):
         return
-    count = int(config.workerinput["workercount"])
+    count = int(config.workerinput.get("workercount", 2))
     reasons = {
         True: "pytest-benchmark measures nothing under pytest-xdist: leave out -n, or give -n 0",
-        False: f"a timing beside {count - 1} other worker(s) measures their load too: leave out -n, "
+        False: f"a timing beside {count - 1} other worker(s) measures their load: leave out -n, "
         "or give -n 0",
     }
     for item in items:

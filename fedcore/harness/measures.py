@@ -99,41 +99,43 @@ def put_gates(
     """The gates of ``thresholds`` on what was ``measured``.
 
     A limit on a metric that was not measured is a void, one that could not fail on this data set is
-    none. An attacked cell needs a clean twin that has learned something, whether or not the file
-    has a limit for it, and an undefended control that is held to a limit.
+    none. An attacked cell that is held to a limit needs a clean twin that has learned something,
+    whether or not the file has a limit for it, and an undefended control that is held to one too.
     """
+    chance = 100 / len(records[Run(cell.scenario, seeds[0])].recall[0])
+    twins = _of(cell.scenario.clean_twin(), seeds, records, _tail)
     gates: list[Gate] = []
     voids = _idle(cell, seeds, records)
     unlimited: list[str] = []
-    clean = [100 * records[Run(cell.scenario.clean_twin(), seed)].tail_accuracy for seed in seeds]
-    chance = 100 / len(records[Run(cell.scenario, seeds[0])].recall[0])
-    for metric, measure in measured.items():
-        threshold = thresholds.of(metric, measure.subject, cell.changed)
-        if threshold is None and metric == "twin_skill":
-            threshold = LEARNED
-        if threshold is None:
-            if metric == "asr" and measure.missing and measure.subject.source_class is not None:
-                voids.append(f"asr could not be measured: {measure.missing}")
-            continue
+
+    def put(threshold: Threshold, measure: Measure) -> None:
+        metric = threshold.metric
         if not threshold.exists:
             unlimited.append(f"{threshold.name}: {threshold.reason}")
-            continue
-        if measure.missing is not None:
+        elif measure.missing is not None:
             voids.append(
                 f"{metric} could not be measured, which {threshold.name} limits: {measure.missing}"
             )
-            continue
-        why = cannot_fail(threshold, chance, _mean(clean))
-        if why is not None:
+        elif why := cannot_fail(threshold, chance, _mean(twins.values)):
             unlimited.append(f"{threshold.name} ({threshold.limit}) could not fail: {why}")
-            continue
-        try:
-            found = estimate(measure.values, thresholds.noise, confidence)
-        except ValueError as error:
-            voids.append(f"{metric} has no interval, which {threshold.name} needs: {error}")
-            continue
-        gates.append(Gate(threshold, found, judge(found, threshold.min, threshold.max)))
-    voids += _uncontrolled(cell, gates, voids, unlimited)
+        else:
+            try:
+                found = estimate(measure.values, thresholds.noise, confidence)
+            except ValueError as error:
+                voids.append(f"{metric} has no interval, which {threshold.name} needs: {error}")
+                return
+            gates.append(Gate(threshold, found, judge(found, threshold.min, threshold.max)))
+
+    named = {m: thresholds.of(m, measure.subject, cell.changed) for m, measure in measured.items()}
+    for metric, threshold in named.items():
+        if threshold is not None:
+            put(threshold, measured[metric])
+    asr = measured.get("asr")
+    if asr is not None and named["asr"] is None and cell.scenario.source_class is not None:
+        voids += [f"asr could not be measured: {asr.missing}"] * bool(asr.missing)
+    if any(gate.threshold.metric in _OWN for gate in gates) and named["twin_skill"] is None:
+        put(LEARNED, measured["twin_skill"])
+    voids += _uncontrolled(cell, gates, voids)
     return Gates(tuple(gates), tuple(voids), tuple(unlimited))
 
 
@@ -142,9 +144,7 @@ _OWN = ("drop", "asr")
 _CONTROL = ("control", "control_asr")
 
 
-def _uncontrolled(
-    cell: Cell, gates: Sequence[Gate], voids: Sequence[str], unlimited: Sequence[str]
-) -> list[str]:
+def _uncontrolled(cell: Cell, gates: Sequence[Gate], voids: Sequence[str]) -> list[str]:
     """Why nothing shows that the attack bites, where the cell itself is held to a limit."""
     metrics = {gate.threshold.metric for gate in gates}
     if cell.scenario.attack is None or voids or not metrics.intersection(_OWN):

@@ -162,7 +162,9 @@ def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
     """Both cells are inconclusive; the first one's turn takes long, the second one's seeds do not
     wait for it. What is run and the outcomes are those of judging one after the other."""
     limits = [("drop", -5, 5), ("control", 1, None)]
-    entries = tuple(Threshold(f"{name}.any", name, low, high, "r", {}) for name, low, high in limits)
+    entries = tuple(
+        Threshold(f"{name}.any", name, low, high, "r", {}) for name, low, high in limits
+    )
     wide = Thresholds(entries, Noise(50.0, 4))
     slow = CLEAN.but(lr=0.02)
     cells = [Cell("slow", slow, 2), Cell("attacked", ATTACKED, 2, ATTACKED, max_seeds=4)]
