@@ -108,7 +108,8 @@ class Grid:
             "malicious_fraction": [*self.malicious_fractions],
             "poison_ratio": [*self.poison_ratios],
         }
-        return [name for name, value in self.overrides.items() if value not in suites[name]]
+        read = {name: v for name, v in self.overrides.items() if name != "alpha" or arm.alpha}
+        return [name for name, value in read.items() if value not in suites[name]]
 
     def _levels(self, name: str, suites: Sequence[float]) -> Sequence[float]:
         return [self.overrides[name]] if name in self.overrides else suites
