@@ -247,6 +247,15 @@ def test_partitions_that_cannot_be_dealt_end_with_status_4_before_the_first_run(
     assert suite.records() == []
 
 
+def test_a_baseline_does_not_hold_for_what_a_user_sets(suite: Any) -> None:
+    assert suite.run("-k", "fednova", "--update-baseline").ret == 0
+    assert "::regression" in suite.text(suite.run("-k", "fednova", "-v"))
+    assert "::regression" not in suite.text(suite.run("-k", "fednova", "-v", "--rounds=2"))
+    refused = suite.run("-k", "fednova", "--update-baseline", "--rounds=2")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "with --rounds it has others: leave out one of the two" in suite.text(refused)
+
+
 def test_junit_carries_the_values(suite: Any) -> None:
     suite.run("-k", "fednova", "--junitxml=junit.xml")
     cases = ElementTree.parse(suite.path / "junit.xml").iter("testcase")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from benchmark.limits import CHANCE, DATASETS, FOLDER, GUESSING, Recorded, recorded
+from fedcore.data.loading import load
 from fedcore.harness.gates import Verdict, judge
 from fedcore.harness.thresholds import Threshold, Thresholds, cannot_fail
 
@@ -127,3 +129,11 @@ def test_clean_arms_that_guess_fail(dataset: str) -> None:
         verdict = judge(guess, limit(one).min, limit(one).max)
         if "guessing cannot be told apart" not in limit(one).reason:
             assert verdict is not Verdict.PASS, name(one)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_guessing_is_what_the_test_set_says(dataset: str, shared_data: Path) -> None:
+    data = load(dataset, shared_data)
+    counts = data.test.labels.bincount()
+    assert pytest.approx(100 * float(counts.max() / counts.sum()), abs=0.05) == GUESSING[dataset]
+    assert pytest.approx(100 / data.num_classes) == CHANCE[dataset]
