@@ -65,7 +65,7 @@ def test_the_controller_shows_and_writes_the_cells_of_all_workers(spread: Any) -
     assert "4 cells: 4 pass" in spread.text(result)
     made = json.loads((spread.path / "out" / "results.json").read_text())["provenance"]
     assert (made["device"], made["engine"], made["precision"]) == ("cpu", "sequential", "float32")
-    assert list(made["data"]) == ["synthetic:400"]
+    assert list(made["data"]) == ["synthetic:1000"]
 
 
 def test_what_workers_say_of_their_machines_is_joined() -> None:
