@@ -28,6 +28,8 @@ from fedcore.identity import IdentityCheck
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy
 from fedcore.strategies.gram import inner_products
 
+pytestmark = pytest.mark.timing
+
 CLIENTS = 50
 #: The most CPU time that an identity check may take, as a share of the aggregation it guards, and
 #: the parameters of the model at which that is measured. At most 0.20 was, for FedNova.

@@ -30,6 +30,7 @@ from fedcore.harness.contrasts import (
     slope,
 )
 from fedcore.harness.options import Options
+from fedcore.harness.targets import dealable
 from fedcore.presets import preset
 
 SEEDS = {"quick": 10, "full": 20}
@@ -60,11 +61,18 @@ def struck(scenario: Scenario, fraction: float = FRACTION, ratio: float = RATIO)
     return scenario.but(attack="labelflip", malicious_fraction=fraction, poison_ratio=ratio)
 
 
+def two_partitions(options: Options) -> list[tuple[str, dict[str, Any]]]:
+    """IID, and the strongest Dirichlet skew of the suite that the data can be dealt with."""
+    (skewed,) = dealable(options, base(options), [DIRICHLET[-1]])
+    return [("iid", IID), (f"dirichlet {skewed['alpha']:g}", skewed)]
+
+
 def heterogeneity(options: Options, seeds: int) -> Claim:
     """On the whole: the trends over both kinds of skew decide, each level guards."""
     even = struck(arm(options, **IID))
     contrasts: list[Contrast] = []
-    for kind, levels in (("dirichlet", DIRICHLET), ("pathological", PATHOLOGICAL)):
+    for kind, wanted in (("dirichlet", DIRICHLET), ("pathological", PATHOLOGICAL)):
+        levels = dealable(options, base(options), wanted)
         skewed = [struck(arm(options, **level)) for level in levels]
         parts = [
             costs_more(
@@ -93,7 +101,7 @@ def controlled(options: Options, seeds: int) -> Claim:
     FedAvg with the study's Adam shows what a change of the solver alone does.
     """
     contrasts: list[Contrast] = []
-    for name, partition in (("iid", IID), ("dirichlet 0.1", DIRICHLET[-1])):
+    for name, partition in two_partitions(options):
         plain, nova = (arm(options, strategy=s, **partition) for s in ("fedavg", "fednova"))
         if plain.optimizer != nova.optimizer:
             raise ClaimError(
@@ -125,7 +133,7 @@ def controlled(options: Options, seeds: int) -> Claim:
 def as_published(options: Options, seeds: int) -> Claim:
     """Under both partitions, with the study's arms: both have a FedAvg server."""
     contrasts = []
-    for name, partition in (("iid", IID), ("dirichlet 0.1", DIRICHLET[-1])):
+    for name, partition in two_partitions(options):
         arms = []
         for study in (preset("study-fedavg"), preset("study-fednova")):
             work = {
@@ -194,8 +202,11 @@ def modest(options: Options, seeds: int) -> Claim:
 
 
 def claims(options: Options) -> Iterator[Claim]:
-    """Every claim in the profiles that have seeds enough to decide one."""
-    if options.profile in SEEDS:
+    """Every claim in the profiles that have seeds enough to decide one.
+
+    None where a user sets the federation: what a claim asks is asked of the suite's own.
+    """
+    if options.profile in SEEDS and not options.settings:
         for claim in (heterogeneity, controlled, as_published, clients_over_samples, modest):
             yield claim(options, SEEDS[options.profile])
 

@@ -17,6 +17,8 @@ from fedcore.data.loading import data_directory
 from fedcore.harness.options import Options
 from fedcore.presets import preset
 
+pytestmark = pytest.mark.timing
+
 #: Flower's messages and records, in process, may take this much longer than the plain engine.
 LIMIT = 1.2
 #: A round of engine flower-ray may take as long as one of Flower's own loop; 5 % are noise.

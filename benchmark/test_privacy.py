@@ -68,6 +68,7 @@ def grid(
     attacks = more.pop("attacks", [LABEL_FLIP])
     # ids that name the 100 clients: no cell of the robustness suite has the same
     more["named_against"] = base(options).but(num_clients=20)
+    more["overrides"] = options.overrides
     yield from Grid(
         base(options), arms, [IID], attacks, fractions, [1.0], seeds, strongest=(0.5, 1.0), **more
     ).cells()

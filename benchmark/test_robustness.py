@@ -16,7 +16,7 @@ import pytest
 from fedcore import Scenario
 from fedcore.harness.cells import Cell, Grid
 from fedcore.harness.options import Options
-from fedcore.harness.targets import targeted_flip
+from fedcore.harness.targets import dealable, targeted_flip
 from fedcore.harness.tuning import read_tuning
 from fedcore.strategies.flower import Spec
 
@@ -82,7 +82,10 @@ def base(options: Options) -> Scenario:
 
 def smoke(options: Options) -> Iterator[Cell]:
     """The strongest attack on FedAvg and FedNova: is everything in working order?"""
-    yield from Grid(base(options), AVERAGES, [IID], [LABEL_FLIP], [0.5], [1.0], 2, TUNED).cells()
+    set_by_user = {"overrides": options.overrides}
+    yield from Grid(
+        base(options), AVERAGES, [IID], [LABEL_FLIP], [0.5], [1.0], 2, TUNED, **set_by_user
+    ).cells()
 
 
 def named(options: Options) -> Iterator[Cell]:
@@ -91,12 +94,13 @@ def named(options: Options) -> Iterator[Cell]:
     yield from Grid(
         base(options),
         options.arms(),
-        partitions,
+        dealable(options, base(options), partitions),
         [LABEL_FLIP],
         [0.3],
         [1.0],
         seeds,
         tuned_alike,
+        overrides=options.overrides,
         **DECIDE,
     ).cells()
 
@@ -104,17 +108,16 @@ def named(options: Options) -> Iterator[Cell]:
 def quick(options: Options) -> Iterator[Cell]:
     """FedAvg and FedNova over all shares, every other strategy under one strong attack."""
     start = base(options)
-    partitions = [IID, SKEWED]
+    partitions = dealable(options, start, [IID, SKEWED])
+    more = {**DECIDE, "overrides": options.overrides}
     yield from Grid(
-        start, AVERAGES, partitions, [LABEL_FLIP], [0.3, 0.5], [0.5, 1.0], 3, TUNED, **DECIDE
+        start, AVERAGES, partitions, [LABEL_FLIP], [0.3, 0.5], [0.5, 1.0], 3, TUNED, **more
     ).cells()
-    yield from Grid(
-        start, OTHERS, partitions, [LABEL_FLIP], [0.3], [1.0], 3, TUNED, **DECIDE
-    ).cells()
-    yield from Grid(start, SINGLE, [IID], [LABEL_FLIP], [0.3], [1.0], 3, TUNED, **DECIDE).cells()
+    yield from Grid(start, OTHERS, partitions, [LABEL_FLIP], [0.3], [1.0], 3, TUNED, **more).cells()
+    yield from Grid(start, SINGLE, [IID], [LABEL_FLIP], [0.3], [1.0], 3, TUNED, **more).cells()
     targeted = [targeted_flip(options)]
     yield from Grid(
-        start, AVERAGES, [IID], targeted, [0.5], [1.0], 3, TUNED, **DECIDE, clean=False
+        start, AVERAGES, [IID], targeted, [0.5], [1.0], 3, TUNED, **more, clean=False
     ).cells()
     if options.model is None:
         yield from mobilenet(options)
@@ -138,7 +141,16 @@ def full(options: Options) -> Iterator[Cell]:
     strategies = [*AVERAGES, *OTHERS, *SINGLE, WITH_BATCH_NORM, *ROBUST]
     fractions, ratios = [0.1, 0.3, 0.5], [0.1, 0.3, 0.5, 0.8]
     yield from Grid(
-        base(options), strategies, partitions, attacks, fractions, ratios, 5, TUNED, max_seeds=10
+        base(options),
+        strategies,
+        dealable(options, base(options), partitions),
+        attacks,
+        fractions,
+        ratios,
+        5,
+        TUNED,
+        max_seeds=10,
+        overrides=options.overrides,
     ).cells()
     if options.model is None:
         yield from mobilenet(options)
@@ -160,6 +172,7 @@ def mobilenet(options: Options) -> Iterator[Cell]:
         named_against=base(options).but(
             local_epochs=1, optimizer="adam", lr=0.001, num_clients=4, rounds=8, batch_size=16
         ),
+        overrides=options.overrides,
     ).cells()
 
 

@@ -18,8 +18,12 @@ from fedcore.harness.timing import RoundTimer
 SAMPLES, CLIENTS = 100_000, 10_000
 COHORTS = (25, 50, 100)
 COHORT = 100
+#: Samples of each command's peak memory.
+SAMPLES_OF_MEMORY = 3
+#: What a client may add to the peak; -0.0 to 0.02 were measured, and a megabyte of noise is 0.1.
+KILOBYTES_A_CLIENT = 0.5
 
-pytestmark = pytest.mark.benchmark(group="scale", warmup=False)
+pytestmark = [pytest.mark.timing, pytest.mark.benchmark(group="scale", warmup=False)]
 
 
 @pytest.fixture(autouse=True)
@@ -74,20 +78,31 @@ def test_time_is_linear_in_the_cohort(benchmark, suite_options: Options, remark)
 
 
 def test_memory_does_not_grow_with_the_clients(benchmark, remark) -> None:
-    """Peak memory of ``fedcore run`` on the same samples, dealt to 100 and to 10,000 clients."""
-    peaks: dict[int, float] = {}
+    """Peak memory of ``fedcore run`` on the same samples, dealt to 100 and to 10,000 clients.
 
-    def measure() -> None:
-        for clients in (COHORT, CLIENTS):
-            command = [sys.executable, "-m", "fedcore", "run", "--dataset", f"synthetic:{SAMPLES}"]
-            command += ["--model", "mlp", "--num-clients", str(clients)]
-            command += ["--cohort-size", str(COHORT), "--rounds", "2"]
-            command += ["--device", "cpu", "--processes", "1"]
-            peaks[clients] = cold.peak_memory(command) / 1e6
+    The kernel's high-water mark of one process each, in turns: it repeats to a megabyte, where
+    looks every 20 ms at the memory that is held gave 191 to 343 MB for one command. The peak of the
+    imports hides the first 2 kB of each client: 3 kB that are kept are seen, 1 kB is not.
+    """
+    peaks: dict[int, list[float]] = {COHORT: [], CLIENTS: []}
 
-    benchmark.pedantic(measure)
-    benchmark.extra_info["peak_megabytes"] = {k: round(v) for k, v in peaks.items()}
-    remark(
-        f"peak memory: {', '.join(f'{mb:.0f} MB with {n:,} clients' for n, mb in peaks.items())}"
-    )
-    assert peaks[CLIENTS] <= 1.1 * peaks[COHORT], peaks
+    def turn() -> None:
+        for clients, found in peaks.items():
+            found.append(cold.high_water(command(clients)) / 1e6)
+
+    benchmark.pedantic(turn, rounds=SAMPLES_OF_MEMORY)
+    if not all(map(all, peaks.values())):
+        pytest.skip("the kernel tells no high-water mark of a process (VmHWM)")
+    least = {clients: min(found) for clients, found in peaks.items()}
+    grown = 1e3 * (least[CLIENTS] - least[COHORT]) / (CLIENTS - COHORT)
+    benchmark.extra_info["peak_megabytes"] = {k: [round(v) for v in f] for k, f in peaks.items()}
+    shown = ", ".join(f"{mb:.0f} MB with {n:,} clients" for n, mb in least.items())
+    remark(f"peak memory: {shown} ({grown:.2f} kB for each client more)")
+    assert grown <= KILOBYTES_A_CLIENT, peaks
+
+
+def command(clients: int) -> list[str]:
+    """A run of two rounds with a cohort of `COHORT` of ``clients``, in one process."""
+    run = [sys.executable, "-m", "fedcore", "run", "--dataset", f"synthetic:{SAMPLES}"]
+    run += ["--model", "mlp", "--num-clients", str(clients), "--cohort-size", str(COHORT)]
+    return [*run, "--rounds", "2", "--device", "cpu", "--processes", "1"]

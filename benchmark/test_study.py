@@ -74,6 +74,12 @@ def study(options: Options) -> Iterator[Cell]:
     """A cell for each one of the study; in the reduced form where there is no GPU."""
     if options.profile != "study":
         return
+    if options.settings:
+        names = ", ".join("--" + name.replace("_", "-") for name in options.overrides)
+        raise PublishedError(
+            f"profile study is the study's own experiment: leave out {names}, or choose another "
+            "profile"
+        )
     reduced = choose_device(options.device).type == "cpu"
     changes = dict(REDUCED) if reduced else {}
     if options.model is not None:

@@ -34,6 +34,8 @@ from fedcore.harness.options import OPTIONS, Options
 from fedcore.harness.timing import GridTimer, RoundTimer, clock
 from fedcore.provenance import fingerprint
 
+pytestmark = pytest.mark.timing
+
 
 def device_of(options: Options) -> str:
     """Cpu or cuda; whether there is one is asked later, where it can be told."""

@@ -77,8 +77,9 @@ def pytest_collection_modifyitems(
     update = config.getoption("update_baseline")
     if update:
         _require_recordable(config.stash[OPTIONS], found)
-    # named strategies are no part of what was recorded, and would make all others look vanished
-    off = not update and (config.getoption("baseline") == "off" or config.stash[OPTIONS].strategies)
+    # other cells are no part of what was recorded, and would make all of that look vanished
+    own = config.stash[OPTIONS].own_cells
+    off = not update and (config.getoption("baseline") == "off" or not own)
     if not found or off or config.option.collectonly:
         return
     from fedcore.execution import choose_device
@@ -107,10 +108,11 @@ def pytest_collection_modifyitems(
 
 def _require_recordable(options: Options, items: Sequence[pytest.Item]) -> None:
     """UsageError where the selected cells are not those that later sessions are compared on."""
-    if options.strategies:
+    if not options.own_cells:
+        named = "--strategy" if options.strategies else f"--{options.settings[0][0]}"
         raise pytest.UsageError(
-            "--update-baseline records the suite's own cells, and with --strategy it has others: "
-            "leave out one of the two"
+            f"--update-baseline records the suite's own cells, and with {named.replace('_', '-')} "
+            "it has others: leave out one of the two"
         )
     cells = [cell for item in items if (cell := cell_of(item)) is not None]
     if not cells:

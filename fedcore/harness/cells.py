@@ -13,6 +13,8 @@ from fedcore.naming import apart, identifier
 from fedcore.partition.base import PARTITIONERS
 from fedcore.scenario import Scenario
 
+_SHARES = ("malicious_fraction", "poison_ratio")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -25,6 +27,9 @@ class Cell:
     ``published`` is what a study printed for this cell: it then takes the place of thresholds.
     ``reported`` says why the cell is only shown beside that: the configuration differs, or
     nothing was published. Such a cell asserts its audits, and an accuracy above chance.
+
+    ``changed`` are the fields that a user has set apart from the suite's own values: limits that
+    were recorded for those do not hold.
     """
 
     id: str
@@ -34,6 +39,7 @@ class Cell:
     max_seeds: int | None = None
     published: Published | None = None
     reported: str | None = None
+    changed: tuple[str, ...] = ()
 
     def looks(self) -> tuple[int, ...]:
         """Numbers of seeds at which this cell may be judged: n, 2 n, ... up to ``max_seeds``."""
@@ -53,7 +59,8 @@ class Grid:
 
     ``base`` is what all cells share; ``local`` gives each strategy its own local work. The control
     is ``undefended`` at the ``strongest`` (malicious fraction, poison ratio); None takes the
-    highest of the grid.
+    highest of the grid. ``overrides`` are fields that a user sets: they come after ``local``, and a
+    level of a share or of alpha takes the place of all that the grid has.
     """
 
     base: Scenario
@@ -69,25 +76,51 @@ class Grid:
     max_seeds: int | None = None
     strongest: tuple[float, float] | None = None
     named_against: Scenario | None = None  # ids name what differs from this; None: from base
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # what a user sets on the arms
 
     def cells(self) -> Iterator[Cell]:
         """The cells in reading order: by strategy, partition, attack, shares."""
+        fractions = self._levels("malicious_fraction", self.malicious_fractions)
+        ratios = self._levels("poison_ratio", self.poison_ratios)
+        seen: set[Scenario] = set()  # overridden levels may coincide
         for strategy, partition in itertools.product(self.strategies, self.partitions):
             arm = self._arm(strategy, partition)
+            if arm in seen:
+                continue
+            seen.add(arm)
+            changed = self._changed(strategy, partition)
             if self.clean:
-                yield self._cell(arm)
-            for attack, fraction, ratio in itertools.product(
-                self.attacks, self.malicious_fractions, self.poison_ratios
-            ):
+                yield self._cell(arm, None, changed)
+            for attack, fraction, ratio in itertools.product(self.attacks, fractions, ratios):
+                highest = self.strongest or (max(fractions), max(ratios))
                 strongest = self._attacked(
                     self._arm(self.undefended, partition),
                     attack,
-                    *(self.strongest or (max(self.malicious_fractions), max(self.poison_ratios))),
+                    max(highest[0], fraction),
+                    max(highest[1], ratio),
                 )
-                yield self._cell(self._attacked(arm, attack, fraction, ratio), strongest)
+                yield self._cell(self._attacked(arm, attack, fraction, ratio), strongest, changed)
+
+    def _changed(self, strategy: Mapping[str, Any], partition: Mapping[str, Any]) -> list[str]:
+        """The overridden fields whose value is not the suite's own."""
+        arm = self._own_arm(strategy, partition)
+        suites = {name: [getattr(arm, name)] for name in self.overrides} | {
+            "malicious_fraction": [*self.malicious_fractions],
+            "poison_ratio": [*self.poison_ratios],
+        }
+        read = {name: v for name, v in self.overrides.items() if name != "alpha" or arm.alpha}
+        return [name for name, value in read.items() if value not in suites[name]]
+
+    def _levels(self, name: str, suites: Sequence[float]) -> Sequence[float]:
+        return [self.overrides[name]] if name in self.overrides else suites
+
+    def _own_arm(self, strategy: Mapping[str, Any], partition: Mapping[str, Any]) -> Scenario:
+        return self.local(self.base.but(**strategy, **partition))
 
     def _arm(self, strategy: Mapping[str, Any], partition: Mapping[str, Any]) -> Scenario:
-        return self.local(self.base.but(**strategy, **partition))
+        arm = self._own_arm(strategy, partition)
+        unread = {*_SHARES, *(("alpha",) if arm.alpha is None else ())}
+        return arm.but(**{k: v for k, v in self.overrides.items() if k not in unread})
 
     @staticmethod
     def _attacked(
@@ -95,14 +128,14 @@ class Grid:
     ) -> Scenario:
         return arm.but(**attack, malicious_fraction=fraction, poison_ratio=ratio)
 
-    def _cell(self, scenario: Scenario, control: Scenario | None = None) -> Cell:
+    def _cell(self, scenario: Scenario, control: Scenario | None, changed: Sequence[str]) -> Cell:
         reference = self.named_against or self.base
         # with its norm: FedBN without batch normalisation is no scenario
         named = ("strategy", "strategy_spec", "client_mods", "norm")
         arm = {name: getattr(scenario, name) for name in named}
         reference = self.local(reference.but(**arm))
         name = identifier(scenario, reference, self._shared(scenario.partition))
-        return Cell(name, scenario, self.seeds, control, self.max_seeds)
+        return Cell(name, scenario, self.seeds, control, self.max_seeds, changed=tuple(changed))
 
     def _shared(self, partition: str) -> dict[str, Any]:
         """Settings of ``partition`` that are alike wherever ``partitions`` has it: not named."""

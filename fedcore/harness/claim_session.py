@@ -29,6 +29,9 @@ def start(suite: SuiteSession, claims: Sequence[Claim]) -> None:
     """
     lab = suite.lab
     runs = dict.fromkeys(run for claim in claims for run in claim.runs(seeds_of(suite, claim)))
+    suite.require_dealt(
+        {s: len(seeds_of(suite, claim)) for claim in claims for s in claim.scenarios}
+    )
     before = lab.progress
     suite.begin(runs)
     suite.require_any()

@@ -163,7 +163,7 @@ def _unskilled(claim: Claim, seeds: Sequence[int], records: Mapping[Run, Record]
     """Clean arms of what decides, guards or controls that are no better than guessing."""
     counted = [c for c in claim.contrasts if c.role is not Role.REPORTED]
     clean = {s: None for c in counted for s, _ in c.effect.terms if s.attack is None}
-    skill = {s: fmean(tail_skill(records[Run(s, seed)]) for seed in seeds) for s in clean}
+    skill = {s: fmean(tail_skill(records[Run(s, seed)]) or 0.0 for seed in seeds) for s in clean}
     return [
         f"{scenario.id}: balanced accuracy {100 * value:.1f} % of the way from guessing to no "
         f"error, less than {100 * LEARNS:g}"

@@ -35,6 +35,21 @@ def peak_memory(command: Sequence[str]) -> int:
     return peak
 
 
+def high_water(command: Sequence[str]) -> int:
+    """Bytes of memory that ``command``, a single process, had resident at most (VmHWM).
+
+    The kernel keeps that peak, so that none is missed between two looks; what a process takes in
+    its last 20 ms may be. Shared pages count whole: compare commands that load the same libraries.
+    """
+    peak = 0
+    with _started(command) as process:
+        while process.poll() is None:
+            peak = max(peak, _status(process.pid, "VmHWM:"))
+            time.sleep(_PERIOD)
+        _finish(process, command)
+    return peak
+
+
 def tree(pid: int) -> list[int]:
     """``pid`` and its descendants; those that end while it looks may be missing."""
     found = [pid]
@@ -54,6 +69,15 @@ def proportional(pid: int) -> int:
     except OSError:
         return 0
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def _status(pid: int, name: str) -> int:
+    """A line of /proc/PID/status in bytes; 0 where the process has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[str]:

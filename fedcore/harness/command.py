@@ -34,6 +34,10 @@ def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> st
             parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
     parts += [shlex.quote(f"--strategy={name}") for name in options.strategies]
     parts += [shlex.quote(f"--mod={spec}") for spec in options.mods]
+    for name, value in options.settings:
+        shown = "-".join(map(str, value)) if isinstance(value, tuple) else value
+        parts.append(shlex.quote(f"--{name.replace('_', '-')}={shown}"))
+    parts += [f"--fail-on={verdict.replace(' ', '-')}" for verdict in options.fail_on]
     return " ".join(parts)
 
 

@@ -7,7 +7,7 @@ the other workers'.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,12 +66,36 @@ def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+#: Marker of tests that time something, or measure memory: alone, or not at all.
+TIMING = "timing"
 GATHERED = pytest.StashKey[Share]()
 
 
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process is one of pytest-xdist's workers."""
     return hasattr(config, "workerinput")
+
+
+def skip_timings(config: Any, items: Iterable[pytest.Item]) -> None:
+    """In a worker: skip what is marked `TIMING`, with the reason.
+
+    Of several workers the others train or time at the same moment. In a single one (-n 1) a test
+    has the cores for itself, but pytest-benchmark measures nothing under xdist.
+    """
+    if not is_worker(config):
+        return
+    count = int(config.workerinput.get("workercount", 2))
+    reasons = {
+        True: "pytest-benchmark measures nothing under pytest-xdist: leave out -n, or give -n 0",
+        False: f"a timing beside {count - 1} other worker(s) measures their load: leave out -n, "
+        "or give -n 0",
+    }
+    for item in items:
+        if item.get_closest_marker(TIMING) is None:
+            continue
+        measured = "benchmark" in getattr(item, "fixturenames", ())
+        if count > 1 or measured:
+            item.add_marker(pytest.mark.skip(reason=reasons[count == 1]))
 
 
 def send(config: Any, share: Share) -> None:

@@ -212,6 +212,8 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         flat[f"{cost['kind']}_cost_seeds"] = _joined(cost["seeds"])
     for name in ("threshold", "metric", "min", "max"):
         flat[f"gate_{name}"] = gate.get(name)
+    flat["voids"] = "; ".join(cell.get("voids", ()))
+    flat["unlimited"] = "; ".join(cell.get("unlimited", ()))
     flat["errors"] = "; ".join(cell["errors"])
     flat["diverged"] = "; ".join(cell["diverged"])
     for name, value in cell["scenario"].items():

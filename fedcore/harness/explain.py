@@ -38,6 +38,7 @@ _MEANINGS = {
     "twin_skill": "without the attack the arm learns nothing that could be lost, so this cell "
     "proves nothing",
     "unsure": "the interval holds the limit: more seeds (--seeds N) can tell",
+    "no limit": "nothing that could fail is asked of this cell",
     "ERROR": "at least one run or pair is not valid, so nothing was judged",
 }
 
@@ -52,16 +53,21 @@ def explain_row(cell: Row, repeat: str) -> str:
     decided = deciding_gate(cell)
     unskilled = cell["verdict"] == "VOID" and decided and decided["metric"] == "twin_skill"
     meaning = _MEANINGS.get("twin_skill" if unskilled else cell["verdict"])
+    if cell.get("voids"):
+        meaning = "; ".join(cell["voids"])
+    elif cell["verdict"] == "no limit" and (cell.get("published") or {}).get("reported"):
+        meaning = None  # the published value below says why
     parts = [f"{cell['id']}: {cell['verdict']}" + (f" ({meaning})" if meaning else "")]
     if any(cell["values"].values()):
         parts.append(seed_table(cell))
     if cell["gates"]:
         parts.append("\n".join(gate_text(gate, cell) for gate in cell["gates"]))
-    elif not cell["errors"]:
+    elif not cell["errors"] and not cell.get("unlimited"):
         parts.append("no threshold applies to this cell")
     if cell.get("published"):
         parts.append(published_text(cell["published"]))
     for title, lines in (
+        ("limits left out:", cell.get("unlimited", [])),
         ("errors:", cell["errors"]),
         ("diverged, counted at chance accuracy:", cell["diverged"]),
         ("notes:", cell.get("notes", [])),

@@ -21,8 +21,9 @@ ERROR = 0.05
 class Verdict(Enum):
     """What a gate says.
 
-    VOID: the positive control shows no effect, or nothing was learned that an attack could take,
-    so nothing is proven. OPEN: no limit is named for the cell, so nothing is judged.
+    VOID: the positive control shows no effect, nothing was learned that an attack could take, or
+    a metric with a limit could not be measured, so nothing is proven. NO_LIMIT: no limit that could
+    fail holds for the cell, so nothing is judged.
     """
 
     PASS = "pass"
@@ -30,7 +31,7 @@ class Verdict(Enum):
     INCONCLUSIVE = "unsure"
     VOID = "VOID"
     ERROR = "ERROR"
-    OPEN = "open"
+    NO_LIMIT = "no limit"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,33 @@ from fedcore.errors import FedcoreError, unknown_name
 OPTIONS = pytest.StashKey["Options"]()
 PROFILES = ("smoke", "quick", "full", "study")
 EXECUTORS = ("processes", "ray")
+#: Verdicts that skip a cell unless --fail-on names them, by the word on the command line.
+SKIPPING = {"unsure": "unsure", "no-limit": "no limit"}
+#: Fields of a scenario that the command line may set for all cells of a suite.
+SETTINGS = (
+    "num_clients",
+    "fraction_train",
+    "rounds",
+    "alpha",
+    "malicious_fraction",
+    "poison_ratio",
+    "local_epochs",
+    "batch_size",
+    "optimizer",
+    "lr",
+)
+_MEANINGS = {
+    "num_clients": "clients in all",
+    "fraction_train": "share of the clients in a round's cohort",
+    "rounds": "communication rounds",
+    "alpha": "Dirichlet concentration, where the partition is of that kind",
+    "malicious_fraction": "share of malicious clients of attacked cells",
+    "poison_ratio": "share of their samples that is poisoned",
+    "local_epochs": "epochs a round: N or LOW-HIGH",
+    "batch_size": "samples a step",
+    "optimizer": "local solver, in place of the tuned one",
+    "lr": "local learning rate, in place of the tuned one",
+}
 
 
 class OptionError(FedcoreError, ValueError):
@@ -26,7 +53,9 @@ class OptionError(FedcoreError, ValueError):
 class Options:
     """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile.
 
-    ``jobs`` None, which only the executor ray takes, is every CPU of its cluster.
+    ``jobs`` None, which only the executor ray takes, is every CPU of its cluster. ``fail_on`` are
+    verdicts that fail though they skip otherwise; ``settings`` the fields of `SETTINGS` that were
+    given. ``notes`` take what a suite has to say of how it fitted its cells to the data.
     """
 
     dataset: str = "mnist5k"
@@ -46,6 +75,24 @@ class Options:
     executor: str = "processes"
     ray_address: str | None = None
     mods: tuple[str, ...] = ()
+    fail_on: tuple[str, ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+    notes: list[str] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The fields of a scenario that the user sets for all cells, such as ``rounds``."""
+        return dict(self.settings)
+
+    def note(self, line: str) -> None:
+        """Keep ``line`` for the summary, once."""
+        if line not in self.notes:
+            self.notes.append(line)
+
+    @property
+    def own_cells(self) -> bool:
+        """Whether the cells are the suite's own: those that were recorded."""
+        return not self.strategies and not self.settings
 
     def arms(self) -> list[dict[str, str]]:
         """The strategies asked for, as changes of a scenario; empty where the suite chooses.
@@ -99,7 +146,37 @@ class Options:
             executor=get("executor"),
             ray_address=get("ray_address") or None,
             mods=mods,
+            fail_on=_verdicts(get("fail_on") or ()),
+            settings=_settings(get),
         )
+
+
+def _verdicts(words: Sequence[str]) -> tuple[str, ...]:
+    """The verdicts that --fail-on names, each once; words may be lists with commas."""
+    named = [word.strip() for some in words for word in some.split(",")]
+    for word in named:
+        if word not in SKIPPING:
+            raise OptionError(f"--fail-on: {unknown_name('verdict', word, SKIPPING)}")
+    return tuple(dict.fromkeys(SKIPPING[word] for word in named))
+
+
+def _settings(get: Callable[[str], Any]) -> tuple[tuple[str, Any], ...]:
+    """The scenario fields that were given, in their types. Raises OptionError."""
+    from fedcore.cli.flags import flag, parse
+    from fedcore.scenario import Scenario
+
+    found, problems = [], []
+    for name in SETTINGS:
+        word = get(name)
+        if word is None:
+            continue
+        spec = Scenario.specs()[name]
+        value = spec.coerce(parse(spec, word))
+        problems += [text.replace(name, flag(name), 1) for text in spec.problems(name, value)]
+        found.append((name, value))
+    if problems:
+        raise OptionError("; ".join(problems))
+    return tuple(found)
 
 
 def add_options(parser: Any) -> None:
@@ -152,7 +229,20 @@ def add_options(parser: Any) -> None:
         },
         "--results": {"default": ".fedcore", "help": "stored runs, last results (.fedcore)"},
         "--fresh": {"action": "store_true", "help": "compute every run, even if it is stored"},
+        "--fail-on": {
+            "action": "append",
+            "metavar": "VERDICT",
+            "help": "let cells with this verdict fail, not skip: unsure, no-limit; with commas or "
+            "repeated",
+        },
         "--report": {"help": "write report.md, .html, results.csv, .json, .tex to this directory"},
     }
     for name, settings in declarations.items():
         group.addoption(name, **settings)
+    for name in SETTINGS:
+        group.addoption(
+            f"--{name.replace('_', '-')}",
+            metavar="VALUE",
+            help=f"{_MEANINGS[name]}, of every cell (default: the suite's; limits and baselines "
+            "that were recorded for that do not hold then)",
+        )

@@ -13,23 +13,15 @@ from fedcore.harness.audit import (
     effect_problems,
 )
 from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
+from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, worst
+from fedcore.harness.measures import Gate, Gates, Measure, Records, measures, put_gates
 from fedcore.harness.published import published_limits
-from fedcore.harness.skill import tail_skill
 from fedcore.harness.store import Run
-from fedcore.harness.thresholds import CONTROLS, Threshold, Thresholds
+from fedcore.harness.thresholds import CONTROLS, Thresholds
 from fedcore.harness.worker import Failure
 from fedcore.record import Record
-from fedcore.scenario import Scenario
 
-
-@dataclass(frozen=True)
-class Gate:
-    """One threshold applied to one estimate."""
-
-    threshold: Threshold
-    estimate: Estimate
-    verdict: Verdict
+__all__ = ["Gate", "Outcome", "judge_cell", "unpaired"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,8 @@ class Outcome:
     failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
     at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
     bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
-    ``notes`` are what strategies remark of their runs.
+    ``notes`` are what strategies remark of their runs. ``voids`` say why nothing is
+    proven, ``unlimited`` which limits were left out, and why: `fedcore.harness.measures.Gates`.
     """
 
     cell: Cell
@@ -54,6 +47,8 @@ class Outcome:
     noise: Noise
     confidence: float = 0.9
     epsilon_total: tuple[float | None, ...] = ()
+    voids: tuple[str, ...] = ()
+    unlimited: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -78,20 +73,21 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        """Of all gates together; open without a limit.
+        """Of all gates together; "no limit" without one on the cell itself.
 
-        Void where the undefended control shows no effect or the clean twin has learned nothing.
+        Void where a metric could not be measured, the undefended control shows no effect or the
+        clean twin has learned nothing.
         """
         if self.errors:
             return Verdict.ERROR
         control = [g.verdict for g in self.gates if g.threshold.metric in CONTROLS]
-        if Verdict.FAIL in control:
+        if self.voids or Verdict.FAIL in control:
             return Verdict.VOID
         if len(control) == len(self.gates):
-            return Verdict.OPEN  # a control alone says nothing about the cell
+            return Verdict.NO_LIMIT  # a control alone says nothing about the cell
         found = worst([g.verdict for g in self.gates])
         shown = found is Verdict.PASS and self.cell.reported is not None
-        return Verdict.OPEN if shown else found
+        return Verdict.NO_LIMIT if shown else found
 
     def spread(self, values: Sequence[float]) -> Estimate | None:
         """Mean and interval of ``values``, None if there are none."""
@@ -115,79 +111,80 @@ def judge_cell(
         if isinstance(result := results[run], Failure)
     ]
     records = {run: r for run, r in results.items() if isinstance(r, Record)}
-    attacked = cell.scenario.attack is not None
-    twin = cell.scenario.clean_twin()
     diverged = [
         f"{run.id} in round {records[run].diverged}"
         for run in cell.runs(seeds)
         if run in records and records[run].diverged is not None
     ]
-    if errors:
-        empty: tuple[()] = ()
-        found_wrong = (tuple(errors), tuple(diverged), thresholds.noise, confidence)
-        return Outcome(cell, tuple(seeds), empty, empty, empty, empty, *found_wrong)
+    measured: dict[str, Measure] = {}
+    judged = Gates((), (), ())
+    if not errors:
+        measured = measures(cell, seeds, records)
+        errors = _broken_proofs(cell, seeds, records)
+        if cell.published is None and cell.reported is None:
+            judged = put_gates(cell, seeds, records, measured, thresholds, confidence)
+        else:
+            gates = _published_gates(cell, seeds, records, thresholds.noise, confidence)
+            judged = Gates(gates, (), ())
+    return Outcome(
+        cell,
+        tuple(seeds),
+        clean=_tails(cell, seeds, records, clean=True) if measured else (),
+        poisoned=_tails(cell, seeds, records, clean=False) if measured else (),
+        asr=measured["asr"].values if "asr" in measured else (),
+        gates=judged.gates,
+        errors=tuple(errors),
+        diverged=tuple(diverged),
+        noise=thresholds.noise,
+        confidence=confidence,
+        epsilon_total=_epsilon_totals(cell, seeds, records) if measured else (),
+        voids=judged.voids,
+        unlimited=judged.unlimited,
+        notes=_notes(cell, seeds, records) if measured else (),
+    )
 
-    def of(scenario: Scenario, value: Callable[[Record], float | None]) -> tuple[float, ...]:
-        found = [value(records[Run(scenario, seed)]) for seed in seeds]
-        return tuple(100 * v for v in found if v is not None)
 
-    def tail(record: Record) -> float:
-        return record.tail_accuracy
+def _tails(cell: Cell, seeds: Sequence[int], records: Records, *, clean: bool) -> tuple[float, ...]:
+    """Tail accuracies in percent of the clean twin, or of the attacked arm; empty without one."""
+    if not clean and cell.scenario.attack is None:
+        return ()
+    arm = cell.scenario.clean_twin() if clean else cell.scenario
+    return tuple(100 * records[Run(arm, seed)].tail_accuracy for seed in seeds)
 
-    notes = tuple(
+
+def _notes(cell: Cell, seeds: Sequence[int], records: Records) -> tuple[str, ...]:
+    """What strategies remark of the runs of ``cell``, each with its run."""
+    return tuple(
         f"{run.id}: {note}" for run in cell.runs(seeds) for note in records[run].audit.notes
     )
+
+
+def _epsilon_totals(cell: Cell, seeds: Sequence[int], records: Records) -> tuple[float | None, ...]:
     statements = [records[Run(cell.scenario, seed)].audit.privacy for seed in seeds]
-    clean = of(twin, tail)
-    poisoned = of(cell.scenario, tail) if attacked else ()
-    asr = of(cell.scenario, lambda record: record.tail_asr) if attacked else ()
-    for run in cell.runs(seeds):
-        errors += audit_problems(records[run])
-    errors += buffer_problems(cell.scenario)
+    return tuple(s.epsilon_total for s in statements if s is not None)
+
+
+def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
+    """What the audits of the runs, of the strategy and of the pairs find, as messages."""
+    problems = [text for run in cell.runs(seeds) for text in audit_problems(records[run])]
+    problems += buffer_problems(cell.scenario)
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:
                 pair = records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)]
-                errors += [*unpaired(*pair), *effect_problems(*pair)]
-    gates: list[Gate] = []
-    if cell.published is not None or cell.reported is not None:
-        accuracy = estimate(poisoned if attacked else clean, thresholds.noise, confidence)
-        classes = len(records[Run(cell.scenario, seeds[0])].recall[0])
-        judged = published_limits(cell.scenario, accuracy, classes, cell.published, cell.reported)
-        gates = [Gate(threshold, accuracy, verdict) for threshold, verdict in judged]
-        return Outcome(
-            cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
-            thresholds.noise,
-            confidence,
-            notes=notes,
-        )  # fmt: skip
-    measured: dict[str, tuple[float, ...]] = {}
-    if attacked:
-        measured["drop"] = tuple(c - p for c, p in zip(clean, poisoned, strict=True))
-        measured["asr"] = asr
-        measured["twin_skill"] = of(twin, tail_skill)
-    else:
-        measured["clean"] = clean
-        measured["skill"] = of(twin, tail_skill)
-    if cell.control is not None:
-        calm, struck = of(cell.control.clean_twin(), tail), of(cell.control, tail)
-        measured["control"] = tuple(c - p for c, p in zip(calm, struck, strict=True))
-        measured["control_asr"] = of(cell.control, lambda record: record.tail_asr)
-    for metric, values in measured.items():
-        arms = {"control": cell.control, "control_asr": cell.control, "twin_skill": twin}
-        subject = arms.get(metric, cell.scenario)
-        assert subject is not None
-        threshold = thresholds.of(metric, subject)
-        if threshold is not None and values:
-            found = estimate(values, thresholds.noise, confidence)
-            gates.append(Gate(threshold, found, judge(found, threshold.min, threshold.max)))
-    return Outcome(
-        cell, tuple(seeds), clean, poisoned, asr, tuple(gates), tuple(errors), tuple(diverged),
-        thresholds.noise,
-        confidence,
-        tuple(told.epsilon_total for told in statements if told is not None),
-        notes=notes,
-    )  # fmt: skip
+                problems += [*unpaired(*pair), *effect_problems(*pair)]
+    return problems
+
+
+def _published_gates(
+    cell: Cell, seeds: Sequence[int], records: Records, noise: Noise, confidence: float
+) -> tuple[Gate, ...]:
+    """The limits of a cell of a study: chance, and what was published for it."""
+    values = _tails(cell, seeds, records, clean=cell.scenario.attack is None)
+    accuracy = estimate(values, noise, confidence)
+    classes = len(records[Run(cell.scenario, seeds[0])].recall[0])
+    judged = published_limits(cell.scenario, accuracy, classes, cell.published, cell.reported)
+    return tuple(Gate(threshold, accuracy, verdict) for threshold, verdict in judged)
 
 
 def _in_both(name: str, *records: Record) -> list[str]:

@@ -18,7 +18,15 @@ import pytest
 from fedcore import naming
 from fedcore.errors import FedcoreError
 from fedcore.harness.collection import name_files_apart, named_cells
-from fedcore.harness.distributed import GATHERED, Share, is_worker, receive, send
+from fedcore.harness.distributed import (
+    GATHERED,
+    TIMING,
+    Share,
+    is_worker,
+    receive,
+    send,
+    skip_timings,
+)
 from fedcore.harness.options import OPTIONS, Options, add_options
 from fedcore.harness.places import require_writable
 from fedcore.harness.session import (
@@ -49,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check the options and declare the markers."""
     config.stash[REMARKS] = []
     config.addinivalue_line("markers", "cells(function=...): parametrize with the cells it yields")
+    config.addinivalue_line("markers", f"{TIMING}: skipped beside others under pytest-xdist")
     config.addinivalue_line("markers", "case(**facts): what a cell is about, for exact selection")
     try:
         config.stash[OPTIONS] = Options.of(config.getoption)
@@ -77,6 +86,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cells: Sequence[Cell] = ()
     try:
         cells = named_cells(marker, metafunc.module, options)
+        remarks = metafunc.config.stash[REMARKS]
+        remarks += [note for note in options.notes if note not in remarks]
     except FedcoreError as error:
         # raised here it would be an error of collection, with a traceback and exit status 2
         metafunc.config.stash.setdefault(_REFUSED, []).append(error)
@@ -108,7 +119,11 @@ def _facts(cell: Cell) -> dict[str, Any]:
 
 @pytest.hookimpl(tryfirst=True)  # before -k selects by the names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name cells of several files apart; end with status 4 where the user asked for no cells."""
+    """Name cells of several files apart; end with status 4 where the user asked for no cells.
+
+    Timings beside other workers of pytest-xdist are skipped.
+    """
+    skip_timings(config, items)
     refused = dict.fromkeys(str(error) for error in config.stash.get(_REFUSED, ()))
     if refused:
         raise pytest.UsageError("\n".join(refused))
@@ -189,12 +204,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not outcomes and not remarks:
         return
     terminalreporter.section("fedcore")
-    for line in remarks:
+    for line in dict.fromkeys(remarks):
         terminalreporter.write_line(line)
     if not outcomes:
         return
+    from fedcore.harness.gates import Verdict
     from fedcore.harness.report import summary_table
 
+    for name, verdict in (("unsure", Verdict.INCONCLUSIVE), ("without a limit", Verdict.NO_LIMIT)):
+        skipped = [outcome for outcome in outcomes if outcome.verdict is verdict]
+        if skipped:  # pytest counts in its last line whatever stands in its stats
+            terminalreporter.stats[name] = skipped
     text = summary_table(outcomes)
     effort = gathered.effort if suite is None else suite.effort()
     for line in (text, effort, *write_reports(outcomes, config)):

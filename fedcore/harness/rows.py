@@ -29,8 +29,9 @@ def row(outcome: Outcome) -> Row:
     Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
     seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
-    published (None but for the cells of a study), verdict, errors, diverged; class_names and
-    data_notes of the data set, and notes of the strategy.
+    published (None but for the cells of a study), verdict, voids (why nothing is proven),
+    unlimited (limits that were left out, and why), errors, diverged; class_names and data_notes of
+    the data set, and notes of the strategy.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -54,6 +55,8 @@ def row(outcome: Outcome) -> Row:
         "gates": [_gate(gate) for gate in outcome.gates],
         "published": _published(outcome),
         "verdict": outcome.verdict.value,
+        "voids": list(outcome.voids),
+        "unlimited": list(outcome.unlimited),
         "errors": list(outcome.errors),
         "diverged": list(outcome.diverged),
         "class_names": list(outcome.class_names),
@@ -88,8 +91,12 @@ def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:
 def deciding_gate(cell: Row) -> Mapping[str, Any] | None:
     """The gate that a cell's verdict rests on: the control's if void, else the worst one.
 
-    Among equals the cell's own drop or clean accuracy comes first.
+    Among equals the cell's own drop or clean accuracy comes first. None where no gate decides: the
+    cell is void as something could not be measured, or none of its gates is on the cell itself.
     """
+    own = any(gate["metric"] not in CONTROLS for gate in cell["gates"])
+    if cell.get("voids") or (cell["verdict"] == "no limit" and not own):
+        return None
 
     def rank(gate: Mapping[str, Any]) -> tuple[int, int]:
         if cell["verdict"] == "VOID":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedcore.harness.lab import Progress
     from fedcore.harness.outcome import Outcome
     from fedcore.harness.store import Run
+    from fedcore.scenario import Scenario
 
 SESSION = pytest.StashKey["SuiteSession"]()
 
@@ -43,9 +44,16 @@ class SuiteSession:
 
         UsageError where data or weights are missing, or no engine fits, so that no run can be made.
         """
+        arms = [(arm, cell) for cell in cells for arm in (cell.scenario, cell.control)]
+        needs = {
+            arm: self.options.seeds or max(cell.looks()) for arm, cell in arms if arm is not None
+        }
+        self.require_dealt(needs)
         self.begin(self.lab.plan(cells))
         self.require_any()
         self.lab.expect(cells)
+        for note in self.options.notes:
+            self.say(f"fedcore: {note}")
         progress = self.lab.progress
         ray = self.options.executor == "ray"
         jobs = _count(self.lab.jobs, "Ray worker" if ray else "worker")
@@ -71,6 +79,20 @@ class SuiteSession:
                 }
             )
 
+    def require_dealt(self, needs: Mapping[Scenario, int]) -> None:
+        """UsageError, once and before the first run, where data cannot be dealt to the clients.
+
+        ``needs`` has the number of seeds by scenario.
+        """
+        from fedcore.harness.targets import undealt
+
+        if reasons := undealt(needs, self.options):
+            raise pytest.UsageError(
+                "these partitions of the suite cannot be dealt, so no run was made:\n  "
+                + "\n  ".join(reasons)
+                + "\nset --alpha or --num-clients, or leave out their cells with -k"
+            )
+
     def require_any(self) -> None:
         """UsageError where, of all that has begun, no run can be made."""
         if refusals := self.lab.refusals:
@@ -86,7 +108,7 @@ class SuiteSession:
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
-        return Checked(outcome, self.repeat)
+        return Checked(outcome, self.repeat, self.options.fail_on)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -161,17 +183,22 @@ def origin_of(config: pytest.Config) -> dict[str, Any]:
 class Checked:
     """An outcome that a test can check."""
 
-    def __init__(self, outcome: Outcome, repeat: str) -> None:
+    def __init__(self, outcome: Outcome, repeat: str, fail_on: Collection[str] = ()) -> None:
         self.outcome = outcome
         self.repeat = repeat
+        self.fail_on = fail_on
 
     def check(self) -> None:
-        """Fail unless every gate holds; skip, saying so, where nothing can be concluded."""
+        """Fail unless every gate holds; skip, saying so, where nothing can be concluded.
+
+        A verdict of ``fail_on`` (--fail-on) fails instead.
+        """
         from fedcore.harness.explain import explain
         from fedcore.harness.gates import Verdict
 
         verdict = self.outcome.verdict
-        if verdict in (Verdict.INCONCLUSIVE, Verdict.OPEN):
+        skipped = verdict in (Verdict.INCONCLUSIVE, Verdict.NO_LIMIT)
+        if skipped and verdict.value not in self.fail_on:
             pytest.skip(explain(self.outcome, self.repeat))
         if verdict is not Verdict.PASS:
             pytest.fail(explain(self.outcome, self.repeat), pytrace=False)
@@ -184,6 +211,8 @@ class Checked:
             e = gate.estimate
             text = f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}] n={e.seeds} {gate.threshold.limit}"
             found.append((f"fedcore.{gate.threshold.metric}", f"{text} ({gate.threshold.name})"))
+        for name, reasons in (("void", outcome.voids), ("unlimited", outcome.unlimited)):
+            found += [(f"fedcore.{name}", reason) for reason in reasons]
         return found
 
 

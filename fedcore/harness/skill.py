@@ -12,20 +12,22 @@ from fedcore.record import Record, tail_mean
 LEARNS = 0.05
 
 
-def tail_skill(record: Record) -> float:
+def tail_skill(record: Record) -> float | None:
     """Balanced accuracy of the tail between guessing, 0, and no error, 1: (b - 1/C) / (1 - 1/C).
 
     b is the mean recall of the C classes that the test set holds (Brodersen, Ong, Stephan and
     Buhmann 2010, "The Balanced Accuracy and Its Posterior Distribution"), averaged over the rounds
-    of the tail accuracy. A constant answer has skill 0; below it is worse than guessing. With a
-    single class there is nothing to tell apart: 1.
+    of the tail accuracy. A constant answer has skill 0; below it is worse than guessing. None for
+    a test set of a single class: there is nothing to tell apart, so skill cannot be measured.
     """
-    return tail_mean(tuple(_skill(row) for row in record.recall))
+    rows = [_skill(row) for row in record.recall]
+    known = tuple(value for value in rows if value is not None)
+    return tail_mean(known) if len(known) == len(rows) else None
 
 
-def _skill(recall: tuple[float | None, ...]) -> float:
+def _skill(recall: tuple[float | None, ...]) -> float | None:
     present = [value for value in recall if value is not None]
     if len(present) < 2:
-        return 1.0
+        return None
     chance = 1 / len(present)
     return (sum(present) * chance - chance) / (1 - chance)

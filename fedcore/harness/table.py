@@ -15,7 +15,7 @@ from fedcore.harness.rows import Row
 from fedcore.harness.summaries import Columns, tables
 
 WIDTH = 100
-VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "open")
+VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "no limit")
 
 #: Before the limit of a gate that is not on the cell's own drop or clean accuracy.
 _PREFIX = {
@@ -115,13 +115,16 @@ def footer(cells: Sequence[Row]) -> list[str]:
     if any(cell.get("published") for cell in cells):
         lines += _wrap(
             "published: the accuracy that the study printed for the cell, clean or poisoned. "
-            "open: shown beside it, not judged against it (report.md says why)."
+            "no limit: shown beside it, not judged against it (report.md says why)."
         )
     for attack, variants in _variants(cells).items():
         named = _named_pairs(cells, attack)
         if len(variants) == 1 and attack not in variants and not named:
             lines.append(f"{attack}: {min(variants).removeprefix(attack)} (source to target class)")
         lines += [line for pair in named for line in _wrap(f"{attack}: {pair}, source to target")]
+    for reason, ids in _by_reason(cells).items():
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        lines += _wrap(f"VOID {ids[0]}{more}: {reason}")
     diverged = list(dict.fromkeys(run for cell in cells for run in cell["diverged"]))
     if diverged:
         more = f" and {len(diverged) - 5} more" if len(diverged) > 5 else ""
@@ -142,6 +145,15 @@ def data_lines(cells: Sequence[Row]) -> list[str]:
         for note in cell.get("data_notes", ())
     )
     return [line for note in notes for line in _wrap(note)]
+
+
+def _by_reason(cells: Sequence[Row]) -> dict[str, list[str]]:
+    """The ids of the void cells by the reason why nothing is proven."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        for reason in cell.get("voids", ()):
+            found.setdefault(reason, []).append(cell["id"])
+    return found
 
 
 def count_line(cells: Sequence[Row]) -> str:

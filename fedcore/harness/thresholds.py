@@ -16,14 +16,18 @@ The table before the dot is the metric: ``clean`` (tail accuracy without attack,
 ``control_asr`` (drop and attack success rate of the undefended control), ``skill`` of a clean cell
 and ``twin_skill`` of an attacked one's clean twin (`fedcore.harness.skill`, percent of the way from
 guessing to no error). Of the thresholds whose ``where`` fits, the one with the most conditions
-holds.
+holds. In ``where``, "none" is a parameter that is not set.
+
+A limit must be able to fail: one whose window covers everything from no effect to chance is
+refused (`cannot_fail`). ``none = true`` in place of min and max says that there is no limit, and
+the reason why; it takes the place of less specific ones.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +40,10 @@ from fedcore.validation import registered_name, registries
 #: What must hold for a cell to prove anything.
 CONTROLS = ("control", "control_asr", "twin_skill")
 METRICS = ("clean", "skill", "drop", "asr", *CONTROLS)
+#: Metrics whose limits are values once recorded, of the settings that they were recorded for.
+RECORDED = ("clean", "drop", "asr")
+#: No model is taken to be better, in percent: beyond it test data have leaked.
+PERFECT = 99.9
 
 
 class ThresholdError(FedcoreError, ValueError):
@@ -53,16 +61,55 @@ class Threshold:
     reason: str
     where: Mapping[str, tuple[Any, ...]]
 
-    def fits(self, scenario: Scenario) -> bool:
-        """Whether every condition holds for ``scenario``."""
+    def fits(self, scenario: Scenario, changed: Collection[str] = ()) -> bool:
+        """Whether every condition holds for ``scenario``.
+
+        A limit on a recorded metric must name each field of ``changed``, in which ``scenario``
+        differs from what was recorded.
+        """
+        if self.metric in RECORDED and not set(changed) <= set(self.where):
+            return False
         return all(getattr(scenario, field) in values for field, values in self.where.items())
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a limit at all: False for one that says ``none``."""
+        return self.min is not None or self.max is not None
 
     @property
     def limit(self) -> str:
         """As printed: ``<=8``, ``>=80``, ``80..99``."""
         if self.min is not None and self.max is not None:
             return f"{self.min:g}..{self.max:g}"
+        if self.min is None and self.max is None:
+            return "none"
         return f">={self.min:g}" if self.min is not None else f"<={self.max:g}"
+
+
+def cannot_fail(threshold: Threshold, chance: float, clean: float) -> str | None:
+    """Why ``threshold`` holds whatever happens, or None where something can break it.
+
+    ``chance`` is the accuracy of guessing and ``clean`` that without an attack, both in percent. A
+    limit cannot fail if its window holds all of: for ``clean``, guessing to `PERFECT`; for
+    ``skill``, guessing (0) to all (100); for ``drop``, no effect (0) to the fall from ``clean`` to
+    ``chance``; for ``asr``, never (0) to always (100). A control must fail where there is no effect
+    (0): its min must be above that.
+    """
+    low = -math.inf if threshold.min is None else threshold.min
+    high = math.inf if threshold.max is None else threshold.max
+    if threshold.metric in CONTROLS:
+        return f"without any effect it is 0, so min must be > 0, got {low:g}" if low <= 0 else None
+    bottom, top, what = {
+        "clean": (chance, PERFECT, f"from guessing, {chance:.3g} %, to no error"),
+        "skill": (0.0, PERFECT, "from guessing, 0, to no error, 100"),
+        "drop": (
+            0.0,
+            max(clean - chance, 0.0),
+            f"from no effect, 0, to the fall to guessing, {clean - chance:.3g} points",
+        ),
+        "asr": (0.0, 100.0, "from never, 0, to always, 100"),
+    }[threshold.metric]
+    return f"it allows everything {what}" if low <= bottom and high >= top else None
 
 
 @dataclass(frozen=True)
@@ -72,12 +119,14 @@ class Thresholds:
     entries: tuple[Threshold, ...]
     noise: Noise
 
-    def of(self, metric: str, scenario: Scenario) -> Threshold | None:
+    def of(
+        self, metric: str, scenario: Scenario, changed: Collection[str] = ()
+    ) -> Threshold | None:
         """The most specific threshold on ``metric`` that fits ``scenario``, or None.
 
-        Raises ThresholdError where two fit equally well.
+        ``changed`` as in `Threshold.fits`. Raises ThresholdError where two fit equally well.
         """
-        fitting = [t for t in self.entries if t.metric == metric and t.fits(scenario)]
+        fitting = [t for t in self.entries if t.metric == metric and t.fits(scenario, changed)]
         fitting.sort(key=lambda t: -len(t.where))
         if len(fitting) > 1 and len(fitting[0].where) == len(fitting[1].where):
             raise ThresholdError(
@@ -132,7 +181,7 @@ def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
     place = f"thresholds {path}, [{metric}.{name}]"
     if not isinstance(values, dict):
         raise ThresholdError(f"{place}: must be a table, got {values!r}")
-    unknown = set(values) - {"min", "max", "reason", "where"}
+    unknown = set(values) - {"min", "max", "none", "reason", "where"}
     if unknown:
         raise ThresholdError(f"{place}: unknown key {sorted(unknown)[0]!r}")
     if not values.get("reason"):
@@ -140,7 +189,11 @@ def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
     low, high = (
         _number(place, key, values[key]) if key in values else None for key in ("min", "max")
     )
-    if (low is None and high is None) or (low is not None and high is not None and low > high):
+    without = values.get("none", False)
+    if without not in (True, False) or (without and (low is not None or high is not None)):
+        raise ThresholdError(f"{place}: none must be true, without min and max, or left out")
+    empty = low is None and high is None and not without
+    if empty or (low is not None and high is not None and low > high):
         raise ThresholdError(f"{place}: needs min or max, and min <= max; got {low} and {high}")
     where = {}
     conditions = values.get("where", {})
@@ -149,7 +202,33 @@ def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
     for field, wanted in conditions.items():
         if field not in Scenario.specs():
             raise ThresholdError(f"{place}: {unknown_name('field', field, Scenario.specs())}")
-        where[field] = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+        spec = Scenario.specs()[field]
+        listed = wanted if isinstance(wanted, list) else [wanted]
+        unset = spec.optional and "none" not in spec.choices
+        where[field] = tuple(None if unset and value == "none" else value for value in listed)
         for value in where[field]:
             _check_name(place, field, value)
-    return Threshold(f"{metric}.{name}", metric, low, high, values["reason"], where)
+    threshold = Threshold(f"{metric}.{name}", metric, low, high, values["reason"], where)
+    if threshold.exists:
+        _require_bite(place, threshold)
+    return threshold
+
+
+def _require_bite(place: str, threshold: Threshold) -> None:
+    """Refuse a limit that cannot fail on any data set that it may be put on.
+
+    What the file does not say counts in the limit's favour: a clean accuracy of 100 %, and of the
+    data sets that it names the most classes (more than any, where that is not known). Where it
+    names none, the most that a data set with a name has.
+    """
+    from fedcore.data.medmnist import SETS  # it registers itself, which needs this module's
+
+    published = {"mnist5k": 10, **{name: facts.num_classes for name, facts in SETS.items()}}
+    named = threshold.where.get("dataset", tuple(published))
+    classes = max(published.get(str(name).removeprefix("holdout:"), math.inf) for name in named)
+    why = cannot_fail(threshold, 100 / classes, 100.0)
+    if why is not None:
+        raise ThresholdError(
+            f"{place}: the limit {threshold.limit} cannot fail: {why} (of {classes:g} classes); "
+            "narrow it, name the data set in where, or say none = true"
+        )

@@ -25,9 +25,9 @@ from fedcore.harness.cells import Grid
 
 def cells(options):
     base = Scenario(
-        dataset=options.dataset if options.dataset != "mnist5k" else "synthetic:400",
+        dataset=options.dataset if options.dataset != "mnist5k" else "synthetic:1000",
         model=options.model or "mlp",
-        num_clients=4, fraction_train=1.0, rounds=2, local_epochs=(1, 3), optimizer="sgd", lr=0.1,
+        num_clients=4, fraction_train=1.0, rounds=2, local_epochs=(1, 3), optimizer="sgd", lr=1.0,
     )
     strategies = [{"strategy": s} for s in ("krum", "multikrum", "fednova")]
     yield from Grid(
@@ -53,12 +53,12 @@ class Suite:
 
     def limits(self, **limits: str) -> None:
         """Write thresholds.toml; by default everything holds."""
-        rules = {"clean": "min = -90", "drop": "max = 90", "control": "min = -90", **limits}
+        rules = {"clean": "min = 20", "drop": "max = 40", "control": "min = 1", **limits}
         tables = [
             f"[{metric}.rule]\n{rule}\nreason = 'because of {metric}'\n"
             for metric, rule in rules.items()
         ]
-        text = "[noise]\nsd = 2\ndf = 4\n" + "".join(tables)
+        text = "[noise]\nsd = 0.2\ndf = 40\n" + "".join(tables)
         (self.path / "thresholds.toml").write_text(text)
 
     def run(self, *arguments: str, jobs: int = 1, **settings: Any) -> pytest.RunResult:

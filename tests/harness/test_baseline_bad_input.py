@@ -61,8 +61,8 @@ def old_layout(suite: Any) -> None:
         (lambda s: tamper(s, lambda c: c["cells"][CLEAN].pop("values")), "is damaged"),
         (lambda s: tamper(s, lambda c: c.update(device="cuda")), "recorded on cuda, and this"),
         (
-            lambda s: tamper(s, lambda c: c["data"].update({"synthetic:400": "0"})),
-            "recorded on other data: synthetic:400",
+            lambda s: tamper(s, lambda c: c["data"].update({"synthetic:1000": "0"})),
+            "recorded on other data: synthetic:1000",
         ),
     ],
 )  # fmt: skip
@@ -137,7 +137,7 @@ def test_a_cell_with_another_scenario_fails_with_the_fields(recorded: Any) -> No
     tamper(recorded, slower)
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert f"redefined: {CLEAN} is now another scenario (lr: 0.05 -> 0.1)" in recorded.text(result)
+    assert f"redefined: {CLEAN} is now another scenario (lr: 0.05 -> 1.0)" in recorded.text(result)
     assert "another scenario" in recorded.text(recorded.run(*NOVA, "--update-baseline"))
     assert recorded.run(*NOVA).ret == 0
 

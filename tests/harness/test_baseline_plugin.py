@@ -50,7 +50,7 @@ def test_recording_shows_first_what_changes(suite: Any) -> None:
     assert (content["dataset"], content["profile"], content["device"]) == (
         "mnist5k", "quick", "cpu",
     )  # fmt: skip
-    assert list(content["data"]) == ["synthetic:400"]
+    assert list(content["data"]) == ["synthetic:1000"]
     source = content["source"]
     assert source["command"] == "pytest --device=cpu -k fednova --update-baseline"
     assert set(source) == {

@@ -101,6 +101,37 @@ def test_local_work_goes_to_each_arm_its_twin_and_its_control() -> None:
     assert clean.id == "fednova-iid-clean"  # what is tuned is not part of the name
 
 
+def test_what_a_user_sets_comes_after_the_local_work_and_is_named() -> None:
+    given = {"rounds": 3, "lr": 0.7, "malicious_fraction": 0.4, "alpha": 0.5}
+    cells = list(
+        grid(
+            partitions=[IID, SKEWED, {**SKEWED, "alpha": 0.9}],
+            malicious_fractions=[0.1, 0.3],
+            local=lambda scenario: scenario.but(lr=0.2),
+            overrides=given,
+        ).cells()
+    )
+    assert [cell.id for cell in cells] == [
+        "fednova-iid-clean-lr0.7-rounds3",
+        "fednova-iid-labelflip-mal40pct-poison50pct-lr0.7-rounds3",
+        "fednova-dirichlet0.5-clean-lr0.7-rounds3",  # once: both levels of alpha give way
+        "fednova-dirichlet0.5-labelflip-mal40pct-poison50pct-lr0.7-rounds3",
+    ]
+    for cell in cells:
+        assert (cell.scenario.rounds, cell.scenario.lr) == (3, 0.7)
+        if cell.control is not None:
+            assert (cell.control.rounds, cell.control.lr) == (3, 0.7)
+            assert cell.control.malicious_fraction == 0.4
+    assert set(cells[0].changed) == {"rounds", "lr", "malicious_fraction"}  # IID reads no alpha
+    assert set(cells[2].changed) == set(given)
+
+
+def test_what_a_user_sets_to_the_suites_own_value_changes_nothing() -> None:
+    given = {"num_clients": 10, "malicious_fraction": 0.3, "lr": 0.1}
+    found = list(grid(overrides=given).cells())
+    assert found == list(grid().cells())
+
+
 def test_what_differs_from_the_reference_is_named() -> None:
     (cell, _) = grid(base=BASE.but(model="cnn"), named_against=BASE).cells()
     assert cell.id == "fednova-iid-clean-cnn"

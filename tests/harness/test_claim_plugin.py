@@ -43,7 +43,7 @@ def test_claim(claim_outcome):
     claim_outcome.check()
 """  # noqa: E501
 CELLS = """
-@pytest.mark.cells(function=lambda options: [Cell("harsh", HARSH, 2)])
+@pytest.mark.cells(function=lambda options: [Cell("harsh", HARSH, 2, HARSH)])
 def test_robustness(outcome):
     outcome.check()
 """
@@ -51,7 +51,8 @@ TIMING = """
 def test_timing(suite_options):
     assert suite_options.jobs == 2
 """
-LIMITS = "[noise]\nsd = 2\ndf = 4\n[drop.all]\nmin = -90\nreason = 'x'\n"
+LIMITS = "[noise]\nsd = 2\ndf = 4\n[drop.all]\nmin = 1\nreason = 'x'\n"
+LIMITS += "[control.all]\nmin = 1\nreason = 'x'\n"
 
 
 class Suite:

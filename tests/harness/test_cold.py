@@ -43,6 +43,22 @@ def test_memory_of_descendants_counts() -> None:
 
 
 @needs_proc
+def test_the_high_water_mark_keeps_a_peak_of_a_moment() -> None:
+    """64 MiB that are held for less than the time between two looks."""
+    spike = "block = b'x' * (64 << 20); del block; import time; time.sleep(0.3)"
+    command = [sys.executable, "-S", "-c", spike]
+    peaks = [cold.high_water(command) for _ in range(3)]
+    assert min(peaks) > 64 << 20
+    assert max(peaks) - min(peaks) < 2 << 20
+
+
+def test_what_fails_has_no_high_water_mark() -> None:
+    command = [sys.executable, "-c", "raise SystemExit('no data')"]
+    with pytest.raises(FedcoreError, match="ended with status 1: no data"):
+        cold.high_water(command)
+
+
+@needs_proc
 def test_what_has_ended_takes_nothing() -> None:
     assert cold.proportional(2**22 + 1) == 0
     assert cold.tree(os.getpid())[0] == os.getpid()

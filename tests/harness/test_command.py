@@ -51,3 +51,12 @@ def test_places_given_in_full_are_told_from_where_one_is(
     outside: Path = tmp_path_factory.mktemp("elsewhere")
     config = pytester.parseconfig(str(inside), str(outside))
     assert named_places(config) == ["suite", str(outside)]
+
+
+def test_what_a_user_sets_and_what_fails_are_repeated() -> None:
+    settings = (("num_clients", 10), ("local_epochs", (1, 5)), ("lr", 0.5))
+    options = Options(settings=settings, fail_on=("unsure", "no limit"))
+    assert base_command(options) == (
+        "pytest benchmark --num-clients=10 --local-epochs=1-5 --lr=0.5 --fail-on=unsure "
+        "--fail-on=no-limit"
+    )

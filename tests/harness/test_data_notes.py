@@ -58,7 +58,7 @@ def test_images_of_several_sizes_need_image_size(suite: Suite, photos: Path) -> 
         .read_text()
         .replace("model=options", "image_size=options.image_size, model=options")
     )
-    result = suite.run(dataset, "--image-size=8", "-k", "fednova")
+    result = suite.run(dataset, "--image-size=8", "-k", "fednova and clean")
     assert result.ret == 0
     assert "data: 1 image resized to 8x8 on reading" in suite.text(result)
 

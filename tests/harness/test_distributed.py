@@ -65,7 +65,7 @@ def test_the_controller_shows_and_writes_the_cells_of_all_workers(spread: Any) -
     assert "4 cells: 4 pass" in spread.text(result)
     made = json.loads((spread.path / "out" / "results.json").read_text())["provenance"]
     assert (made["device"], made["engine"], made["precision"]) == ("cpu", "sequential", "float32")
-    assert list(made["data"]) == ["synthetic:400"]
+    assert list(made["data"]) == ["synthetic:1000"]
 
 
 def test_what_workers_say_of_their_machines_is_joined() -> None:
@@ -87,3 +87,39 @@ def test_by_pytest_xdist_itself(suite: Any) -> None:
     assert strategies == ["krum", "krum", "multikrum", "multikrum", "fednova", "fednova"]
     assert "made by the workers of pytest-xdist" in suite.text(result)
     assert "6 cells: 6 pass" in suite.text(result)
+
+
+TIMINGS = """
+import pytest
+
+@pytest.mark.timing
+def test_time():
+    pass
+
+@pytest.mark.timing
+def test_measured(benchmark):
+    benchmark(int)
+
+def test_other():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("workers", "passed", "reasons"),
+    [
+        ("2", 1, ["a timing beside 1 other worker(s) measures their load"] * 2),
+        ("1", 2, ["pytest-benchmark measures nothing under pytest-xdist"]),
+        ("0", 3, []),
+    ],
+)
+def test_timings_beside_other_workers_are_skipped_with_the_reason(
+    suite: Any, workers: str, passed: int, reasons: list[str]
+) -> None:
+    pytest.importorskip("xdist")
+    suite.pytester.makepyfile(test_suite=TIMINGS)
+    given = ("-p", "fedcore.harness.plugin", "-p", "no:cacheprovider", "-rs")
+    result = suite.pytester.runpytest_subprocess(*given, f"--numprocesses={workers}")
+    result.assert_outcomes(passed=passed, skipped=len(reasons))
+    for reason in reasons:
+        assert reason in suite.text(result)

@@ -1,68 +1,60 @@
 """How often the limits of the shipped suite cry wolf: simulated on its cells, levels and spreads.
 
 The truth of every cell is what the shipped baseline recorded, and new seeds deviate from it as its
-seeds deviate from each other, pooled over the cells of a partition. Each cell then takes its looks
-as in a session: where it is inconclusive, further seeds up to its most, the error spent over them.
+seeds deviate from each other, moderated by what is usual in its group. Each cell then takes its
+looks as in a session: where it is inconclusive, further seeds up to its most, the error spent over
+them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from benchmark.test_robustness import cells
-from fedcore.harness.baseline_file import Baseline
+from benchmark.limits import DATASETS, FOLDER, deviation, deviations, recorded
 from fedcore.harness.gates import Verdict, confidence, estimate, judge
-from fedcore.harness.options import Options
 from fedcore.harness.thresholds import Threshold, Thresholds
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmark"
 THRESHOLDS = Thresholds.read(FOLDER / "thresholds.toml")
 SUITES = 2000
+#: Root of the mean square difference of a run's accuracy on two machines, in points, as measured.
+ELSEWHERE = {"iid": 1.2, "dirichlet": 4.7}
 
 
 class Gate(NamedTuple):
-    """A limit, the truth it is put on, and the seed counts of the looks that its cell may take."""
+    """A limit, the truth it is put on, and the seed counts of the looks that its cell may take.
+
+    ``sd`` is the deviation between seeds.
+    """
 
     cell: str
-    partition: str
     truth: float
     limit: Threshold
     looks: tuple[int, ...]
-    residuals: tuple[float, ...]
+    sd: float
 
 
-def gates() -> Iterator[Gate]:
-    """Of every cell of profile quick with a recorded value: its clean accuracy, or its drop."""
-    # of several machine classes the first by name: any of them is a truth to deviate from
-    files = sorted((FOLDER / "baselines" / "mnist5k-quick-cpu").glob("*.json"))
-    if not files:
-        pytest.skip("no baseline of mnist5k quick is recorded: pytest benchmark --update-baseline")
-    recorded = Baseline.read(files[0]).entries
-    for cell in cells(Options(profile="quick", device="cpu")):
-        if cell.id not in recorded:
-            continue
-        values = recorded[cell.id].values
-        found = np.array([values["clean"][seed] for seed in values["clean"]])
-        metric = "clean"
-        if "poisoned" in values:
-            found = found - np.array([values["poisoned"][seed] for seed in values["clean"]])
-            metric = "drop"
-        limit = THRESHOLDS.of(metric, cell.scenario)
-        if limit is not None:
-            mean = float(found.mean())
-            residuals = tuple((found - mean) * (len(found) / (len(found) - 1)) ** 0.5)
-            yield Gate(cell.id, cell.scenario.partition, mean, limit, cell.looks(), residuals)
+def gates(dataset: str = "mnist5k") -> Iterator[Gate]:
+    """Of every recorded cell: its clean accuracy, or its drop and attack success."""
+    found = list(recorded(dataset))
+    pooled = deviations(found)
+    for one in found:
+        limit = THRESHOLDS.of(one.metric, one.cell.scenario)
+        if limit is not None and limit.exists:
+            mean = sum(one.values) / len(one.values)
+            sd = deviation(one, pooled[one.group], THRESHOLDS.noise.df)
+            yield Gate(one.cell.id, mean, limit, one.cell.looks(), sd)
 
 
 def failing(gate: Gate, truth: float, sd: float, rng: np.random.Generator) -> np.ndarray:
     """In which of `SUITES` sessions ``gate`` fails, [suites], where seeds deviate by ``sd``."""
     draws = truth + sd * rng.standard_normal((SUITES, max(gate.looks)))
+    if gate.limit.metric != "drop":  # shares in percent
+        draws = draws.clip(0, 100)
     failed, open_ = np.zeros(SUITES, bool), np.ones(SUITES, bool)
     prior = THRESHOLDS.noise
     low, high = (-np.inf if gate.limit.min is None else gate.limit.min), gate.limit.max
@@ -80,20 +72,6 @@ def failing(gate: Gate, truth: float, sd: float, rng: np.random.Generator) -> np
     return failed
 
 
-def spreads(found: list[Gate]) -> dict[str, float]:
-    """The deviation between seeds by partition, pooled over its cells."""
-    return {
-        partition: float(
-            np.sqrt(
-                np.mean(
-                    np.square([r for g in found if g.partition == partition for r in g.residuals])
-                )
-            )
-        )
-        for partition in {gate.partition for gate in found}
-    }
-
-
 def test_the_simulation_decides_as_the_gates_do() -> None:
     """What is computed for all sessions at once is `estimate` and `judge` at each look."""
     seen = set()
@@ -104,6 +82,8 @@ def test_the_simulation_decides_as_the_gates_do() -> None:
                 continue
             rng = np.random.default_rng(20240304)
             draws = truth + 4.0 * rng.standard_normal((SUITES, max(gate.looks)))
+            if gate.limit.metric != "drop":
+                draws = draws.clip(0, 100)
             found = failing(gate, truth, 4.0, np.random.default_rng(20240304))
             level = confidence(len(gate.looks))
             for suite in range(40):
@@ -117,14 +97,35 @@ def test_the_simulation_decides_as_the_gates_do() -> None:
     assert seen == {Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE}
 
 
-def test_a_suite_cries_wolf_less_than_once_in_a_hundred_sessions() -> None:
-    found, rng = list(gates()), np.random.default_rng(20240301)
-    assert len(found) >= 40
-    sd = spreads(found)
-    alarms = np.array([failing(gate, gate.truth, sd[gate.partition], rng) for gate in found])
+@pytest.mark.parametrize(("dataset", "share"), [("mnist5k", 0.005), ("bloodmnist", 0.02)])
+def test_a_suite_rarely_cries_wolf(dataset: str, share: float) -> None:
+    """New seeds on every session; BloodMNIST's differ twice as much as the digits'."""
+    found, rng = list(gates(dataset)), np.random.default_rng(20240301)
+    assert len(found) >= 45
+    alarms = np.array([failing(gate, gate.truth, gate.sd, rng) for gate in found])
     rate = float(alarms.any(axis=0).mean())
-    spread = ", ".join(f"{name} {value:.1f} pp" for name, value in sorted(sd.items()))
-    print(f"false alarms of the limits: {100 * rate:.2f} % of suites of {len(found)} ({spread})")
+    print(f"false alarms of {len(found)} limits of {dataset}: {100 * rate:.2f} % of suites")
+    assert rate <= share
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_another_machine_rarely_breaks_a_limit(dataset: str) -> None:
+    """The recorded seeds on another machine, where tail accuracies differ by `ELSEWHERE` (rms).
+
+    Poisoned and clean accuracy differ independently, so a drop by sqrt(2) as much.
+    """
+    rng = np.random.default_rng(20240305)
+    failed = np.zeros(SUITES, bool)
+    for one in recorded(dataset):
+        limit = THRESHOLDS.of(one.metric, one.cell.scenario)
+        assert limit is not None
+        sd = ELSEWHERE[one.cell.scenario.partition] * (2**0.5 if one.metric == "drop" else 1)
+        for suite in range(0, SUITES if limit.exists else 0, 10):
+            moved = np.array(one.values) + sd * rng.standard_normal(len(one.values))
+            verdict = judge(one.interval(moved.tolist(), THRESHOLDS.noise), limit.min, limit.max)
+            failed[suite] |= verdict is Verdict.FAIL
+    rate = float(failed[::10].mean())
+    print(f"the same seeds on another machine, {dataset}: {100 * rate:.1f} % of suites fail")
     assert rate <= 0.01
 
 
@@ -141,12 +142,11 @@ def test_a_truth_at_the_limit_fails_as_often_as_the_looks_may_spend() -> None:
 def test_an_attack_that_is_off_is_found() -> None:
     """Label flips that flip nothing cost nothing: the strongest cells' limits go red."""
     found, rng = list(gates()), np.random.default_rng(20240303)
-    sd = spreads(found)
     strong = [
         g for g in found if "labelflip-mal50pct-poison100pct" in g.cell and (g.limit.min or 0) > 0
     ]
     assert len(strong) >= 4
-    off = np.array([failing(gate, 0.0, sd[gate.partition], rng) for gate in strong])
+    off = np.array([failing(gate, 0.0, gate.sd, rng) for gate in strong])
     rate = float(off.any(axis=0).mean())
     print(f"an attack that is off: {100 * rate:.1f} % of suites fail ({len(strong)} cells)")
     assert rate >= 0.8

@@ -136,12 +136,12 @@ def test_every_result_says_what_it_was_made_with(small: Any) -> None:
         records = [json.loads(path.read_text()) for path in small.records()]
         digests = {record["provenance"]["data"] for record in records}
         assert set(made["data"].values()) == digests
-        assert list(made["data"]) == ["synthetic:400"]
+        assert list(made["data"]) == ["synthetic:1000"]
         for name in ("python", "torch", "torchvision", "numpy", "scipy", "machine", "kernels"):
             assert made[name], name
-    digest = made["data"]["synthetic:400"]
+    digest = made["data"]["synthetic:1000"]
     for file in ("report.md", "report.html", "results.tex"):
         text = Path(small.path / "out" / file).read_text()
-        assert f"data synthetic:400: {digest}" in text
+        assert f"data synthetic:1000: {digest}" in text
         assert "precision: float64" in text
         assert "engine: sequential-float64" in text

@@ -20,10 +20,16 @@ from fedcore.harness.thresholds import Threshold, Thresholds
 from fedcore.harness.worker import Failure
 from fedcore.record import Record
 
-CLEAN = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
+CLEAN = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, lr=1.0)
 ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0)
 CELLS = [Cell("clean", CLEAN, 2), Cell("attacked", ATTACKED, 2, ATTACKED)]
-THRESHOLDS = Thresholds((Threshold("drop.any", "drop", None, 100, "r", {}),), Noise(2.0, 4))
+THRESHOLDS = Thresholds(
+    (
+        Threshold("drop.any", "drop", 0.5, None, "r", {}),
+        Threshold("control.any", "control", 0.5, None, "r", {}),
+    ),
+    Noise(0.1, 40),
+)
 
 MakeLab = Callable[..., Lab]
 
@@ -155,9 +161,13 @@ def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
 ) -> None:
     """Both cells are inconclusive; the first one's turn takes long, the second one's seeds do not
     wait for it. What is run and the outcomes are those of judging one after the other."""
-    wide = Thresholds((Threshold("drop.any", "drop", -5, 5, "r", {}),), Noise(50.0, 4))
+    limits = [("drop", -5, 5), ("control", 1, None)]
+    entries = tuple(
+        Threshold(f"{name}.any", name, low, high, "r", {}) for name, low, high in limits
+    )
+    wide = Thresholds(entries, Noise(50.0, 4))
     slow = CLEAN.but(lr=0.02)
-    cells = [Cell("slow", slow, 2), Cell("attacked", ATTACKED, 2, max_seeds=4)]
+    cells = [Cell("slow", slow, 2), Cell("attacked", ATTACKED, 2, ATTACKED, max_seeds=4)]
     pool = Reluctant(Run(slow, 1), patience=3)
     monkeypatch.setattr("fedcore.harness.lab._pool", lambda *_: pool)
     one = lab()

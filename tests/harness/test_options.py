@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedcore.cores import cores
-from fedcore.harness.options import PROFILES, OptionError, Options
+from fedcore.harness.options import PROFILES, SETTINGS, OptionError, Options
 
 GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",
@@ -27,6 +27,8 @@ GIVEN: dict[str, Any] = {
     "executor": "processes",
     "ray_address": None,
     "mods": None,
+    "fail_on": None,
+    **dict.fromkeys(SETTINGS),
 }
 
 
@@ -79,6 +81,13 @@ def test_profiles(profile: str) -> None:
         ({"ray_address": "auto"}, "--ray-address is for --executor ray"),
         ({"executor": "ray", "device": "cuda"}, "--executor ray computes on CPUs"),
         ({"executor": "ray", "engine": "flower-ray"}, "brings a Ray of its own"),
+        ({"fail_on": ["unsur"]}, "--fail-on: unknown verdict 'unsur'. Did you mean 'unsure'"),
+        ({"fail_on": ["unsure,void"]}, "--fail-on: unknown verdict 'void'.*no-limit, unsure"),
+        ({"alpha": "-1"}, "--alpha must be > 0, got -1"),
+        ({"rounds": "many"}, "--rounds must be an integer, got 'many'"),
+        ({"malicious_fraction": "1.5"}, r"--malicious-fraction must be in \[0, 1\], got 1.5"),
+        ({"rounds": "0", "lr": "0"}, "--rounds must be >= 1, got 0; --lr must be > 0, got 0"),
+        ({"local_epochs": "3-1"}, "--local-epochs must be an integer or .lowest, highest."),
         ({"mods": ["a:b"]}, "--mod attaches to clients of a strategy written for Flower: add"),
         ({"mods": ["a:b"], "strategies": ["krum"]}, "got --mod a:b"),
     ],
@@ -86,6 +95,21 @@ def test_profiles(profile: str) -> None:
 def test_bad_values_are_refused(changes: dict[str, Any], rule: str) -> None:
     with pytest.raises(OptionError, match=rule):
         options(**changes)
+
+
+def test_settings_are_fields_of_a_scenario_in_their_types() -> None:
+    found = options(num_clients="10", local_epochs="1-5", lr="0.5", optimizer="adam")
+    assert found.overrides == {
+        "num_clients": 10, "local_epochs": (1, 5), "optimizer": "adam", "lr": 0.5,
+    }  # fmt: skip
+    assert not found.own_cells
+    assert options().own_cells
+    assert options().overrides == {}
+    assert not options(strategies=["krum"]).own_cells
+
+
+def test_verdicts_that_fail_may_be_listed_or_repeated() -> None:
+    assert options(fail_on=["unsure, no-limit", "unsure"]).fail_on == ("unsure", "no limit")
 
 
 def test_mods_are_attached_to_strategies_written_for_flower() -> None:

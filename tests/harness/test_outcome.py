@@ -37,7 +37,8 @@ USUAL: Accuracies = {
 
 @pytest.fixture(scope="module")
 def record() -> Record:
-    return run(CLEAN, seed=0, device="cpu")
+    learned = (0.9,) * 10  # what a test has no other value for: the arm can tell classes apart
+    return dataclasses.replace(run(CLEAN, seed=0, device="cpu"), recall=(learned,))
 
 
 def limits(**given: tuple[float | None, float | None]) -> Thresholds:
@@ -77,6 +78,7 @@ def judged(record: Record, thresholds: Thresholds, accuracies: Accuracies = USUA
 
 def test_accuracies_are_percent_and_drops_are_paired_by_seed(record: Record) -> None:
     outcome = judged(record, limits(drop=(None, 20), control=(3, None)))
+    assert outcome.voids == outcome.unlimited == ()
     assert outcome.clean == pytest.approx((90, 92, 91))
     assert outcome.poisoned == pytest.approx((80, 81, 80))
     assert outcome.drop == pytest.approx((10, 11, 11))
@@ -107,8 +109,8 @@ def test_verdicts(
 
 
 def test_without_a_limit_of_its_own_a_cell_stays_open(record: Record) -> None:
-    assert judged(record, limits()).verdict is Verdict.OPEN
-    assert judged(record, limits(control=(3, None))).verdict is Verdict.OPEN
+    assert judged(record, limits()).verdict is Verdict.NO_LIMIT
+    assert judged(record, limits(control=(3, None))).verdict is Verdict.NO_LIMIT
     assert judged(record, limits(control=(60, None))).verdict is Verdict.VOID
 
 
@@ -253,6 +255,5 @@ def test_the_pairs_of_the_control_are_checked_too(record: Record) -> None:
 def test_a_real_pair_is_a_pair() -> None:
     seeds = (0, 1)
     found = {r: run(r.scenario, r.seed, device="cpu") for r in CELL.runs(seeds)}
-    outcome = judge_cell(CELL, seeds, found, limits(drop=(None, 100)))
+    outcome = judge_cell(CELL, seeds, found, limits(clean=(1, None)))
     assert outcome.errors == ()
-    assert outcome.verdict is Verdict.PASS

@@ -5,6 +5,7 @@ import shlex
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -177,6 +178,84 @@ def test_what_cannot_be_told_is_skipped_with_an_explanation(suite: Any) -> None:
     assert "1 unsure" in suite.text(result)
 
 
+@pytest.mark.parametrize(
+    ("limits", "word", "counted"),
+    [
+        ({"drop": "max = {mean:.4f}"}, "unsure", "1 unsure"),
+        ({"drop": "none = true"}, "no-limit", "1 without a limit"),
+    ],
+)
+def test_what_was_not_decided_is_counted_in_the_last_line_and_may_fail(
+    suite: Any, limits: dict[str, str], word: str, counted: str
+) -> None:
+    suite.run("-k", "fednova")
+    mean = suite.results()[1]["estimates"]["drop"]["mean"]
+    suite.limits(**{metric: text.format(mean=mean) for metric, text in limits.items()})
+    quiet = suite.run("-k", "fednova", "-q")
+    assert quiet.ret == 0
+    assert counted in quiet.stdout.lines[-1]
+    assert "1 passed, 1 skipped" in quiet.stdout.lines[-1]
+    other = {"unsure": "no-limit", "no-limit": "unsure"}[word]
+    assert suite.run("-k", "fednova", f"--fail-on={other}").ret == 0
+    for words in ([f"--fail-on={word}"], [f"--fail-on={other},{word}"]):
+        strict = suite.run("-k", "fednova", *words)
+        assert strict.ret == pytest.ExitCode.TESTS_FAILED
+        strict.assert_outcomes(failed=1, passed=1, deselected=5)
+        assert counted in strict.stdout.lines[-1]
+        assert f"--fail-on={word}" in suite.text(strict)  # repeating it fails too
+
+
+def test_a_decided_session_counts_nothing_else(suite: Any) -> None:
+    last = suite.run("-k", "fednova").stdout.lines[-1]
+    assert "2 passed" in last
+    assert "unsure" not in last
+    assert "limit" not in last
+
+
+def test_a_void_cell_says_why_in_table_files_and_junit(suite: Any) -> None:
+    suite.limits(asr="max = 50")  # which a label flip does not have
+    result = suite.run("-k", "fednova", "--junitxml=junit.xml", "--report=out")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    reason = "asr could not be measured, which asr.rule limits: attack 'labelflip' has no success"
+    flat = " ".join(suite.text(result).split())
+    assert f"VOID {NOVA}: {reason}" in flat
+    assert f"{NOVA}: VOID ({reason}" in flat
+    (cell,) = [cell for cell in suite.results("out") if cell["id"] == NOVA]
+    assert cell["voids"][0].startswith(reason)
+    for name in ("report.md", "report.html", "results.csv"):
+        text = (suite.path / "out" / name).read_text()
+        assert "asr could not be measured" in text
+    assert "fedcore.void" in (suite.path / "junit.xml").read_text()
+
+
+def test_a_limit_that_cannot_fail_ends_with_status_4(suite: Any) -> None:
+    suite.limits(drop="min = -6\nmax = 95")
+    result = suite.run("-k", "fednova")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "[drop.rule]: the limit -6..95 cannot fail" in suite.text(result)
+
+
+def test_partitions_that_cannot_be_dealt_end_with_status_4_before_the_first_run(suite: Any) -> None:
+    images, labels = np.zeros((3, 8, 8), np.uint8), np.array([0, 1, 0])
+    parts = {"train_images": images, "train_labels": labels}
+    parts |= {"test_images": images, "test_labels": labels}
+    np.savez(suite.path / "own.npz", **parts)
+    result = suite.run("--dataset=npz:own.npz")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert suite.text(result).count("num_clients <= samples") == 1
+    assert "set --alpha or --num-clients" in suite.text(result)
+    assert suite.records() == []
+
+
+def test_a_baseline_does_not_hold_for_what_a_user_sets(suite: Any) -> None:
+    assert suite.run("-k", "fednova", "--update-baseline").ret == 0
+    assert "::regression" in suite.text(suite.run("-k", "fednova", "-v"))
+    assert "::regression" not in suite.text(suite.run("-k", "fednova", "-v", "--rounds=2"))
+    refused = suite.run("-k", "fednova", "--update-baseline", "--rounds=2")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "with --rounds it has others: leave out one of the two" in suite.text(refused)
+
+
 def test_junit_carries_the_values(suite: Any) -> None:
     suite.run("-k", "fednova", "--junitxml=junit.xml")
     cases = ElementTree.parse(suite.path / "junit.xml").iter("testcase")
@@ -188,7 +267,7 @@ def test_junit_carries_the_values(suite: Any) -> None:
     assert values["fedcore.id"] == NOVA
     assert values["fedcore.verdict"] == "pass"
     drop = suite.results()[1]["estimates"]["drop"]
-    shown = f"{drop['mean']:.4f} [{drop['low']:.4f}, {drop['high']:.4f}] n=2 <=90 (drop.rule)"
+    shown = f"{drop['mean']:.4f} [{drop['low']:.4f}, {drop['high']:.4f}] n=2 <=40 (drop.rule)"
     assert values["fedcore.drop"] == shown
     assert "fedcore.control" in values
     assert "fedcore.clean" in found["test_robustness[fednova-iid-clean]"]

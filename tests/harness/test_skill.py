@@ -22,7 +22,9 @@ def record() -> Record:
 
 def skill(record: Record, *recall: tuple[float | None, ...]) -> float:
     rounds = tuple(range(1, len(recall) + 1))
-    return tail_skill(dataclasses.replace(record, rounds=rounds, recall=recall))
+    found = tail_skill(dataclasses.replace(record, rounds=rounds, recall=recall))
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -34,11 +36,15 @@ def skill(record: Record, *recall: tuple[float | None, ...]) -> float:
         ((0.0, 0.0), -1.0),  # two classes exchanged
         ((0.0, 0.0, 0.0, 1.0), 0.0),
         ((1.0, 0.0, None), 0.0),  # a class that the test set does not hold
-        ((0.9, None), 1.0),  # a single class: there is nothing to tell apart
     ],
 )
 def test_by_hand(record: Record, recall: tuple[float | None, ...], expected: float) -> None:
     assert skill(record, recall) == pytest.approx(expected)
+
+
+def test_a_single_class_has_no_skill_that_could_be_measured(record: Record) -> None:
+    recall = ((0.9, None), (1.0, None))
+    assert tail_skill(dataclasses.replace(record, rounds=(1, 2), recall=recall)) is None
 
 
 def test_the_rounds_are_those_of_the_tail_accuracy(record: Record) -> None:

@@ -118,6 +118,9 @@ def test_ties_are_refused(path: Path) -> None:
         ("[drop.x]\nreason = 'r'", r"\[drop.x\]: needs min or max"),
         ("[drop.x]\nmin = 2\nmax = 1\nreason = 'r'", r"\[drop.x\]: .*min <= max; got 2.* and 1"),
         ("[drop.x]\nmaxx = 1\nreason = 'r'", r"\[drop.x\]: unknown key 'maxx'"),
+        ("[drop.x]\nmax = 1\nnone = true\nreason = 'r'", r"\[drop.x\]: none must be true, without"),
+        ("[drop.x]\nnone = false\nreason = 'r'", r"\[drop.x\]: needs min or max"),
+        ("[drop.x]\nnone = 1\nmin = 1\nreason = 'r'", r"\[drop.x\]: none must be true, without"),
         ("[drop.x]\nmax = '1'\nreason = 'r'", r"\[drop.x\]: max must be a finite number"),
         ("[drop.x]\nmax = true\nreason = 'r'", r"\[drop.x\]: max must be a finite number"),
         ("[drop.x]\nmax = nan\nreason = 'r'", r"\[drop.x\]: max must be a finite number"),
@@ -137,6 +140,85 @@ def test_a_bad_file_is_refused_with_path_and_rule(path: Path, text: str, rule: s
     with pytest.raises(ThresholdError, match=rule) as caught:
         Thresholds.read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "limits"),
+    [
+        ("drop", "min = -6\nmax = 100"),
+        ("drop", "max = 91"),  # of 11 classes, the most that a data set with a name has
+        ("drop", "min = -20"),
+        ("drop", "min = 0"),
+        ("drop", "min = -6\nmax = 90\nwhere = { dataset = 'mnist5k' }"),
+        ("drop", "min = -6\nmax = 87.5\nwhere = { dataset = 'bloodmnist' }"),
+        ("drop", "min = -6\nmax = 50\nwhere = { dataset = ['breastmnist', 'pneumoniamnist'] }"),
+        ("clean", "min = 5\nmax = 99.9"),
+        ("clean", "max = 100"),
+        ("clean", "min = 50\nwhere = { dataset = 'breastmnist' }"),
+        ("skill", "min = -10"),
+        ("skill", "max = 100"),
+        ("asr", "min = 0\nmax = 100"),
+        ("asr", "max = 100"),
+        ("control", "min = 0"),
+        ("control", "min = -3"),
+        ("control", "max = 40"),
+        ("control_asr", "min = 0"),
+        ("twin_skill", "min = -10"),
+    ],
+)
+def test_a_limit_that_cannot_fail_is_refused(path: Path, metric: str, limits: str) -> None:
+    text = f"{NOISE}[{metric}.x]\nreason = 'r'\n{limits}\n"
+    path.write_text(text)
+    with pytest.raises(
+        ThresholdError, match=rf"\[{metric}\.x\]: the limit .* cannot fail: "
+    ) as caught:
+        Thresholds.read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "limits"),
+    [
+        ("drop", "min = -6\nmax = 60"),
+        ("drop", "min = 0.1"),
+        ("drop", "min = -6\nmax = 89\nwhere = { dataset = 'mnist5k' }"),
+        ("drop", "min = -6\nmax = 95\nwhere = { dataset = 'npz:own.npz' }"),  # of 100 classes, say
+        ("drop", "min = -6\nmax = 60\nwhere = { dataset = ['breastmnist', 'bloodmnist'] }"),
+        ("clean", "min = 30\nmax = 99.9"),
+        ("clean", "max = 80"),
+        ("clean", "min = 51\nwhere = { dataset = 'breastmnist' }"),
+        ("skill", "min = 5"),
+        ("asr", "max = 90"),
+        ("asr", "min = 5"),
+        ("control", "min = 2"),
+        ("drop", "none = true"),
+    ],
+)
+def test_a_limit_that_can_fail_is_read(path: Path, metric: str, limits: str) -> None:
+    (threshold,) = read(path, f"[{metric}.x]\nreason = 'r'\n{limits}\n").entries
+    assert threshold.exists is (limits != "none = true")
+
+
+def test_none_takes_the_place_of_a_less_specific_limit(path: Path) -> None:
+    found = read(
+        path,
+        """
+        [drop.any]
+        max = 8
+        reason = "r"
+        [drop.unknown]
+        none = true
+        reason = "never measured"
+        where = { strategy = "fednova", privacy = "none" }
+        """,
+    )
+    threshold = found.of("drop", ATTACKED)
+    assert threshold is not None
+    assert (threshold.name, threshold.exists, threshold.limit) == ("drop.unknown", False, "none")
+    assert threshold.where["privacy"] == (None,)
+    other = found.of("drop", ATTACKED.but(privacy="clip", clip_norm=1.0))
+    assert other is not None
+    assert other.name == "drop.any"
 
 
 @pytest.mark.parametrize(
