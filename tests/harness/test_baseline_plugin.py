@@ -135,17 +135,17 @@ def test_without_a_baseline_nothing_is_compared(suite: Any) -> None:
 
 
 def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
-    tamper(recorded, both(shift(25), elsewhere))
+    tamper(recorded, both(shift(5), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2, failed=1, deselected=5)
     shown = recorded.text(result)
     assert f"FAILED {ITEM}" in shown
     assert re.search(
-        r"worse: all arms \(2\), -25\.00 pp \(by seed 0: -25\.00, 1: -25\.00\), p ", shown
+        r"worse: all arms \(2\), -5\.00 pp \(by seed 0: -5\.00, 1: -5\.00\), p ", shown
     )
     assert re.search(
-        rf"worse: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -25\.00 pp .*, p \S+ after Holm", shown
+        rf"worse: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -5\.00 pp .*, p \S+ after Holm", shown
     )
     assert "rule: on another machine class it fails where" in shown
     assert "p <= 0.01 after Holm's correction" in shown
@@ -226,7 +226,7 @@ def test_another_machine_class_is_compared_statistically_and_said(recorded: Any)
 
 def test_each_machine_class_has_a_file_of_its_own(recorded: Any) -> None:
     here = file_of(recorded)
-    tamper(recorded, both(shift(25), elsewhere))
+    tamper(recorded, both(shift(5), elsewhere))
     there = here.with_name("there.json")
     here.rename(there)
     before = there.read_text()
@@ -300,7 +300,7 @@ def test_cells_without_values_do_not_keep_those_of_another_commit(
 
 
 def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> None:
-    tamper(recorded, both(shift(25), elsewhere))
+    tamper(recorded, both(shift(5), elsewhere))
     first = recorded.run(*NOVA, "-p", "cacheprovider")
     assert first.ret == pytest.ExitCode.TESTS_FAILED
     again = recorded.run(*NOVA, "-p", "cacheprovider", "--lf")
@@ -309,19 +309,19 @@ def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> 
 
 
 def test_junit_carries_the_comparison(recorded: Any) -> None:
-    tamper(recorded, both(shift(25), elsewhere))
+    tamper(recorded, both(shift(5), elsewhere))
     recorded.run(*NOVA, "--junitxml=junit.xml")
     text = (recorded.path / "junit.xml").read_text()
     assert 'name="fedcore.baseline" value="2 changed"' in text
-    assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -25.00 pp' in text
+    assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -5.00 pp' in text
     assert 'name="fedcore.baseline.verdict" value="FAIL"' in text
     assert 'name="fedcore.baseline.rule" value="rule: on another machine class' in text
-    assert 'name="fedcore.baseline.all arms" value="-25.0000 [-' in text
+    assert 'name="fedcore.baseline.all arms" value="-5.0000 [-' in text
     assert re.search(r'name="fedcore.baseline.fednova" value="[^"]* n=2 p=[^"]* after Holm"', text)
 
 
 def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> None:
-    tamper(recorded, both(shift(25), elsewhere))
+    tamper(recorded, both(shift(5), elsewhere))
     result = recorded.run(*NOVA, "--report=out")
     assert "written: out/baseline.json" in recorded.text(result)
     one, other = (
@@ -335,13 +335,13 @@ def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> No
     assert (one["exact"], one["recorded_on"], one["changes"]) == (False, ELSEWHERE, [])
     assert [test["name"] for test in one["tests"]][:2] == ["all arms", "fednova"]
     for test in one["tests"]:
-        assert test["mean"] == pytest.approx(-25)
+        assert test["mean"] == pytest.approx(-5)
         low, high = test["interval"]
-        assert low < -25 < high
-        assert low + high == pytest.approx(-50)
+        assert low < -5 < high
+        assert low + high == pytest.approx(-10)
         assert (test["seeds"], test["worse"]) == (2, test["p_holm"] <= 0.01)
     assert one["tests"][0]["worse"]
-    assert one["tests"][-1]["differences"] == pytest.approx({"0": -25, "1": -25})
+    assert one["tests"][-1]["differences"] == pytest.approx({"0": -5, "1": -5})
 
 
 def test_what_is_not_repeated_is_written_arm_by_arm(recorded: Any) -> None:

@@ -262,8 +262,8 @@ from fedcore.harness.cells import Grid
 
 def cells(options):
     base = Scenario(
-        dataset="synthetic:400", model="mlp", num_clients=10, fraction_train=1.0, rounds=2,
-        local_epochs=(1, 3), optimizer="sgd", lr=0.1,
+        dataset="synthetic:1000", model="mlp", num_clients=10, fraction_train=1.0, rounds=4,
+        local_epochs=(1, 3), optimizer="sgd", lr=1.0,
     )
     strategies = [{"strategy": s} for s in ("trimmedmean", "multikrum", "median", "fedavgm")]
     yield from Grid(
