@@ -205,7 +205,8 @@ def scenarios(draw) -> Scenario:
         num_clients=draw(st.integers(20, 500)),
         fraction_train=draw(shares),
         rounds=draw(st.integers(1, 100)),
-        lr=draw(st.floats(1e-6, 10) | st.integers(1, 10)),
+        # lr * mu below 1: FedNova refuses a proximal solver whose coefficients cancel
+        lr=draw(st.floats(1e-6, 3) | st.integers(1, 3)),
         local_epochs=draw(st.sampled_from([low, (low, low + 2)])),
         model=draw(st.sampled_from(["cnn", "mlp"])),
     )

@@ -16,7 +16,7 @@ from PIL import Image
 from fedcore.data.loading import data_directory, known_classes, load
 from fedcore.data.places import printable
 from fedcore.errors import DataError
-from fedcore.harness.baseline_file import file_name
+from fedcore.harness.baseline_file import folder_name
 from fedcore.scenario import Scenario, ScenarioError
 
 NOBODY = 65534
@@ -149,7 +149,7 @@ def test_escapes() -> None:
 
 
 def test_a_baselines_name_is_short_and_tells_long_paths_apart() -> None:
-    names = {file_name(f"npz:{'x' * 250}{i}.npz", "quick", None, "cpu") for i in range(3)}
+    names = {folder_name(f"npz:{'x' * 250}{i}.npz", "quick", None, "cpu") for i in range(3)}
     assert len(names) == 3
     assert max(map(len, names)) < 200
-    assert file_name("npz:a/b.npz", "quick", None, "cpu") == "npz-b-quick-cpu.json"
+    assert folder_name("npz:a/b.npz", "quick", None, "cpu") == "npz-b-quick-cpu"

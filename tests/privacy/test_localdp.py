@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 
+from fedcore import decode
 from fedcore.errors import PrivacyError
 from fedcore.privacy.gaussian import epsilon_of, noise_multiplier
 from fedcore.privacy.statement import PrivacyStatement
@@ -117,7 +118,7 @@ def test_the_statement_says_everything_and_survives_json(linear, mechanism_for) 
     mechanism.privatise(zero_state(linear), cohort_of(torch.ones(4, linear.size)), 1)
     told = mechanism.statement()
     text = json.dumps(dataclasses.asdict(told), allow_nan=False)
-    assert PrivacyStatement.from_dict(json.loads(text)) == told
+    assert decode.read(PrivacyStatement, json.loads(text)) == told
     lines = " ".join(told.lines())
     for fact in (
         "a client's whole data", "the server", "(replace)", "15 of 15 parameters", "clip norm 1",
