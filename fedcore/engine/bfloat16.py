@@ -12,7 +12,6 @@ import copy
 import torch
 
 from fedcore.engine.sequential import SequentialEngine, Zeros
-from fedcore.engine.witness import Witness
 from fedcore.errors import FedcoreError
 from fedcore.federation import Federation
 from fedcore.models.base import MODELS
@@ -46,13 +45,13 @@ class Bfloat16Engine(SequentialEngine):
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self._half.copy_(self._vector)
-        loss = self._witness.loss(lambda x: self._half_model(x).float(), images, labels)
+        loss = self.witness.loss(lambda x: self._half_model(x).float(), images, labels)
         # gradients straight into float32: adding them up in bfloat16 first took a quarter longer
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         torch._foreach_copy_(self._slots, gradients)
 
-    def _new_witness(self, dtype: torch.dtype) -> Witness:
-        return super()._new_witness(torch.bfloat16)  # what the network is given
+    def _input_type(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.bfloat16
 
     def _images(self, samples: torch.Tensor) -> torch.Tensor:
         return super()._images(samples).to(torch.bfloat16)  # once, not at each step

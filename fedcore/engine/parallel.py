@@ -117,7 +117,7 @@ class ParallelEngine:
         for value in self._losses.tolist():  # in order, and not by sum(), which compensates
             loss += value
         score = summarise(self._confusion.sum(0), loss, self.engine.federation.success_classes)
-        seen = scored(self.engine.known, self._marks.numpy(), self._labels.numpy())
+        seen = scored(self.engine.witness.known, self._marks.numpy(), self._labels.numpy())
         return replace(score, seen=seen)
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ class ParallelEngine:
     def _do(self, task: Task) -> None:
         round, row, client = task
         if round == _SCORE:
-            eye = self.engine.eye()
+            eye = self.engine.witness.eye()
             batch = self._batches[row]
             loss, confusion = self.engine.score(self._state, batch, eye)
             self._marks[batch], self._labels[batch] = eye.noted()

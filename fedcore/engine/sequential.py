@@ -15,7 +15,7 @@ from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
-from fedcore.engine.witness import Eye, Known, Notes, Witness
+from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.evidence import WIDTH
 from fedcore.federation import Federation
 from fedcore.fingerprints import model_hash
@@ -68,8 +68,8 @@ class SequentialEngine:
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
-        self._witness = self._new_witness(dtype)
-        self._solver = self._witness.watched(OPTIMIZERS[scenario.optimizer](scenario))
+        self.witness = Witness(federation, device, self._input_type(dtype))
+        self._solver = self.witness.watched(OPTIMIZERS[scenario.optimizer](scenario))
         size = scenario.cohort_size
         self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
         self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)
@@ -83,8 +83,8 @@ class SequentialEngine:
             self._kept = zeros(shape, dtype=dtype, device=device)
             self._has_kept = zeros((scenario.num_clients,), dtype=torch.bool, device="cpu")
 
-    def _new_witness(self, dtype: torch.dtype) -> Witness:
-        return Witness(self.federation, self.device, dtype)
+    def _input_type(self, dtype: torch.dtype) -> torch.dtype:
+        return dtype
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -105,9 +105,9 @@ class SequentialEngine:
         if own is not None and self._has_kept[client]:
             self._vector[own] = self._kept[client]
         begun_from = model_hash(self._vector, self._counters) if round == 1 else 0
-        self._witness.begin(round, client)
+        self.witness.begin(round, client)
         self._work(state, round, client)
-        self._waiting.append((row, begun_from, self._witness.noted()))
+        self._waiting.append((row, begun_from, self.witness.noted()))
         if own is not None:
             self._kept[client] = self._vector[own]
             self._has_kept[client] = True
@@ -118,7 +118,7 @@ class SequentialEngine:
         """Work out what has been noted of the clients that this process has trained."""
         rows = self._noted.numpy()
         for row, model, notes in self._waiting:
-            rows[row] = self._witness.row(notes)
+            rows[row] = self.witness.row(notes)
             rows[row, -1] = model
         self._waiting.clear()
 
@@ -152,7 +152,7 @@ class SequentialEngine:
             federation.dataset.num_classes,
             federation.success_classes,
             self.dtype,
-            self._witness.eye(),
+            self.witness.eye(),
         )
 
     def score(
@@ -170,15 +170,6 @@ class SequentialEngine:
         classes = federation.dataset.num_classes
         loss, confusion = score_batch(self.model, images, test.labels[batch], classes, eye)
         return float(loss), confusion
-
-    @property
-    def known(self) -> Known:
-        """What the images of the data set are known by."""
-        return self._witness.known
-
-    def eye(self) -> Eye:
-        """What notes one evaluation."""
-        return self._witness.eye()
 
     def close(self) -> None:
         """Nothing outlives a round."""
@@ -233,14 +224,14 @@ class SequentialEngine:
             own = torch.from_numpy(part).to(self.device)
 
             def images_of(chosen: torch.Tensor) -> torch.Tensor:
-                self._witness.claim(own[chosen])
+                self.witness.claim(own[chosen])
                 return self._images(own[chosen])
 
             self._private_steps.work(
                 noise=(federation.seed, round, client),
                 steps=epochs * len(bounds),
                 images=images_of,
-                loss=self._witness.loss,
+                loss=self.witness.loss,
                 labels=torch.from_numpy(believed).to(self.device),
                 order=order,
                 solver=self._solver,
@@ -253,7 +244,7 @@ class SequentialEngine:
             shuffled = order.permutation(len(part))
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
-            self._witness.claim(samples)
+            self.witness.claim(samples)
             for start, stop, images in self._batches(samples, bounds):
                 self._differentiate(images, labels[start:stop])
                 self._solver.step(weights, gradient)
@@ -261,7 +252,7 @@ class SequentialEngine:
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """The gradient of the mean loss on one batch at the model's weights."""
         self._gradient.zero_()
-        loss = self._witness.loss(self.model, images, labels)
+        loss = self.witness.loss(self.model, images, labels)
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _batches(

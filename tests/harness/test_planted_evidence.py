@@ -166,9 +166,9 @@ def appended(patch: Patch) -> None:
         return dataclasses.replace(made, train=train)
 
     wrapped(patch, federation, "load", around)
-    from fedcore.engine import witness
+    from fedcore.engine import marks
 
-    patch.setattr(witness, "load", federation.load)
+    patch.setattr(marks, "load", federation.load)
 
 
 def replaced(patch: Patch) -> None:
@@ -181,9 +181,9 @@ def replaced(patch: Patch) -> None:
         return dataclasses.replace(made, train=Split(images, made.train.labels))
 
     wrapped(patch, federation, "load", around)
-    from fedcore.engine import witness
+    from fedcore.engine import marks
 
-    patch.setattr(witness, "load", federation.load)
+    patch.setattr(marks, "load", federation.load)
 
 
 OF_TEST = "images that are not the training samples of its clients, "

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcore.engine.marks import marks_of
 from fedcore.engine.solverlog import SolverLog
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch
-from fedcore.engine.witness import Witness, marks_of
+from fedcore.engine.witness import Witness
 from fedcore.evidence import Row
 from fedcore.fingerprints import model_hash
 
