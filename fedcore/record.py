@@ -11,6 +11,7 @@ from typing import Any
 from fedcore import decode
 from fedcore.attacks.poisoning import ClientPoison
 from fedcore.errors import FedcoreError, StoreError
+from fedcore.evidence import TrainingEvidence
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.provenance import Provenance
 from fedcore.scenario import Scenario
@@ -57,7 +58,8 @@ class Audit:
     clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
     ``privacy`` what was promised about what clients sent, None where nothing was. ``excluded``
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
-    the strategy's remarks on its own steps, such as iterations that did not converge.
+    the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
+    is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
     """
 
     samples: tuple[int, ...]
@@ -70,6 +72,8 @@ class Audit:
     privacy: PrivacyStatement | None = None
     excluded: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
+    training: TrainingEvidence | None = None
+    unseen: str | None = None
 
     @property
     def samples_changed(self) -> int:

@@ -13,12 +13,13 @@ import torch
 from fedcore.attacks.poisoning import malicious_clients
 from fedcore.engine.base import Engine
 from fedcore.engine.evaluation import Score
-from fedcore.errors import AttackError
+from fedcore.errors import AttackError, IdentityError
+from fedcore.evidence import EvidenceLog
 from fedcore.federation import Federation
 from fedcore.identity import IdentityCheck
 from fedcore.privacy.run import mechanism_of
 from fedcore.provenance import code_of, provenance
-from fedcore.record import Audit, Record, Timings
+from fedcore.record import Audit, Identity, Record, Timings
 from fedcore.strategies.base import STRATEGIES, Cohort
 from fedcore.vector import Kind, digest
 
@@ -70,6 +71,7 @@ class Trial:
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
         )
         self._scores: list[Score] = []
+        self._log = EvidenceLog(scenario.num_clients)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -112,6 +114,9 @@ class Trial:
         ``cohort`` is None if and only if the run no longer `trains`. An empty one, of an engine
         over a network that brought nobody back, changes nothing.
         """
+        if cohort is not None and cohort.clients:
+            reason = getattr(self.engine, "unseen", None)
+            self._log.trained(self.round, cohort.clients, cohort.noted, reason)
         if cohort is not None and self._mechanism is not None:
             with self.clock("train"):
                 cohort = self._mechanism.privatise(self.state, cohort, self.round, self.clients)
@@ -121,6 +126,8 @@ class Trial:
         if self.round in self._evaluated:
             with self.clock("evaluate"):
                 score = self.engine.evaluate(self.state) if self.trains else self._chance()
+            if self.trains:
+                self._log.tested(score.seen)
             self._scores.append(score)
         report = RoundReport(
             self.round,
@@ -151,6 +158,16 @@ class Trial:
         asr = None if self.federation.success_classes is None else 1 / classes
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
 
+    def _identity(self) -> Identity:
+        try:
+            return self._check.verdict()
+        except IdentityError as error:
+            # steps of another length are no other strategy: the cause is named first
+            other = self._log.other_rate(self.federation.scenario.lr)
+            if other is None:
+                raise
+            raise IdentityError(f"the run {other}; {error}") from error
+
     def record(self) -> Record:
         """What the finished run was. Raises IdentityError for an arm that belies its name."""
         federation, scores = self.federation, self._scores
@@ -162,10 +179,12 @@ class Trial:
             malicious=self._malicious,
             malicious_per_round=self._present,
             poison=federation.poisoning.audit(),
-            identity=self._check.verdict(),
+            identity=self._identity(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
             notes=self._strategy.remarks(),
+            training=self._log.evidence(),
+            unseen=self._log.absent,
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 
 from fedcore.engine.sequential import SequentialEngine, Zeros
 from fedcore.errors import FedcoreError
@@ -46,10 +45,13 @@ class Bfloat16Engine(SequentialEngine):
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         self._half.copy_(self._vector)
-        loss = F.cross_entropy(self._half_model(images).float(), labels)
+        loss = self.witness.loss(lambda x: self._half_model(x).float(), images, labels)
         # gradients straight into float32: adding them up in bfloat16 first took a quarter longer
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         torch._foreach_copy_(self._slots, gradients)
+
+    def _input_type(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.bfloat16
 
     def _images(self, samples: torch.Tensor) -> torch.Tensor:
         return super()._images(samples).to(torch.bfloat16)  # once, not at each step

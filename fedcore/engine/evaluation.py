@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,10 @@ from torch import nn
 
 from fedcore.data.base import Split
 from fedcore.data.transforms import Transform
+from fedcore.evidence import Scored
+
+if TYPE_CHECKING:
+    from fedcore.engine.witness import Eye
 
 # Pixels in a batch: large enough to fill a device, small enough for its caches. Of 256 images of 28
 # pixels a small CNN's maps leave a core's caches (mnist5k: a third slower); of 64 a deep model pays
@@ -25,13 +30,14 @@ class Score:
 
     ``loss`` is NaN where it is not finite. ``recall`` is None for a class without test samples;
     ``asr`` is the attack success rate P(predicted = target | true = source) where an attack defines
-    it.
+    it. ``seen`` is evidence of what was scored, None where nobody noted it.
     """
 
     accuracy: float
     loss: float
     recall: tuple[float | None, ...]
     asr: float | None
+    seen: Scored | None = field(default=None, compare=False)
 
 
 def test_batches(test: Split, transform: Transform) -> list[slice]:
@@ -47,11 +53,14 @@ def score_batch(
     images: torch.Tensor,
     labels: torch.Tensor,
     num_classes: int,
+    eye: Eye | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum of the losses, float64; confusion matrix [true, predicted], int64) of one batch.
 
-    ``images`` are transformed; ``model`` is in evaluation mode.
+    ``images`` are transformed; ``model`` is in evaluation mode. ``eye`` notes what is scored.
     """
+    if eye is not None:
+        eye.see(images, labels)
     logits = model(images)
     loss = F.cross_entropy(logits, labels, reduction="sum").to(torch.float64)
     cells = torch.bincount(labels * num_classes + logits.argmax(dim=1), minlength=num_classes**2)
@@ -65,18 +74,23 @@ def evaluate(
     num_classes: int,
     success_classes: tuple[int, int] | None,
     dtype: torch.dtype = torch.float32,
+    eye: Eye | None = None,
 ) -> Score:
-    """Score ``model``, of type ``dtype``, on ``test``; it is left in evaluation mode."""
+    """Score ``model``, of type ``dtype``, on ``test``; it is left in evaluation mode.
+
+    ``eye`` notes what is scored, for `Score.seen`.
+    """
     model.eval()
     device = test.labels.device
     loss = torch.zeros((), dtype=torch.float64, device=device)
     confusion = torch.zeros((num_classes, num_classes), dtype=torch.int64, device=device)
     for batch in test_batches(test, transform):
         images = transform(test.images[batch]).to(dtype)
-        more, cells = score_batch(model, images, test.labels[batch], num_classes)
+        more, cells = score_batch(model, images, test.labels[batch], num_classes, eye)
         loss += more
         confusion += cells
-    return summarise(confusion, float(loss), success_classes)
+    score = summarise(confusion, float(loss), success_classes)
+    return score if eye is None else replace(score, seen=eye.scored())
 
 
 def summarise(

@@ -21,6 +21,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ import torch
 
 from fedcore.engine.evaluation import Score, summarise, test_batches
 from fedcore.engine.shared import shared_zeros
+from fedcore.engine.witness import scored
 from fedcore.errors import FedcoreError
 from fedcore.strategies.base import Cohort, ServerState
 
@@ -81,6 +83,9 @@ class ParallelEngine:
         count = len(self._batches)
         self._losses = shared_zeros((count,), dtype=torch.float64)
         self._confusion = shared_zeros((count, classes, classes), dtype=torch.int64)
+        tested = len(federation.test)
+        self._marks = shared_zeros((tested,), dtype=torch.float32)
+        self._labels = shared_zeros((tested,), dtype=torch.int64)
         self._queue, self._helpers_end = socket.socketpair()
         self._helpers: dict[Connection, multiprocessing.process.BaseProcess] = {}
         try:
@@ -111,7 +116,9 @@ class ParallelEngine:
         loss = 0.0
         for value in self._losses.tolist():  # in order, and not by sum(), which compensates
             loss += value
-        return summarise(self._confusion.sum(0), loss, self.engine.federation.success_classes)
+        score = summarise(self._confusion.sum(0), loss, self.engine.federation.success_classes)
+        seen = scored(self.engine.witness.known, self._marks.numpy(), self._labels.numpy())
+        return replace(score, seen=seen)
 
     def close(self) -> None:
         """End the helpers, whatever they are doing."""
@@ -146,9 +153,10 @@ class ParallelEngine:
     def _next(self) -> Task | None:
         """The next task of the queue, None if there is none left."""
         try:
-            return _TASK.unpack(self._helpers_end.recv(_TASK.size, socket.MSG_DONTWAIT))
+            word = self._helpers_end.recv(_TASK.size, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+        return _TASK.unpack(word) if word else None
 
     def _hear(self, link: Connection) -> None:
         """Take a helper's word that a task is done, or raise what stopped it."""
@@ -168,7 +176,10 @@ class ParallelEngine:
     def _do(self, task: Task) -> None:
         round, row, client = task
         if round == _SCORE:
-            loss, confusion = self.engine.score(self._state, self._batches[row])
+            eye = self.engine.witness.eye()
+            batch = self._batches[row]
+            loss, confusion = self.engine.score(self._state, batch, eye)
+            self._marks[batch], self._labels[batch] = eye.noted()
             self._losses[row] = loss
             self._confusion[row] = confusion
         else:
@@ -192,14 +203,26 @@ class ParallelEngine:
         # a forked process has none of its parent's OpenMP threads, and would wait for them for ever
         torch.set_num_threads(1)
         self._queue.close()  # so that the queue ends with the parent
+        done = 0  # tasks whose end has not been told
         with contextlib.suppress(BrokenPipeError):
-            while word := self._helpers_end.recv(_TASK.size):
+            while True:
                 try:
-                    self._do(_TASK.unpack(word))
+                    task = self._next() if done else None
+                    if task is None:
+                        self.engine.settle()
+                        for _ in range(done):
+                            link.send_bytes(b"")
+                        done = 0
+                        if not (word := self._helpers_end.recv(_TASK.size)):
+                            return
+                        task = _TASK.unpack(word)
+                    self._do(task)
+                    done += 1
+                except BrokenPipeError:
+                    raise
                 except Exception as error:
                     link.send_bytes(_packed(error))
                     return
-                link.send_bytes(b"")
 
 
 def _shared_copy(tensor: torch.Tensor) -> torch.Tensor:

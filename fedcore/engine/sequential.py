@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-import torch.nn.functional as F
 
 from fedcore.engine.base import ENGINES, Engine
 from fedcore.engine.batches import batch_bounds
@@ -16,7 +15,10 @@ from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
+from fedcore.engine.witness import Eye, Notes, Witness
+from fedcore.evidence import WIDTH
 from fedcore.federation import Federation
+from fedcore.fingerprints import model_hash
 from fedcore.models.dropout import StreamDropout
 from fedcore.privacy.localwork import hold_norms, private_steps, restrict
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
@@ -66,8 +68,11 @@ class SequentialEngine:
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
-        self._solver = OPTIMIZERS[scenario.optimizer](scenario)
+        self.witness = Witness(federation, device, self._input_type(dtype))
+        self._solver = self.witness.watched(OPTIMIZERS[scenario.optimizer](scenario))
         size = scenario.cohort_size
+        self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
+        self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)
         self._updates = zeros((size, self.layout.size), dtype=dtype, device=device)
         self._ends = zeros((size, self.layout.num_counters), dtype=torch.int64, device=device)
         keeps = STRATEGIES[scenario.strategy].keeps_batch_norm
@@ -77,6 +82,9 @@ class SequentialEngine:
             shape = (scenario.num_clients, len(self._own_layers))
             self._kept = zeros(shape, dtype=dtype, device=device)
             self._has_kept = zeros((scenario.num_clients,), dtype=torch.bool, device="cpu")
+
+    def _input_type(self, dtype: torch.dtype) -> torch.dtype:
+        return dtype
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -96,15 +104,27 @@ class SequentialEngine:
         own = self._own_layers
         if own is not None and self._has_kept[client]:
             self._vector[own] = self._kept[client]
+        begun_from = model_hash(self._vector, self._counters) if round == 1 else 0
+        self.witness.begin(round, client)
         self._work(state, round, client)
+        self._waiting.append((row, begun_from, self.witness.noted()))
         if own is not None:
             self._kept[client] = self._vector[own]
             self._has_kept[client] = True
         torch.sub(self._vector, state.vector, out=self._updates[row])
         self._ends[row] = self._counters
 
+    def settle(self) -> None:
+        """Work out what has been noted of the clients that this process has trained."""
+        rows = self._noted.numpy()
+        for row, model, notes in self._waiting:
+            rows[row] = self.witness.row(notes)
+            rows[row, -1] = model
+        self._waiting.clear()
+
     def cohort(self, clients: tuple[int, ...]) -> Cohort:
         """The cohort whose rows have been trained."""
+        self.settle()
         federation, size = self.federation, self.federation.scenario.batch_size
         samples = tuple(len(federation.parts[c]) for c in clients)
         steps = tuple(
@@ -118,6 +138,7 @@ class SequentialEngine:
             samples=samples,
             steps=steps,
             normalizers=tuple(self._solver.normalizer(s) for s in steps),
+            noted=self._noted[: len(clients)].numpy().copy(),
         )
 
     def evaluate(self, state: ServerState) -> Score:
@@ -131,17 +152,23 @@ class SequentialEngine:
             federation.dataset.num_classes,
             federation.success_classes,
             self.dtype,
+            self.witness.eye(),
         )
 
-    def score(self, state: ServerState, batch: slice) -> tuple[float, torch.Tensor]:
-        """(sum of the losses, confusion matrix) of ``state`` on one batch of the test set."""
+    def score(
+        self, state: ServerState, batch: slice, eye: Eye | None = None
+    ) -> tuple[float, torch.Tensor]:
+        """(sum of the losses, confusion matrix) of ``state`` on one batch of the test set.
+
+        ``eye`` notes what is scored.
+        """
         self.model.eval()
         self._load(state)
         federation = self.federation
         test = federation.test
         images = federation.transform(test.images[batch]).to(self.dtype)
         classes = federation.dataset.num_classes
-        loss, confusion = score_batch(self.model, images, test.labels[batch], classes)
+        loss, confusion = score_batch(self.model, images, test.labels[batch], classes, eye)
         return float(loss), confusion
 
     def close(self) -> None:
@@ -195,10 +222,16 @@ class SequentialEngine:
         epochs = int(federation.epochs[client])
         if self._private_steps is not None:
             own = torch.from_numpy(part).to(self.device)
+
+            def images_of(chosen: torch.Tensor) -> torch.Tensor:
+                self.witness.claim(own[chosen])
+                return self._images(own[chosen])
+
             self._private_steps.work(
                 noise=(federation.seed, round, client),
                 steps=epochs * len(bounds),
-                images=lambda chosen: self._images(own[chosen]),
+                images=images_of,
+                loss=self.witness.loss,
                 labels=torch.from_numpy(believed).to(self.device),
                 order=order,
                 solver=self._solver,
@@ -206,18 +239,20 @@ class SequentialEngine:
                 gradient=self._gradient,
             )
             return
+        gradient = self._gradient[self._trained]
         for _ in range(epochs):
             shuffled = order.permutation(len(part))
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
+            self.witness.claim(samples)
             for start, stop, images in self._batches(samples, bounds):
                 self._differentiate(images, labels[start:stop])
-                self._solver.step(weights, self._gradient[self._trained])
+                self._solver.step(weights, gradient)
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """The gradient of the mean loss on one batch at the model's weights."""
         self._gradient.zero_()
-        loss = F.cross_entropy(self.model(images), labels)
+        loss = self.witness.loss(self.model, images, labels)
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _batches(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,8 @@ from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.step import cuda_graphs
 from fedcore.engine.stack.trainer import StackedTrainer
+from fedcore.engine.witness import Eye
+from fedcore.evidence import WIDTH, Row
 from fedcore.federation import Federation
 from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
 from fedcore.vector import Layout
@@ -67,6 +70,7 @@ class Work:
         self.counters = state.counters.new_empty(size, len(state.counters))
         self._solver = bench.solver
         self.ended: dict[int, torch.Tensor] = {}
+        self.noted = np.zeros((size, WIDTH), np.int64)
         strategy = STRATEGIES[federation.scenario.strategy]
         self.own_layers = bench.norm_layers if strategy.keeps_batch_norm else None
 
@@ -81,6 +85,7 @@ class Work:
             samples=tuple(len(self.federation.parts[c]) for c in clients),
             steps=tuple(steps),
             normalizers=tuple(self._solver.normalizer(s) for s in steps),
+            noted=self.noted,
         )
 
 
@@ -115,6 +120,9 @@ class ClientTask:
             work.ended[self.client] = vector[work.own_layers]
         torch.sub(vector, work.state.vector, out=work.updates[self.row])
         work.counters[self.row] = counters
+
+    def note(self, row: Row) -> None:
+        self.work.noted[self.row] = row
 
 
 class StackedEngine:
@@ -153,6 +161,7 @@ class StackedEngine:
             federation.dataset.num_classes,
             federation.success_classes,
             bench.dtype,
+            Eye.of(federation, bench.device),
         )
 
     def close(self) -> None:

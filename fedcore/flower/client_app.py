@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from fedcore.errors import FedcoreError
+from fedcore.flower import notes
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.consent import Terms
 from fedcore.flower.foreign import mods, seeded
@@ -59,7 +60,8 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
     metrics are ``num-examples``, ``client``, ``steps``, ``normalizer`` where the solver has one,
     and of private clients ``secret-noise``: 1 if they draw from the system. What a client keeps
     between rounds stays in ``context.state``. PrivacyError where the node's own config forbids
-    the task.
+    the task. Where the config asks for it the reply says what the client trained on
+    (`fedcore.flower.notes`).
     """
     own = held(context.node_config, task.scenario.num_clients)
     (config,) = message.content.config_records.values()
@@ -102,6 +104,7 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
     if mechanism is not None:
         facts["secret-noise"] = int(secret)
     content = RecordDict({"arrays": arrays, "metrics": MetricRecord(facts)})
+    notes.leave(workshop, round, client, cohort, config, content)
     return Message(content, reply_to=message)
 
 

@@ -14,6 +14,7 @@ from fedcore.engine.evaluation import Score
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
 from fedcore.federation import Federation
+from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.foreign import Foreign
 from fedcore.flower.nodes import Nodes
@@ -72,14 +73,19 @@ class GridEngine:
         nodes: Nodes | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
+        private = federation.scenario.privacy is not None
+        self.unseen = notes.WITHHELD if private else notes.MISSING
         self.federation, self.grid, self.strict = federation, grid, strict
         self.timeout, self.on_close = timeout, on_close
         self._engine = task.engine(federation)
         self.layout = self._engine.layout
         # clients in this process use what is made ready here
-        Workshop.keep(task, Workshop(federation, self._engine))
+        self._workshop = Workshop(federation, self._engine)
+        Workshop.keep(task, self._workshop)
         own = replace(task, data=federation.dataset.digest, code=code_digest())
         self._config = own.to_config()
+        # what clients under differential privacy send is what their statement says, nothing more
+        self._config[notes.WANTED] = not private
         scenario, known = federation.scenario, known_facts(federation)
         nodes = nodes or Nodes(scenario.num_clients, timeout)
         self.conductor: Conductor
@@ -112,6 +118,7 @@ class GridEngine:
             round, state, clients, arrays, self._config.copy(), self.grid
         )
         replies = list(self.grid.send_and_receive(messages, timeout=self.timeout))
+        noted = notes.taken(self._workshop, round, replies)
         for client in clients:  # under redraw the audit counts what each participation changed
             self.federation.poisoning.labels_of(client, round)
         cohort = self.conductor.collect(round, replies)
@@ -121,7 +128,7 @@ class GridEngine:
                 f"client {first.client} of a simulation failed in round {first.round}: "
                 f"{first.reason}"
             )
-        return cohort
+        return notes.added(cohort, noted)
 
     def evaluate(self, state: ServerState) -> Score:
         """Score ``state`` on the test set, here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from fedcore.data.loading import data_directory
 from fedcore.engine.base import ENGINES
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError
+from fedcore.evidence import Row
 from fedcore.execution import Execution, choose_device
 from fedcore.federation import Federation
 from fedcore.privacy.base import Mechanism
@@ -114,10 +115,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Workshop:
-    """A federation made ready and the engine that trains in it."""
+    """A federation made ready and the engine that trains in it.
+
+    ``noted`` is what was noted of the clients that trained here, by (round, client).
+    """
 
     federation: Federation
     engine: SequentialEngine
+    noted: dict[tuple[int, int], Row] = field(default_factory=dict, compare=False)
 
     def mechanism(self, secret: bool) -> Mechanism | None:
         """The clients' half of the scenario's mechanism; None where nothing is private.

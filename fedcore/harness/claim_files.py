@@ -80,6 +80,7 @@ def _claim(item: Judged) -> dict[str, Any]:
         "errors": list(outcome.errors),
         "diverged": list(outcome.diverged),
         "unskilled": list(outcome.unskilled),
+        "unproven": list(outcome.unproven),
     }
 
 

@@ -49,6 +49,7 @@ def claims_table(judged: Sequence[Judged]) -> str:
         notes += [f"error: {text}" for text in outcome.errors[:3]]
         notes += [f"learned nothing: {text}" for text in outcome.unskilled[:3]]
         notes += [f"diverged, at chance: {text}" for text in outcome.diverged[:3]]
+        notes += [f"not proven: {text}" for text in outcome.unproven[:3]]
         lines += [f"  {text}" for note in notes for text in _wrap(note, WIDTH - 2)]
     levels = {item.outcome.intervals.confidence for item in judged if item.outcome.intervals}
     level = f"{100 * max(levels):.3g} %, " if levels else ""

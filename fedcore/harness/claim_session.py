@@ -49,7 +49,7 @@ def judge(suite: SuiteSession, claim: Claim, records: Records) -> CheckedClaim:
     with warnings.catch_warnings():
         warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
         results = {run: suite.lab.result(run, suite._tick) for run in claim.runs(seeds)}
-    outcome = judge_claim(claim, seeds, results)
+    outcome = judge_claim(claim, seeds, results, suite.lab.proofs)
     name, profile = subject(suite.options), suite.options.profile
     recorded = records.get((name, profile, claim.name))
     machine = suite.lab.fingerprint

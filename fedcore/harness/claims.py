@@ -13,8 +13,11 @@ from statistics import fmean
 import numpy as np
 
 from fedcore.errors import FedcoreError
+from fedcore.harness.audit import audit_problems
 from fedcore.harness.contrasts import Contrast, Role
-from fedcore.harness.outcome import unpaired
+from fedcore.harness.outcome import strange, unpaired
+from fedcore.harness.proofs.arms import Proofs, seeds_alike
+from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.simultaneous import Intervals, simultaneous
 from fedcore.harness.skill import LEARNS, tail_skill
 from fedcore.harness.store import Run
@@ -103,7 +106,8 @@ class ClaimOutcome:
     """The judgement of ``claim`` on ``seeds``; ``values`` are [contrast][seed], in points.
 
     ``intervals`` is None and ``values`` empty where there are ``errors``. ``diverged`` names runs
-    that left the finite numbers and count at chance, ``unskilled`` clean arms that learned nothing.
+    that left the finite numbers and count at chance, ``unskilled`` clean arms that learned nothing,
+    ``unproven`` runs of which nobody noted what they trained on.
     """
 
     claim: Claim
@@ -114,6 +118,7 @@ class ClaimOutcome:
     errors: tuple[str, ...]
     diverged: tuple[str, ...]
     unskilled: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
 
 def decide(claim: Claim, intervals: Intervals) -> Verdict:
@@ -130,9 +135,16 @@ def decide(claim: Claim, intervals: Intervals) -> Verdict:
 
 
 def judge_claim(
-    claim: Claim, seeds: Sequence[int], results: Mapping[Run, Record | Failure]
+    claim: Claim,
+    seeds: Sequence[int],
+    results: Mapping[Run, Record | Failure],
+    proofs: Proofs | None = None,
 ) -> ClaimOutcome:
-    """The outcome of ``claim`` from the results of its runs on ``seeds``."""
+    """The outcome of ``claim`` from the results of its runs on ``seeds``.
+
+    ``proofs`` as of `fedcore.harness.outcome.judge_cell`: its runs answer for the same.
+    """
+    proofs = proofs or Proofs()
     records: dict[Run, Record] = {}
     errors: list[str] = []
     for run in claim.runs(seeds):
@@ -145,7 +157,12 @@ def judge_claim(
         f"{run.id} in round {r.diverged}" for run, r in records.items() if r.diverged is not None
     ]
     if not errors:
-        errors = _unpaired(claim, seeds, records)
+        for run, record in records.items():
+            errors += strange(run, record) or audit_problems(record) or proofs.problems(record)
+        if not errors:
+            for scenario in claim.scenarios:
+                errors += seeds_alike({seed: records[Run(scenario, seed)] for seed in seeds})
+        errors += _unpaired(claim, seeds, records)
     if errors:
         return ClaimOutcome(
             claim, tuple(seeds), (), None, Verdict.ERROR, tuple(errors), tuple(diverged)
@@ -155,8 +172,9 @@ def judge_claim(
     unskilled = _unskilled(claim, seeds, records)
     verdict = Verdict.UNDECIDED if unskilled else decide(claim, intervals)
     return ClaimOutcome(
-        claim, tuple(seeds), values, intervals, verdict, (), tuple(diverged), tuple(unskilled)
-    )
+        claim, tuple(seeds), values, intervals, verdict, (), tuple(diverged), tuple(unskilled),
+        tuple(filter(None, map(unproven, records.values()))),
+    )  # fmt: skip
 
 
 def _unskilled(claim: Claim, seeds: Sequence[int], records: Mapping[Run, Record]) -> list[str]:

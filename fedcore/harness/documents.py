@@ -216,6 +216,7 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flat["unlimited"] = "; ".join(cell.get("unlimited", ()))
     flat["errors"] = "; ".join(cell["errors"])
     flat["diverged"] = "; ".join(cell["diverged"])
+    flat["unproven"] = "; ".join(cell.get("unproven", []))
     for name, value in cell["scenario"].items():
         flat[name] = _joined(value) if isinstance(value, list) else value
     return flat

@@ -71,6 +71,7 @@ def explain_row(cell: Row, repeat: str) -> str:
         ("errors:", cell["errors"]),
         ("diverged, counted at chance accuracy:", cell["diverged"]),
         ("notes:", cell.get("notes", [])),
+        ("not proven:", cell.get("unproven", [])),  # results of earlier versions have none
     ):
         if lines:
             listed = ("  - " + line.replace("\n", "\n    ") for line in lines)

@@ -23,6 +23,7 @@ from fedcore.harness.look_ahead import LookAhead
 from fedcore.harness.options import Options
 from fedcore.harness.outcome import Outcome, judge_cell
 from fedcore.harness.pool import Pool
+from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.ray_pool import RayPool
 from fedcore.harness.store import Inputs, Run, Store
 from fedcore.harness.thresholds import Thresholds
@@ -65,6 +66,7 @@ class Lab:
         self.device = self.execution.torch_device
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
+        self.proofs = Proofs(self.data_dir)
         if lockstep is None:
             lockstep = self.device.type == "cuda" and self.execution.stacks
         self._pool = LockstepPool() if lockstep else _pool(options, self.device)
@@ -215,7 +217,7 @@ class Lab:
 
     def _outcome(self, cell: Cell, count: int, results: dict[Run, Record | Failure]) -> Outcome:
         level = confidence(len(self._looks(cell)))
-        outcome = judge_cell(cell, range(count), results, self.thresholds, level)
+        outcome = judge_cell(cell, range(count), results, self.thresholds, level, self.proofs)
         return outcome.on_data_of(results.values())
 
     def _finished(self, run: Run) -> bool:

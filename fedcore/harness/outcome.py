@@ -15,6 +15,8 @@ from fedcore.harness.audit import (
 from fedcore.harness.cells import Cell
 from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, worst
 from fedcore.harness.measures import Gate, Gates, Measure, Records, measures, put_gates
+from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
+from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.published import published_limits
 from fedcore.harness.store import Run
 from fedcore.harness.thresholds import CONTROLS, Thresholds
@@ -34,6 +36,7 @@ class Outcome:
     bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
     ``notes`` are what strategies remark of their runs. ``voids`` say why nothing is
     proven, ``unlimited`` which limits were left out, and why: `fedcore.harness.measures.Gates`.
+    ``unproven`` names runs of which nobody noted what they trained on, with the reason.
     """
 
     cell: Cell
@@ -52,6 +55,7 @@ class Outcome:
     class_names: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
         """This outcome with the class names and notes of the data that ``results`` are from."""
@@ -100,11 +104,14 @@ def judge_cell(
     results: Mapping[Run, Record | Failure],
     thresholds: Thresholds,
     confidence: float = 0.9,
+    proofs: Proofs | None = None,
 ) -> Outcome:
     """The outcome of ``cell`` from the results of its runs on ``seeds``.
 
-    ``confidence`` is the level of its intervals, see `fedcore.harness.gates.confidence`.
+    ``confidence`` is the level of its intervals, see `fedcore.harness.gates.confidence`. ``proofs``
+    are the session's: what other arms have drawn, and where the data are (None: by default).
     """
+    proofs = proofs or Proofs()
     errors = [
         f"{run.id}: {result.message}"
         for run in cell.runs(seeds)
@@ -120,7 +127,7 @@ def judge_cell(
     judged = Gates((), (), ())
     if not errors:
         measured = measures(cell, seeds, records)
-        errors = _broken_proofs(cell, seeds, records)
+        errors = _broken_proofs(cell, seeds, records, proofs)
         if cell.published is None and cell.reported is None:
             judged = put_gates(cell, seeds, records, measured, thresholds, confidence)
         else:
@@ -141,6 +148,9 @@ def judge_cell(
         voids=judged.voids,
         unlimited=judged.unlimited,
         notes=_notes(cell, seeds, records) if measured else (),
+        unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds))))
+        if measured
+        else (),
     )
 
 
@@ -164,15 +174,21 @@ def _epsilon_totals(cell: Cell, seeds: Sequence[int], records: Records) -> tuple
     return tuple(s.epsilon_total for s in statements if s is not None)
 
 
-def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
+def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records, proofs: Proofs) -> list[str]:
     """What the audits of the runs, of the strategy and of the pairs find, as messages."""
-    problems = [text for run in cell.runs(seeds) for text in audit_problems(records[run])]
+    problems: list[str] = []
+    for run in cell.runs(seeds):
+        record = records[run]
+        problems += strange(run, record) or audit_problems(record) or proofs.problems(record)
+    if not problems:
+        for scenario in dict.fromkeys(run.scenario for run in cell.runs(seeds)):
+            problems += seeds_alike({seed: records[Run(scenario, seed)] for seed in seeds})
     problems += buffer_problems(cell.scenario)
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:
                 pair = records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)]
-                problems += [*unpaired(*pair), *effect_problems(*pair)]
+                problems += unpaired(*pair) or ([] if problems else effect_problems(*pair))
     return problems
 
 
@@ -196,6 +212,18 @@ def _in_both(name: str, *records: Record) -> list[str]:
 def _entry(name: str, key: str, record: Record) -> str | None:
     """The digest or version of ``key`` in a part of the provenance."""
     return dict(getattr(record.provenance, name)).get(key)
+
+
+def strange(run: Run, record: Record) -> list[str]:
+    """Whether ``record`` is of another scenario or seed than the ``run`` that was asked for."""
+    problems = []
+    if record.seed != run.seed:
+        problems.append(f"{run.id} was made with seed {record.seed}")
+    if record.scenario != run.scenario:
+        wanted, made = run.scenario.to_dict(), record.scenario.to_dict()
+        odd = [f"{k}={made[k]!r} instead of {wanted[k]!r}" for k in wanted if made[k] != wanted[k]]
+        problems.append(f"{run.id} was made as another scenario: {', '.join(odd)}")
+    return problems
 
 
 def unpaired(clean: Record, poisoned: Record) -> list[str]:
@@ -223,4 +251,7 @@ def unpaired(clean: Record, poisoned: Record) -> list[str]:
         f"{name} and its clean twin are no pair: they differ in {what}"
         for what, value in shared.items()
         if value(clean) != value(poisoned)
+    ] or [
+        f"{name} and its clean twin are no pair: they differ in {what}"
+        for what in apart(clean, poisoned)
     ]

@@ -30,8 +30,8 @@ def row(outcome: Outcome) -> Row:
     seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
-    unlimited (limits that were left out, and why), errors, diverged; class_names and data_notes of
-    the data set, and notes of the strategy.
+    unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
+    data_notes of the data set, and notes of the strategy.
     """
     scenario = outcome.cell.scenario
     values = {
@@ -62,6 +62,7 @@ def row(outcome: Outcome) -> Row:
         "class_names": list(outcome.class_names),
         "data_notes": list(outcome.data_notes),
         "notes": list(outcome.notes),
+        "unproven": list(outcome.unproven),
     }
 
 

@@ -133,6 +133,12 @@ def footer(cells: Sequence[Row]) -> list[str]:
     if notes:
         more = f" (and {len(notes) - 3} more runs)" if len(notes) > 3 else ""
         lines += _wrap(f"noted: {'; '.join(notes[:3])}{more}")
+    blind = [cell for cell in cells if cell.get("unproven")]
+    if blind:
+        lines += _wrap(
+            f"not proven: of {len(blind)} cell(s) nobody noted what was trained on, such as "
+            f"{blind[0]['unproven'][0]}"
+        )
     return lines + data_lines(cells)
 
 

@@ -177,6 +177,15 @@ def sampling_rate(batch_size: int, samples: int) -> float:
     return min(1.0, batch_size / samples) if samples else 0.0
 
 
+Network = Callable[[torch.Tensor], torch.Tensor]
+Loss = Callable[[Network, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def mean_loss(network: Network, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy of ``network`` on a batch."""
+    return F.cross_entropy(network(images), labels)
+
+
 class DpSgdSteps:
     """A client's local steps with Opacus, on a model that lives in flat vectors.
 
@@ -211,6 +220,7 @@ class DpSgdSteps:
         noise: tuple[int, int, int],
         steps: int,
         images: Callable[[torch.Tensor], torch.Tensor],
+        loss: Loss = mean_loss,
         labels: torch.Tensor,
         order: Generator,
         solver: Solver,
@@ -219,6 +229,7 @@ class DpSgdSteps:
     ) -> None:
         """Take ``steps`` steps on samples 0 ... len(labels) - 1, whose ``images`` are a function.
 
+        ``loss`` of (network, images, labels) is the mean cross-entropy, which may be noted.
         ``noise`` is (seed, round, client). ``weights`` is the trained part of the vector, which
         ``solver`` moves; ``gradient`` [P] is scratch.
         """
@@ -239,14 +250,14 @@ class DpSgdSteps:
             drawn = secret_uniform(len(labels)) if self.secret else order.random(len(labels))
             chosen = torch.from_numpy(np.flatnonzero(drawn < rate)).to(device)
             optimizer.zero_grad(set_to_none=True)
-            self._gradients(images(chosen), labels[chosen])
+            self._gradients(images(chosen), labels[chosen], loss)
             optimizer.pre_step()
             for entry, parameter in self._pairs:
                 assert parameter.grad is not None
                 entry.view(gradient).copy_(parameter.grad)
             solver.step(weights, gradient[self._trained])
 
-    def _gradients(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+    def _gradients(self, images: torch.Tensor, labels: torch.Tensor, loss: Loss) -> None:
         """Leave each sample's gradient where Opacus looks for it; of none: the noise is alone."""
         if not len(labels):
             for _, parameter in self._pairs:
@@ -255,4 +266,4 @@ class DpSgdSteps:
         with warnings.catch_warnings():
             # Opacus hooks the first layer, whose inputs are images: they need no gradient
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            F.cross_entropy(self._model(images), labels).backward()  # type: ignore[no-untyped-call]
+            loss(self._model, images, labels).backward()  # type: ignore[no-untyped-call]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from fedcore.component import Component
@@ -37,7 +39,9 @@ class Cohort:
 
     ``updates`` [K, D] are client models minus the global one, ``counters`` [K, I] the integer
     buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
-    the sums of the coefficients of FedNova's a_i (None where the local solver has none).
+    the sums of the coefficients of FedNova's a_i (None where the local solver has none). ``noted``
+    [K, WIDTH] int64 is what a `fedcore.engine.witness.Witness` saw of each client's work; no
+    strategy looks at it.
     """
 
     clients: tuple[int, ...]
@@ -46,6 +50,9 @@ class Cohort:
     samples: tuple[int, ...]
     steps: tuple[int, ...]
     normalizers: tuple[float | None, ...]
+    noted: npt.NDArray[np.int64] | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
 
     @property
     def weights(self) -> torch.Tensor:

@@ -124,9 +124,15 @@ def results(made: dict[Scenario, Record], effect: float, n: int = 10, sd: float 
     """Records whose drops differ by ``effect`` points, with noise of ``sd`` points on each."""
     generator = np.random.default_rng(5)
     means = {CLEAN: 90.0, MILD: 85.0, HARSH: 85.0 - effect}
+    # evidence of training would show that all of these are one run
+    audits = {s: dataclasses.replace(r.audit, training=None) for s, r in made.items()}
     return {
         Run(s, seed): dataclasses.replace(
-            made[s], seed=seed, accuracy=((m + sd * generator.standard_normal()) / 100,)
+            made[s],
+            seed=seed,
+            audit=audits[s],
+            engine="flower-made-up",  # which may lack evidence
+            accuracy=((m + sd * generator.standard_normal()) / 100,),
         )
         for seed, (s, m) in itertools.product(range(n), means.items())
     }
@@ -203,3 +209,26 @@ def test_diverged_runs_are_named_and_kept(made: dict[Scenario, Record]) -> None:
     assert len(outcome.values[0]) == 10
     assert len(outcome.diverged) == 1
     assert outcome.diverged[0].endswith("seed 2 in round 1")
+
+
+def test_what_runs_trained_on_decides_whether_a_claim_is_judged(
+    made: dict[Scenario, Record],
+) -> None:
+    """One run handed out as ten: the seeds of its evidence are not those asked for."""
+    found = {
+        Run(s, seed): dataclasses.replace(record, seed=seed)
+        for seed in range(2)
+        for s, record in made.items()
+    }
+    outcome = judge_claim(CLAIM, range(2), found)
+    assert outcome.verdict is Verdict.ERROR
+    assert len(outcome.errors) == 4
+    assert all(
+        "seed 1 has other cohorts than its seed draws" in text for text in outcome.errors[1:2]
+    )
+
+
+def test_runs_without_evidence_are_named(made: dict[Scenario, Record]) -> None:
+    outcome = judge_claim(CLAIM, range(10), results(made, 4.0))
+    assert len(outcome.unproven) == 20  # two arms of ten seeds
+    assert "what it trained on is not proven" in outcome.unproven[0]

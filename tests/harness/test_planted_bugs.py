@@ -137,9 +137,7 @@ def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(poisoning.Poisoning, "labels_of", clean)
     (message,) = judged().errors
-    assert "seed 0 ends in its clean twin's model, bit for bit" in message
-    # Krum may pass over the malicious clients in every round, which then is no bug
-    assert judged(Cell("cell", ATTACKED.but(strategy="krum"), 1)).errors == ()
+    assert "seed 0 trained on 0 of 40 poisoned labels of client 0 in round 1; 0 of " in message
 
 
 def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,10 +256,15 @@ def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
             "poisoned other numbers of samples than poison_ratio=1 asks for",
         ),
         (Strategy, "aggregate", aggregate_with(equally), "does not weight float buffers"),
+        (
+            poisoning.Poisoning, "labels_of",
+            lambda self, client, round: SYNTHETIC.train.labels.numpy()[self.parts[client]],
+            "trained on 0 of",
+        ),
     ],
     ids=[
         "fednova is fedavg", "square roots", "half steps", "fedavg is the median",
-        "label flip off", "half the ratio", "buffers unweighted",
+        "label flip off", "half the ratio", "buffers unweighted", "nobody",
     ],
 )  # fmt: skip
 def test_a_suite_is_red_and_names_the_cause(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from fedcore.engine.batches import batch_bounds
+from fedcore.evidence import Row
 from fedcore.federation import Federation
 from fedcore.streams import Indices, Purpose, stream
 
@@ -35,6 +36,9 @@ class Task(Protocol):
 
     def store(self, vector: torch.Tensor, counters: torch.Tensor) -> None:
         """Take over where the client ended; the tensors are used again afterwards."""
+
+    def note(self, row: Row) -> None:
+        """Take over what a witness has noted of the client's work, [WIDTH]."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ class Steps:
         self._network, self._record = network, record
         self._recorded: OrderedDict[Any, _Recorded] = OrderedDict()
         self._seen: dict[Any, list[Mask]] = {}
+        #: Called with each batch before its step; never while a step is recorded.
+        self.watch: Callable[[Batch], None] = unwatched
 
     def __call__(self, batch: Batch) -> None:
         kind = batch.images.shape, batch.share is None
@@ -87,6 +89,7 @@ class Steps:
                 if len(self._recorded) > MOST_GRAPHS:
                     self._recorded.popitem(last=False)
             self._recorded.move_to_end(kind)
+            self.watch(batch)
             self._repeat(self._recorded[kind], self._seen[kind], batch)
 
     def forget(self) -> None:
@@ -97,7 +100,7 @@ class Steps:
         own, room = batch.clone(), [mask.room(batch.images.device) for mask in masks]
         self._network.context.given = iter(room)
         try:
-            replay = record(lambda: self._differentiate(own))
+            replay = record(lambda: self._backward(own))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -119,6 +122,10 @@ class Steps:
         recorded.replay()
 
     def _differentiate(self, batch: Batch) -> None:
+        self.watch(batch)
+        self._backward(batch)
+
+    def _backward(self, batch: Batch) -> None:
         context = self._network.context
         context.sizes, context.share, context.counts = batch.sizes, batch.share, batch.counts
         context.drawn.clear()
@@ -128,6 +135,10 @@ class Steps:
             self._network.backward(losses.sum() / len(batch.images))
         else:
             self._network.backward((losses * batch.share.flatten()).sum())
+
+
+def unwatched(batch: Batch) -> None:
+    """Nobody notes ``batch``."""
 
 
 def cuda_graphs(device: torch.device) -> Recorder:

@@ -11,7 +11,8 @@ import torch
 from fedcore.engine.solvers import Solver
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.schedule import Schedule, Task
-from fedcore.engine.stack.step import Batch, Recorder, Steps
+from fedcore.engine.stack.step import Batch, Recorder, Steps, unwatched
+from fedcore.engine.stack.witness import StackWitness
 from fedcore.federation import Federation
 from fedcore.streams import Purpose, torch_stream
 
@@ -36,6 +37,7 @@ class StackedTrainer:
         self.limit = limit
         self._steps = Steps(network, record)
         self._network, self._layout, self._solver = network, network.layout, solver
+        self._watched = solver
         self._dtype, self._device = dtype, device
         self._allocate(0)
 
@@ -64,18 +66,26 @@ class StackedTrainer:
         rows = [tasks[place] for place in schedule.order]
         for row, task in enumerate(rows):
             task.load(self._vectors[row], self._counters[row])
+        witness = StackWitness(rows, schedule, self._device)
+        models = witness.models(self._vectors, self._counters)
+        self._steps.watch = witness.see
+        self._watched = witness.log.watched(self._solver)
         self._work(rows, schedule)
+        self._steps.watch = unwatched
+        noted = witness.noted(models)
         for row, task in enumerate(rows):
             task.store(self._vectors[row], self._counters[row])
+            task.note(noted[row])
         steps = dict(zip(schedule.order, schedule.steps, strict=True))
         return [steps[place] for place in range(len(tasks))]
 
     def _work(self, rows: Sequence[Task], schedule: Schedule) -> None:
         """All local steps of ``rows``, in place."""
+        solver = self._watched
         parameters = self._layout.num_parameters
         weights = self._vectors[: len(rows), :parameters]
         # only the proximal term looks back at where the clients began
-        self._solver.start(weights.clone() if self._solver.mu else weights)
+        solver.start(weights.clone() if solver.mu else weights)
         self._network.context.generators = [
             [self._stream(task) for task in rows] for _ in self._network.context.generators
         ]
@@ -84,7 +94,7 @@ class StackedTrainer:
             now = sum(steps > step for steps in schedule.steps)
             if now != active:
                 active = now
-                self._solver.keep(active)
+                solver.keep(active)
                 gradient = self._gradients[:active]
                 self._network.bind(self._vectors[:active], self._counters[:active], gradient)
             batch = sizes[:active]
@@ -95,7 +105,7 @@ class StackedTrainer:
                 schedule.samples[step, :active, :longest],
                 schedule.labels[step, :active, :longest],
             )
-            self._solver.step(weights[:active], gradient)
+            solver.step(weights[:active], gradient)
 
     def _backward(
         self,

@@ -1,0 +1,87 @@
+"""Marks: an image by one number, its product with a fixed random vector, and whose mark it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fedcore.data.base import Dataset
+from fedcore.data.loading import load
+from fedcore.data.transforms import Transform
+from fedcore.fingerprints import Hashes, content
+
+if TYPE_CHECKING:
+    from fedcore.federation import Federation
+
+Marks = npt.NDArray[np.float32]
+
+_CHUNK_PIXELS: Final = 1 << 20
+
+
+def direction(size: int) -> torch.Tensor:
+    """The fixed random vector, [size] float32 of length about 1, that makes marks of images."""
+    generator = torch.Generator().manual_seed(20_220)
+    values: torch.Tensor = torch.randn(size, generator=generator) / size**0.5
+    return values
+
+
+class Known:
+    """Marks, content and labels of a data set's images under one transform, [n] each."""
+
+    def __init__(self, dataset: Dataset, transform: Transform, device: torch.device) -> None:
+        self.dataset = dataset
+        height, width = transform.size
+        self.vector = direction(height * width * transform.channels)
+        self.train = self._marks(dataset.train.images, transform, device)
+        self.test = self._marks(dataset.test.images, transform, device)
+        self.train_labels = dataset.train.labels.numpy()
+        self.test_labels = dataset.test.labels.numpy()
+        self.content: Hashes = content(dataset.train.images)
+        self.test_content: Hashes = content(dataset.test.images)
+        twice = np.isin(self.content, self.test_content)
+        self.twice = twice if twice.any() else None
+
+    def _marks(self, images: torch.Tensor, transform: Transform, device: torch.device) -> Marks:
+        """The marks of ``images`` [n, h, w, c] uint8: value = (level / 255 - mean) / deviation."""
+        std, mean = torch.tensor(transform.std), torch.tensor(transform.mean)
+        by_channel = self.vector.view(-1, transform.channels)
+        levels = by_channel / (255 * std)
+        offset = float((by_channel * (mean / std)).double().sum())
+        if transform.stored < transform.channels:
+            levels = levels.sum(dim=1, keepdim=True)
+        levels = levels.flatten().to(device)
+        result = np.empty(len(images), np.float32)
+        step = max(1, _CHUNK_PIXELS // max(len(levels), images[:1].numel()))
+        for start in range(0, len(images), step):
+            part = transform.geometry(images[start : start + step].to(device))
+            marks = torch.mv(part.reshape(len(part), -1).float(), levels) - offset
+            result[start : start + step] = marks.cpu().numpy()
+        return result
+
+
+_KEPT: list[tuple[Any, Known]] = []
+_MOST = 4  # sets whose marks a process keeps
+
+
+def known(federation: Federation, device: torch.device) -> Known:
+    """The images of a federation's data set, loaded apart from the federation's own."""
+    scenario = federation.scenario
+    dataset = load(scenario.dataset, federation.data_dir, scenario.image_size)
+    transform = federation.transform
+    key = (transform, device)
+    for place, (kept, images) in enumerate(_KEPT):
+        if kept == key and images.dataset is dataset:
+            _KEPT.insert(0, _KEPT.pop(place))
+            return images
+    _KEPT.insert(0, (key, Known(dataset, transform, device)))
+    del _KEPT[_MOST:]
+    return _KEPT[0][1]
+
+
+def marks_of(images: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """The marks of transformed ``images`` [n, c, h, w], which lie in memory as [n, h, w, c]."""
+    flat = images.permute(0, 2, 3, 1).reshape(len(images), len(vector))
+    return torch.mv(flat if flat.dtype is torch.float32 else flat.float(), vector)

@@ -1,0 +1,213 @@
+"""Evidence of training: what entered the loss, what was scored, what the solver did.
+
+An engine notes it where it is used (`fedcore.engine.witness`), a `Trial` adds it up over rounds, a
+record carries the digests, and the judge compares them with what scenario and seed ask for
+(`fedcore.harness.proofs`). Digests are those of `fedcore.fingerprints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fedcore.fingerprints import long, of_bits, short, turned
+
+Row = npt.NDArray[np.int64]
+
+#: What an engine notes of one client's round, one int64 each; `RATE`, `BLUR` and `MISFIT` are the
+#: bits of float64.
+FIELDS: Final = (
+    "steps",  # steps of the local solver
+    "images",  # images that entered the loss
+    "strangers",  # of these, images that are not the training samples named in the order
+    "scored",  # of the strangers, images of the test split
+    "leaked",  # images that lie in the test split, too, byte for byte
+    "changed",  # labels that differ from those of the data set
+    "samples",  # digest of images, order-free
+    "labels",  # digest of pairs of image and label, order-free
+    "order",  # digest of images in their order
+    "rate",  # learning rate that explains the steps best
+    "blur",  # its standard error, of the rounding of weights
+    "misfit",  # share of the steps' squared length that no learning rate explains
+    "model",  # digest of the model that training began from; 0 after round 1
+)
+WIDTH: Final = len(FIELDS)
+_COUNTED: Final = ("steps", "images")
+_DIGESTS: Final = ("samples", "labels", "order")
+_ODD: Final = ("strangers", "scored", "leaked")
+_FITTED: Final = ("rate", "blur", "misfit")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was scored, over all ``rounds`` that were evaluated.
+
+    ``images`` and ``digest`` (pairs of image and label, order-free) are of each evaluation where
+    all agree, else of the first that differs. Over all evaluations: ``strangers`` are images that
+    are not those of the test split in its order, ``training`` those of them that are training
+    images, ``labels`` labels that are not the test split's.
+    """
+
+    rounds: int
+    images: int
+    digest: str
+    strangers: int
+    training: int
+    labels: int
+
+
+@dataclass(frozen=True)
+class TrainingEvidence:
+    """What a run trained on and scored.
+
+    ``model`` is the digest of the initial model as the first client loaded it. By client, of those
+    that trained, in ascending order: ``steps`` and ``images`` over all rounds, digests ``samples``
+    (images), ``labels`` (pairs of image and label) and ``order`` (images in the order of training).
+    ``changed`` are (round, client, labels that differ from the data set's), where there are any.
+    ``strangers`` are images other than the training samples that they stood for, ``scored`` those
+    of them that are test images, ``leaked`` training images that lie in the test split, too.
+    ``rates`` are the lowest and the highest realised learning rate of a client's round, empty where
+    rounding hides it; ``misfit`` is the largest share of steps that no learning rate explains.
+    """
+
+    model: str
+    clients: tuple[int, ...]
+    steps: tuple[int, ...]
+    images: tuple[int, ...]
+    samples: tuple[str, ...]
+    labels: tuple[str, ...]
+    order: tuple[str, ...]
+    changed: tuple[tuple[int, int, int], ...]
+    strangers: int
+    scored: int
+    leaked: int
+    rates: tuple[float, ...]
+    misfit: float
+    tested: Scored
+
+
+def row_of(noted: Mapping[str, int]) -> Row:
+    """The row of what was ``noted``, [WIDTH]; fields that are missing are 0."""
+    return np.array([noted.get(name, 0) for name in FIELDS], np.int64)
+
+
+class EvidenceLog:
+    """Adds up what engines note, round by round.
+
+    An engine that notes nothing, or once notes nothing of a client, leaves no evidence: `absent`
+    then says why.
+    """
+
+    def __init__(self, num_clients: int) -> None:
+        self.absent: str | None = None
+        self._model = 0
+        # as arrays: of 10,000 clients they take no more at the last round than at the first
+        self._seen = np.zeros(num_clients, np.bool_)
+        self._counted = np.zeros((len(_COUNTED), num_clients), np.int64)
+        self._digests = np.zeros((len(_DIGESTS), num_clients), np.uint64)
+        self._changed: list[tuple[int, int, int]] = []
+        self._odd = dict.fromkeys(_ODD, 0)
+        self._rates: tuple[float, ...] = ()
+        self._misfit = 0.0
+        self._tested: list[Scored] = []
+
+    def trained(
+        self, round: int, clients: Sequence[int], rows: Row | None, reason: str | None = None
+    ) -> None:
+        """Add ``rows`` [K, WIDTH], what ``clients`` did in ``round``; None: nobody noted it."""
+        if rows is None:
+            self.absent = self.absent or reason or "the engine does not note what it trains on"
+            return
+        noted = dict(zip(FIELDS, rows.T, strict=True))
+        who = np.array(clients)
+        self._model = self._model or int(noted["model"][0])
+        self._seen[who] = True
+        for total, name in zip(self._counted, _COUNTED, strict=True):
+            total[who] += noted[name]
+        for digest, name in zip(self._digests, _DIGESTS, strict=True):
+            digest[who] += turned(round, noted[name])
+        for name in _ODD:
+            self._odd[name] += int(noted[name].sum())
+        for place in np.flatnonzero(noted["changed"]).tolist():
+            self._changed.append((round, clients[place], int(noted["changed"][place])))
+        for fit in zip(*(of_bits(noted[name]).tolist() for name in _FITTED), strict=True):
+            self._rate(*fit)
+
+    def _rate(self, rate: float, blur: float, misfit: float) -> None:
+        # what has left the finite numbers, or moves less than weights are rounded, says nothing
+        if rate == rate and blur <= RESOLVED * abs(rate):
+            seen = (*self._rates, rate)
+            self._rates = (min(seen), max(seen))
+            self._misfit = max(self._misfit, misfit)
+
+    def tested(self, seen: Scored | None) -> None:
+        """Add an evaluation."""
+        if seen is None:
+            self.absent = self.absent or "the engine does not note what it scores"
+        else:
+            self._tested.append(seen)
+
+    def other_rate(self, lr: float) -> str | None:
+        """That clients stepped by another learning rate than ``lr``, as a message."""
+        return other_rate(self._rates, lr)
+
+    def evidence(self) -> TrainingEvidence | None:
+        """All of it; None where something is `absent`."""
+        if self.absent is not None:
+            return None
+        first = self._tested[0] if self._tested else Scored(0, 0, long(0), 0, 0, 0)
+        odd = next((s for s in self._tested if s.digest != first.digest), first)
+        worst = max(self._tested, key=lambda s: s.strangers + s.labels, default=odd)
+        shown = worst if worst.strangers + worst.labels else odd
+        clients = np.flatnonzero(self._seen)
+        counted = {
+            name: tuple(row[clients].tolist())
+            for name, row in zip(_COUNTED, self._counted, strict=True)
+        }
+        digests = {
+            name: tuple(map(short, row[clients].tolist()))
+            for name, row in zip(_DIGESTS, self._digests, strict=True)
+        }
+        return TrainingEvidence(
+            model=long(self._model),
+            clients=tuple(clients.tolist()),
+            steps=counted["steps"],
+            images=counted["images"],
+            samples=digests["samples"],
+            labels=digests["labels"],
+            order=digests["order"],
+            changed=tuple(self._changed),
+            strangers=self._odd["strangers"],
+            scored=self._odd["scored"],
+            leaked=self._odd["leaked"],
+            # as far as engines agree that add up in another order
+            rates=tuple(float(f"{rate:.4g}") for rate in self._rates),
+            misfit=round(self._misfit, 3),
+            tested=Scored(
+                len(self._tested),
+                shown.images,
+                shown.digest,
+                sum(s.strangers for s in self._tested),
+                sum(s.training for s in self._tested),
+                sum(s.labels for s in self._tested),
+            ),
+        )
+
+
+def other_rate(rates: Sequence[float], lr: float) -> str | None:
+    """That realised learning ``rates`` are not ``lr``, as a message; None where they are."""
+    if all(abs(rate - lr) <= RATE * lr for rate in rates):
+        return None
+    low, high = min(rates), max(rates)
+    span = f"{low:.4g}" if high - low <= RATE * abs(low) else f"{low:.4g} to {high:.4g}"
+    return f"has a realised learning rate of {span}, lr={lr:g} was asked for"
+
+
+RESOLVED: Final = 2e-3
+"""A learning rate is known where its standard error is at most this share of it."""
+RATE: Final = 0.01
+"""How far a realised learning rate may be from the scenario's, as a share of it."""

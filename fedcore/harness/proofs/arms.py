@@ -1,0 +1,119 @@
+"""What runs must share, compared: a pair, the arms of one seed, the seeds of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fedcore.evidence import RATE
+from fedcore.harness.proofs.judge import training_problems
+from fedcore.record import Record
+
+_DEALT: Final = (
+    *("dataset", "partition", "alpha", "classes_per_client", "class_assignment"),
+    *("min_partition_size", "self_balancing", "partition_seed", "num_clients"),
+    "validation_fraction",
+)
+_NETWORK: Final = ("dataset", "image_size", "grayscale", "model", "norm", "weights")
+_ORDERED: Final = (
+    *_DEALT,
+    *("fraction_train", "rounds", "local_epochs", "batch_size", "privacy", "epsilon_budget"),
+)
+
+
+class Proofs:
+    """What one session knows of its runs: it compares each with the arms that it has seen.
+
+    ``data_dir`` is where data are read once more (None: the default directory).
+    """
+
+    def __init__(self, data_dir: Path | None = None) -> None:
+        self.data_dir = data_dir
+        self._seen: dict[int, tuple[Record, list[str]]] = {}
+        self._shared: dict[tuple[Any, ...], tuple[Any, str]] = {}
+
+    def problems(self, record: Record) -> list[str]:
+        """Where ``record`` is not what scenario and seed ask for, or not what other arms share."""
+        known = self._seen.get(id(record))
+        if known is None:
+            found = training_problems(record, self.data_dir)
+            known = record, found or list(self._apart(record))
+            self._seen[id(record)] = known  # the record stays, and with it its id
+        return known[1]
+
+    def _apart(self, record: Record) -> Iterator[str]:
+        """Where ``record`` and an arm of the same seed differ in what both must share."""
+        name = f"{record.scenario.id} seed {record.seed}"
+        for what, names, value in _shared(record):
+            fields = tuple(getattr(record.scenario, field) for field in names)
+            key = what, record.seed, record.provenance.data, fields
+            first, other = self._shared.setdefault(key, (value, name))
+            if first != value:
+                yield f"{name} and {other} are arms of one seed, and differ in {what}"
+
+
+def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
+    """(name, scenario fields on which it depends, value) of what the arms of a seed share."""
+    audit, evidence = record.audit, record.audit.training
+    if evidence is None:
+        return
+    yield "samples per client", _DEALT, audit.samples
+    yield "local epochs", ("local_epochs", "num_clients"), audit.epochs
+    if record.scenario.attack is not None:
+        # fewer malicious clients are the first of more
+        yield "malicious clients", ("malicious_fraction", "num_clients"), audit.malicious
+    if record.scenario.epsilon_budget is None:
+        yield "cohorts", (*_DEALT, "fraction_train", "rounds"), audit.cohorts
+    yield "initial model", _NETWORK, evidence.model
+    if record.diverged is None and not audit.excluded:
+        work = evidence.clients, evidence.steps, evidence.samples, evidence.order
+        yield "the images that clients trained on, in their order", _ORDERED, work
+    yield "scored images", ("dataset",), (evidence.tested.images, evidence.tested.digest)
+
+
+def apart(clean: Record, poisoned: Record) -> list[str]:
+    """In what a clean twin and a poisoned run differ that their evidence must share."""
+    first, second = clean.audit.training, poisoned.audit.training
+    if first is None or second is None:
+        return []
+    found = ["initial model"] * (first.model != second.model)
+    if all(r.diverged is None and not r.audit.excluded for r in (clean, poisoned)):
+        compared: dict[str, Callable[[Any], Any]] = {
+            "clients that trained": lambda e: e.clients,
+            "local steps": lambda e: (e.steps, e.images),
+            "partition": lambda e: e.samples,
+            "batch order": lambda e: e.order,
+        }
+        found += [what for what, value in compared.items() if value(first) != value(second)][:1]
+    rates = (*first.rates, *second.rates)
+    if first.rates and second.rates and max(rates) - min(rates) > 2 * RATE * max(rates):
+        found.append("realised learning rate")
+    if (first.tested.images, first.tested.digest) != (second.tested.images, second.tested.digest):
+        found.append("scored images")
+    return found
+
+
+_LEAST: Final = 32  # images of a client whose order says which seed drew it
+
+
+def seeds_alike(records: Mapping[int, Record]) -> list[str]:
+    """Seeds of one scenario (``records`` by seed) that share what each must draw for itself."""
+    models: dict[str, int] = {}
+    orders: dict[tuple[str, ...], int] = {}
+    found = []
+    for seed, record in records.items():
+        evidence = record.audit.training
+        if evidence is None or not evidence.clients:
+            continue
+        name = record.scenario.id
+        # weights of a file may leave nothing to be drawn
+        first = models.setdefault(evidence.model, seed)
+        if first != seed and record.scenario.weights is None:
+            found.append(f"{name}: seeds {first} and {seed} began from one initial model")
+        first = orders.setdefault(evidence.order, seed)
+        if first != seed and max(evidence.images) >= _LEAST:
+            found.append(
+                f"{name}: seeds {first} and {seed} trained on the same images in one order"
+            )
+    return found

@@ -1,0 +1,234 @@
+"""What a run of a scenario and a seed must have trained on and scored, derived from these alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from fedcore.data.loading import data_directory
+from fedcore.fingerprints import in_order, labelled, long, model_hash, short, total, turned
+from fedcore.harness.proofs import draws
+from fedcore.harness.proofs.draws import Indices
+from fedcore.harness.proofs.raw import Raw, raw
+from fedcore.models.base import MODELS
+from fedcore.models.weights import weights_file
+from fedcore.vector import Layout
+
+if TYPE_CHECKING:
+    from fedcore.record import Record
+    from fedcore.scenario import Scenario
+
+#: What a federation's training order depends on, beside the seed.
+_FEDERATION: Final = (
+    *("dataset", "partition", "alpha", "classes_per_client", "class_assignment"),
+    *("min_partition_size", "self_balancing", "partition_seed", "allow_incomplete"),
+    *("num_clients", "validation_fraction", "local_epochs", "batch_size"),
+)
+_MODEL: Final = ("dataset", "image_size", "grayscale", "model", "norm", "weights")
+_KEPT: Final = 512  # federations of which a process keeps the draws
+
+
+@dataclass(eq=False)
+class Drawn:
+    """The clients of one federation and seed, and what each trains on in each round."""
+
+    scenario: Scenario
+    seed: int
+    data: Raw
+    _orders: dict[tuple[int, int], tuple[Indices, int, int]] = field(default_factory=dict)
+    _clean: dict[int, int] = field(default_factory=dict)
+
+    @functools.cached_property
+    def parts(self) -> list[Indices]:
+        """Training samples by client."""
+        return draws.parts(self.scenario, self.seed, self.data.train_labels)
+
+    @functools.cached_property
+    def epochs(self) -> tuple[int, ...]:
+        """Local epochs by client."""
+        return draws.epochs(self.scenario, self.seed)
+
+    def steps(self, client: int) -> int:
+        """Local steps of a client in a round."""
+        sizes = draws.batches(len(self.parts[client]), self.scenario.batch_size)
+        return self.epochs[client] * len(sizes)
+
+    def work(self, round: int, client: int) -> tuple[Indices, int, int]:
+        """(places in the part, digest of the images, digest of their order) of a participation."""
+        key = round, client
+        if key not in self._orders:
+            part = self.parts[client]
+            places = draws.places(
+                self.scenario, self.seed, round, client, len(part), self.epochs[client]
+            )
+            hashes = self.data.train[part[places]]
+            digests = int(total(hashes)), int(in_order(hashes))
+            self._orders[key] = places, *digests
+        return self._orders[key]
+
+    def clean_labels(self, round: int, client: int) -> int:
+        """The digest of the labels of a client that is not malicious."""
+        if self.scenario.privacy == "dpsgd":  # each step takes others
+            return self.labels(round, client, self.data.train_labels[self.parts[client]])
+        if client not in self._clean:
+            part = self.parts[client]
+            own = int(total(labelled(self.data.train[part], self.data.train_labels[part])))
+            self._clean[client] = own * self.epochs[client] % 2**64
+        return self._clean[client]
+
+    def labels(self, round: int, client: int, believed: Indices) -> int:
+        """The digest of the labels of a client that believes in ``believed``, by its part."""
+        part = self.parts[client]
+        pairs = labelled(self.data.train[part], believed)
+        return int(total(pairs[self.work(round, client)[0]]))
+
+
+@dataclass(frozen=True)
+class Client:
+    """What one client must have done, over the rounds in which it trained."""
+
+    rounds: tuple[int, ...]
+    steps: int
+    images: int
+    samples: str
+    labels: str
+    order: str
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What a record must show. ``changed`` are labels that differ, by (round, client)."""
+
+    data: Raw
+    malicious: tuple[int, ...]
+    cohorts: tuple[tuple[int, ...], ...]
+    samples: tuple[int, ...]
+    epochs: tuple[int, ...]
+    clients: dict[int, Client]
+    changed: dict[tuple[int, int], int]
+    leaked: int
+    model: str
+    evaluations: int
+
+
+def expected(record: Record, data_dir: Path | None) -> Expected:
+    """What ``record`` must show. DataError, ModelError where data or weights cannot be read."""
+    scenario, seed = record.scenario, record.seed
+    data = raw(scenario.dataset, data_dir, scenario.image_size)
+    drawn = _drawn(_Key(scenario, seed, data))
+    malicious = draws.malicious(scenario, seed)
+    acting = set(malicious) if scenario.attack is not None else set()
+    believed: dict[tuple[int, int], Indices] = {}
+    work: list[tuple[int, int, int, int]] = []
+    digests: list[tuple[int, int, int]] = []
+    changed: dict[tuple[int, int], int] = {}
+    leaked = 0
+    twice = data.twice if data.twice.any() else None
+    for round, client in participations(record):
+        places, samples, order = drawn.work(round, client)
+        labels = drawn.clean_labels(round, client) if client not in acting else 0
+        part = drawn.parts[client]
+        if client in acting:
+            key = round if scenario.redraw else 0, client
+            clean = data.train_labels[part]
+            if key not in believed:
+                believed[key] = draws.poisoned(scenario, seed, round, client, clean, data.classes)
+            labels = drawn.labels(round, client, believed[key])
+            count = int(np.count_nonzero((believed[key] != clean)[places]))
+            if count:
+                changed[round, client] = count
+        if twice is not None:
+            leaked += int(twice[part[places]].sum())
+        work.append((round, client, drawn.steps(client), len(places)))
+        digests.append((samples, labels, order))
+    return Expected(
+        data=data,
+        malicious=malicious,
+        cohorts=draws.cohorts(scenario, seed, drawn.parts),
+        samples=tuple(map(len, drawn.parts)),
+        epochs=drawn.epochs,
+        clients=_clients(scenario.num_clients, work, digests),
+        changed=changed,
+        leaked=leaked,
+        model=_model(_Key(scenario, seed, data), data_dir),
+        evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
+    )
+
+
+def _clients(
+    num_clients: int, work: list[tuple[int, int, int, int]], digests: list[tuple[int, int, int]]
+) -> dict[int, Client]:
+    """By client: rounds, steps and images of ``work``, (round, client, steps, images) each."""
+    if not work:
+        return {}
+    rounds, who, steps, images = np.array(work).T
+    totals = np.zeros((3, num_clients), np.uint64)
+    for sums, column in zip(totals, np.array(digests, np.uint64).T, strict=True):
+        np.add.at(sums, who, turned(rounds, column))
+    steps, images = (
+        np.bincount(who, column, num_clients).astype(int) for column in (steps, images)
+    )
+    result = {}
+    for client in np.unique(who).tolist():
+        samples, labels, order = map(short, totals[:, client].tolist())
+        own = tuple(rounds[who == client].tolist())
+        result[client] = Client(
+            own, int(steps[client]), int(images[client]), samples, labels, order
+        )
+    return result
+
+
+def participations(record: Record) -> Iterator[tuple[int, int]]:
+    """(round, client) of each client that trained and whose update was taken, in order."""
+    missing = {(exclusion.round, exclusion.client) for exclusion in record.audit.excluded}
+    for round, cohort in enumerate(record.audit.cohorts[: record.diverged], start=1):
+        for client in cohort:
+            if (round, client) not in missing:
+                yield round, client
+
+
+class _Key:
+    """A scenario and seed, of which only what a cache's values depend on is compared."""
+
+    def __init__(self, scenario: Scenario, seed: int, data: Raw) -> None:
+        self.scenario, self.seed, self.data = scenario, seed, data
+        names = (*_FEDERATION, *_MODEL)
+        private = scenario.privacy == "dpsgd"
+        self._values = (seed, id(data), private, *(getattr(scenario, name) for name in names))
+
+    def __hash__(self) -> int:
+        return hash(self._values)
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, _Key) and self._values == other._values
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _drawn(key: _Key) -> Drawn:
+    return Drawn(key.scenario, key.seed, key.data)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _model(key: _Key, data_dir: Path | None) -> str:
+    """The digest of the initial model, built without `fedcore.models.build`."""
+    scenario, architecture = key.scenario, MODELS[key.scenario.model]
+    height, width, depth = key.data.shape
+    side = scenario.image_size
+    stored = 1 if scenario.grayscale else depth
+    weights = weights_file(scenario.weights, scenario.model, data_directory(data_dir))
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(draws.weights_seed(key.seed))
+        network = architecture.build(
+            num_classes=key.data.classes,
+            channels=architecture.channels or (3 if scenario.grayscale else stored),
+            size=(height, width) if side is None else (side, side),
+            norm=scenario.norm or "none",
+            weights=weights,
+        )
+    return long(model_hash(*Layout.of(network).flatten(network.state_dict())))
