@@ -7,7 +7,8 @@ record carries the digests, and the judge compares them with what scenario and s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +39,7 @@ FIELDS: Final = (
 WIDTH: Final = len(FIELDS)
 _COUNTED: Final = ("steps", "images")
 _DIGESTS: Final = ("samples", "labels", "order")
+_HEXADECIMAL: Final = re.compile("[0-9a-f]{8,16}")
 _ODD: Final = ("strangers", "scored", "leaked")
 _FITTED: Final = ("rate", "blur", "misfit")
 
@@ -196,6 +198,37 @@ class EvidenceLog:
                 sum(s.labels for s in self._tested),
             ),
         )
+
+
+def evidence_problems(
+    evidence: TrainingEvidence, cohorts: Sequence[Sequence[int]]
+) -> Iterator[str]:
+    """Rules that ``evidence`` of a run with these ``cohorts`` breaks, each as a message."""
+    trained = {client for cohort in cohorts for client in cohort}
+    clients, tested = evidence.clients, evidence.tested
+    if list(clients) != sorted(set(clients)) or not trained.issuperset(clients):
+        yield f"evidence must be of clients that took part, in ascending order, got {clients[:8]}"
+    for name in (*_COUNTED, *_DIGESTS):
+        if len(getattr(evidence, name)) != len(clients):
+            yield f"training.{name} must have one value for each of its {len(clients)} clients"
+    digests = (evidence.model, tested.digest, *evidence.samples, *evidence.labels, *evidence.order)
+    if not all(map(_HEXADECIMAL.fullmatch, digests)):
+        yield "digests of the evidence of training must be hexadecimal"
+    counts = [*evidence.steps, *evidence.images, evidence.strangers, evidence.scored]
+    counts += [evidence.leaked, tested.rounds, tested.images, tested.strangers]
+    counts += [tested.training, tested.labels, *(n for row in evidence.changed for n in row)]
+    if min(counts) < 0:
+        yield f"counts of the evidence of training must be >= 0, got {min(counts)}"
+    if any(
+        not 1 <= number <= len(cohorts) or client not in cohorts[number - 1]
+        for number, client, _ in evidence.changed
+    ):
+        yield "training.changed must name clients in rounds in which they took part"
+    rates = evidence.rates
+    if len(rates) not in (0, 2) or list(rates) != sorted(rates):
+        yield f"training.rates must be the lowest and the highest, got {rates}"
+    if not 0 <= evidence.misfit <= 1:
+        yield f"training.misfit must be in [0, 1], got {evidence.misfit}"
 
 
 def other_rate(rates: Sequence[float], lr: float) -> str | None:

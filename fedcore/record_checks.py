@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcore.attacks.base import ATTACKS
 from fedcore.attacks.poisoning import malicious_clients
+from fedcore.evidence import evidence_problems
 from fedcore.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
 from fedcore.provenance import CHANGED, Provenance
@@ -28,7 +29,7 @@ _MOST_CLIENTS = 10**7  # of a record: drawing the malicious among more takes sec
 
 def record_problems(record: Record) -> list[str]:
     """Rules that ``record`` breaks, each as a message; [] for every record that a run makes."""
-    parts = (_scores, _diverged, _audit, _poison, _privacy, _rest)
+    parts = (_scores, _diverged, _audit, _poison, _training, _privacy, _rest)
     problems = [*_rounds(record)]
     # the others rely on equal lengths and on clients that exist
     return problems or [text for part in parts for text in part(record)]
@@ -156,14 +157,26 @@ def _poison(record: Record) -> Iterator[str]:
         took_part = sum(each.client in cohort for cohort in audit.cohorts)
         draws = range(took_part + 1) if scenario.redraw else (1,)
         selected = each.draws * round_half_up(scenario.poison_ratio * each.eligible)
-        if (
+        if each.poisoned != selected:
+            yield (
+                f"client {each.client} poisoned other numbers of samples than poison_ratio="
+                f"{scenario.poison_ratio:g} asks for: {each.poisoned} instead of {selected}"
+            )
+        elif (
             each.samples != audit.samples[each.client]
             or not 0 <= each.eligible <= each.samples
             or each.draws not in draws
-            or each.poisoned != selected
             or not 0 <= each.changed <= each.poisoned
         ):
             yield f"the counts of poison of client {each.client} do not agree: {each}"
+
+
+def _training(record: Record) -> Iterator[str]:
+    audit = record.audit
+    if (audit.training is None) != (audit.unseen is not None):
+        yield "evidence of training must be there, or the reason why it is not"
+    if audit.training is not None:
+        yield from evidence_problems(audit.training, audit.cohorts)
 
 
 def _privacy(record: Record) -> Iterator[str]:

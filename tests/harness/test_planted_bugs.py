@@ -39,7 +39,6 @@ CLEAN = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=6, fraction_train=1.0, rounds=1,
     strategy="fednova", optimizer="sgd", local_epochs=(1, 3),
 )  # fmt: skip
-SYNTHETIC = load(CLEAN.dataset)
 ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.6)
 CELL = Cell("cell", ATTACKED, 1)
 ALL = sorted(set(STRATEGIES) - {"flower"})  # runs strategies that are not ours
@@ -133,7 +132,7 @@ def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.Mo
 
 def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def clean(self: poisoning.Poisoning, client: int, round: int) -> Any:
-        return SYNTHETIC.train.labels.numpy()[self.parts[client]]
+        return load(self.scenario.dataset).train.labels.numpy()[self.parts[client]]
 
     monkeypatch.setattr(poisoning.Poisoning, "labels_of", clean)
     (message,) = judged().errors
@@ -258,7 +257,7 @@ def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
         (Strategy, "aggregate", aggregate_with(equally), "does not weight float buffers"),
         (
             poisoning.Poisoning, "labels_of",
-            lambda self, client, round: SYNTHETIC.train.labels.numpy()[self.parts[client]],
+            lambda self, client, round: load(self.scenario.dataset).train.labels.numpy()[self.parts[client]],
             "trained on 0 of",
         ),
     ],

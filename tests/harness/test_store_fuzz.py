@@ -100,7 +100,7 @@ def taken(store: Store, run: Run, inputs: Inputs, content: bytes) -> bool:
 
 #: Values whose absence says something: a class without test samples, a source that is unknown.
 FREE = {"loss", "recall", "data_notes", "commit", "dirty", "notes", "excluded"}
-FREE |= {"epsilon_nominal", "epsilon_round", "clipped"}
+FREE |= {"epsilon_nominal", "epsilon_round", "clipped", "changed", "rates"}
 
 
 def shape(node: Node) -> Node:
