@@ -130,9 +130,13 @@ def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.Mo
     assert "changed fewer labels than it poisoned" in judged().errors[0]
 
 
+def true_labels(self: poisoning.Poisoning, client: int) -> Any:
+    return load(self.scenario.dataset).train.labels.numpy()[self.parts[client]]
+
+
 def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def clean(self: poisoning.Poisoning, client: int, round: int) -> Any:
-        return load(self.scenario.dataset).train.labels.numpy()[self.parts[client]]
+        return true_labels(self, client)
 
     monkeypatch.setattr(poisoning.Poisoning, "labels_of", clean)
     (message,) = judged().errors
@@ -257,7 +261,7 @@ def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
         (Strategy, "aggregate", aggregate_with(equally), "does not weight float buffers"),
         (
             poisoning.Poisoning, "labels_of",
-            lambda self, client, round: load(self.scenario.dataset).train.labels.numpy()[self.parts[client]],
+            lambda self, client, round: true_labels(self, client),
             "trained on 0 of",
         ),
     ],
