@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fedcore.harness.exact import machine_class as classes
 from fedcore.harness.exact.machine_class import likeness, machine_class, nearest, slug, toolchain
 
 HERE = "torch 2, x86_64, AMD EPYC, AVX512, cpu"
@@ -22,7 +23,8 @@ def compiled_with(compiler: str, folder: Path) -> str:
     return run.stdout.strip()
 
 
-def test_kernels_of_the_code_make_no_other_class() -> None:
+def test_kernels_of_the_code_make_no_other_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classes, "processor", list)
     one = machine_class("torch 2, x86_64, AMD EPYC, AVX512, kernels 8f348a31, cpu")
     other = machine_class("torch 2, x86_64, AMD EPYC, AVX512, kernels 0913afc0, cpu")
     assert one == other == f"{HERE}, C {toolchain()}"
@@ -34,6 +36,19 @@ def test_kernels_of_the_code_make_no_other_class() -> None:
 @pytest.mark.parametrize("other", ["torch 3", "torch 2, arm64", "torch 2, AVX2"])
 def test_all_else_does(other: str) -> None:
     assert machine_class(HERE) != machine_class(other)
+
+
+def test_generations_and_settings_of_one_processor_name_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = machine_class(HERE)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert machine_class(HERE) not in (here, HERE)
+    assert likeness(machine_class(HERE), here) == len(here.split(", "))
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    monkeypatch.setattr(classes, "_hardware", lambda: ("family 25.17.1", "caches 32K 1024K"))
+    assert machine_class(HERE) == f"{HERE}, family 25.17.1, caches 32K 1024K, C {toolchain()}"
+    assert machine_class(HERE) != here
 
 
 @pytest.mark.slow
