@@ -1,9 +1,10 @@
 """The machine class that a baseline is of: what must be equal for a run to repeat its bits.
 
-That is the fingerprint and the processor's generation, caches and settings, but for the digest of fedcore's own compiled kernels. It changes with the
-machine and with the code, and a change of the code must not make another machine of this one: it
-would take the exact comparison away just where it is needed. In its place stands the digest of a
-probe that the same compiler makes of a source that never changes.
+That is the fingerprint and the processor's generation, caches and settings, but for the digest of
+fedcore's own compiled kernels. It changes with the machine and with the code, and a change of the
+code must not make another machine of this one: it would take the exact comparison away just where
+it is needed. In its place stands the digest of a probe that the same compiler makes of a source
+that never changes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fedcore.engine import native
 _KERNELS = re.compile(r"no C compiler|kernels .*")
 _SETTINGS = (
     *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"),
-    *("MKL_DEBUG_CPU_TYPE", "OPENBLAS_CORETYPE", "CUBLAS_WORKSPACE_CONFIG"),
+    *("MKL_DEBUG_CPU_TYPE", "CUBLAS_WORKSPACE_CONFIG"),
 )
 _CACHE = "/sys/devices/system/cpu/cpu0/cache/index{}/size"
 #: Compilers that fuse, reorder or vectorise differently make other machine code of this.
