@@ -85,15 +85,20 @@ def _scores(record: Record) -> Iterator[str]:
     names = record.provenance.class_names
     if names and (len(names) != classes or not all(names)):
         yield f"class_names must name each of the {classes} classes, got {len(names)} names"
-    known = {tuple(value is None for value in row) for row in _undiverged(record, record.recall)}
+    measured = _undiverged(record, record.recall)
+    known = {tuple(value is None for value in row) for row in measured}
     if len(known) > 1 or any(all(row) for row in known):
         yield "recall must be null for the classes without test samples, the same in each round"
     for row in record.recall:
         yield from _shares("recall", row)
     name = record.scenario.attack
-    targeted = name is not None and ATTACKS[name].success_classes(record.scenario) is not None
-    if (record.asr is not None) != targeted:
-        yield f"asr must be {'given' if targeted else 'null'} under attack {name}"
+    pair = ATTACKS[name].success_classes(record.scenario) if name is not None else None
+    # a rate over no test image is none; a run that diverged at once is at chance in it, too
+    absent = pair is not None and any(row[pair[0] : pair[0] + 1] == (None,) for row in measured)
+    due = pair is not None and not absent
+    if (record.asr is not None) != due:
+        without = " without a test image of the source class" if absent else ""
+        yield f"asr must be {'given' if due else 'null'} under attack {name}{without}"
 
 
 def _diverged(record: Record) -> Iterator[str]:

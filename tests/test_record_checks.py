@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fedcore import Scenario, run
@@ -92,3 +94,32 @@ def test_the_runs_above_diverge_and_stop_early() -> None:
     )  # fmt: skip
     assert stopped.audit.privacy is not None
     assert stopped.audit.privacy.stopped == len(stopped.audit.cohorts) + 1
+
+
+def npz(folder: Path, test_classes: list[int]) -> str:
+    """A data set of three classes of which the test split has ``test_classes`` alone."""
+    labels, scored = np.arange(60) % 3, np.resize(test_classes, 12)
+    images = np.zeros((60, 8, 8), np.uint8) + 80 * labels[:, None, None].astype(np.uint8)
+    path = folder / "part.npz"
+    np.savez(
+        path, train_images=images, train_labels=labels, test_images=images[scored],
+        test_labels=scored,
+    )  # fmt: skip
+    return f"npz:{path}"
+
+
+@pytest.mark.parametrize("changes", [{}, {"lr": 1e6, "optimizer": "sgd"}], ids=str)
+def test_a_targeted_run_without_a_test_image_of_its_source_class_comes_back(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """It has no success rate: a cell is then void with the reason, not damaged."""
+    attack = {"attack": "targetedflip", "source_class": 1, "target_class": 0}
+    shares = {"malicious_fraction": 0.5, "poison_ratio": 1.0}
+    data = {"dataset": npz(tmp_path, [0, 2]), "num_clients": 4}
+    record = run(Scenario(**{**BASE, **data, **attack, **shares, **changes}), device="cpu")
+    assert record.recall[0][1] is None or record.diverged == 1
+    assert record_problems(record) == []
+    if record.diverged is None:
+        assert record.asr is None
+        forged = dataclasses.replace(record, asr=(0.5,) * len(record.rounds))
+        assert "without a test image of the source class" in record_problems(forged)[0]
