@@ -140,9 +140,9 @@ def code_of(scenario: Scenario, engine: str) -> Code:
     """
     used = {"torch": torch.__version__, "numpy": np.__version__}
     foreign = {}
-    for kind, component in _chosen(scenario, engine):
+    for kind, component, modules in _chosen(scenario, engine):
         used |= _versions(getattr(component, "uses", ()))
-        found = _foreign(component)
+        found = _foreign(component, modules)
         if found is not None:
             foreign[kind] = _as_loaded(found)
             used |= dict(found.versions)
@@ -152,34 +152,34 @@ def code_of(scenario: Scenario, engine: str) -> Code:
     return Code(code_digest(), tuple(sorted(foreign.items())), tuple(sorted(used.items())))
 
 
-def _chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any]]:
-    """Kind and component of each choice; names of modules in the place of Flower's objects."""
+def _chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable[str]]]:
+    """Kind, component and modules that registered it, of each choice; no object for Flower's."""
     from fedcore.data.base import DATASETS
     from fedcore.engine.base import ENGINES
     from fedcore.strategies.flower import modules
     from fedcore.validation import components
 
     found, _ = components({name: getattr(scenario, name) for name in scenario.specs()})
-    yield from ((kind, entry.component) for kind, entry in found.items())
+    yield from ((kind, entry.component, entry.modules) for kind, entry in found.items())
     inner = scenario.dataset.partition(":")[2].partition(":")[0]
     if inner in DATASETS:  # holdout:NAME
-        yield "dataset within", DATASETS[inner]
+        yield "dataset within", DATASETS[inner], DATASETS.entry(inner).modules
     name = max((known for known in ENGINES if engine.startswith(known)), key=len, default=None)
     if name is not None:
-        yield "engine", ENGINES[name]
+        yield "engine", ENGINES[name], ENGINES.entry(name).modules
     for kind in ("strategy_spec", "client_mods"):
         if getattr(scenario, kind) is not None:
-            yield kind, frozenset(modules(getattr(scenario, kind)))
+            yield kind, None, modules(getattr(scenario, kind))
 
 
-def _foreign(component: Any) -> Foreign | None:
-    if isinstance(component, frozenset):
-        return foreign_code(component, frozenset())
+def _foreign(component: Any, modules: Iterable[str]) -> Foreign | None:
+    if component is None:
+        return foreign_code(frozenset(modules), frozenset())
     parts = [component, *getattr(type(component), "__mro__", ())]
     if isinstance(component, type):
         parts = list(component.__mro__)
     names = [name for part in parts if isinstance(name := getattr(part, "__module__", None), str)]
-    return foreign_code(frozenset(names[:1]), frozenset(names[1:]))
+    return foreign_code(frozenset([*names[:1], *modules]), frozenset(names[1:]))
 
 
 def _as_loaded(found: Foreign) -> str:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Final, Generic, TypeVar
 
 from fedcore.errors import UnknownNameError
@@ -34,12 +36,16 @@ REQUIRED: Final = _Required()
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A registered component: what it is, and the scenario fields it reads with their defaults."""
+    """A registered component: what it is, and the scenario fields it reads with their defaults.
+
+    ``modules`` are those that registered it, which a class made by a factory does not name.
+    """
 
     name: str
     summary: str
     component: T
     parameters: Mapping[str, Any]
+    modules: tuple[str, ...] = ()
 
 
 class Registry(Generic[T]):
@@ -57,12 +63,14 @@ class Registry(Generic[T]):
 
     def register(self, name: str, summary: str, **parameters: Any) -> Callable[[T], T]:
         """A decorator that registers its object as ``name``; ValueError if the name is taken."""
+        modules = _registering(sys._getframe(1))
 
         def decorate(component: T) -> T:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered already")
-            self._entries[name] = Entry(name, summary, component, dict(parameters))
-            if not str(getattr(component, "__module__", "")).startswith("fedcore."):
+            self._entries[name] = Entry(name, summary, component, dict(parameters), modules)
+            made_in = (*modules, str(getattr(component, "__module__", "")))
+            if not all(where.startswith("fedcore.") for where in made_in):
                 sources.watch_modules()
             return component
 
@@ -97,3 +105,21 @@ class Registry(Generic[T]):
         except BaseException:
             self._discovered = False  # a registry that lacks some of its names must not look whole
             raise
+
+
+def _registering(frame: FrameType | None) -> tuple[str, ...]:
+    """Modules whose code is at work from ``frame`` up to the one that is being imported.
+
+    A factory, or a function that registers, says with its arguments what a component computes;
+    who imports that module does not.
+    """
+    found: list[str] = []
+    while frame is not None and not sources.installed(frame.f_code.co_filename):
+        name = frame.f_globals.get("__name__")
+        if not isinstance(name, str) or name.partition(".")[0] in sys.stdlib_module_names:
+            break
+        found.append(name)
+        if frame.f_code.co_name == "<module>":
+            break
+        frame = frame.f_back
+    return tuple(dict.fromkeys(found))

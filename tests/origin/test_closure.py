@@ -14,7 +14,7 @@ from fedcore import Scenario
 from fedcore.origin import sources
 from fedcore.origin.closure import UNKNOWN, Foreign, foreign_code
 from fedcore.origin.search import find
-from fedcore.provenance import code_of
+from fedcore.provenance import CHANGED, code_digest, code_of
 from fedcore.strategies.base import STRATEGIES
 
 
@@ -36,6 +36,8 @@ def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on sys.path."""
+    # it is found out once a process, so not while the state of files is a made-up one
+    assert code_digest() != CHANGED
     monkeypatch.syspath_prepend(tmp_path)
     as_a_new_process(monkeypatch)
     return tmp_path
@@ -240,3 +242,45 @@ def test_a_registered_component_counts_with_its_bases(
     # edited while the process runs: it is loaded, so what it runs is known
     (project / f"{edited}.py").write_text("EXTRA = 2")
     assert dict(code_of(scenario, "sequential").foreign)["strategy"] == found[1]
+
+
+FACTORY = """
+from fedcore.strategies.base import STRATEGIES, Strategy, combine
+
+def make(scale):
+    class Made(Strategy):
+        def step(self, updates, cohort, memory):
+            return scale * combine(updates, cohort.weights)
+
+    return Made
+
+def add(scale):
+    STRATEGIES.register("outmade", "by a factory")(make(scale))
+"""
+CALLS = (
+    "from out_factory import make, STRATEGIES\nSTRATEGIES.register('outmade', '')(make({}))\n",
+    "import out_factory\nout_factory.add({})\n",
+    "import out_factory\ndef late():\n    out_factory.add({})\nlate()\n",
+)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_a_factory_is_called_with_counts(
+    project: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The class names the factory's module alone, the argument stands where it is registered."""
+    assert "fedavg" in STRATEGIES  # it has found all of its own
+    monkeypatch.setattr(STRATEGIES, "_entries", dict(STRATEGIES._entries))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    found = []
+    for scale in (0.5, 0.0, 0.5):
+        write(project, out_factory=FACTORY, out_call=call.format(scale))
+        write(project, out_outer="import out_call\n")
+        as_a_new_process(monkeypatch)
+        STRATEGIES._entries.pop("outmade", None)
+        importlib.import_module("out_outer")
+        found.append(dict(code_of(Scenario(strategy="outmade"), "sequential").foreign))
+    assert found[0] != found[1]
+    assert found[0] == found[2]
+    # who imports it computes nothing
+    assert STRATEGIES.entry("outmade").modules[-1] == "out_call"
