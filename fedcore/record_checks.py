@@ -89,8 +89,11 @@ def _scores(record: Record) -> Iterator[str]:
     known = {tuple(value is None for value in row) for row in measured}
     if len(known) > 1 or any(all(row) for row in known):
         yield "recall must be null for the classes without test samples, the same in each round"
-    for row in record.recall:
+    for accuracy, row in zip(record.accuracy, record.recall, strict=True):
         yield from _shares("recall", row)
+        known_recall = [value for value in row if value is not None]
+        if known_recall and not _between(min(known_recall), accuracy, max(known_recall)):
+            yield f"accuracy must be a mean of the recalls, got {accuracy}"
     name = record.scenario.attack
     pair = ATTACKS[name].success_classes(record.scenario) if name is not None else None
     # a rate over no test image is none; a run that diverged at once is at chance in it, too
@@ -99,6 +102,10 @@ def _scores(record: Record) -> Iterator[str]:
     if (record.asr is not None) != due:
         without = " without a test image of the source class" if absent else ""
         yield f"asr must be {'given' if due else 'null'} under attack {name}{without}"
+    elif pair is not None and record.asr is not None:
+        for asr, row in zip(record.asr, record.recall, strict=True):
+            if asr + sum(v or 0 for v in row[pair[0] : pair[0] + 1]) > 1 + 1e-9:
+                yield f"asr must be <= 1 - the recall of class {pair[0]}, got {asr}"
 
 
 def _diverged(record: Record) -> Iterator[str]:
@@ -266,6 +273,10 @@ def _provenance(found: Provenance, scenario: Scenario) -> Iterator[str]:
 def _undiverged(record: Record, values: Sequence[Any]) -> list[Any]:
     end = record.diverged
     return [v for v, r in zip(values, record.rounds, strict=True) if end is None or r < end]
+
+
+def _between(low: float, value: float, high: float) -> bool:
+    return low - 1e-9 <= value <= high + 1e-9
 
 
 def _clients(cohort: Sequence[int], scenario: Scenario) -> bool:

@@ -33,8 +33,8 @@ RECORD = Record(
     rounds=(1, 2, 3, 4),
     accuracy=(0.1, 1 / 3, 0.5, 0.7),
     loss=(2.3, 1.0, 0.5, None),
-    recall=((0.1, None), (0.2, None), (0.5, None), (1.0, None)),
-    asr=(0.0, 0.25, 0.5, 1.0),
+    recall=((0.1, None), (1 / 3, None), (0.5, None), (0.7, None)),
+    asr=(0.0, 0.25, 0.5, 0.3),
     diverged=None,
     model_digest="0123456789abcdef",
     audit=Audit(
@@ -45,6 +45,7 @@ RECORD = Record(
         malicious_per_round=(1, 1, 1, 1),
         poison=(ClientPoison(0, 5, 3, 3, 2, 1),),
         identity=Identity(4, 3, 2),
+        unseen="written by hand",
     ),
     timings=Timings(0.1, 0.2, 0.3, 0.4),
     provenance=Provenance(
@@ -70,7 +71,7 @@ DIVERGED = dataclasses.replace(
     RECORD,
     accuracy=(0.1, 1 / 3, 0.5, 0.5),
     loss=(2.3, 1.0, None, None),
-    recall=((0.1, None), (0.2, None), (0.5, 0.5), (0.5, 0.5)),
+    recall=((0.1, None), (1 / 3, None), (0.5, 0.5), (0.5, 0.5)),
     asr=(0.0, 0.25, 0.5, 0.5),
     diverged=3,
 )
@@ -99,7 +100,7 @@ def test_numbers_that_json_has_not_are_never_written() -> None:
 
 def test_tail_by_hand() -> None:
     assert RECORD.tail_accuracy == pytest.approx(0.6)  # 30 % of 4 is 1.2: two rounds
-    assert RECORD.tail_asr == pytest.approx(0.75)
+    assert RECORD.tail_asr == pytest.approx(0.4)
     assert dataclasses.replace(RECORD, asr=None).tail_asr is None
     assert RECORD.audit.samples_changed == 2
 
@@ -201,6 +202,9 @@ def poison(**changes) -> Record:
 IMPOSSIBLE = [
     (other(accuracy=(0.1, 0.2, 0.3, 1.0001)), "accuracy must be in"),
     (other(accuracy=(0.1, 0.2, 0.3)), "accuracy must have 4 values, got 3"),
+    (other(accuracy=(0.1, 1 / 3, 0.5, 1.0)), "accuracy must be a mean of the recalls"),
+    (other(accuracy=(0.0, 1 / 3, 0.5, 0.7)), "accuracy must be a mean of the recalls"),
+    (other(asr=(0.0, 0.25, 0.5, 0.4)), "asr must be <= 1 - the recall of class 0"),
     (other(loss=(-0.5, 1.0, 1.0, 1.0)), "loss must be >= 0"),
     (other(recall=((0.1, None),) * 3 + ((1.1, None),)), "recall must be in"),
     (other(recall=((0.1, None),) * 3 + ((0.1, 0.2),)), "recall must be null for"),
@@ -230,10 +234,10 @@ IMPOSSIBLE = [
     (audit(excluded=(Exclusion(5, 0, "late"),)), "excluded names client 0 of round 5"),
     (audit(excluded=(Exclusion(1, 2, "late"),)), "excluded names client 2 of round 1"),
     (poison(samples=6), "do not agree"),
-    (poison(eligible=6), "do not agree"),
-    (poison(poisoned=2), "do not agree"),
+    (poison(eligible=6), "other numbers of samples than poison_ratio"),
+    (poison(poisoned=2), "other numbers of samples than poison_ratio"),
     (poison(changed=4), "do not agree"),
-    (poison(draws=2), "do not agree"),
+    (poison(draws=2), "other numbers of samples than poison_ratio"),
     (made(code="c0de"), "code must be 16"),
     (made(data="da7a"), "data must be 16"),
     (made(kernels="gcc"), "kernels must be 16"),
