@@ -28,8 +28,8 @@ _ROUNDING: Final = 1e-5  # of an update, as a share of it
 class CohortCheck:
     """Compares cohorts with ``samples`` and ``epochs`` of all clients, and with evidence.
 
-    A cohort without evidence is somebody else's, and says what it will. Updates are compared only
-    where clients send what they trained: privacy and Flower's mods change that, FedBN's keep some.
+    A cohort without evidence is not compared. Updates are only where clients send what they
+    trained: privacy and Flower's mods change that, FedBN's clients keep some of it.
     """
 
     def __init__(self, scenario: Scenario, samples: Sequence[int], epochs: Sequence[int]) -> None:
