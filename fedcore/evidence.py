@@ -19,8 +19,8 @@ from fedcore.fingerprints import long, of_bits, short, turned
 
 Row = npt.NDArray[np.int64]
 
-#: What an engine notes of one client's round, one int64 each; `RATE`, `BLUR` and `MISFIT` are the
-#: bits of float64.
+#: What an engine notes of one client's round, one int64 each; `rate`, `blur`, `misfit`
+#: and `moved` are the bits of float64.
 FIELDS: Final = (
     "steps",  # steps of the local solver
     "images",  # images that entered the loss
@@ -34,6 +34,7 @@ FIELDS: Final = (
     "rate",  # learning rate that explains the steps best
     "blur",  # its standard error, of the rounding of weights
     "misfit",  # share of the steps' squared length that no learning rate explains
+    "moved",  # how far the watched weights moved, see `fedcore.engine.solverlog.along`
     "model",  # digest of the model that training began from; 0 after round 1
 )
 WIDTH: Final = len(FIELDS)

@@ -52,10 +52,18 @@ def content(images: torch.Tensor) -> Hashes:
 
 
 def model_hash(vector: torch.Tensor, counters: torch.Tensor) -> int:
-    """A hash of a model's bytes, as a signed 64-bit integer that is not 0."""
+    """A hash of a model's bytes, as a signed 64-bit integer that is not 0.
+
+    A model in float64 has that of its float32 values: the initial one is drawn as these.
+    """
     total = 0
     for salt, tensor in enumerate((vector, counters), start=1):
-        raw = tensor.detach().contiguous().cpu().view(torch.uint8)
+        plain = tensor.detach().contiguous().cpu()
+        if plain.dtype is torch.float64:
+            plain = plain.float()
+        raw = plain.view(torch.uint8)
+        if raw.storage_offset() % 8:  # no 64-bit integers begin there
+            raw = raw.clone()
         count = len(raw) // 8 * 8
         lanes = raw[:count].view(torch.int64)
         total += salt * zlib.crc32(raw[count:].numpy().tobytes())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fedcore.cohort_check import CohortCheck
 from fedcore.errors import IdentityError
 from fedcore.identity_sample import CHUNK, Sample, columns, disagreement, host, visible
 from fedcore.record import Identity
@@ -50,20 +51,26 @@ class IdentityCheck:
     nothing can be told, and the round does not count as checked. Where the sample shows no
     difference between clients, coordinates that do are looked for in all of them.
 
-    ``spans`` are (offset, size) of the model's tensors: half of a sample lies in four of them,
-    drawn anew, so that small ones are looked at, too.
+    ``told`` checks what cohorts say of their clients. The model that a step led to must be the one
+    that the next starts from, and the last. ``spans`` are (offset, size) of the model's tensors:
+    half of a sample lies in four of them, drawn anew, so that small ones are looked at, too.
     """
 
     def __init__(
-        self, strategy: Strategy, seed: int = 0, spans: Sequence[tuple[int, int]] = ()
+        self,
+        strategy: Strategy,
+        seed: int = 0,
+        spans: Sequence[tuple[int, int]] = (),
+        told: CohortCheck | None = None,
     ) -> None:
-        self.strategy = strategy
+        self.strategy, self._told = strategy, told
         self._sample = Sample(stream(seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(strategy)).get("definition")
         self._places: torch.Tensor | None = None
         self._memory: dict[str, Floats] = {}
         self._displacement: Floats = np.empty(0)
         self._look: _Look | None = None
+        self._left: tuple[torch.Tensor, Floats] | None = None
         self._checked = self._due = self._differing = self._unequal = 0
         self._wrong: list[int] = []
         self._reason = ""
@@ -72,6 +79,9 @@ class IdentityCheck:
         """Note what the step of ``round`` starts from; call `after` once it is made and finite."""
         self.strategy.noted = self._look = None
         self._unequal += len(set(cohort.steps)) > 1
+        self.kept(state, round)
+        if self._told is not None and (odd := self._told.problem(cohort, state, num_parameters)):
+            self._blame(round, odd)
         if num_parameters == 0 or cohort.updates.shape[1] == 0:
             return
         cohort = cohort.restricted(num_parameters)
@@ -101,6 +111,7 @@ class IdentityCheck:
         if look is None:
             return
         stop = host(state.vector[look.places])
+        self._left = look.places, stop
         rounding = self._eps(state) * (np.abs(look.start) + np.abs(stop))
         rounding += (len(look.rows) + _PLAIN) * torch.finfo(state.vector.dtype).tiny
         view = self._view(look, state, stop - look.start, rounding)
@@ -111,6 +122,12 @@ class IdentityCheck:
             expected = self.definition.function(view)
             self._judge(look, view, expected, rounding)
             self._remember(look, state, expected)
+
+    def kept(self, state: ServerState, round: int) -> None:
+        """Judge whether ``state``, before ``round`` or at the end, is what the last step led to."""
+        left, self._left = self._left, None
+        if left is not None and not np.array_equal(host(state.vector[left[0]]), left[1]):
+            self._blame(round - 1, "the model is another than the one that its step led to")
 
     def _judge(self, look: _Look, view: View, expected: Expected, rounding: Floats) -> None:
         self._checked += look.visible

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from fedcore.attacks.poisoning import malicious_clients
+from fedcore.cohort_check import CohortCheck
 from fedcore.engine.base import Engine
 from fedcore.engine.evaluation import Score
 from fedcore.errors import AttackError, IdentityError
@@ -65,7 +66,11 @@ class Trial:
         _refuse_idle_attack(federation, self._cohorts)
         self._strategy = STRATEGIES[scenario.strategy](scenario)
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
-        self._check = IdentityCheck(self._strategy, seed, spans)
+        told = None
+        if not hasattr(engine, "excluded"):  # over a network clients say what they will
+            samples = [len(part) for part in federation.parts]
+            told = CohortCheck(scenario, samples, federation.epochs.tolist())
+        self._check = IdentityCheck(self._strategy, seed, spans, told)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
@@ -160,6 +165,7 @@ class Trial:
 
     def _identity(self) -> Identity:
         try:
+            self._check.kept(self.state, self.round)
             return self._check.verdict()
         except IdentityError as error:
             # steps of another length are no other strategy: the cause is named first

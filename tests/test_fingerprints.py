@@ -104,3 +104,13 @@ def test_a_model_is_known_by_every_weight_and_counter() -> None:
         assert model_hash(other, counters) != first
     assert model_hash(vector, counters + 1) != first
     assert model_hash(vector[:0], counters[:0]) != 0
+
+
+def test_a_model_is_known_wherever_it_lies_and_in_either_precision() -> None:
+    """Of an odd number of weights every second row of a stack begins amid 8 bytes."""
+    vector = torch.randn(101, generator=torch.Generator().manual_seed(0))
+    counters = torch.arange(3)
+    known = model_hash(vector, counters)
+    stack = torch.stack([vector, vector])
+    assert [model_hash(row, counters) for row in stack] == [known, known]
+    assert model_hash(vector.double(), counters) == known

@@ -48,8 +48,7 @@ class SolverLog:
         self._most = _STEPS if self.watching else 0
         if not self.watching:
             return
-        stride = max(1, anchor.shape[-1] // _WATCHED)
-        self._chosen = slice(None, _WATCHED * stride, stride)
+        self._chosen = chosen(anchor.shape[-1])
         self._anchor = anchor[..., self._chosen].clone()
         self._gradients: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
@@ -91,6 +90,24 @@ class SolverLog:
         count = len(self._weights)
         return fit(self.scenario, table[1 + count :], table[1 : 1 + count], table[0])
 
+    def moved(self) -> float:
+        """`along` of the way from the first weights to the last; NaN where that is not known."""
+        if not self.watching or not 0 < self.steps <= _STEPS:
+            return float("nan")
+        return float(along((self._weights[-1] - self._anchor).cpu().numpy()))
+
+    def all_moved(self, steps: Sequence[int]) -> list[float]:
+        """As `moved`, of the clients of `fits`."""
+        result = np.full(len(steps), np.nan)
+        if not 0 < self.steps <= _STEPS:
+            return result.tolist()
+        last = self._anchor.clone()
+        for weights in self._weights:  # of fewer and fewer clients
+            last[: len(weights)] = weights
+        done = np.array(steps) <= self.steps
+        result[done] = along((last - self._anchor).cpu().numpy())[done]
+        return result.tolist()
+
     def fits(self, steps: Sequence[int]) -> list[tuple[float, float, float]]:
         """As `fit`, of many clients that step together: ``steps`` of each, those with most first.
 
@@ -110,6 +127,18 @@ class SolverLog:
             fit(self.scenario, gradients[:done, row], weights[: done + 1, row], noted[row])
             for row, done in enumerate(min(own, count) for own in steps)
         ]
+
+
+def chosen(size: int) -> slice:
+    """The weights that are watched, of ``size``."""
+    stride = max(1, size // _WATCHED)
+    return slice(None, _WATCHED * stride, stride)
+
+
+def along(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """``values`` [.., n] of the watched weights in one number, to be compared with another's."""
+    result: Values = values.astype(np.float64) @ (1 + np.arange(values.shape[-1]) % 7)
+    return result
 
 
 class _Watched:

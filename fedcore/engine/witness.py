@@ -96,16 +96,19 @@ class Witness:
         labels, claims = joined(notes.labels, torch.int64), joined(notes.claims, torch.int64)
         if len(marks) != len(claims):
             marks, labels, claims = aligned(notes, marks, labels)
-        return self.row_of(marks, labels, claims, steps=notes.log.steps, fit=notes.log.fit())
+        log = notes.log
+        fit, moved = log.fit(), log.moved()
+        return self.row_of(marks, labels, claims, steps=log.steps, fit=fit, moved=moved)
 
     def row_of(
         self, marks: Marks, labels: Row, claims: Row, *, steps: int,
-        fit: tuple[float, float, float], model: int = 0,
+        fit: tuple[float, float, float], moved: float, model: int = 0,
     ) -> Row:  # fmt: skip
         """The row of images and labels, see `of_images`, and of the solver's steps, [WIDTH]."""
-        rate, blur, misfit = map(bits, fit)
+        rate, blur, misfit, far = map(bits, (*fit, moved))
         noted = self.of_images(marks, labels, claims)
-        noted |= {"steps": steps, "rate": rate, "blur": blur, "misfit": misfit, "model": model}
+        noted |= {"steps": steps, "rate": rate, "blur": blur, "misfit": misfit}
+        noted |= {"moved": far, "model": model}
         return row_of(noted)
 
     def of_images(self, marks: Marks, labels: Row, claims: Row) -> dict[str, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from fedcore.errors import FedcoreError
 from fedcore.harness.audit import audit_problems
 from fedcore.harness.contrasts import Contrast, Role
-from fedcore.harness.outcome import strange, unpaired
+from fedcore.harness.outcome import no_twin, strange, unpaired
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.simultaneous import Intervals, simultaneous
@@ -197,7 +197,8 @@ def _unpaired(claim: Claim, seeds: Sequence[int], records: Mapping[Run, Record])
         for scenario in claim.scenarios:
             twin = Run(scenario.clean_twin(), seed)
             if scenario.attack is not None and twin in records:
-                found += unpaired(records[twin], records[Run(scenario, seed)])
+                pair = records[twin], records[Run(scenario, seed)]
+                found += no_twin(*pair) or unpaired(*pair)
         for a, b in dict.fromkeys(pair for c in claim.contrasts for pair in c.compared):
             runs = (Run(a, seed), Run(b, seed))
             if a.attack is None or b.attack is None or not all(run in records for run in runs):

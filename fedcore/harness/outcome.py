@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fedcore.attacks.base import ATTACKS
 from fedcore.harness.audit import (
     audit_problems,
     buffer_problems,
@@ -188,7 +189,8 @@ def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records, proofs: P
         if arm is not None and arm.attack is not None:
             for seed in seeds:
                 pair = records[Run(arm.clean_twin(), seed)], records[Run(arm, seed)]
-                problems += unpaired(*pair) or ([] if problems else effect_problems(*pair))
+                odd = no_twin(*pair) or unpaired(*pair)
+                problems += odd or ([] if problems else effect_problems(*pair))
     return problems
 
 
@@ -224,6 +226,20 @@ def strange(run: Run, record: Record) -> list[str]:
         odd = [f"{k}={made[k]!r} instead of {wanted[k]!r}" for k in wanted if made[k] != wanted[k]]
         problems.append(f"{run.id} was made as another scenario: {', '.join(odd)}")
     return problems
+
+
+def no_twin(clean: Record, poisoned: Record) -> list[str]:
+    """Whether ``clean`` is of another scenario than ``poisoned`` without what its attack reads."""
+    one, other = clean.scenario, poisoned.scenario
+    own = () if other.attack is None else ATTACKS.entry(other.attack).parameters
+    brought = {"attack", "malicious_fraction", "poison_ratio", *own}
+    odd = [
+        f"{field}={getattr(one, field)!r}, and not {getattr(other, field)!r}"
+        for field in one.to_dict()
+        if field not in brought and getattr(one, field) != getattr(other, field)
+    ]
+    name = f"{other.id} seed {poisoned.seed}"
+    return [f"{name} and its clean twin are no pair: the twin has {', '.join(odd)}"] * bool(odd)
 
 
 def unpaired(clean: Record, poisoned: Record) -> list[str]:

@@ -179,6 +179,12 @@ def test_lockstep_notes_the_same() -> None:
     assert [r.audit.training for r in together] == [r.audit.training for r in alone]
 
 
+@pytest.mark.parametrize("engine", ["sequential", "stacked"])
+def test_float64(engine: str) -> None:
+    """Its initial model is that of float32."""
+    require_right(made(BASE, 0, precision="float64", engine=engine), Proofs())
+
+
 @pytest.mark.skipif(not native_bfloat16(), reason="this CPU does not compute in bfloat16")
 def test_bfloat16() -> None:
     require_right(made(BASE.but(model="cnn"), 0, precision="bfloat16"), Proofs())

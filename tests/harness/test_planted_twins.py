@@ -119,6 +119,21 @@ def _batches_by(of: Any, patch: Patch) -> Any:
     return batches
 
 
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [({"strategy": "median"}, "strategy='median'"), ({"weight_decay": 0.01}, "weight_decay=0.01")],
+)
+def test_a_twin_of_another_scenario(monkeypatch: Patch, other: dict[str, Any], named: str) -> None:
+    """In the derivation of the twin itself, by which cells, runs and judges all go."""
+
+    def twin(self: Scenario) -> Scenario:
+        return self if self.attack is None else self.but(attack=None, **other)
+
+    monkeypatch.setattr(Scenario, "clean_twin", twin)
+    errors = "; ".join(judged(ATTACKED.but(strategy="fedavg")).errors)
+    assert f"no pair: the twin has {named}" in errors
+
+
 def test_a_run_that_changes_its_scenario(monkeypatch: Patch) -> None:
     def around(original: Any, scenario: Scenario, seed: int, **how: Any) -> Any:
         return original(scenario.but(lr=0.1) if scenario.attack is None else scenario, seed, **how)

@@ -58,7 +58,7 @@ class StackWitness:
         own = np.arange(claims.shape[2]) < schedule.sizes[..., None]
         seen = min(len(self._marks), len(claims))
         own[seen:] = False
-        fits = self.log.fits(schedule.steps)
+        fits, moved = self.log.fits(schedule.steps), self.log.all_moved(schedule.steps)
         rows = []
         for row, model in enumerate(models):
             chosen = own[:, row]
@@ -69,6 +69,7 @@ class StackWitness:
                     claims[:, row][chosen],
                     steps=min(self.log.steps, schedule.steps[row]),
                     fit=fits[row],
+                    moved=moved[row],
                     model=model,
                 )
             )

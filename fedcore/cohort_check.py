@@ -1,0 +1,72 @@
+"""Whether what a cohort says of its clients is what they were dealt, and what they were seen to do.
+
+The identity check holds a step to the facts that it is given: with other facts, or other updates,
+a mean would be the mean of something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from fedcore.engine.batches import batch_bounds
+from fedcore.engine.solverlog import along, chosen
+from fedcore.evidence import FIELDS
+from fedcore.fingerprints import of_bits
+from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+_MOVED: Final = FIELDS.index("moved")
+_ROUNDING: Final = 1e-5  # of an update, as a share of it
+
+
+class CohortCheck:
+    """Compares cohorts with ``samples`` and ``epochs`` of all clients, and with evidence.
+
+    A cohort without evidence is not compared. Updates are only where clients send what they
+    trained: privacy and Flower's mods change that, FedBN's clients keep some of it.
+    """
+
+    def __init__(self, scenario: Scenario, samples: Sequence[int], epochs: Sequence[int]) -> None:
+        self._samples = samples
+        bounds = (len(batch_bounds(count, scenario.batch_size)) for count in samples)
+        self._steps = [own * count for own, count in zip(epochs, bounds, strict=True)]
+        keeps = STRATEGIES[scenario.strategy].keeps_batch_norm
+        self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
+
+    def problem(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:
+        """What ``cohort``, trained from ``state``, says wrongly, as a message; None: nothing."""
+        if cohort.noted is None or not cohort.clients:
+            return None
+        for what, told, known in (
+            ("samples", cohort.samples, self._samples),
+            ("local steps", cohort.steps, self._steps),
+        ):
+            for client, says in zip(cohort.clients, told, strict=True):
+                if says != known[client]:
+                    return f"client {client} counts as one of {says} {what}, has {known[client]}"
+        return self._moved(cohort, state, num_parameters) if self._sends_all else None
+
+    def _moved(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:
+        """That an update is not the way that a client's weights went, as far as was watched."""
+        assert cohort.noted is not None
+        seen = of_bits(cohort.noted[:, _MOVED])
+        rows = np.flatnonzero(np.isfinite(seen))
+        if not len(rows) or not num_parameters:
+            return None
+        where = chosen(num_parameters)
+        some = cohort.updates if len(rows) == len(seen) else cohort.updates[rows.tolist()]
+        updates = some[:, :num_parameters][:, where].cpu().numpy()
+        weights = state.vector[:num_parameters][where].cpu().numpy()
+        eps = torch.finfo(cohort.updates.dtype).eps
+        error = _ROUNDING * along(np.abs(updates)) + 4 * eps * along(np.abs(weights))
+        off = np.abs(along(updates) - seen[rows]) > error
+        if not off.any():
+            return None
+        first = rows[int(off.argmax())]
+        return f"the update of client {cohort.clients[first]} is not the way that it trained"
