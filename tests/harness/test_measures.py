@@ -61,9 +61,16 @@ def judged(
 def usual(record: Record, scenario: Scenario, seed: int) -> Record:
     attacked = scenario.attack is not None
     poison = tuple(ClientPoison(c, 50, 50, 50, 50, draws=1) for c in (0, 2)) if attacked else ()
-    audit = dataclasses.replace(record.audit, malicious=(0, 2) if attacked else (), poison=poison)
+    audit = dataclasses.replace(
+        record.audit,
+        malicious=(0, 2) if attacked else (),
+        poison=poison,
+        training=None,  # numbers that nobody trained for: as of clients over a network
+        unseen="made up",
+    )
     return dataclasses.replace(
         record,
+        engine="flower-grid",
         scenario=scenario,
         seed=seed,
         accuracy=(0.7 if attacked else 0.9,),
