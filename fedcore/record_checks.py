@@ -83,7 +83,7 @@ def _scores(record: Record) -> Iterator[str]:
     if classes < 2 or any(len(row) != classes for row in record.recall):
         yield f"recall must have one value a class in each round, got {classes} in the first"
     names = record.provenance.class_names
-    if names and (len(names) != classes or not all(names)):
+    if len(names) != classes or not all(names):
         yield f"class_names must name each of the {classes} classes, got {len(names)} names"
     measured = _undiverged(record, record.recall)
     known = {tuple(value is None for value in row) for row in measured}

@@ -64,6 +64,7 @@ RECORD = Record(
         data_notes=("a note",),
         weights=None,
         date="2025-01-01T00:00:00+00:00",
+        class_names=("cat", "dog"),
     ),
 )
 #: Diverged in round 3: from there on at chance, which is 1/2 here, without a loss.
