@@ -119,7 +119,9 @@ def test_no_hash_and_no_id_has_changed(now: dict[str, list[Entry]]) -> None:
         assert frozen(found, spacing(name)) == golden[name], name
 
 
-@pytest.mark.parametrize("path", sorted(BASELINES.glob("*/*.json")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", sorted(BASELINES.glob("*/*.json")), ids=lambda path: path.parent.name
+)
 def test_recorded_baselines_hold_frozen_scenarios(path: Path) -> None:
     golden = json.loads(GOLDEN.read_text())
     known = {(name, digest) for part in golden.values() for name, _, digest in part["sample"]}

@@ -11,7 +11,7 @@ import numpy
 import pytest
 
 from fedcore import Scenario
-from fedcore.origin import sources
+from fedcore.origin import search, sources
 from fedcore.origin.closure import UNKNOWN, Foreign, foreign_code
 from fedcore.origin.search import find
 from fedcore.provenance import CHANGED, code_digest, code_of
@@ -20,6 +20,7 @@ from fedcore.strategies.base import STRATEGIES
 
 def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign_code.cache_clear()
+    search._distributions.cache_clear()
     importlib.invalidate_caches()
     for name, empty in (
         ("_first", {}),
