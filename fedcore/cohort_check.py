@@ -60,8 +60,7 @@ class CohortCheck:
         if not len(rows) or not num_parameters:
             return None
         where = chosen(num_parameters)
-        some = cohort.updates if len(rows) == len(seen) else cohort.updates[rows.tolist()]
-        updates = some[:, :num_parameters][:, where].cpu().numpy()
+        updates = cohort.updates[:, :num_parameters][:, where].cpu().numpy()[rows]
         weights = state.vector[:num_parameters][where].cpu().numpy()
         eps = torch.finfo(cohort.updates.dtype).eps
         error = _ROUNDING * along(np.abs(updates)) + 4 * eps * along(np.abs(weights))
