@@ -92,14 +92,10 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def guarded(
-    strategy: Strategy, check: IdentityCheck, sent: Cohort, memory: dict[str, torch.Tensor]
-) -> tuple[float, float]:
-    """CPU time of an aggregation as a run makes it, and of its identity check.
-
-    ``memory`` is the server's, which lasts from round to round.
-    """
+    strategy: Strategy, check: IdentityCheck, sent: Cohort, state: ServerState
+) -> tuple[float, float, ServerState]:
+    """CPU time of an aggregation as a run makes it, and of its identity check; the next state."""
     size = sent.updates.shape[1]
-    state = ServerState(sent.updates[0].clone(), torch.empty(0, dtype=torch.int64), memory)
     times = [time.process_time()]
     check.before(state, sent, size, round=1)
     times.append(time.process_time())
@@ -107,7 +103,12 @@ def guarded(
     times.append(time.process_time())
     check.after(after)
     times.append(time.process_time())
-    return times[2] - times[1], times[1] - times[0] + times[3] - times[2]
+    return times[2] - times[1], times[1] - times[0] + times[3] - times[2], after
+
+
+def model_for(sent: Cohort) -> ServerState:
+    """A global model that ``sent`` can be aggregated into."""
+    return ServerState(sent.updates[0].clone(), torch.empty(0, dtype=torch.int64), {})
 
 
 def wall_ratio(reference: Callable[[], Callable[[], Any]], ours: Callable[[], Any]) -> float:
@@ -141,12 +142,13 @@ def test_aggregation_of_50_clients(name, benchmark, suite_options: Options, rema
     part = sent.updates[:, : parameters // 10].contiguous()
     torch.testing.assert_close(strategy.step(part, sent, {}), plain(name, part))
 
-    check = IdentityCheck(strategy)
-
+    check, state = IdentityCheck(strategy), model_for(sent)
     spent: list[tuple[float, float]] = []  # by the aggregation and by its check
 
     def step() -> None:
-        spent.append(guarded(strategy, check, sent, {}))
+        nonlocal state
+        aggregated, checked, state = guarded(strategy, check, sent, state)
+        spent.append((aggregated, checked))
 
     step()  # plans and memory
     try:
@@ -219,8 +221,10 @@ def test_the_identity_check_costs_a_quarter_at_most(name, suite_options: Options
     strategy = STRATEGIES[name](Scenario(strategy=name, **federation, **EXTRA.get(name, {})))
     check = IdentityCheck(strategy)
     with one_thread():
-        memory: dict[str, torch.Tensor] = {}
-        turns = [guarded(strategy, check, sent, memory) for _ in range(9)]
+        state, turns = model_for(sent), []
+        for _ in range(9):
+            aggregated, checked, state = guarded(strategy, check, sent, state)
+            turns.append((aggregated, checked))
     check.verdict()
     aggregation, cost = (1e3 * min(times) for times in zip(*turns, strict=True))
     remark(
