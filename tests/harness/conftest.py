@@ -98,3 +98,10 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     # matplotlib would be imported anew by each run; figures have their own tests
     monkeypatch.setattr("fedcore.harness.report.drop_figure", lambda cells: None)
     return Suite(pytester)
+
+
+@pytest.fixture
+def recorded(suite: Suite) -> Suite:
+    """A suite whose FedNova cells are recorded."""
+    assert suite.run("--update-baseline", "-k", "fednova").ret == 0
+    return suite

@@ -5,112 +5,39 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness import baseline_update
-from fedcore.harness.baseline import Arm, Comparison, against, measured, sound
+from fedcore.harness.baseline import Arm, against, measured, sound
 from fedcore.harness.baseline_coverage import Coverage
 from fedcore.harness.baseline_file import (
     Baseline,
     BaselineError,
-    Entry,
-    Source,
     file_name,
     folder_name,
 )
 from fedcore.harness.baseline_report import failures, headline, notes
-from fedcore.harness.baseline_update import difference, source
-from fedcore.harness.cells import Cell
-from fedcore.harness.exact.trace import Trace
-from fedcore.harness.gates import Noise
 from fedcore.harness.outcome import Outcome
-
-HERE = "torch 2, this CPU, cpu"
-ELSEWHERE = "torch 3, other CPU, cpu"
-NOISE = Noise(2, 4)
-CODES = ("code", "code")
-SOURCE = Source("2025-01-01", "c0ffee", False, "code", HERE, "this CPU", "pytest benchmark")
-CLEAN = Scenario(strategy="fednova", optimizer="sgd", local_epochs=(1, 3))
-MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.1, poison_ratio=0.5)
-STRONG = MILD.but(malicious_fraction=0.5)
-TARGETED = MILD.but(attack="targetedflip", source_class=1, target_class=7)
-TEST = "test_robustness.py::test_robustness"
-
-
-def outcome(
-    scenario: Scenario, clean: Sequence[float], poisoned: Sequence[float] = (), **changes: Any
-) -> Outcome:
-    found = Outcome(
-        Cell("x", scenario, len(clean)),
-        tuple(range(len(clean))),
-        tuple(clean),
-        tuple(poisoned),
-        asr=(),
-        gates=(),
-        errors=(),
-        diverged=(),
-        noise=NOISE,
-    )
-    return dataclasses.replace(found, **changes)
-
-
-OUTCOMES = {
-    "clean": outcome(CLEAN, (97.0, 96.5, 96.0)),
-    "mild": outcome(MILD, (97.0, 96.5, 96.0), (90.1, 0.1 + 0.2, 91.0)),
-    "strong": outcome(STRONG, (97.0, 96.5, 96.0), (50.0, 60.0, 55.0)),
-}
-
-
-def covering(selected: Sequence[str] = tuple(OUTCOMES), every: Sequence[str] = ()) -> Coverage:
-    tests = dict.fromkeys([*OUTCOMES, *every], TEST)
-    return Coverage(tests, frozenset(selected), frozenset({"test_robustness.py"}))
-
-
-def trace(tail: float, asr: float | None = None) -> Trace:
-    """A run of two rounds with a tail accuracy of ``tail`` percent."""
-    shares = None if asr is None else (0.0, asr / 100)
-    return Trace(1000, (1, 2), (100, tail / 100), (2.3, 1 - tail / 100), shares, None, f"m{tail}")
-
-
-def traces(outcomes: dict[str, Outcome]) -> dict[str, dict[int, Trace]]:
-    found: dict[str, dict[int, Trace]] = {}
-    for one in outcomes.values():
-        scenario = one.cell.scenario
-        shares = one.asr or [None] * len(one.seeds)
-        for arm, values in ((scenario.clean_twin(), one.clean), (scenario, one.poisoned)):
-            for seed, value, share in zip(one.seeds, values, shares, strict=False):
-                given = share if arm == scenario else None
-                found.setdefault(arm.hash, {})[seed] = trace(value, given)
-    return found
-
-
-def updated(
-    old: Baseline | None, outcomes: dict[str, Outcome], coverage: Coverage, made: Source
-) -> Baseline:
-    return baseline_update.updated(old, BLANK, outcomes, traces(outcomes), coverage, made)
-
-
-BLANK = Baseline("mnist5k", "quick", "cpu", HERE, {"mnist5k": "digest"})
-BASELINE = updated(None, OUTCOMES, covering(), SOURCE)
-
-
-def compared(
-    outcomes: dict[str, Outcome],
-    coverage: Coverage | None = None,
-    here: str = HERE,
-    baseline: Baseline | None = None,
-) -> Comparison:
-    return against(
-        baseline or BASELINE,
-        outcomes,
-        traces(outcomes),
-        coverage or covering(tuple(outcomes)),
-        NOISE,
-        here,
-    )
+from tests.harness.baseline_values import (
+    BASELINE,
+    BIT_OFF,
+    CLEAN,
+    CODES,
+    ELSEWHERE,
+    HERE,
+    MILD,
+    NOISE,
+    OUTCOMES,
+    SOURCE,
+    TARGETED,
+    TEST,
+    compared,
+    covering,
+    outcome,
+    traces,
+    updated,
+)
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -175,9 +102,6 @@ def test_a_shared_clean_twin_is_one_arm() -> None:
     assert [arm.name for arm in result.arms] == ["clean", "mild", "strong"]
     alone = compared({"mild": OUTCOMES["mild"]})
     assert [arm.name for arm in alone.arms] == ["the clean twin of mild", "mild"]
-
-
-BIT_OFF = {**OUTCOMES, "mild": outcome(MILD, (97.0, 96.5, 96.0), (90.1, 0.3, 91.0))}
 
 
 def test_one_bit_fails_here_and_is_a_change_elsewhere() -> None:
@@ -314,76 +238,3 @@ def test_arms_of_different_numbers_of_seeds() -> None:
     arm = Arm("a", "fednova", {0: 1.0, 1: 2.0, 5: 9.0}, {0: 1.5, 1: 2.0, 2: 3.0})
     assert arm.differences == {0: 0.5, 1: 0.0}
     assert arm.changed
-
-
-LATER = dataclasses.replace(SOURCE, date="2026-01-01", commit="beef", code="other")
-
-
-def test_an_update_of_equal_values_keeps_the_file_and_its_source() -> None:
-    assert updated(BASELINE, OUTCOMES, covering(), LATER) is BASELINE
-
-
-def test_a_changed_file_is_of_one_source() -> None:
-    new = updated(BASELINE, BIT_OFF, covering(), LATER)
-    assert new.source == LATER
-    assert list(difference(BASELINE, new)) == [
-        "changed  mild: clean 96.500, poisoned 60.467 -> 60.467"
-    ]
-    only = {"mild": BIT_OFF["mild"]}
-    with pytest.raises(BaselineError) as refused:
-        updated(BASELINE, only, covering(("mild",)), LATER)
-    assert str(refused.value).startswith(
-        "a baseline is of one machine and one commit, and 2 recorded cells (clean, strong) would "
-        "keep numbers of others (commit c0ffee -> beef; code code -> other): record all cells"
-    )
-    assert (
-        updated(BASELINE, only, covering(("mild",)), SOURCE).entries["clean"]
-        == (BASELINE.entries["clean"])
-    )
-
-
-def test_bits_below_the_tail_values_are_a_difference() -> None:
-    seeds = dict(BASELINE.traces[CLEAN.hash])
-    seeds[0] = dataclasses.replace(seeds[0], model="another")
-    old = dataclasses.replace(BASELINE, traces={**BASELINE.traces, CLEAN.hash: seeds})
-    new = updated(old, OUTCOMES, covering(), LATER)
-    # the arm is the clean twin of every cell
-    assert list(difference(old, new)) == [
-        f"changed  {name}: bits below the tail values" for name in OUTCOMES
-    ]
-
-
-def test_a_partial_update_keeps_the_traces_of_the_other_cells() -> None:
-    new = updated(BASELINE, {"mild": BIT_OFF["mild"]}, covering(("mild",)), SOURCE)
-    assert set(new.traces) == {CLEAN.hash, MILD.hash, STRONG.hash}
-    assert new.traces[STRONG.hash] == BASELINE.traces[STRONG.hash]
-    assert new.traces[MILD.hash][1] == trace(0.3)
-    fewer = {"mild": outcome(MILD, (97.0, 96.5), (90.1, 0.3))}
-    new = updated(BASELINE, fewer, covering(("mild",)), SOURCE)
-    assert set(new.traces[CLEAN.hash]) == {0, 1, 2}  # the other cells have a third seed
-    assert set(new.traces[MILD.hash]) == {0, 1}
-
-
-def test_an_update_shows_each_difference() -> None:
-    entries: dict[str, Entry] = {**BASELINE.entries, "old": BASELINE.entries["clean"]}
-    old = dataclasses.replace(BASELINE, entries=entries)
-    found = {
-        "clean": outcome(CLEAN, (95.0, 94.5)),
-        "mild": OUTCOMES["mild"],
-        "strong": outcome(STRONG.but(lr=0.7), (97.0, 96.5, 96.0), (50.0, 60.0, 58.0)),
-        "fresh": outcome(CLEAN.but(lr=0.3), (1.0, 2.0)),
-    }
-    new = updated(old, found, covering(tuple(found), ("fresh",)), SOURCE)
-    assert list(difference(old, new)) == [
-        "changed  clean: clean 96.500 -> 94.750, seeds 3 -> 2",
-        "changed  strong: clean 96.500, poisoned 55.000 -> 56.000, another scenario",
-        "new      fresh: clean 1.500",
-        "gone     old: clean 96.500",
-    ]
-
-
-def test_the_source_is_this_code_and_machine() -> None:
-    made = source(HERE, "pytest benchmark")
-    assert made.fingerprint == HERE
-    assert made.machine
-    assert len(made.code) == 16

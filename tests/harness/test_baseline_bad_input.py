@@ -24,14 +24,6 @@ from tests.harness.baseline_suite import (
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture
-def recorded(suite: Any) -> Any:
-    """A suite whose FedNova cells are recorded."""
-    result = suite.run("--update-baseline", *NOVA)
-    assert result.ret == 0
-    return suite
-
-
 def truncate(suite: Any) -> None:
     file_of(suite).write_text(file_of(suite).read_text()[:-200])
 
