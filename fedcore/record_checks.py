@@ -221,8 +221,8 @@ def _privacy(record: Record) -> Iterator[str]:
     # over a network the clients clip, and nobody counts it
     if told.non_finite is None and not record.engine.startswith("flower-"):
         yield f"privacy.non_finite must be counted by engine {record.engine!r}"
-    if told.delta is not None and not 0 <= told.delta < 1:
-        yield f"privacy.delta must be in [0, 1), got {told.delta}"
+    if told.delta != scenario.delta:
+        yield f"privacy.delta must be the scenario's, {scenario.delta}, got {told.delta}"
 
 
 def _rest(record: Record) -> Iterator[str]:
