@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import Cohort
+from fedcore.strategies.strategy import Cohort
 
 
 def cohort_of(updates: torch.Tensor) -> Cohort:

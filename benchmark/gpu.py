@@ -27,9 +27,9 @@ from benchmark.gpu_factorial import factorial
 from benchmark.gpu_measurements import Measurements, Setting
 from benchmark.gpu_training import exactness, lockstep, ratio, study
 from fedcore.data.loading import data_directory
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.provenance import fingerprint, git_state
+from fedcore.records.provenance import fingerprint, git_state
 
 SECTIONS: dict[str, Callable[[Setting], None]] = {
     "exactness": exactness,

@@ -9,9 +9,9 @@ from torch.utils.benchmark import Timer
 
 from benchmark.cohort import cohort_of
 from benchmark.gpu_measurements import Setting
-from fedcore.execution import choose_device, exact_arithmetic
+from fedcore.engine.execution import choose_device, exact_arithmetic
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.strategy import STRATEGIES
 
 CLIENTS = 50
 PARAMETERS = 1_000_000

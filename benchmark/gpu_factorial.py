@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from benchmark.gpu_measurements import Setting
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.lockstep import lockstep
 from fedcore.scenario import Scenario
-from fedcore.trial import RoundReport
+from fedcore.simulation.lockstep import lockstep
+from fedcore.simulation.trial import RoundReport
 
 Run = tuple[Scenario, int]
 SEEDS = 5
@@ -41,7 +41,7 @@ TINY = {
 def cells(tiny: bool) -> dict[str, list[Scenario]]:
     """The factorial's scenarios by arm: every partition, clean and at each pair of shares."""
     from benchmark.test_study import PARTITIONS, PUBLISHED, arm  # pytest, only where it is needed
-    from fedcore.harness.published import PublishedCell, read_published
+    from fedcore.harness.suite.published import PublishedCell, read_published
 
     entries = read_published(PUBLISHED)
     fractions = sorted({entry.malicious_fraction for entry in entries} - {0.0})

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from fedcore.execution import choose_device
-from fedcore.harness.timing import clock
+from fedcore.engine.execution import choose_device
+from fedcore.harness.measuring.rounds import clock
 
 T = TypeVar("T")
 #: Beside the sections: the most memory of the device that a measurement has taken.

@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.gpu_measurements import Setting
-from fedcore.engine.base import ENGINES
-from fedcore.execution import Execution
-from fedcore.federation import Federation
-from fedcore.lockstep import run_lockstep
+from fedcore.engine.execution import Execution
+from fedcore.engine.interface import ENGINES
+from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
-from fedcore.presets import preset
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.scenario.presets import preset
+from fedcore.simulation.lockstep import run_lockstep
+from fedcore.simulation.runner import run
 from fedcore.streams import Purpose, torch_stream
 
 

@@ -30,11 +30,11 @@ from typing import Any
 from scipy.stats import chi2
 
 from benchmark import test_privacy, test_robustness
-from fedcore.harness.baseline_file import Baseline, BaselineError
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Estimate, Noise, confidence, estimate
-from fedcore.harness.options import Options
-from fedcore.harness.thresholds import Thresholds
+from fedcore.harness.baselines.file import Baseline, BaselineError
+from fedcore.harness.statistics.estimates import Estimate, Noise, confidence, estimate
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.thresholds import Thresholds
 
 FOLDER = Path(__file__).parent
 DATASETS = ("mnist5k", "bloodmnist")

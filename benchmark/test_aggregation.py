@@ -23,10 +23,10 @@ from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
 from fedcore.engine.native import vector_bytes
-from fedcore.harness.options import Options
-from fedcore.identity import IdentityCheck
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.harness.suite.options import Options
+from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.gram import inner_products
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
 
 pytestmark = pytest.mark.timing
 

@@ -28,12 +28,12 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.attacks.base import ATTACKS
+from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
-from fedcore.harness.baseline_file import BaselineError
-from fedcore.harness.baseline_update import source
+from fedcore.harness.baselines.file import BaselineError
+from fedcore.harness.baselines.update import source
 from fedcore.harness.exact.canaries import (
     EXECUTION,
     RULE,
@@ -43,11 +43,11 @@ from fedcore.harness.exact.canaries import (
     traces,
 )
 from fedcore.harness.exact.trace import Trace
-from fedcore.harness.options import Options
-from fedcore.harness.worker import Failure
-from fedcore.partition.base import PARTITIONERS
-from fedcore.provenance import fingerprint
-from fedcore.strategies.base import STRATEGIES
+from fedcore.harness.runs.job import Failure
+from fedcore.harness.suite.options import Options
+from fedcore.partition.partitioner import PARTITIONERS
+from fedcore.records.provenance import fingerprint
+from fedcore.strategies.strategy import STRATEGIES
 
 FILE = Path(__file__).with_name("canaries.json")
 SEED = 0

@@ -1,7 +1,7 @@
 """The study's claims, decided: what its single unpaired runs could not show, in either direction.
 
 Soubih et al., IMCOM 2025, on the federation of the robustness suite: label flips, at the study's
-own shares and levels of heterogeneity, on paired seeds. The rules: `fedcore.harness.claims`.
+own shares and levels of heterogeneity, on paired seeds. The rules: `fedcore.harness.claims.claims`.
 The verdict that is asserted is the one recorded in claims.toml, whichever way it fell.
 
 The arms as published keep the study's solvers, learning rates and epochs in this small federation:
@@ -18,8 +18,8 @@ import pytest
 
 from benchmark.test_robustness import IID, SKEWED, TUNED, base
 from fedcore import Scenario
-from fedcore.harness.claims import Claim, ClaimError
-from fedcore.harness.contrasts import (
+from fedcore.harness.claims.claims import Claim, ClaimError
+from fedcore.harness.claims.contrasts import (
     Contrast,
     Role,
     average,
@@ -29,9 +29,9 @@ from fedcore.harness.contrasts import (
     drop,
     slope,
 )
-from fedcore.harness.options import Options
-from fedcore.harness.targets import dealable
-from fedcore.presets import preset
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.targets import dealable
+from fedcore.scenario.presets import preset
 
 SEEDS = {"quick": 10, "full": 20}
 DIRICHLET = [{**SKEWED, "alpha": alpha} for alpha in (0.9, 0.3, 0.1)]

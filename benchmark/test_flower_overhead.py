@@ -14,8 +14,8 @@ from benchmark.peers.measure import measure
 from benchmark.peers.summary import steady
 from fedcore import Scenario, run
 from fedcore.data.loading import data_directory
-from fedcore.harness.options import Options
-from fedcore.presets import preset
+from fedcore.harness.suite.options import Options
+from fedcore.scenario.presets import preset
 
 pytestmark = pytest.mark.timing
 

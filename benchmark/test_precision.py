@@ -10,11 +10,11 @@ from scipy import stats
 from fedcore import Scenario
 from fedcore.data.loading import data_directory
 from fedcore.engine.bfloat16 import native_bfloat16
-from fedcore.execution import Execution
-from fedcore.harness.options import Options
-from fedcore.harness.pool import Pool
-from fedcore.harness.store import Run
-from fedcore.harness.worker import Failure, Job
+from fedcore.engine.execution import Execution
+from fedcore.harness.runs.job import Failure, Job
+from fedcore.harness.runs.processes import Pool
+from fedcore.harness.suite.options import Options
+from fedcore.records.store import Run
 
 SEEDS = 12
 #: Percentage points of tail accuracy that the mean difference may be away from 0.

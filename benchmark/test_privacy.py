@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.cells import Cell, Grid
-from fedcore.harness.options import Options
-from fedcore.harness.targets import targeted_flip
-from fedcore.privacy.audit import audit
+from fedcore.harness.suite.cells import Cell, Grid
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.targets import targeted_flip
+from fedcore.privacy.attack_test import audit
 
 IID = {"partition": "iid"}
 LABEL_FLIP = {"attack": "labelflip"}
@@ -129,7 +129,7 @@ def test_an_attacker_learns_no_more_than_is_claimed(epsilon, remark) -> None:
     """The distinguishing game on canaries: the measured lower bound is below the claim."""
     from torch import nn
 
-    from fedcore.vector import Layout
+    from fedcore.exchange.layout import Layout
 
     scenario = Scenario(privacy="localdp", epsilon=epsilon)
     found = audit(scenario, Layout.of(nn.Linear(10, 10)), trials=4000)

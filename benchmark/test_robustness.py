@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.cells import Cell, Grid
-from fedcore.harness.options import Options
-from fedcore.harness.targets import dealable, targeted_flip
-from fedcore.harness.tuning import read_tuning
-from fedcore.strategies.flower import Spec
+from fedcore.harness.suite.cells import Cell, Grid
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.targets import dealable, targeted_flip
+from fedcore.harness.tuning.file import read_tuning
+from fedcore.strategies.foreign import Spec
 
 TUNED = read_tuning(Path(__file__).with_name("tuning.toml"))
 # a Flower strategy's clients work like those of ours that it corresponds to; others like FedAvg's

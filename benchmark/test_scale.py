@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.execution import Execution
-from fedcore.harness import cold
-from fedcore.harness.figures import proportion_figure
-from fedcore.harness.options import Options
-from fedcore.harness.timing import RoundTimer
+from fedcore.engine.execution import Execution
+from fedcore.harness.measuring import commands as cold
+from fedcore.harness.measuring.rounds import RoundTimer
+from fedcore.harness.reports.figures import proportion_figure
+from fedcore.harness.suite.options import Options
 
 SAMPLES, CLIENTS = 100_000, 10_000
 COHORTS = (25, 50, 100)

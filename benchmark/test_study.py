@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.execution import choose_device
-from fedcore.harness.cells import Cell
-from fedcore.harness.options import Options
-from fedcore.harness.published import PublishedCell, PublishedError, read_published
-from fedcore.naming import identifier
-from fedcore.presets import preset
+from fedcore.engine.execution import choose_device
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.published import PublishedCell, PublishedError, read_published
+from fedcore.scenario.naming import identifier
+from fedcore.scenario.presets import preset
 
 PUBLISHED = Path(__file__).with_name("study.toml")
 PARTITIONS: dict[str, dict[str, Any]] = {

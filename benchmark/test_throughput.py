@@ -22,17 +22,17 @@ import torch
 from benchmark import throughput_cases
 from benchmark.throughput_cases import PROCESSES, Case
 from benchmark.turns import References, Seconds, Turns
-from fedcore.data.base import Dataset
+from fedcore.data.dataset import Dataset
 from fedcore.data.loading import load
 from fedcore.engine.bfloat16 import native_bfloat16
+from fedcore.engine.execution import choose_device
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
-from fedcore.execution import choose_device
-from fedcore.harness import cold
-from fedcore.harness.memory import held_bytes, peak_bytes
-from fedcore.harness.options import OPTIONS, Options
-from fedcore.harness.timing import GridTimer, RoundTimer, clock
-from fedcore.provenance import fingerprint
+from fedcore.harness.measuring import commands as cold
+from fedcore.harness.measuring.peak_memory import held_bytes, peak_bytes
+from fedcore.harness.measuring.rounds import GridTimer, RoundTimer, clock
+from fedcore.harness.suite.options import OPTIONS, Options
+from fedcore.records.provenance import fingerprint
 
 pytestmark = pytest.mark.timing
 

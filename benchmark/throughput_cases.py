@@ -11,10 +11,10 @@ from torch import nn
 
 from benchmark.bare_loop import Setting, mobilenet, small_cnn
 from fedcore import Scenario
-from fedcore.data.base import Dataset
-from fedcore.execution import Execution
-from fedcore.harness.options import PROFILES
-from fedcore.harness.timing import GridTimer, RoundTimer
+from fedcore.data.dataset import Dataset
+from fedcore.engine.execution import Execution
+from fedcore.harness.measuring.rounds import GridTimer, RoundTimer
+from fedcore.harness.suite.options import PROFILES
 
 PROCESSES = 2
 #: Turns of measurement, by profile; otherwise 5, and 3 of cases whose limit is none or wide.

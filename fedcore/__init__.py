@@ -13,8 +13,8 @@ from fedcore.origin import sources as _sources  # noqa: F401  before any file is
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
-    from fedcore.record import Record
-    from fedcore.simulation import run
+    from fedcore.records.record import Record
+    from fedcore.simulation.runner import run
 
 __version__ = "0.1.0"
 __all__ = ["Record", "Scenario", "run"]
@@ -23,11 +23,11 @@ __all__ = ["Record", "Scenario", "run"]
 def __getattr__(name: str) -> Any:
     """`run` and `Record` on first use: they need torch, which takes a second to import."""
     if name == "run":
-        from fedcore.simulation import run
+        from fedcore.simulation.runner import run
 
         return run
     if name == "Record":
-        from fedcore.record import Record
+        from fedcore.records.record import Record
 
         return Record
     raise AttributeError(f"module 'fedcore' has no attribute {name!r}")

@@ -15,9 +15,9 @@ from benchmark import gpu, gpu_factorial, gpu_training
 from benchmark.gpu_measurements import PEAKS, Measurements, Setting
 from benchmark.test_study import PUBLISHED, arm
 from fedcore.errors import AttackError
-from fedcore.harness.published import read_published
-from fedcore.presets import preset
-from fedcore.trial import RoundReport
+from fedcore.harness.suite.published import read_published
+from fedcore.scenario.presets import preset
+from fedcore.simulation.trial import RoundReport
 
 
 def found_by(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:

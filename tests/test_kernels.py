@@ -17,7 +17,7 @@ from fedcore.kernels import KernelWarning, kernels
 
 _CODE = """
 import torch
-from fedcore.provenance import fingerprint, machine
+from fedcore.records.provenance import fingerprint, machine
 from fedcore.kernels import kernels
 print(kernels(), fingerprint(torch.device("cpu")) == fingerprint(torch.device("cpu")), machine())
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.harness import ray_head
-from fedcore.harness.ray_head import LOCAL, SETTINGS, RayError, cluster_of, within
+from fedcore import ray_cluster as ray_head
+from fedcore.ray_cluster import LOCAL, SETTINGS, RayError, cluster_of, within
 
 ANSWERS = "print('127.0.0.1:6379', flush=True); sys.stdin.read(); note('ended')"
 HANGS = "time.sleep(600)"
@@ -101,7 +101,7 @@ def test_a_call_that_hangs_is_left_alone() -> None:
 
 IMPORTED_BEFORE = """
 import ray
-from fedcore.harness.ray_pool import RayPool
+from fedcore.harness.runs.ray import RayPool
 pool = RayPool(None, 1)
 print(ray.get_runtime_context().gcs_address)
 pool.close()
@@ -114,7 +114,7 @@ def test_a_process_that_has_imported_ray_before(monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("ray", reason="needs the extra 'flower'")
     for name in {**SETTINGS, **LOCAL}:
         monkeypatch.delenv(name)
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IMPORTED_BEFORE],
         env={**os.environ, "PYTHONPATH": root},

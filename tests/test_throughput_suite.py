@@ -19,7 +19,7 @@ import torch
 from benchmark.bare_loop import BareLoop, Setting, Trainer, small_cnn
 from benchmark.throughput_cases import CASES, LARGE, MATRIX, Case, cases, scenario, setting
 from benchmark.turns import Turns
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 
 ROOT = Path(__file__).resolve().parents[1]
 COMBINATIONS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcore.attacks.base import ATTACKS, LabelAttack
+from fedcore.attacks.attack import ATTACKS, LabelAttack
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:

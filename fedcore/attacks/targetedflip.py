@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.attacks.base import ATTACKS, LabelAttack
-from fedcore.registry import REQUIRED
+from fedcore.attacks.attack import ATTACKS, LabelAttack
+from fedcore.components.registry import REQUIRED
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:

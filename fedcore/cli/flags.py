@@ -6,10 +6,10 @@ import argparse
 import re
 from typing import Any
 
+from fedcore.components.parameters import Spec
 from fedcore.errors import ScenarioError
-from fedcore.fields import Spec
-from fedcore.presets import preset
 from fedcore.scenario import Scenario
+from fedcore.scenario.presets import preset
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,11 @@ import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fedcore import validation
+from fedcore.components.parameters import Spec
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import UnknownNameError
-from fedcore.fields import Spec
-from fedcore.presets import PRESETS
-from fedcore.registry import REQUIRED
-from fedcore.scenario import Scenario
+from fedcore.scenario import Scenario, validation
+from fedcore.scenario.presets import PRESETS
 
 NAME = "list"
 HELP = "list strategies, attacks, data sets, ... with their parameters"
@@ -81,7 +80,7 @@ def _fields() -> Iterable[str]:
 
 
 def _engines() -> Iterable[str]:
-    from fedcore.engine.base import ENGINES  # imports torch
+    from fedcore.engine.interface import ENGINES  # imports torch
 
     yield "engines  how a run is computed; --engine NAME, default: stacked on CUDA, else sequential"
     width = max(map(len, ENGINES))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import textwrap
 from typing import TextIO
 
-from fedcore.data.base import class_label, named_classes
-from fedcore.record import Record
+from fedcore.data.dataset import class_label, named_classes
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import RoundReport
+from fedcore.simulation.runner import RoundReport
 
 _WIDTH = 96
 _CLASSES = 20  # shown; the record has all
 
 
 class RoundLines:
-    """A listener for `fedcore.simulation.run` that prints a line per round to ``stream``."""
+    """A listener for `fedcore.simulation.runner.run` that prints a line per round to ``stream``."""
 
     def __init__(self, scenario: Scenario, stream: TextIO) -> None:
         self.stream = stream

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Render. Raises StoreError for results that cannot be read or a place without leave."""
-    from fedcore.harness.report import render_again  # it loads torch, --help need not
+    from fedcore.harness.reports.files import render_again  # it loads torch, --help need not
 
     table, written = render_again(options.directory, options.out or options.directory)
     print(table)

@@ -13,8 +13,8 @@ from typing import Any, TextIO
 from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.cli.process import importing
 from fedcore.errors import ScenarioError, StoreError
-from fedcore.presets import PRESETS
 from fedcore.scenario import Scenario
+from fedcore.scenario.presets import PRESETS
 
 NAME = "run"
 HELP = "run one scenario"
@@ -77,8 +77,8 @@ def _execute(options: argparse.Namespace) -> int:
     with importing():
         scenario, seed = _checked(options)
         from fedcore.cli.progress import RoundLines, summary
-        from fedcore.execution import PRECISIONS, Execution, default_processes
-        from fedcore.simulation import run
+        from fedcore.engine.execution import PRECISIONS, Execution, default_processes
+        from fedcore.simulation.runner import run
     if options.precision not in PRECISIONS:
         raise ScenarioError(
             [f"--precision must be one of {', '.join(PRECISIONS)}, got {options.precision!r}"]

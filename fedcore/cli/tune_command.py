@@ -48,11 +48,11 @@ def execute(options: argparse.Namespace) -> int:
     """Tune. Raises ScenarioError or UnknownNameError before the first run."""
     from fedcore.cores import cores
     from fedcore.errors import ScenarioError
-    from fedcore.harness.gates import Noise
-    from fedcore.harness.lab import Lab
-    from fedcore.harness.options import Options
-    from fedcore.harness.thresholds import Thresholds
-    from fedcore.harness.tuner import PARTITIONS, SEEDS, TRIAL, tune
+    from fedcore.harness.statistics.estimates import Noise
+    from fedcore.harness.suite.lab import Lab
+    from fedcore.harness.suite.options import Options
+    from fedcore.harness.suite.thresholds import Thresholds
+    from fedcore.harness.tuning.search import PARTITIONS, SEEDS, TRIAL, tune
 
     trial = len(TRIAL) if options.trial is None else options.trial
     problems = [f"--seeds must be at least 1, got {options.seeds}"] * (options.seeds < 1)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.data.base import Dataset, Split
+from fedcore.data.dataset import Dataset, Split
 from fedcore.data.duplicates import duplicate_notes
 from fedcore.data.npz import NAMES
 from fedcore.data.places import printable

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fedcore.component import Component
-from fedcore.registry import Registry
+from fedcore.components.component import Component
+from fedcore.components.registry import Registry
 
 if TYPE_CHECKING:  # `fedcore run` finds and reads data while it imports torch
     import torch

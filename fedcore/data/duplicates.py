@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:
-    from fedcore.data.base import Split
+    from fedcore.data.dataset import Split
 
 #: Share of the test images that may stand in the training split, too, before the set is refused.
 LARGEST_SHARE: Final = 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import argument, build, refuse
+from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.data.npz import read_npz
 from fedcore.data.places import expanded, printable
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from fedcore.data.base import DATASETS, Dataset
 from fedcore.data.checks import build
+from fedcore.data.dataset import DATASETS, Dataset
 from fedcore.data.files import PathSource
 from fedcore.data.images import SUFFIXES, Images
 from fedcore.data.places import mode_of, printable, reading_from

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from fedcore.data.base import DATASETS, Dataset, Source, Split
 from fedcore.data.checks import argument, digest
+from fedcore.data.dataset import DATASETS, Dataset, Source, Split
 from fedcore.data.duplicates import duplicate_notes
 from fedcore.data.loading import load
+from fedcore.scenario.validation import registered_name
 from fedcore.streams import Purpose, stream
-from fedcore.validation import registered_name
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -8,11 +8,11 @@ import os
 import sys
 from pathlib import Path
 
-from fedcore.data.base import DATASETS, Dataset
+from fedcore.data.dataset import DATASETS, Dataset
 from fedcore.data.places import expanded, reading_from
 from fedcore.data.warned import collecting
 from fedcore.errors import FedcoreError
-from fedcore.validation import registered_name
+from fedcore.scenario.validation import registered_name
 
 # The suite works through few sets at a time; more would only hold memory.
 _CACHED_SETS = 4

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import argument_problems, build, refuse
 from fedcore.data.contents import contents
+from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.data.download import fetch
 from fedcore.data.places import is_file
 from fedcore.errors import DataError

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import Array, argument_problems, build, refuse
+from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from fedcore.data.base import DATASETS, Dataset, Source
 from fedcore.data.checks import Array, argument, build, refuse
+from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.streams import Generator, Purpose, stream
 
 if TYPE_CHECKING:

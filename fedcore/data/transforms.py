@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 import torch.nn.functional as F
 
-from fedcore.data.base import Dataset, Split
+from fedcore.data.dataset import Dataset, Split
 from fedcore.errors import DataError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import torch
 
 from fedcore.engine.sequential import SequentialEngine, Zeros
 from fedcore.errors import FedcoreError
-from fedcore.federation import Federation
-from fedcore.models.base import MODELS
+from fedcore.federation.federation import Federation
+from fedcore.models.architecture import MODELS
 from fedcore.models.dropout import StreamDropout
 from fedcore.scenario import Scenario
 

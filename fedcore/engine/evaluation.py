@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fedcore.data.base import Split
+from fedcore.data.dataset import Split
 from fedcore.data.transforms import Transform
-from fedcore.evidence import Scored
+from fedcore.records.evidence import Scored
 
 if TYPE_CHECKING:
     from fedcore.engine.witness import Eye

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fedcore.cores import cores
-from fedcore.engine.base import ENGINES
+from fedcore.engine.interface import ENGINES
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
 from fedcore.privacy.run import needs_reference_engine

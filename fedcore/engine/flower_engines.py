@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
-from fedcore.engine.base import ENGINES, Engine
+from fedcore.engine.interface import ENGINES, Engine
 from fedcore.errors import FedcoreError
 
 if TYPE_CHECKING:
-    from fedcore.execution import Execution
-    from fedcore.federation import Federation
+    from fedcore.engine.execution import Execution
+    from fedcore.federation.federation import Federation
 
 
 @ENGINES.register("flower-grid", "Flower's messages and records, all clients in this process")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from fedcore.components.registry import Registry
 from fedcore.engine.evaluation import Score
-from fedcore.registry import Registry
-from fedcore.strategies.base import Cohort, ServerState
-from fedcore.vector import Layout
+from fedcore.exchange.layout import Layout
+from fedcore.strategies.strategy import Cohort, ServerState
 
 if TYPE_CHECKING:
-    from fedcore.execution import Execution
-    from fedcore.federation import Federation
+    from fedcore.engine.execution import Execution
+    from fedcore.federation.federation import Federation
 
 
 class Engine(Protocol):

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.data.base import Dataset
+from fedcore.data.dataset import Dataset
 from fedcore.data.loading import load
 from fedcore.data.transforms import Transform
-from fedcore.fingerprints import Hashes, content
+from fedcore.exchange.fingerprints import Hashes, content
 
 if TYPE_CHECKING:
-    from fedcore.federation import Federation
+    from fedcore.federation.federation import Federation
 
 Marks = npt.NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from fedcore.privacy.dpsgd import DpSgdSteps
 from fedcore.privacy.release import trained_slice
 
 if TYPE_CHECKING:
+    from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.vector import Layout
 
 
 def restrict(model: nn.Module, layout: Layout, scenario: Scenario) -> slice:

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fedcore.engine.base import ENGINES, Engine
-from fedcore.engine.batches import batch_bounds
 from fedcore.engine.convolution import fuse_convolutions
 from fedcore.engine.evaluation import Score, evaluate, score_batch
+from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.pooling import fuse_pooling
+from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.witness import Eye, Notes, Witness
-from fedcore.evidence import WIDTH
-from fedcore.federation import Federation
-from fedcore.fingerprints import model_hash
+from fedcore.exchange.fingerprints import model_hash
+from fedcore.exchange.layout import Layout
+from fedcore.federation.batches import batch_bounds
+from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
-from fedcore.privacy.localwork import hold_norms, private_steps, restrict
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+from fedcore.records.evidence import WIDTH
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
-from fedcore.vector import Layout
 
 if TYPE_CHECKING:
-    from fedcore.execution import Execution
+    from fedcore.engine.execution import Execution
 
 # Float pixels of a client that are transformed at once: bounds memory at 224 pixels.
 _CHUNK_PIXELS = 1 << 24

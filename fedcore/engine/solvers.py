@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.component import Component
-from fedcore.registry import REQUIRED, Registry
+from fedcore.components.component import Component
+from fedcore.components.registry import REQUIRED, Registry
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.engine.base import ENGINES
 from fedcore.engine.evaluation import Score, evaluate
+from fedcore.engine.interface import ENGINES
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.step import cuda_graphs
 from fedcore.engine.stack.trainer import StackedTrainer
 from fedcore.engine.witness import Eye
-from fedcore.evidence import WIDTH, Row
-from fedcore.federation import Federation
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
-from fedcore.vector import Layout
+from fedcore.exchange.layout import Layout
+from fedcore.federation.federation import Federation
+from fedcore.records.evidence import WIDTH, Row
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
 
 if TYPE_CHECKING:
-    from fedcore.execution import Execution
+    from fedcore.engine.execution import Execution
 
 
 class Bench:

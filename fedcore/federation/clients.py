@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedcore.errors import PartitionError
-from fedcore.partition.base import PARTITIONERS
+from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices, Purpose, stream
 

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.attacks.base import ATTACKS
-from fedcore.attacks.poisoning import Poisoning
-from fedcore.data.base import Dataset, Split, named_classes
+from fedcore.attacks.attack import ATTACKS
+from fedcore.data.dataset import Dataset, Split, named_classes
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
-from fedcore.models.base import MODELS
+from fedcore.federation.clients import partition
+from fedcore.federation.threat import Poisoning
+from fedcore.models.architecture import MODELS
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.partition.base import label_matrix
-from fedcore.partition.federation import partition
-from fedcore.provenance import CHANGED, code_of
+from fedcore.partition.partitioner import label_matrix
+from fedcore.records.provenance import CHANGED, code_of
 from fedcore.streams import Indices, Purpose, stream
 
 if TYPE_CHECKING:

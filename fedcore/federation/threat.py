@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fedcore.attacks.base import ATTACKS, LabelAttack
+from fedcore.attacks.attack import ATTACKS, LabelAttack
 from fedcore.errors import AttackError
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices, Purpose, stream

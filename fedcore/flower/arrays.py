@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
 
-from fedcore.vector import Kind, Layout
+from fedcore.exchange.layout import Kind, Layout
 
 
 class ArraysError(ValueError):

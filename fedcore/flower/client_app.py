@@ -20,7 +20,7 @@ from fedcore.flower.foreign import mods, seeded
 from fedcore.flower.nodes import held
 from fedcore.flower.releases import draws_secretly, to_release
 from fedcore.flower.task import Task, Workshop
-from fedcore.strategies.base import ServerState
+from fedcore.strategies.strategy import ServerState
 from fedcore.streams import Purpose, torch_seed
 
 MEMORY = "fedcore"

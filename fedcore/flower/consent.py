@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from flwr.app import Context, MetricRecord
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy.base import Mechanism
+from fedcore.privacy.mechanism import Mechanism
 
 _SPENT = "privacy.spent"  # outside of the keys of a run: a server that renames it gains nothing
 _SLACK = 1e-9

@@ -18,9 +18,9 @@ from pathlib import Path
 from fedcore.errors import FedcoreError
 from fedcore.flower.deployment import Deployment
 from fedcore.flower.keys import make_node_key
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 NODES, LATE, KILLED = 4, 3, 1
 # Of the run that is disturbed: its first line may be read when later rounds are under way, and the

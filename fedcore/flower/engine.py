@@ -9,11 +9,11 @@ from typing import Protocol
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from fedcore.engine.batches import batch_bounds
 from fedcore.engine.evaluation import Score
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
-from fedcore.federation import Federation
+from fedcore.federation.batches import batch_bounds
+from fedcore.federation.federation import Federation
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.foreign import Foreign
@@ -22,9 +22,9 @@ from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
 from fedcore.privacy.noise import Generators
-from fedcore.provenance import code_digest
-from fedcore.record import Exclusion
-from fedcore.strategies.base import Cohort, ServerState
+from fedcore.records.provenance import code_digest
+from fedcore.records.record import Exclusion
+from fedcore.strategies.strategy import Cohort, ServerState
 
 
 class Conductor(Protocol):

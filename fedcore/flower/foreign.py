@@ -16,15 +16,15 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedcore.errors import FedcoreError
+from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import ArraysError, from_arrays
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts, matched
-from fedcore.record import Exclusion
+from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import ServerState
-from fedcore.strategies.flower import ReplyCohort, Spec, specs
+from fedcore.strategies.foreign import ReplyCohort, Spec, specs
+from fedcore.strategies.strategy import ServerState
 from fedcore.streams import Purpose, torch_seed
-from fedcore.vector import Layout
 
 _FIRST = 2  # what strategies are told as node ids: 2 + client, the same in every run
 

@@ -16,7 +16,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from fedcore.flower.replies import ReplyError
-from fedcore.record import Exclusion
+from fedcore.records.record import Exclusion
 
 _FACTOR = 10  # times the median count of the round: the most a client may claim by default
 

@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import Strategy
 
 from fedcore.flower.foreign import build
 from fedcore.flower.local import LocalGrid
-from fedcore.strategies.flower import Spec
+from fedcore.strategies.foreign import Spec
 
 CLIENTS = 8
 SHAPES = {"weight": (4, 3), "bias": (3,), "running_var": (3,), "steps": ()}

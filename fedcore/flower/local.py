@@ -24,8 +24,8 @@ from fedcore.flower.releases import GENERATOR
 from fedcore.flower.task import Task
 
 if TYPE_CHECKING:
-    from fedcore.execution import Execution
-    from fedcore.federation import Federation
+    from fedcore.engine.execution import Execution
+    from fedcore.federation.federation import Federation
 
 _SERVER = 1
 _FIRST_NODE = 2

@@ -14,11 +14,11 @@ import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord
 
 from fedcore.errors import PrivacyError
+from fedcore.exchange.layout import Entry, Kind, Layout
 from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows, sensitivity
 from fedcore.privacy.noise import NoiseSource, SecureNoise
 from fedcore.privacy.release import Release
-from fedcore.vector import Entry, Kind, Layout
 
 #: Names of BatchNorm's statistics, by which buffers are told from parameters.
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")

@@ -16,16 +16,16 @@ from flwr.simulation import run_simulation
 from flwr.supercore.run import Run
 
 from fedcore.cores import cores
-from fedcore.engine.flower import kept_until
+from fedcore.engine.flower_engines import kept_until
 from fedcore.errors import FedcoreError
 from fedcore.flower.client_app import app
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.local import quiet, task_of
-from fedcore.harness.ray_head import local_cluster, prepare_environment
+from fedcore.ray_cluster import local_cluster, prepare_environment
 
 if TYPE_CHECKING:
-    from fedcore.execution import Execution
-    from fedcore.federation import Federation
+    from fedcore.engine.execution import Execution
+    from fedcore.federation.federation import Federation
 
 _START = 115.0  # seconds until a node of the simulation answers, attempts at a cluster included
 _POLL = 0.02  # seconds between looks for replies

@@ -8,9 +8,9 @@ import torch
 
 from fedcore.data.loading import data_directory
 from fedcore.flower.task import Task
-from fedcore.harness.inputs import inputs_with
-from fedcore.harness.store import Run, Store
-from fedcore.record import Record
+from fedcore.records.inputs import inputs_with
+from fedcore.records.record import Record
+from fedcore.records.store import Run, Store
 
 
 def keep(record: Record, task: Task, root: Path) -> Path:

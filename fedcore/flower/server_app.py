@@ -12,13 +12,13 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedcore.cli.progress import RoundLines, summary
 from fedcore.errors import FedcoreError
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.results import keep
 from fedcore.flower.task import Task
-from fedcore.record import Record
-from fedcore.trial import Trial
+from fedcore.records.record import Record
+from fedcore.simulation.trial import Trial
 
 app = ServerApp()
 

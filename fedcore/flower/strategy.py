@@ -11,8 +11,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from fedcore.engine.execution import exact_arithmetic
 from fedcore.errors import FedcoreError, PrivacyError
-from fedcore.execution import exact_arithmetic
+from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import (
@@ -24,12 +25,11 @@ from fedcore.flower.replies import (
     quorum_problem,
     sender,
 )
-from fedcore.privacy.base import PRIVACY
+from fedcore.privacy.mechanism import PRIVACY
 from fedcore.privacy.noise import Generators
-from fedcore.record import Exclusion
+from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
-from fedcore.vector import Layout
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
 
 
 class FedcoreStrategy(Strategy):  # type: ignore[misc]
@@ -45,7 +45,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
 
     Under a mechanism replies hold releases, and ``generators`` is what the clients say they drew
     from. Flower's own loop keeps no account and adds no noise: ``start`` refuses a mechanism that
-    trusts the server to, and a budget; `fedcore.trial`'s loop does both.
+    trusts the server to, and a budget; `fedcore.simulation.trial`'s loop does both.
     """
 
     def __init__(

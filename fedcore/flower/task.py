@@ -12,16 +12,16 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 
 from fedcore.data.loading import data_directory
-from fedcore.engine.base import ENGINES
+from fedcore.engine.execution import Execution, choose_device
+from fedcore.engine.interface import ENGINES
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError
-from fedcore.evidence import Row
-from fedcore.execution import Execution, choose_device
-from fedcore.federation import Federation
-from fedcore.privacy.base import Mechanism
+from fedcore.federation.federation import Federation
+from fedcore.privacy.mechanism import Mechanism
 from fedcore.privacy.noise import SecureNoise
 from fedcore.privacy.run import mechanism_of
-from fedcore.provenance import code_digest
+from fedcore.records.evidence import Row
+from fedcore.records.provenance import code_digest
 from fedcore.scenario import Scenario
 
 KEY = "fedcore"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from fedcore.component import Component
-from fedcore.registry import Registry
+from fedcore.components.component import Component
+from fedcore.components.registry import Registry
 
 
 class Architecture(Component):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fedcore.errors import ModelError
-from fedcore.models.base import MODELS, Architecture
+from fedcore.models.architecture import MODELS, Architecture
 from fedcore.models.draws import drawing_from, require_repeatable, seed_forward
 from fedcore.models.dropout import adopt_streams
 from fedcore.models.weights import weights_file

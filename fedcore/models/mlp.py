@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fedcore.models.base import MODELS, Architecture
+from fedcore.models.architecture import MODELS, Architecture
 from fedcore.models.norms import norm_layers
 from fedcore.models.weights import refuse_weights
 

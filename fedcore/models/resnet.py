@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedcore.models.base import MODELS
+from fedcore.models.architecture import MODELS
 from fedcore.models.torchvision_nets import TorchvisionNet
 
 

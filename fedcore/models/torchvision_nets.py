@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from fedcore.errors import ModelError
-from fedcore.models.base import Architecture
+from fedcore.models.architecture import Architecture
 from fedcore.models.norms import group_norm
 from fedcore.models.torchvision_import import import_torchvision
 from fedcore.models.weights import load_weights

@@ -157,7 +157,7 @@ def _covered(name: str) -> bool:
     parts = name.split(".")
     if parts[0] != "fedcore":
         return False
-    return len(parts) == 1 or not {parts[1], f"{parts[1]}.py"} & set(sources.NOT_COMPUTING)
+    return sources.computes(parts[1:])
 
 
 def _imports(content: bytes, module: str, package: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 #: Size, time of the last writing, of the last change of content or place, number of the file.
@@ -18,7 +18,10 @@ Signature = tuple[int, int, int, int]
 
 PACKAGE = Path(__file__).parent.parent
 # Presentation and bookkeeping: a change there does not change what a run computes.
-NOT_COMPUTING = ("harness", "flower", "cli", "origin", "__main__.py", "presets.py")
+NOT_COMPUTING = (
+    *("harness", "flower", "cli", "origin", "__main__", "ray_cluster", "scenario/presets"),
+    *("records/files", "records/inputs", "records/stamp", "records/store"),
+)
 SUFFIXES = (".py", ".c", ".h")
 
 _first: dict[str, Signature | None] = {}
@@ -108,7 +111,13 @@ def _holds_source(folder: Path) -> bool:
 
 def computing(package: Path) -> list[Path]:
     """The files below ``package`` that compute results."""
-    return [p for p in tree(package) if p.relative_to(package).parts[0] not in NOT_COMPUTING]
+    return [p for p in tree(package) if computes(p.relative_to(package).with_suffix("").parts)]
+
+
+def computes(parts: Sequence[str]) -> bool:
+    """Whether the module at ``parts`` below fedcore, such as ("records", "store"), does."""
+    paths = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+    return not set(NOT_COMPUTING).intersection(paths)
 
 
 watch(map(str, tree(PACKAGE)))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import PartitionError
-from fedcore.partition.base import PARTITIONERS, Partitioner
 from fedcore.partition.dealing import by_class, deal, require_enough_samples
-from fedcore.registry import REQUIRED
+from fedcore.partition.partitioner import PARTITIONERS, Partitioner
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:

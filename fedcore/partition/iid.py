@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedcore.partition.base import PARTITIONERS, Partitioner
 from fedcore.partition.dealing import require_enough_samples
+from fedcore.partition.partitioner import PARTITIONERS, Partitioner
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.component import Component
-from fedcore.registry import Registry
+from fedcore.components.component import Component
+from fedcore.components.registry import Registry
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:

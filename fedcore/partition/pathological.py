@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import PartitionError
-from fedcore.partition.base import PARTITIONERS, Partitioner
 from fedcore.partition.dealing import by_class, deal, require_enough_samples
-from fedcore.registry import REQUIRED
+from fedcore.partition.partitioner import PARTITIONERS, Partitioner
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy.base import PRIVACY, Facts, Mechanism
+from fedcore.exchange.layout import Layout
 from fedcore.privacy.gaussian import epsilon_of
+from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.privacy.noise import NoiseSource
-from fedcore.strategies.base import Cohort, ServerState
+from fedcore.strategies.strategy import Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
-from fedcore.vector import Layout
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

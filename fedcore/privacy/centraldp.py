@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems, buffer_problems
+from fedcore.components.registry import REQUIRED
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
+from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems, buffer_problems
 from fedcore.privacy.statement import TO_SERVER
-from fedcore.registry import REQUIRED
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
-    from fedcore.strategies.base import Cohort, ServerState
+    from fedcore.strategies.strategy import Cohort, ServerState
 
 
 @PRIVACY.register(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcore.privacy.base import PRIVACY, Mechanism, buffer_problems
 from fedcore.privacy.clipping import sensitivity
+from fedcore.privacy.mechanism import PRIVACY, Mechanism, buffer_problems
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

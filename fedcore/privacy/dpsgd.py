@@ -25,22 +25,22 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import PrivacyError
 from fedcore.models.dropout import StreamDropout
 from fedcore.privacy import sampled
-from fedcore.privacy.base import PRIVACY, Facts, Mechanism
 from fedcore.privacy.clipping import sensitivity
+from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.privacy.noise import NoiseSource, SecureNoise, secret_uniform
 from fedcore.privacy.release import trained_slice
 from fedcore.privacy.statement import PrivacyStatement
-from fedcore.registry import REQUIRED
 from fedcore.streams import Generator, Purpose, torch_stream
 
 if TYPE_CHECKING:
     from fedcore.engine.solvers import Solver
+    from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.strategies.base import Cohort, ServerState
-    from fedcore.vector import Layout
+    from fedcore.strategies.strategy import Cohort, ServerState
 
 
 def opacus(module: str) -> Any:

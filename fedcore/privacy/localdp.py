@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems, buffer_problems
+from fedcore.components.registry import REQUIRED
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
-from fedcore.registry import REQUIRED
+from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems, buffer_problems
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

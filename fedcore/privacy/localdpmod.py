@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import PrivacyError
-from fedcore.privacy.base import PRIVACY, Mechanism, budget_problems
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import classical_multiplier, epsilon_of
+from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems
 from fedcore.privacy.release import Release
-from fedcore.registry import REQUIRED
 
 if TYPE_CHECKING:
+    from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.strategies.base import Cohort, ServerState
-    from fedcore.vector import Layout
+    from fedcore.strategies.strategy import Cohort, ServerState
 
 
 @PRIVACY.register(

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from fedcore.component import Component
+from fedcore.components.component import Component
+from fedcore.components.registry import Registry
 from fedcore.errors import PrivacyError
 from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows
 from fedcore.privacy.noise import Generators, NoiseSource, SecureNoise, SeededNoise
 from fedcore.privacy.release import Release
 from fedcore.privacy.statement import AT_CLIENT, ATTACKERS, IN_CLEAR, SIMULATED, PrivacyStatement
-from fedcore.registry import Registry
 
 if TYPE_CHECKING:
+    from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.strategies.base import Cohort, ServerState
-    from fedcore.vector import Layout
+    from fedcore.strategies.strategy import Cohort, ServerState
 
 Cohorts = tuple[tuple[int, ...], ...]
 

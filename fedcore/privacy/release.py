@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fedcore.errors import PrivacyError
-from fedcore.vector import Kind, Layout
+from fedcore.exchange.layout import Kind, Layout
 
 
 def head_slice(layout: Layout) -> slice:

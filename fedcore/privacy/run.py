@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fedcore.engine.batches import batch_bounds
 from fedcore.errors import PrivacyError
-from fedcore.privacy.base import PRIVACY, Facts, Mechanism
+from fedcore.federation.batches import batch_bounds
+from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 
 if TYPE_CHECKING:
-    from fedcore.engine.base import Engine
-    from fedcore.federation import Federation
+    from fedcore.engine.interface import Engine
+    from fedcore.federation.federation import Federation
     from fedcore.privacy.noise import NoiseSource
     from fedcore.scenario import Scenario
 

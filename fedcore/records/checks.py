@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fedcore.attacks.base import ATTACKS
-from fedcore.attacks.poisoning import malicious_clients
-from fedcore.evidence import evidence_problems
+from fedcore.attacks.attack import ATTACKS
+from fedcore.federation.threat import malicious_clients
 from fedcore.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
-from fedcore.provenance import CHANGED, Provenance
+from fedcore.records.evidence import evidence_problems
+from fedcore.records.provenance import CHANGED, Provenance
 from fedcore.scenario import round_half_up
 
 if TYPE_CHECKING:
-    from fedcore.record import Record
+    from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
 _DIGEST = re.compile("[0-9a-f]{16}")

@@ -2,7 +2,7 @@
 
 An engine notes it where it is used (`fedcore.engine.witness`), a `Trial` adds it up over rounds, a
 record carries the digests, and the judge compares them with what scenario and seed ask for
-(`fedcore.harness.proofs`). Digests are those of `fedcore.fingerprints`.
+(`fedcore.harness.proofs`). Digests are those of `fedcore.exchange.fingerprints`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.fingerprints import long, of_bits, short, turned
+from fedcore.exchange.fingerprints import long, of_bits, short, turned
 
 Row = npt.NDArray[np.int64]
 

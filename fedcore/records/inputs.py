@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from fedcore.data.loading import load
-from fedcore.execution import Execution
-from fedcore.harness.store import Inputs
+from fedcore.engine.execution import Execution
 from fedcore.kernels import kernels
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.provenance import code_of, device_name, processor
+from fedcore.records.provenance import code_of, device_name, processor
+from fedcore.records.store import Inputs
 from fedcore.scenario import Scenario
 
 

@@ -154,10 +154,10 @@ def code_of(scenario: Scenario, engine: str) -> Code:
 
 def _chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable[str]]]:
     """Kind, component and modules that registered it, of each choice; no object for Flower's."""
-    from fedcore.data.base import DATASETS
-    from fedcore.engine.base import ENGINES
-    from fedcore.strategies.flower import modules
-    from fedcore.validation import components
+    from fedcore.data.dataset import DATASETS
+    from fedcore.engine.interface import ENGINES
+    from fedcore.scenario.validation import components
+    from fedcore.strategies.foreign import modules
 
     found, _ = components({name: getattr(scenario, name) for name in scenario.specs()})
     yield from ((kind, entry.component, entry.modules) for kind, entry in found.items())

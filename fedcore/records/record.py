@@ -8,12 +8,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore import decode
-from fedcore.attacks.poisoning import ClientPoison
 from fedcore.errors import FedcoreError, StoreError
-from fedcore.evidence import TrainingEvidence
+from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
-from fedcore.provenance import Provenance
+from fedcore.records import decode
+from fedcore.records.evidence import TrainingEvidence
+from fedcore.records.provenance import Provenance
 from fedcore.scenario import Scenario
 
 SCHEMA = 2
@@ -153,7 +153,7 @@ class Record:
 
         ``scenario``: it must be of this one, and written without ``indent``, byte for byte. Raises
         StoreError for text that is no record, of another schema, without its checksum, or whose
-        values no run can have: see `fedcore.record_checks`.
+        values no run can have: see `fedcore.records.checks`.
         """
         try:
             values = decode.read_json(text)
@@ -177,7 +177,7 @@ class Record:
 
     @classmethod
     def _from_dict(cls, values: dict[str, Any], scenario: Scenario | None) -> Record:
-        from fedcore.record_checks import record_problems  # it imports what it checks with
+        from fedcore.records.checks import record_problems  # it imports what it checks with
 
         values = dict(values)
         checksum = values.pop("checksum")

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from fedcore.kernels import kernels
-from fedcore.provenance import code_digest, git_state, machine
+from fedcore.records.provenance import code_digest, git_state, machine
 
 #: Distributions whose versions can change a result; those that are not installed are left out.
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "scipy", "mlxtend", "flwr", "opacus")
@@ -20,7 +20,7 @@ def stamp(schema: int, repeat: str, origin: Mapping[str, Any] | None = None) -> 
     """The head of a JSON file of ``schema``: date (UTC, to the second), command, commit, code.
 
     ``provenance`` holds the latter two, versions, machine, compiled kernels, and ``origin``: the
-    device, engine, precision and data of the session (`fedcore.harness.lab.Lab.origin`).
+    device, engine, precision and data of the session (`fedcore.harness.suite.lab.Lab.origin`).
     """
     commit, dirty = git_state()
     code = {"commit": commit, "dirty": dirty, "code": code_digest()}

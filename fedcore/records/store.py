@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedcore.errors import StoreError
-from fedcore.harness.places import require_writable
 from fedcore.notices import notify
 from fedcore.origin.closure import UNKNOWN
-from fedcore.provenance import CHANGED, Pairs
-from fedcore.record import Record
+from fedcore.records.files import require_writable
+from fedcore.records.provenance import CHANGED, Pairs
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 
 _LONGEST_NAME = 200  # characters of a folder; file systems take 255 bytes

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fedcore import validation
+from fedcore.scenario import validation
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -107,7 +107,7 @@ def strategy_token(scenario: Scenario) -> str:
         name = token(scenario.strategy)
         plain = "." not in name and mods is None and _unique("strategy", scenario.strategy)
         return name if plain else _digested("strategy", f"{scenario.strategy} {mods}", name)
-    from fedcore.strategies.flower import Spec, specs  # imports torch
+    from fedcore.strategies.foreign import Spec, specs  # imports torch
 
     attached = specs(mods) if mods is not None else []
     name = ".".join([Spec.parse(spec).token, *(mod.token for mod in attached)])

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from fedcore import naming, validation
+from fedcore.components.parameters import Spec, flag, number, text
 from fedcore.errors import ScenarioError
-from fedcore.fields import Spec, flag, number, text
+from fedcore.scenario import naming, validation
 
 
 def round_half_up(value: float) -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fedcore.components.parameters import Spec
+from fedcore.components.registry import REQUIRED, Entry, Registry
 from fedcore.errors import UnknownNameError, unknown_name
-from fedcore.fields import Spec
-from fedcore.registry import REQUIRED, Entry, Registry
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def registries() -> dict[str, Registry[Any]]:
     """The registry behind each component field; imported late, they import what they register."""
-    from fedcore.attacks.base import ATTACKS
-    from fedcore.data.base import DATASETS
+    from fedcore.attacks.attack import ATTACKS
+    from fedcore.data.dataset import DATASETS
     from fedcore.engine.solvers import OPTIMIZERS
-    from fedcore.models.base import MODELS
-    from fedcore.partition.base import PARTITIONERS
-    from fedcore.privacy.base import PRIVACY
-    from fedcore.strategies.base import STRATEGIES
+    from fedcore.models.architecture import MODELS
+    from fedcore.partition.partitioner import PARTITIONERS
+    from fedcore.privacy.mechanism import PRIVACY
+    from fedcore.strategies.strategy import STRATEGIES
 
     return {
         "dataset": DATASETS,

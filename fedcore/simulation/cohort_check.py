@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from fedcore.engine.batches import batch_bounds
 from fedcore.engine.solverlog import along, chosen
-from fedcore.evidence import FIELDS
-from fedcore.fingerprints import of_bits
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+from fedcore.exchange.fingerprints import of_bits
+from fedcore.federation.batches import batch_bounds
+from fedcore.records.evidence import FIELDS
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

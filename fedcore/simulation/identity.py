@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedcore.cohort_check import CohortCheck
 from fedcore.errors import IdentityError
-from fedcore.identity_sample import CHUNK, Sample, columns, disagreement, host, visible
-from fedcore.record import Identity
-from fedcore.strategies.base import Cohort, ServerState, Strategy
+from fedcore.records.record import Identity
+from fedcore.simulation.cohort_check import CohortCheck
+from fedcore.simulation.identity_sample import CHUNK, Sample, columns, disagreement, host, visible
+from fedcore.simulation.suspects import FEDAVGS, suspect
 from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
+from fedcore.strategies.strategy import Cohort, ServerState, Strategy
 from fedcore.streams import Purpose, stream
-from fedcore.suspects import FEDAVGS, suspect
 
 _PLAIN = 8  # rounding errors of a step beyond one for each client
 

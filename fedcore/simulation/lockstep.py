@@ -11,12 +11,12 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.lockstep_group import Event, Group
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.trial import RoundReport
+from fedcore.simulation.lockstep_group import Event, Group
+from fedcore.simulation.trial import RoundReport
 
 _SHARED = (
     *("dataset", "image_size", "grayscale", "normalize", "model", "norm", "batch_size"),

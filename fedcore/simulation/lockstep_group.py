@@ -11,14 +11,14 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from fedcore.engine.execution import Execution
 from fedcore.engine.stacked import Bench, StackedEngine, Work
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.federation import Federation
-from fedcore.lockstep_member import Member
-from fedcore.record import Record
+from fedcore.federation.federation import Federation
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.trial import RoundReport, Trial
+from fedcore.simulation.lockstep_member import Member
+from fedcore.simulation.trial import RoundReport, Trial
 
 #: The position of a run and what happened to it: a report of a round, or its result.
 Event = tuple[int, RoundReport | Record | FedcoreError]

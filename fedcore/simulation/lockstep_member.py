@@ -10,8 +10,8 @@ import torch
 
 from fedcore.engine.stacked import StackedEngine, Work
 from fedcore.errors import FedcoreError
-from fedcore.record import Record
-from fedcore.trial import RoundReport, Trial
+from fedcore.records.record import Record
+from fedcore.simulation.trial import RoundReport, Trial
 
 
 @dataclass(frozen=True)

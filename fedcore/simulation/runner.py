@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fedcore.engine.base import ENGINES
+from fedcore.engine.execution import Execution
+from fedcore.engine.interface import ENGINES
 from fedcore.errors import ScenarioError
-from fedcore.execution import Execution
-from fedcore.federation import Federation
-from fedcore.record import Record
+from fedcore.federation.federation import Federation
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.trial import RoundReport, Trial
+from fedcore.simulation.trial import RoundReport, Trial
 
 __all__ = ["RoundReport", "run"]
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 import torch
 
-from fedcore.attacks.poisoning import malicious_clients
-from fedcore.cohort_check import CohortCheck
-from fedcore.engine.base import Engine
 from fedcore.engine.evaluation import Score
+from fedcore.engine.interface import Engine
 from fedcore.errors import AttackError, IdentityError
-from fedcore.evidence import EvidenceLog
-from fedcore.federation import Federation
-from fedcore.identity import IdentityCheck
+from fedcore.exchange.layout import Kind, digest
+from fedcore.federation.federation import Federation
+from fedcore.federation.threat import malicious_clients
 from fedcore.privacy.run import mechanism_of
-from fedcore.provenance import code_of, provenance
-from fedcore.record import Audit, Identity, Record, Timings
-from fedcore.strategies.base import STRATEGIES, Cohort
-from fedcore.vector import Kind, digest
+from fedcore.records.evidence import EvidenceLog
+from fedcore.records.provenance import code_of, provenance
+from fedcore.records.record import Audit, Identity, Record, Timings
+from fedcore.simulation.cohort_check import CohortCheck
+from fedcore.simulation.identity import IdentityCheck
+from fedcore.strategies.strategy import STRATEGIES, Cohort
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Noted, Strategy, weighing
 from fedcore.strategies.distances import least_scores, squared_distances
 from fedcore.strategies.robust_definitions import BULYAN
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, Strategy, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Noted, Strategy, combine_some, weighing
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.normclipping import clip_factors
 from fedcore.strategies.robust_definitions import CENTERED_CLIPPING
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, Strategy, combine_some, weighing
 
 
 @STRATEGIES.register(

@@ -17,7 +17,7 @@ import torch
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
-    from fedcore.strategies.base import Noted
+    from fedcore.strategies.strategy import Noted
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

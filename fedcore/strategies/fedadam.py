@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from fedcore.strategies.adaptive import PARAMETERS, AdaptiveServer
-from fedcore.strategies.base import STRATEGIES
 from fedcore.strategies.definitions import FEDADAM
+from fedcore.strategies.strategy import STRATEGIES
 
 
 @STRATEGIES.register("fedadam", "Adam on the server (Reddi et al. 2021)", **PARAMETERS)

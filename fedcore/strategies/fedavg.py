@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine
 from fedcore.strategies.definitions import FEDAVG
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy, combine
 
 
 @STRATEGIES.register("fedavg", "sample-weighted mean (McMahan et al. 2017)")

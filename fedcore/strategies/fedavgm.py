@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
 from fedcore.strategies.definitions import FEDAVGM
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
 
 
 @STRATEGIES.register(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcore.strategies.base import STRATEGIES
 from fedcore.strategies.definitions import FEDAVG
 from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.strategy import STRATEGIES
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

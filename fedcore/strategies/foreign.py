@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fedcore.registry import REQUIRED
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.components.registry import REQUIRED
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

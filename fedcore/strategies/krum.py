@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
 from fedcore.strategies.distances import least_scores
 from fedcore.strategies.robust_definitions import KRUM
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Strategy
 from fedcore.strategies.order_statistics import middle_mean
 from fedcore.strategies.robust_definitions import MEDIAN
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Noted, combine_some, weighing
 from fedcore.strategies.krum import Krum, byzantine
 from fedcore.strategies.robust_definitions import MULTIKRUM
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, combine_some, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

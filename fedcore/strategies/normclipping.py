@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.base import STRATEGIES, Cohort, Noted, Strategy, combine, combine_some
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.robust_definitions import NORM_CLIPPING
+from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, Strategy, combine, combine_some
 
 
 @STRATEGIES.register("normclipping", "mean of clipped updates (Sun et al. 2019)", norm_bound=1.0)

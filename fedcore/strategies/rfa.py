@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.strategies.base import (
+from fedcore.strategies.distances import lengths
+from fedcore.strategies.robust_definitions import RFA as DEFINITION
+from fedcore.strategies.strategy import (
     STRATEGIES,
     Cohort,
     Noted,
@@ -15,8 +17,6 @@ from fedcore.strategies.base import (
     combine_some,
     weighing,
 )
-from fedcore.strategies.distances import lengths
-from fedcore.strategies.robust_definitions import RFA as DEFINITION
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.component import Component
-from fedcore.registry import Registry
+from fedcore.components.component import Component
+from fedcore.components.registry import Registry
 from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 from fedcore import Scenario, __version__
 from fedcore.cli import main
 from fedcore.cli.list_command import KINDS, listing
-from fedcore.presets import PRESETS
-from fedcore.validation import parameter_names, registries
+from fedcore.scenario.presets import PRESETS
+from fedcore.scenario.validation import parameter_names, registries
 
 
 def test_list_names_everything_that_is_registered(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fedcore import Scenario
 from fedcore.cli.flags import add_flags, chosen_scenario, flag, parse
 from fedcore.errors import ScenarioError
-from fedcore.presets import preset
+from fedcore.scenario.presets import preset
 
 
 def chosen(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fedcore import Scenario, run
 from fedcore.cli import _parser, main, run_command
-from fedcore.record import Record
+from fedcore.records.record import Record
 
 TINY = [
     "run",
@@ -219,7 +219,7 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     def interrupted(*_: Any, **__: Any) -> Record:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fedcore.simulation.run", interrupted)
+    monkeypatch.setattr("fedcore.simulation.runner.run", interrupted)
     assert main(TINY) == 130
     assert capsys.readouterr().err == "fedcore: interrupted\n"
 

@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from fedcore.cli import main
-from fedcore.harness import tuner
+from fedcore.harness.tuning import search as tuner
 
 
 @pytest.mark.parametrize("flags", ["", "--seeds 1 --trial 2 --iid-only --one-solver"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.fields import Spec, flag, number, text
+from fedcore.components.parameters import Spec, flag, number, text
 
 SHARE = Spec(float, "", low=0, high=1, open_low=True)
 COUNT = Spec(int, "", low=1)

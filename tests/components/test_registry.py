@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from fedcore.components.registry import REQUIRED, Registry
 from fedcore.errors import UnknownNameError
-from fedcore.registry import REQUIRED, Registry
-from fedcore.validation import registries
+from fedcore.scenario.validation import registries
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.data.base import Split
 from fedcore.data.checks import build, check_images, check_labels, digest
+from fedcore.data.dataset import Split
 from fedcore.errors import DataError
 
 

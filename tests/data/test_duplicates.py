@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.data import duplicates
-from fedcore.data.base import Split
+from fedcore.data.dataset import Split
 from fedcore.data.duplicates import ACCEPT, duplicate_notes
 from fedcore.data.loading import load
 from fedcore.errors import DataError

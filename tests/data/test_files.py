@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fedcore import Scenario
-from fedcore.data.base import class_label, named_classes
+from fedcore.data.dataset import class_label, named_classes
 from fedcore.data.loading import load
 from fedcore.errors import DataError, ScenarioError
 

@@ -13,7 +13,7 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.data import medmnist
-from fedcore.data.base import DATASETS
+from fedcore.data.dataset import DATASETS
 from fedcore.data.download import fetch
 from fedcore.data.loading import load
 from fedcore.data.medmnist import CLASS_NAMES, SETS, Facts, MedMnist

@@ -15,9 +15,9 @@ from PIL import Image
 
 from fedcore.data.loading import data_directory, known_classes, load
 from fedcore.data.places import printable
-from fedcore.errors import DataError
-from fedcore.harness.baseline_file import folder_name
-from fedcore.scenario import Scenario, ScenarioError
+from fedcore.errors import DataError, ScenarioError
+from fedcore.harness.baselines.file import folder_name
+from fedcore.scenario import Scenario
 
 NOBODY = 65534
 

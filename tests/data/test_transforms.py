@@ -11,7 +11,7 @@ from PIL import Image
 
 from fedcore import Scenario
 from fedcore.data import transforms
-from fedcore.data.base import Dataset, Split
+from fedcore.data.dataset import Dataset, Split
 from fedcore.data.transforms import Transform, grey_of, resize
 from fedcore.errors import DataError
 

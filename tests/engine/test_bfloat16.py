@@ -13,12 +13,12 @@ import torch.nn.functional as F
 
 from fedcore.engine import bfloat16
 from fedcore.engine.bfloat16 import Bfloat16Engine, native_bfloat16
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.privacy.release import trained_slice
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 CPU = torch.device("cpu")
 TINY = Scenario(

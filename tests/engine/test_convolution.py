@@ -174,7 +174,7 @@ def test_a_copy_in_another_type_has_torchs_gradients() -> None:
 
 
 def test_without_a_compiler_the_fingerprint_says_so() -> None:
-    code = "from fedcore.provenance import machine; print(machine())"
+    code = "from fedcore.records.provenance import machine; print(machine())"
     own = shlex.join(native.compiler() or ())
     told = [
         subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.data.base import Split
+from fedcore.data.dataset import Split
 from fedcore.data.transforms import Transform
 from fedcore.engine.evaluation import evaluate, summarise
 

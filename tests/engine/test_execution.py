@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from fedcore.engine import bfloat16
-from fedcore.engine.base import ENGINES
+from fedcore.engine.execution import Execution, choose_device, exact_arithmetic
+from fedcore.engine.interface import ENGINES
 from fedcore.errors import FedcoreError, UnknownNameError
-from fedcore.execution import Execution, choose_device, exact_arithmetic
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 CPU = torch.device("cpu")
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from fedcore.engine import evaluation, parallel
+from fedcore.engine.execution import Execution, default_processes
 from fedcore.engine.parallel import ParallelEngine
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.shared import shared_zeros
 from fedcore.errors import FedcoreError, ModelError
-from fedcore.execution import Execution, default_processes
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -203,7 +203,7 @@ def test_no_more_processes_than_clients_and_none_where_it_cannot_fork(monkeypatc
     assert result(TINY.but(fraction_train=1 / 6), 4) == result(TINY.but(fraction_train=1 / 6), 1)
     assert default_processes("cpu") >= 1
     monkeypatch.setattr(parallel, "can_fork", lambda: False)
-    monkeypatch.setattr("fedcore.execution.can_fork", lambda: False)
+    monkeypatch.setattr("fedcore.engine.execution.can_fork", lambda: False)
     assert default_processes("cpu") == 1
     with pytest.raises(FedcoreError, match="leave processes at 1"):
         run(TINY, device="cpu", processes=2)

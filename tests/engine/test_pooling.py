@@ -17,7 +17,7 @@ from fedcore.engine.bfloat16 import Bfloat16Engine
 from fedcore.engine.convolution import ConvPoolRelu
 from fedcore.engine.pooling import PoolRelu, fuse_pooling
 from fedcore.engine.sequential import SequentialEngine
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.models.cnn import Cnn
 from fedcore.scenario import Scenario
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.models.build import build_model
 from fedcore.scenario import Scenario
 from fedcore.streams import Purpose, stream

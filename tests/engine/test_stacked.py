@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcore.engine.base import ENGINES, Engine
+from fedcore.engine.execution import Execution
+from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.stacked import StackedEngine
-from fedcore.execution import Execution
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
 
 TINY = Scenario(

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedcore.engine.base import ENGINES
-from fedcore.execution import Execution
-from fedcore.federation import Federation
-from fedcore.record import Record
+from fedcore.engine.execution import Execution
+from fedcore.engine.interface import ENGINES
+from fedcore.federation.federation import Federation
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES
-from fedcore.trial import Trial
+from fedcore.simulation.runner import run
+from fedcore.simulation.trial import Trial
+from fedcore.strategies.strategy import STRATEGIES
 from tests.engine.stack.stacks import RAGGED
 
 RUN = RAGGED.but(rounds=3)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.fingerprints import (
+from fedcore.exchange.fingerprints import (
     bits,
     content,
     in_order,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedcore.errors import ModelError
-from fedcore.vector import Kind, Layout, digest
+from fedcore.exchange.layout import Kind, Layout, digest
 
 LAYERS = st.lists(
     st.sampled_from(["linear", "batch", "group", "conv", "relu"]), min_size=1, max_size=6

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.engine.batches import batch_bounds
+from fedcore.federation.batches import batch_bounds
 
 
 @given(st.integers(1, 5000), st.integers(1, 300))

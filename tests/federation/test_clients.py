@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import PartitionError
+from fedcore.federation.clients import partition
 from fedcore.partition.dirichlet import dirichlet
-from fedcore.partition.federation import partition
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from fedcore import federation as module
 from fedcore.errors import ModelError, PartitionError
-from fedcore.federation import Federation
+from fedcore.federation import federation as module
+from fedcore.federation.federation import Federation
 from fedcore.models.weights import weights_digest
-from fedcore.provenance import CHANGED
+from fedcore.records.provenance import CHANGED
 from fedcore.scenario import Scenario
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.attacks.poisoning import Poisoning, malicious_clients
 from fedcore.errors import AttackError
+from fedcore.federation.threat import Poisoning, malicious_clients
 from fedcore.scenario import Scenario, round_half_up
 
 CLASSES, CLIENTS = 5, 10

@@ -8,7 +8,7 @@ import torch
 from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
-from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.strategy import STRATEGIES
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 

@@ -13,9 +13,9 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError, ScenarioError
-from fedcore.execution import Execution
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.client_app import app
 from fedcore.flower.demo import config_of
@@ -26,13 +26,13 @@ from fedcore.flower.results import keep
 from fedcore.flower.server_app import run_on
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task
-from fedcore.harness.gates import Noise
-from fedcore.harness.lab import Lab
-from fedcore.harness.options import Options
-from fedcore.harness.store import Run
-from fedcore.harness.thresholds import Thresholds
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.lab import Lab
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 ROOT = Path(__file__).resolve().parents[2]
 HOW = {
@@ -141,7 +141,7 @@ def test_flowers_own_loop_ends_in_the_same_model(tiny: Scenario) -> None:
     )
     by_hand = run(scenario, seed=2, device="cpu", engine="flower-grid")
     state = engine.layout.flatten(result.arrays.to_torch_state_dict())
-    from fedcore.vector import digest
+    from fedcore.exchange.layout import digest
 
     assert digest(*state) == by_hand.model_digest
 
@@ -170,7 +170,7 @@ def test_missing_clients_are_in_the_audit(tiny: Scenario) -> None:
     record = run_on(_Sparse(), task, min_clients=2, wait=0, timeout=None, strict=False)
     absent = {(e.round, e.client) for e in record.audit.excluded}
     assert absent == {(r, c) for r in (1, 2) for c in (2, 3, 4, 5)}
-    from fedcore.record import Record
+    from fedcore.records.record import Record
 
     assert Record.from_json(record.to_json()) == record
 

@@ -10,12 +10,12 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
 from flwr.app import Array, ArrayRecord
 
-from fedcore.execution import Execution
-from fedcore.federation import Federation
+from fedcore.engine.execution import Execution
+from fedcore.exchange.layout import Kind, Layout
+from fedcore.federation.federation import Federation
 from fedcore.flower.arrays import ArraysError, from_arrays, to_arrays
 from fedcore.flower.local import task_of
 from fedcore.scenario import Scenario
-from fedcore.vector import Kind, Layout
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from fedcore import run
 from fedcore.flower import demo
 from fedcore.flower.deployment import Deployment
 from fedcore.privacy.noise import SecureNoise
-from fedcore.record import Exclusion, Record
+from fedcore.records.record import Exclusion, Record
 
 KILLED = """
 import pathlib, sys, time

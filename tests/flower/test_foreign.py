@@ -11,17 +11,16 @@ import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
-from fedcore import naming
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError, ScenarioError
-from fedcore.execution import Execution
 from fedcore.flower.foreign import build
 from fedcore.flower.local import quiet
 from fedcore.origin import sources
 from fedcore.origin.closure import foreign_code
-from fedcore.provenance import code_of
-from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.strategies.flower import Spec
+from fedcore.records.provenance import code_of
+from fedcore.scenario import Scenario, naming
+from fedcore.simulation.runner import run
+from fedcore.strategies.foreign import Spec
 
 STOCK = "flwr.serverapp.strategy:"
 SHOWN = [

@@ -15,6 +15,7 @@ from flwr.app import Array, ConfigRecord
 from flwr.serverapp.strategy import FedAvg, FedMedian
 from torch import nn
 
+from fedcore.exchange.layout import Layout
 from fedcore.flower.hardened import Hardened
 from fedcore.flower.hostile import (
     CLIENTS,
@@ -31,8 +32,7 @@ from fedcore.flower.local import LocalGrid, quiet
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES
-from fedcore.vector import Layout
+from fedcore.strategies.strategy import STRATEGIES
 
 OURS = [name for name in STRATEGIES if name != "flower"]
 BAD = [form for form in FORMS if form != "honest"]

@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES
+from fedcore.simulation.runner import run
+from fedcore.strategies.strategy import STRATEGIES
 
 OURS = [name for name in STRATEGIES if name != "flower"]
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}

@@ -15,7 +15,8 @@ import torch
 from flwr.app import Array, ArrayRecord, Message
 
 from fedcore.errors import PrivacyError
-from fedcore.federation import Federation
+from fedcore.exchange.layout import digest
+from fedcore.federation.federation import Federation
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.client_app import app
 from fedcore.flower.local import LocalGrid
@@ -23,10 +24,9 @@ from fedcore.flower.server_app import run_on
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task
 from fedcore.privacy.noise import SecureNoise, SeededNoise
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.vector import digest
+from fedcore.simulation.runner import run
 from tests.flower.wire import MECHANISMS, SYSTEM
 
 

@@ -9,12 +9,12 @@ import pytest
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 pytest.importorskip("ray", reason="needs the extra 'flower'")
 
-from fedcore.engine import flower
+from fedcore.engine import flower_engines as flower
 from fedcore.privacy.noise import SeededNoise
 from fedcore.privacy.statement import AT_CLIENT
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES
+from fedcore.simulation.runner import run
+from fedcore.strategies.strategy import STRATEGIES
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 pytest.importorskip("ray", reason="needs the extra 'flower'")
 
-from fedcore.record import Record
-from fedcore.simulation import run
+from fedcore.records.record import Record
+from fedcore.simulation.runner import run
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "FEDCORE_TEST_SESSION"

@@ -12,8 +12,13 @@ import pytest
 # pytester drops the modules that a run within this process imports first; torch cannot be imported
 # twice, and what registers itself is refused the second time
 from fedcore.engine import bfloat16, sequential  # noqa: F401
-from fedcore.harness import documents, lab, report, session, tuner, worker  # noqa: F401
-from fedcore.validation import registries
+from fedcore.harness.plugin import session  # noqa: F401
+from fedcore.harness.reports import files as report  # noqa: F401
+from fedcore.harness.reports import formats as documents  # noqa: F401
+from fedcore.harness.runs import job as worker  # noqa: F401
+from fedcore.harness.suite import lab  # noqa: F401
+from fedcore.harness.tuning import search as tuner  # noqa: F401
+from fedcore.scenario.validation import registries
 
 for _registry in registries().values():
     list(_registry)  # imports all that is registered
@@ -21,7 +26,7 @@ for _registry in registries().values():
 SUITE = """
 import pytest
 from fedcore import Scenario
-from fedcore.harness.cells import Grid
+from fedcore.harness.suite.cells import Grid
 
 def cells(options):
     base = Scenario(
@@ -96,7 +101,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("FEDCORE_DATA", raising=False)
     # matplotlib would be imported anew by each run; figures have their own tests
-    monkeypatch.setattr("fedcore.harness.report.drop_figure", lambda cells: None)
+    monkeypatch.setattr("fedcore.harness.reports.files.drop_figure", lambda cells: None)
     return Suite(pytester)
 
 

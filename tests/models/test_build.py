@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedcore.errors import ModelError
-from fedcore.models.base import MODELS
+from fedcore.models.architecture import MODELS
 from fedcore.models.build import build_model
 from fedcore.models.dropout import StreamDropout
 from fedcore.scenario import Scenario

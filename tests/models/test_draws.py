@@ -19,7 +19,7 @@ from torch import nn
 
 from fedcore import Record, Scenario, run
 from fedcore.errors import ModelError
-from fedcore.models.base import MODELS, Architecture
+from fedcore.models.architecture import MODELS, Architecture
 from fedcore.models.draws import drawing_from, seed_forward
 
 Draw = Callable[[nn.Module, torch.Tensor], torch.Tensor]

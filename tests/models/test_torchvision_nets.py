@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from fedcore.errors import ModelError, ScenarioError
-from fedcore.models.base import MODELS
+from fedcore.models.architecture import MODELS
 from fedcore.scenario import Scenario
 
 NETS = ("mobilenet_v2", "mobilenet_v3_small", "resnet18")

@@ -14,8 +14,8 @@ from fedcore import Scenario
 from fedcore.origin import search, sources
 from fedcore.origin.closure import UNKNOWN, Foreign, foreign_code
 from fedcore.origin.search import find
-from fedcore.provenance import CHANGED, code_digest, code_of
-from fedcore.strategies.base import STRATEGIES
+from fedcore.records.provenance import CHANGED, code_digest, code_of
+from fedcore.strategies.strategy import STRATEGIES
 
 
 def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,10 @@ def code_versions(project: Path, text: str) -> dict[str, str]:
 
 
 def test_fedcore_is_left_out_as_far_as_its_own_digest_goes(project: Path) -> None:
-    write(project, out_a="from fedcore.strategies.base import Strategy\nimport fedcore.presets")
+    write(
+        project,
+        out_a="from fedcore.strategies.strategy import Strategy\nimport fedcore.scenario.presets",
+    )
     files = code("out_a").files
     assert sorted(Path(f).name for f in files) == ["out_a.py", "presets.py"]
     assert foreign_code(frozenset({"fedcore.strategies.krum"}), frozenset({"abc"})) is None
@@ -195,7 +198,7 @@ BASES = {
     "out_base": "class Base:\n    scale = 1.0\n",
     "out_mixin": "class Mixin: pass\n",
     "out_rule": """
-from fedcore.strategies.base import STRATEGIES, Strategy, combine
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine
 from out_factory import make
 
 @STRATEGIES.register("outrule", "for a test")
@@ -204,7 +207,7 @@ class OutRule(make()):
 """,
     "out_factory": """
 import importlib
-from fedcore.strategies.base import Strategy, combine
+from fedcore.strategies.strategy import Strategy, combine
 
 def make():
     base = importlib.import_module("out_" + "base").Base
@@ -246,7 +249,7 @@ def test_a_registered_component_counts_with_its_bases(
 
 
 FACTORY = """
-from fedcore.strategies.base import STRATEGIES, Strategy, combine
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine
 
 def make(scale):
     class Made(Strategy):

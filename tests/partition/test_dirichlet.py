@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import PartitionError
-from fedcore.partition.base import label_matrix
 from fedcore.partition.dirichlet import dirichlet
+from fedcore.partition.partitioner import label_matrix
 
 LABELS = np.random.default_rng(3).integers(0, 5, 1000)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import PartitionError
-from fedcore.partition.base import label_matrix
+from fedcore.partition.partitioner import label_matrix
 from fedcore.partition.pathological import pathological
 
 LABELS = np.random.default_rng(4).permutation(np.repeat(np.arange(6), 50))

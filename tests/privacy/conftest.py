@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.privacy.base import PRIVACY, Facts, Mechanism
+from fedcore.exchange.layout import Layout
+from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import Cohort, ServerState
-from fedcore.vector import Layout
+from fedcore.strategies.strategy import Cohort, ServerState
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fedcore.errors import PrivacyError
-from fedcore.privacy import base
-from fedcore.privacy.audit import audit, upper_bound
+from fedcore.privacy import mechanism as base
+from fedcore.privacy.attack_test import audit, upper_bound
 from fedcore.privacy.clipping import clip_rows
 from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.noise import SecureNoise, SeededNoise

@@ -12,11 +12,11 @@ from torch import nn
 
 from fedcore.engine.solvers import Sgd
 from fedcore.errors import PrivacyError, ScenarioError
+from fedcore.exchange.layout import Layout
 from fedcore.privacy.dpsgd import DpSgdSteps, sampling_rate
 from fedcore.privacy.sampled import replace_epsilon
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.vector import Layout
+from fedcore.simulation.runner import run
 
 DP: dict[str, Any] = {"privacy": "dpsgd", "noise_multiplier": 1.0}
 RUN = Scenario(

@@ -8,10 +8,10 @@ import json
 import pytest
 import torch
 
-from fedcore import decode
 from fedcore.errors import PrivacyError
 from fedcore.privacy.gaussian import epsilon_of, noise_multiplier
 from fedcore.privacy.statement import PrivacyStatement
+from fedcore.records import decode
 from tests.privacy.conftest import Silence, cohort_of, zero_state
 
 DP = {"privacy": "localdp", "epsilon": 1.0}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedcore.errors import PrivacyError
-from fedcore.vector import Layout
+from fedcore.exchange.layout import Layout
 from tests.privacy.conftest import Silence, cohort_of, zero_state
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from fedcore.errors import PrivacyError
+from fedcore.exchange.layout import Layout
 from fedcore.models.build import build_model
 from fedcore.privacy.release import Release, head_slice
 from fedcore.scenario import Scenario
-from fedcore.vector import Layout
 
 
 def test_the_head_is_the_last_linear_layer_with_its_bias() -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from fedcore.engine.execution import Execution
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import PrivacyError, ScenarioError
-from fedcore.execution import Execution
-from fedcore.harness.audit import audit_problems
-from fedcore.harness.outcome import unpaired
-from fedcore.record import Record
+from fedcore.harness.proofs.audit import audit_problems
+from fedcore.harness.suite.outcome import unpaired
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 TINY = Scenario(dataset="synthetic:120", model="mlp", num_clients=6, rounds=4, optimizer="sgd")
 DP: dict[str, Any] = {"privacy": "localdp", "epsilon": 50.0}

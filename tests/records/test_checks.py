@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.attacks.base import ATTACKS
+from fedcore.attacks.attack import ATTACKS
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import FedcoreError, ScenarioError
-from fedcore.partition.base import PARTITIONERS
-from fedcore.privacy.base import PRIVACY
-from fedcore.record import Record
-from fedcore.record_checks import record_problems
-from fedcore.registry import REQUIRED
-from fedcore.strategies.base import STRATEGIES
+from fedcore.partition.partitioner import PARTITIONERS
+from fedcore.privacy.mechanism import PRIVACY
+from fedcore.records.checks import record_problems
+from fedcore.records.record import Record
+from fedcore.strategies.strategy import STRATEGIES
 
 BASE: dict[str, Any] = {"dataset": "synthetic:400", "model": "mlp", "num_clients": 10, "rounds": 3}
 #: For parameters that have no default.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fedcore.decode import read, read_json
+from fedcore.records.decode import read, read_json
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.harness.places import PlaceError, require_writable
+from fedcore.records.files import PlaceError, require_writable
 
 
 def test_a_place_is_made_and_left_empty(tmp_path: Path) -> None:

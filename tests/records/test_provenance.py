@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from fedcore import Scenario
-from fedcore import provenance as module
 from fedcore.kernels import kernels
 from fedcore.origin import sources
-from fedcore.provenance import (
+from fedcore.records import provenance as module
+from fedcore.records.provenance import (
     CHANGED,
     _digest_of,
     _own_code,
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 def copied(tmp_path, monkeypatch):
     """fedcore's sources in another directory, outside any checkout."""
     package = tmp_path / "fedcore"
-    source = Path(module.__file__).parent
+    source = Path(module.__file__).parents[1]
     shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "_PACKAGE", package)
     for cached in (_own_code, git_state):
@@ -140,7 +140,7 @@ solver = pathlib.Path(fedcore.__file__).parent / "engine" / "solvers.py"
 text = solver.read_text()
 if "before" in sys.argv:
     solver.write_text(text + "\\nEXTRA = 1\\n")
-from fedcore.provenance import code_digest
+from fedcore.records.provenance import code_digest
 if "back" in sys.argv:
     import fedcore.engine.solvers
     solver.write_text(text)
@@ -158,7 +158,7 @@ print(first, second, code_digest())
     ids=["after the import", "between fedcore and the module", "there and back again"],
 )
 def test_in_a_process_of_its_own(tmp_path, when, known) -> None:
-    source = Path(module.__file__).parent
+    source = Path(module.__file__).parents[1]
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(source, tmp_path / "fedcore", ignore=ignored)
     done = subprocess.run(

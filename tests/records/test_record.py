@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.attacks.poisoning import ClientPoison
 from fedcore.errors import StoreError
-from fedcore.provenance import Provenance
-from fedcore.record import SCHEMA, Audit, Exclusion, Identity, Record, Timings, tail_mean
-from fedcore.record_checks import record_problems
+from fedcore.federation.threat import ClientPoison
+from fedcore.records.checks import record_problems
+from fedcore.records.provenance import Provenance
+from fedcore.records.record import SCHEMA, Audit, Exclusion, Identity, Record, Timings, tail_mean
 from fedcore.scenario import Scenario
 
 RECORD = Record(

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore import Scenario, run
+from fedcore.engine.execution import Execution
 from fedcore.errors import StoreError
-from fedcore.execution import Execution
-from fedcore.harness.inputs import inputs_of
-from fedcore.harness.store import Run, Store, StoreWarning, write_atomically
-from fedcore.record import Record
+from fedcore.records.inputs import inputs_of
+from fedcore.records.record import Record
+from fedcore.records.store import Run, Store, StoreWarning, write_atomically
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
 INPUTS = inputs_of(TINY, Path(), Execution("sequential", "cpu"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.harness.store import Inputs, Run, Store, StoreWarning
+from fedcore.records.store import Inputs, Run, Store, StoreWarning
 
 BASE: dict[str, Any] = {"dataset": "synthetic:400", "model": "mlp", "num_clients": 6, "rounds": 3}
 SCENARIOS = {

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from benchmark import test_claims, test_privacy, test_robustness, test_study
-from fedcore.harness.options import Options
-from fedcore.harness.published import read_published
-from fedcore.presets import PRESETS
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.published import read_published
 from fedcore.scenario import Scenario
+from fedcore.scenario.presets import PRESETS
 
 GOLDEN = Path(__file__).with_name("golden_ids.json")
 BASELINES = Path(test_claims.__file__).with_name("baselines")

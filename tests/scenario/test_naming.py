@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.naming import percent, token
 from fedcore.scenario import Scenario
-from fedcore.validation import registries
+from fedcore.scenario.naming import percent, token
+from fedcore.scenario.validation import registries
 
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
 

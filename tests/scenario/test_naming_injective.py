@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import ScenarioError
-from fedcore.naming import apart, identifier, percent, token
-from fedcore.registry import REQUIRED
 from fedcore.scenario import Scenario
-from fedcore.strategies.flower import Flower
-from fedcore.validation import components, parameter_names, registries
-from tests.test_scenario_identity import CHANGES
+from fedcore.scenario.naming import apart, identifier, percent, token
+from fedcore.scenario.validation import components, parameter_names, registries
+from fedcore.strategies.foreign import Flower
+from tests.scenario.test_scenario_identity import CHANGES
 
 DATASETS = (
     "mnist5k",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fedcore.errors import UnknownNameError
-from fedcore.presets import PRESETS, preset
+from fedcore.scenario.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

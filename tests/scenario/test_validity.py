@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from fedcore import federation as federation_module
-from fedcore.data.base import Dataset, Split
+from fedcore.data.dataset import Dataset, Split
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import AttackError
-from fedcore.federation import Federation
-from fedcore.record import Record
+from fedcore.federation import federation as federation_module
+from fedcore.federation.federation import Federation
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 CPU = torch.device("cpu")
 TINY = Scenario(

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from fedcore.errors import IdentityError
-from fedcore.identity import IdentityCheck
-from fedcore.record import Identity
+from fedcore.records.record import Identity
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.simulation.identity import IdentityCheck
+from fedcore.simulation.runner import run
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
 
 NO_COUNTERS = torch.empty(0, dtype=torch.int64)
 OURS = sorted(set(STRATEGIES) - {"flower"})  # that one aggregates replies by rules of its own
@@ -103,7 +103,8 @@ def test_a_bug_in_one_round_of_many_is_enough(monkeypatch) -> None:
 
 
 def test_a_bug_in_combine_that_large_cohorts_meet(monkeypatch) -> None:
-    from fedcore.strategies import base, fedavg
+    from fedcore.strategies import fedavg
+    from fedcore.strategies import strategy as base
 
     def combine(rows, coefficients):
         return rows.mean(dim=0) if len(rows) > 5 else base.combine(rows, coefficients)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import ScenarioError
-from fedcore.identity import IdentityCheck
-from fedcore.record import Identity
-from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES, ServerState
+from fedcore.records.record import Identity
+from fedcore.simulation.identity import IdentityCheck
+from fedcore.simulation.runner import run
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
-from tests.test_identity import NO_COUNTERS, OURS, UNEQUAL, of, sent, watch
+from fedcore.strategies.strategy import STRATEGIES, ServerState
+from tests.simulation.test_identity import NO_COUNTERS, OURS, UNEQUAL, of, sent, watch
 
 
 def test_equal_work_is_no_error(monkeypatch) -> None:

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcore.identity import IdentityCheck
-from fedcore.identity_sample import Sample
-from fedcore.strategies.base import STRATEGIES, ServerState
-from tests.test_identity import NO_COUNTERS, of, sent
+from fedcore.simulation.identity import IdentityCheck
+from fedcore.simulation.identity_sample import Sample
+from fedcore.strategies.strategy import STRATEGIES, ServerState
+from tests.simulation.test_identity import NO_COUNTERS, of, sent
 
 
 @given(st.integers(1, 3_000_000), st.integers(0, 50))

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedcore import lockstep_group as module
+from fedcore.engine.execution import Execution
 from fedcore.errors import AttackError, DataError, FedcoreError, IdentityError
-from fedcore.execution import Execution
-from fedcore.lockstep import lockstep, lockstep_key, run_lockstep
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.trial import RoundReport, Trial
+from fedcore.simulation import lockstep_group as module
+from fedcore.simulation.lockstep import lockstep, lockstep_key, run_lockstep
+from fedcore.simulation.runner import run
+from fedcore.simulation.trial import RoundReport, Trial
 
 TINY = Scenario(
     dataset="synthetic:160",

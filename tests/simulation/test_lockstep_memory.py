@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from fedcore.errors import FedcoreError, PrivacyError
-from fedcore.lockstep import lockstep, run_lockstep
-from fedcore.lockstep_group import Group, MemoryShortage
-from fedcore.lockstep_member import Member
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.trial import RoundReport, Trial
-from tests.test_lockstep import STACKED
-from tests.test_lockstep import TINY as RAGGED
+from fedcore.simulation.lockstep import lockstep, run_lockstep
+from fedcore.simulation.lockstep_group import Group, MemoryShortage
+from fedcore.simulation.lockstep_member import Member
+from fedcore.simulation.runner import run
+from fedcore.simulation.trial import RoundReport, Trial
+from tests.simulation.test_lockstep import STACKED
+from tests.simulation.test_lockstep import TINY as RAGGED
 
 TINY = RAGGED.but(local_epochs=1)
 #: What a round writes to: server's memory, clients' own layers, privacy accounts, all three.

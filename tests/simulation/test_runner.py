@@ -19,11 +19,11 @@ import pytest
 import torch
 
 from fedcore.errors import DataError, ScenarioError
-from fedcore.record import Record
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation import RoundReport, run
+from fedcore.simulation.runner import RoundReport, run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 TINY = Scenario(
     dataset="synthetic:300",

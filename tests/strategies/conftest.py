@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from fedcore.strategies.base import Cohort
+from fedcore.strategies.strategy import Cohort
 
 
 def make_cohort(

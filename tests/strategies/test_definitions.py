@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES
 from fedcore.strategies.definitions import unit_gradient
+from fedcore.strategies.strategy import STRATEGIES
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.strategy import STRATEGIES
 
 ADAPTIVE = ["fedadam", "fedyogi"]
 BASE = Scenario(strategy="fedadam", server_lr=1.0, tau=0.1)

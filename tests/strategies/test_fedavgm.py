@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 from fedcore.strategies.fedavgm import FedAvgM
 
 TINY = Scenario(dataset="synthetic:200", model="mlp", num_clients=4, rounds=3)

@@ -7,10 +7,10 @@ import torch
 
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import ScenarioError
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
-from fedcore.strategies.base import STRATEGIES
+from fedcore.simulation.runner import run
+from fedcore.strategies.strategy import STRATEGIES
 
 TINY = Scenario(
     dataset="synthetic:200", model="mlp", norm="batch", num_clients=4, fraction_train=1.0, rounds=2

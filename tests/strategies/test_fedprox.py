@@ -4,7 +4,7 @@ import pytest
 
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
-from fedcore.simulation import run
+from fedcore.simulation.runner import run
 
 TINY = Scenario(dataset="synthetic:200", model="mlp", num_clients=4, rounds=2, local_epochs=2)
 

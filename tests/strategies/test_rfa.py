@@ -89,8 +89,8 @@ def test_a_round_that_does_not_converge_is_said(cohort) -> None:
 
 def test_the_record_and_the_summary_say_what_did_not_converge() -> None:
     from fedcore.cli.progress import summary
-    from fedcore.record import Record
-    from fedcore.simulation import run
+    from fedcore.records.record import Record
+    from fedcore.simulation.runner import run
 
     scenario = Scenario(
         dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2,

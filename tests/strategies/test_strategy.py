@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import (
+from fedcore.strategies.strategy import (
     STRATEGIES,
     ServerState,
     combine,

@@ -7,8 +7,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from fedcore.federation import Federation
-from fedcore.vector import Layout
+from fedcore.exchange.layout import Layout
+from fedcore.federation.federation import Federation
 
 #: Bytes that training may take on the CPU where nothing else is said.
 CPU_BUDGET: Final = 2 << 30

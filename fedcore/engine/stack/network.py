@@ -13,12 +13,12 @@ from fedcore.engine.stack.functions import FUNCTIONS, METHODS
 from fedcore.engine.stack.layers import StackedLayer
 from fedcore.engine.stack.rules import refusal, stacked_layer
 from fedcore.errors import ModelError
+from fedcore.exchange.layout import Kind, Layout
 from fedcore.models.draws import refuse_draws
 from fedcore.models.dropout import StreamDropout
-from fedcore.vector import Kind, Layout
 
 if TYPE_CHECKING:
-    from fedcore.execution import Forward
+    from fedcore.engine.execution import Forward
 
 
 class _Tracer(fx.Tracer):

@@ -13,7 +13,7 @@ from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch, Recorder, Steps, unwatched
 from fedcore.engine.stack.witness import StackWitness
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.streams import Purpose, torch_stream
 
 

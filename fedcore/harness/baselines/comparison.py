@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedcore.errors import ScenarioError
-from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import Baseline, Entry
+from fedcore.harness.baselines.coverage import Coverage
+from fedcore.harness.baselines.file import Baseline, Entry
 from fedcore.harness.exact.changes import Change, Traces, arms_of, changes
-from fedcore.harness.gates import Noise
-from fedcore.harness.noninferiority import FEWEST_SEEDS, Shifts, compare
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.statistics.noninferiority import FEWEST_SEEDS, Shifts, compare
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
-    from fedcore.harness.outcome import Outcome
+    from fedcore.harness.suite.outcome import Outcome
 
 #: Spread of a targeted cell's attack success rate on one seed between two machines, in percentage
 #: points, worth as much as five seeds. Undefended FedAvg of profile quick, an AVX-512 processor

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.baseline import ASR_EFFECT, Arm, Comparison
-from fedcore.harness.baseline_report import headline, rule
-from fedcore.harness.noninferiority import ALPHA, MINIMUM_EFFECT, Shifts
-from fedcore.harness.stamp import stamp
-from fedcore.harness.store import write_atomically
+from fedcore.harness.baselines.comparison import ASR_EFFECT, Arm, Comparison
+from fedcore.harness.baselines.report import headline, rule
+from fedcore.harness.statistics.noninferiority import ALPHA, MINIMUM_EFFECT, Shifts
+from fedcore.records.stamp import stamp
+from fedcore.records.store import write_atomically
 
 SCHEMA = 2
 

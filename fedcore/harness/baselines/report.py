@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from fedcore.harness.baseline import ASR_EFFECT, Arm, Comparison
+from fedcore.harness.baselines.comparison import ASR_EFFECT, Arm, Comparison
 from fedcore.harness.exact.changes import Change
-from fedcore.harness.noninferiority import ALPHA, FEWEST_SEEDS, MINIMUM_EFFECT, Shifts
+from fedcore.harness.statistics.noninferiority import ALPHA, FEWEST_SEEDS, MINIMUM_EFFECT, Shifts
 
 EXACT_RULE = (
     "rule: on the machine class that recorded it a run repeats its baseline bit for bit, or the "

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fedcore.errors import ScenarioError
-from fedcore.harness.baseline import measured, sound
-from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import SCHEMA, Baseline, BaselineError, Entry, Measured, Source
+from fedcore.harness.baselines.comparison import measured, sound
+from fedcore.harness.baselines.coverage import Coverage
+from fedcore.harness.baselines.file import SCHEMA, Baseline, BaselineError, Entry, Measured, Source
 from fedcore.harness.exact.changes import Traces, arms_of
-from fedcore.harness.stamp import stamp
-from fedcore.provenance import machine
+from fedcore.records.provenance import machine
+from fedcore.records.stamp import stamp
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
-    from fedcore.harness.outcome import Outcome
+    from fedcore.harness.suite.outcome import Outcome
 
 
 def source(fingerprint: str, command: str) -> Source:

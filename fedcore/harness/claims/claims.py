@@ -13,16 +13,16 @@ from statistics import fmean
 import numpy as np
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.audit import audit_problems
-from fedcore.harness.contrasts import Contrast, Role
-from fedcore.harness.outcome import no_twin, strange, unpaired
+from fedcore.harness.claims.contrasts import Contrast, Role
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
+from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import unproven
-from fedcore.harness.simultaneous import Intervals, simultaneous
-from fedcore.harness.skill import LEARNS, tail_skill
-from fedcore.harness.store import Run
-from fedcore.harness.worker import Failure
-from fedcore.record import Record
+from fedcore.harness.runs.job import Failure
+from fedcore.harness.statistics.simultaneous import Intervals, simultaneous
+from fedcore.harness.suite.outcome import no_twin, strange, unpaired
+from fedcore.harness.suite.skill import LEARNS, tail_skill
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
 
@@ -142,7 +142,7 @@ def judge_claim(
 ) -> ClaimOutcome:
     """The outcome of ``claim`` from the results of its runs on ``seeds``.
 
-    ``proofs`` as of `fedcore.harness.outcome.judge_cell`: its runs answer for the same.
+    ``proofs`` as of `fedcore.harness.suite.outcome.judge_cell`: its runs answer for the same.
     """
     proofs = proofs or Proofs()
     records: dict[Run, Record] = {}

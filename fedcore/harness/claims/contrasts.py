@@ -15,9 +15,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from fedcore.harness.confounds import confounds, require_comparable
-from fedcore.harness.store import Run
-from fedcore.record import Record
+from fedcore.harness.suite.comparability import confounds, require_comparable
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
 #: What sets a poisoned arm apart from its clean twin.

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.claim_report import Judged, claims_markdown
-from fedcore.harness.stamp import stamp
-from fedcore.harness.store import write_atomically
+from fedcore.harness.claims.report import Judged, claims_markdown
+from fedcore.records.stamp import stamp
+from fedcore.records.store import write_atomically
 
 SCHEMA = 1
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.claims import ClaimError, ClaimOutcome, Verdict
-from fedcore.harness.options import PROFILES, Options
+from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, Verdict
+from fedcore.harness.suite.options import PROFILES, Options
 
 
 @dataclass(frozen=True)

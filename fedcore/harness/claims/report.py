@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.harness.claim_records import Agreement, Recorded
-from fedcore.harness.claims import ClaimOutcome
-from fedcore.harness.table import WIDTH
+from fedcore.harness.claims.claims import ClaimOutcome
+from fedcore.harness.claims.records import Agreement, Recorded
+from fedcore.harness.reports.table import WIDTH
 
 _NAME, _EFFECT, _INTERVAL, _SEEDS, _VERDICT, _RECORD = 41, 8, 18, 5, 10, 13
 

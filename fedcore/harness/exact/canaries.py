@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fedcore.components.registry import Registry
 from fedcore.data.loading import load
-from fedcore.execution import Execution
-from fedcore.harness.baseline_file import BaselineError, Source, checksum, lines
+from fedcore.engine.execution import Execution
+from fedcore.harness.baselines.file import BaselineError, Source, checksum, lines
 from fedcore.harness.exact.trace import Trace, absolute_or_relative, divergence
-from fedcore.harness.pool import Pool
-from fedcore.harness.store import Run, write_atomically
-from fedcore.harness.worker import Failure, Job
-from fedcore.registry import Registry
+from fedcore.harness.runs.job import Failure, Job
+from fedcore.harness.runs.processes import Pool
+from fedcore.records.store import Run, write_atomically
 from fedcore.scenario import Scenario
 
 SCHEMA = 1

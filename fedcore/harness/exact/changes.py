@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from fedcore.harness.exact.trace import Divergence, Trace, divergence
-from fedcore.harness.store import Run
-from fedcore.record import Record
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
 #: Traces by the hash of the scenario and by seed; a clean twin that cells share stands once.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.record import Record, tail_mean
+from fedcore.records.record import Record, tail_mean
 
 #: Correct test images of a round; a float is a share that is no whole number of images (chance).
 Count = int | float

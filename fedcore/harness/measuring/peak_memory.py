@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fedcore.harness.cold import proportional, tree
+from fedcore.harness.measuring.commands import proportional, tree
 
 _PERIOD = 0.02  # seconds between two looks at the memory
 

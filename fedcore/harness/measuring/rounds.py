@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from fedcore.data.base import Dataset
+from fedcore.data.dataset import Dataset
 from fedcore.data.loading import data_directory, load
-from fedcore.engine.base import ENGINES
+from fedcore.engine.execution import Execution
+from fedcore.engine.interface import ENGINES
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.federation import Federation
-from fedcore.harness.lockstep_pool import LockstepPool
-from fedcore.harness.pool import Pool
-from fedcore.harness.store import Run
-from fedcore.harness.worker import Failure, Job
+from fedcore.federation.federation import Federation
+from fedcore.harness.runs.job import Failure, Job
+from fedcore.harness.runs.lockstep import LockstepPool
+from fedcore.harness.runs.processes import Pool
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
-from fedcore.strategies.base import STRATEGIES
+from fedcore.strategies.strategy import STRATEGIES
 
 
 def clock(device: torch.device) -> Callable[[], float]:

@@ -15,10 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fedcore import naming
 from fedcore.errors import FedcoreError
-from fedcore.harness.collection import name_files_apart, named_cells
-from fedcore.harness.distributed import (
+from fedcore.harness.plugin.session import (
+    SESSION,
+    Checked,
+    publish,
+    starts_here,
+    suite_session,
+    write_reports,
+)
+from fedcore.harness.plugin.xdist import (
     GATHERED,
     TIMING,
     Share,
@@ -27,21 +33,15 @@ from fedcore.harness.distributed import (
     send,
     skip_timings,
 )
-from fedcore.harness.options import OPTIONS, Options, add_options
-from fedcore.harness.places import require_writable
-from fedcore.harness.session import (
-    SESSION,
-    Checked,
-    publish,
-    starts_here,
-    suite_session,
-    write_reports,
-)
+from fedcore.harness.suite.collection import name_files_apart, named_cells
+from fedcore.harness.suite.options import OPTIONS, Options, add_options
+from fedcore.records.files import require_writable
+from fedcore.scenario import naming
 
 if TYPE_CHECKING:
-    from fedcore.harness.cells import Cell
+    from fedcore.harness.suite.cells import Cell
 
-pytest_plugins = ("fedcore.harness.baseline_plugin", "fedcore.harness.claim_plugin")
+pytest_plugins = ("fedcore.harness.plugin.baselines", "fedcore.harness.plugin.claims")
 
 REMARKS = pytest.StashKey[list[str]]()
 
@@ -208,8 +208,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(line)
     if not outcomes:
         return
-    from fedcore.harness.gates import Verdict
-    from fedcore.harness.report import summary_table
+    from fedcore.harness.reports.files import summary_table
+    from fedcore.harness.statistics.estimates import Verdict
 
     for name, verdict in (("unsure", Verdict.INCONCLUSIVE), ("without a limit", Verdict.NO_LIMIT)):
         skipped = [outcome for outcome in outcomes if outcome.verdict is verdict]

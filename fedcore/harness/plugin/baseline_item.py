@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import origin_of, suite_session
+from fedcore.harness.plugin.session import origin_of, suite_session
+from fedcore.harness.suite.options import OPTIONS
 
 if TYPE_CHECKING:
-    from fedcore.harness.baseline import Comparison
-    from fedcore.harness.baseline_coverage import Coverage
-    from fedcore.harness.baseline_file import Baseline, Source
-    from fedcore.harness.cells import Cell
+    from fedcore.harness.baselines.comparison import Comparison
+    from fedcore.harness.baselines.coverage import Coverage
+    from fedcore.harness.baselines.file import Baseline, Source
     from fedcore.harness.exact.changes import Traces
-    from fedcore.harness.outcome import Outcome
+    from fedcore.harness.suite.cells import Cell
+    from fedcore.harness.suite.outcome import Outcome
     from fedcore.scenario import Scenario
 
 
@@ -63,7 +63,7 @@ class BaselineItem(pytest.Item):
         Recording takes this machine class's own file, which may not exist; comparing takes that of
         another class where there is none.
         """
-        from fedcore.harness.baseline_file import file_name, nearest_file
+        from fedcore.harness.baselines.file import file_name, nearest_file
 
         if self._read is None:
             here = self.machine_class
@@ -95,10 +95,10 @@ class BaselineItem(pytest.Item):
             self._compare(outcomes)
 
     def _compare(self, outcomes: dict[str, Outcome]) -> None:
-        from fedcore.harness.baseline import against
-        from fedcore.harness.baseline_document import properties
-        from fedcore.harness.baseline_report import failures, headline, notes
-        from fedcore.provenance import code_digest
+        from fedcore.harness.baselines.comparison import against
+        from fedcore.harness.baselines.document import properties
+        from fedcore.harness.baselines.report import failures, headline, notes
+        from fedcore.records.provenance import code_digest
 
         lab, here = suite_session(self.config).lab, self.machine_class
         path, recorded = self.recorded
@@ -128,7 +128,7 @@ class BaselineItem(pytest.Item):
 
     def _write(self, result: Comparison, here: str) -> Iterator[str]:
         """Write baseline.json where the other results go; lines that say what came of it."""
-        from fedcore.harness.baseline_document import document, write
+        from fedcore.harness.baselines.document import document, write
 
         options = self.config.stash[OPTIONS]
         file = f"{self.path.name}/{self.recorded[0].name}"
@@ -140,9 +140,9 @@ class BaselineItem(pytest.Item):
                 yield f"the comparison could not be written to {place}: {error}"
 
     def _record(self, outcomes: dict[str, Outcome]) -> None:
-        from fedcore.harness.baseline import sound
-        from fedcore.harness.baseline_update import difference, updated
-        from fedcore.harness.store import write_atomically
+        from fedcore.harness.baselines.comparison import sound
+        from fedcore.harness.baselines.update import difference, updated
+        from fedcore.records.store import write_atomically
 
         path, old = self.recorded
         coverage, traces = self._coverage(), self._traces(outcomes)
@@ -171,7 +171,7 @@ class BaselineItem(pytest.Item):
         And, before anything is computed, for an update that could not be written: cells that are
         not selected would keep numbers of another commit.
         """
-        from fedcore.harness.baseline_update import require_fitting, require_one_source
+        from fedcore.harness.baselines.update import require_fitting, require_one_source
 
         try:
             path, old = self.recorded
@@ -191,7 +191,7 @@ class BaselineItem(pytest.Item):
             raise pytest.UsageError(str(error)) from error
 
     def _source(self) -> Source:
-        from fedcore.harness.baseline_update import source
+        from fedcore.harness.baselines.update import source
 
         fingerprint = suite_session(self.config, self.tests).lab.fingerprint
         return source(fingerprint, f"{self._command()} --update-baseline")
@@ -199,10 +199,10 @@ class BaselineItem(pytest.Item):
     def _traces(self, outcomes: dict[str, Outcome]) -> Traces:
         """The traces of the runs behind the sound ``outcomes``."""
         from fedcore.data.loading import load
-        from fedcore.harness.baseline import sound
+        from fedcore.harness.baselines.comparison import sound
         from fedcore.harness.exact.changes import arms_of, traces_of
-        from fedcore.harness.store import Run
-        from fedcore.record import Record
+        from fedcore.records.record import Record
+        from fedcore.records.store import Run
 
         lab = suite_session(self.config).lab
 
@@ -227,7 +227,7 @@ class BaselineItem(pytest.Item):
     def _blank(self) -> Baseline:
         """A baseline of this suite, device and data without any cell."""
         from fedcore.data.loading import load
-        from fedcore.harness.baseline_file import Baseline
+        from fedcore.harness.baselines.file import Baseline
 
         lab, options = suite_session(self.config, self.tests).lab, self.config.stash[OPTIONS]
         data = {}
@@ -240,7 +240,7 @@ class BaselineItem(pytest.Item):
         return Baseline(options.dataset, options.profile, lab.device.type, self.machine_class, data)
 
     def _coverage(self) -> Coverage:
-        from fedcore.harness.baseline_coverage import Coverage
+        from fedcore.harness.baselines.coverage import Coverage
 
         folder = self.tests[0].path.parent
         files = frozenset(path.name for path in folder.glob("*.py"))

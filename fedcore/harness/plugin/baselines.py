@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.baseline_item import BaselineFolder, BaselineItem, cell_of, distributed
-from fedcore.harness.options import OPTIONS, Options
+from fedcore.harness.plugin.baseline_item import BaselineFolder, BaselineItem, cell_of, distributed
+from fedcore.harness.suite.options import OPTIONS, Options
 
 _TESTS = pytest.StashKey[dict[Path, dict[str, str]]]()
 _ITEM = pytest.StashKey[BaselineItem]()
@@ -82,8 +82,8 @@ def pytest_collection_modifyitems(
     off = not update and (config.getoption("baseline") == "off" or not own)
     if not found or off or config.option.collectonly:
         return
-    from fedcore.execution import choose_device
-    from fedcore.harness.baseline_file import folder_name
+    from fedcore.engine.execution import choose_device
+    from fedcore.harness.baselines.file import folder_name
 
     options: Options = config.stash[OPTIONS]
     folder = found[0].path.parent

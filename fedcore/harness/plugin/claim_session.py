@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from fedcore.harness.claim_files import write_claims
-from fedcore.harness.claim_records import Records, agreement, subject
-from fedcore.harness.claim_report import Judged
-from fedcore.harness.claims import Claim, judge_claim
-from fedcore.harness.command import base_command, named_places
-from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import SESSION, SuiteSession, origin_of
-from fedcore.harness.store import StoreWarning
+from fedcore.harness.claims.claims import Claim, judge_claim
+from fedcore.harness.claims.files import write_claims
+from fedcore.harness.claims.records import Records, agreement, subject
+from fedcore.harness.claims.report import Judged
+from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of
+from fedcore.harness.suite.command import base_command, named_places
+from fedcore.harness.suite.options import OPTIONS
+from fedcore.records.store import StoreWarning
 
 
 def seeds_of(suite: SuiteSession, claim: Claim) -> tuple[int, ...]:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.distributed import is_worker
-from fedcore.harness.options import OPTIONS
-from fedcore.harness.session import publish, starts_here, suite_session
+from fedcore.harness.plugin.session import publish, starts_here, suite_session
+from fedcore.harness.plugin.xdist import is_worker
+from fedcore.harness.suite.options import OPTIONS
 
 if TYPE_CHECKING:
-    from fedcore.harness.claim_records import Records
-    from fedcore.harness.claim_report import Judged
-    from fedcore.harness.claim_session import CheckedClaim
-    from fedcore.harness.claims import Claim
+    from fedcore.harness.claims.claims import Claim
+    from fedcore.harness.claims.records import Records
+    from fedcore.harness.claims.report import Judged
+    from fedcore.harness.plugin.claim_session import CheckedClaim
 
 _REFUSED = pytest.StashKey[list[FedcoreError]]()
 _RECORDS = pytest.StashKey[dict[Path, "Records"]]()
@@ -89,7 +89,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     """Before the first test, after the cells: set the workers on what the claims need."""
     claims = _selected(session.items)
     if claims and starts_here(session):
-        from fedcore.harness.claim_session import start
+        from fedcore.harness.plugin.claim_session import start
 
         start(suite_session(session.config, session.items, "claims"), claims)
 
@@ -102,7 +102,7 @@ def _selected(items: Iterable[pytest.Item]) -> list[Claim]:
 
 
 def _records(config: pytest.Config, folder: Path) -> Records:
-    from fedcore.harness.claim_records import read_records
+    from fedcore.harness.claims.records import read_records
 
     known = config.stash[_RECORDS]
     if folder not in known:
@@ -113,7 +113,7 @@ def _records(config: pytest.Config, folder: Path) -> Records:
 @pytest.fixture
 def claim_outcome(claim: Claim, request: pytest.FixtureRequest) -> CheckedClaim:
     """The judged claim; its verdict and figures also travel as JUnit properties."""
-    from fedcore.harness.claim_session import judge
+    from fedcore.harness.plugin.claim_session import judge
 
     config = request.config
     suite = suite_session(config, [request.node], "claims")
@@ -146,8 +146,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     judged = [*config.stash[JUDGED].values(), *(sent[place] for place in sorted(sent))]
     if not judged or is_worker(config):
         return
-    from fedcore.harness.claim_report import claims_table
-    from fedcore.harness.claim_session import write
+    from fedcore.harness.claims.report import claims_table
+    from fedcore.harness.plugin.claim_session import write
 
     text = claims_table(judged)
     terminalreporter.section("fedcore: claims")

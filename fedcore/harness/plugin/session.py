@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.command import base_command, named_places
-from fedcore.harness.distributed import GATHERED, Share
-from fedcore.harness.options import OPTIONS
+from fedcore.harness.plugin.xdist import GATHERED, Share
+from fedcore.harness.suite.command import base_command, named_places
+from fedcore.harness.suite.options import OPTIONS
 
 if TYPE_CHECKING:
-    from fedcore.harness.cells import Cell
-    from fedcore.harness.lab import Progress
-    from fedcore.harness.outcome import Outcome
-    from fedcore.harness.store import Run
+    from fedcore.harness.suite.cells import Cell
+    from fedcore.harness.suite.lab import Progress
+    from fedcore.harness.suite.outcome import Outcome
+    from fedcore.records.store import Run
     from fedcore.scenario import Scenario
 
 SESSION = pytest.StashKey["SuiteSession"]()
@@ -30,8 +30,8 @@ class SuiteSession:
 
     def __init__(self, config: pytest.Config, thresholds: Path) -> None:
         # late: these import torch, and most pytest sessions of this repository need no lab
-        from fedcore.harness.lab import Lab
-        from fedcore.harness.thresholds import Thresholds
+        from fedcore.harness.suite.lab import Lab
+        from fedcore.harness.suite.thresholds import Thresholds
 
         self.config = config
         self.options = config.stash[OPTIONS]
@@ -84,7 +84,7 @@ class SuiteSession:
 
         ``needs`` has the number of seeds by scenario.
         """
-        from fedcore.harness.targets import undealt
+        from fedcore.harness.suite.targets import undealt
 
         if reasons := undealt(needs, self.options):
             raise pytest.UsageError(
@@ -100,7 +100,7 @@ class SuiteSession:
 
     def judge(self, cell: Cell) -> Checked:
         """The outcome of ``cell``, which joins the table."""
-        from fedcore.harness.store import StoreWarning
+        from fedcore.records.store import StoreWarning
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
@@ -159,7 +159,7 @@ class SuiteSession:
 
 def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[str]:
     """Write the report files; a line for each place, or what kept it from being written."""
-    from fedcore.harness import report
+    from fedcore.harness.reports import files as report
 
     origin = origin_of(config)
     options = config.stash[OPTIONS]
@@ -193,8 +193,8 @@ class Checked:
 
         A verdict of ``fail_on`` (--fail-on) fails instead.
         """
-        from fedcore.harness.explain import explain
-        from fedcore.harness.gates import Verdict
+        from fedcore.harness.reports.explain import explain
+        from fedcore.harness.statistics.estimates import Verdict
 
         verdict = self.outcome.verdict
         skipped = verdict in (Verdict.INCONCLUSIVE, Verdict.NO_LIMIT)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fedcore.harness.outcome import Outcome
+    from fedcore.harness.suite.outcome import Outcome
 
 _KEY = "fedcore"
 

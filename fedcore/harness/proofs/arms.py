@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fedcore.evidence import RATE
 from fedcore.harness.proofs.judge import training_problems
-from fedcore.record import Record
+from fedcore.records.evidence import RATE
+from fedcore.records.record import Record
 
 _DEALT: Final = (
     *("dataset", "partition", "alpha", "classes_per_client", "class_assignment"),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.attacks.base import ATTACKS
-from fedcore.record import Record
+from fedcore.attacks.attack import ATTACKS
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario, round_half_up
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
 
 # Float32 sums of a few terms near 1 differ by less, other weights by far more.
 _TOLERANCE = 1e-4

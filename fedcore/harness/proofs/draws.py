@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.attacks.base import ATTACKS
-from fedcore.partition.base import PARTITIONERS
+from fedcore.attacks.attack import ATTACKS
+from fedcore.partition.partitioner import PARTITIONERS
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from fedcore.data.loading import data_directory
-from fedcore.fingerprints import in_order, labelled, long, model_hash, short, total, turned
+from fedcore.exchange.fingerprints import in_order, labelled, long, model_hash, short, total, turned
+from fedcore.exchange.layout import Layout
 from fedcore.harness.proofs import draws
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
-from fedcore.models.base import MODELS
+from fedcore.models.architecture import MODELS
 from fedcore.models.weights import weights_file
-from fedcore.vector import Layout
 
 if TYPE_CHECKING:
-    from fedcore.record import Record
+    from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
 #: What a federation's training order depends on, beside the seed.

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.data.base import DATASETS
+from fedcore.data.dataset import DATASETS
 from fedcore.data.loading import data_directory
 from fedcore.data.medmnist import SETS
 from fedcore.errors import DataError
-from fedcore.fingerprints import Hashes, content, labelled, long, total
+from fedcore.exchange.fingerprints import Hashes, content, labelled, long, total
 from fedcore.harness.proofs.draws import generator
-from fedcore.validation import registered_name
+from fedcore.scenario.validation import registered_name
 
 Array = npt.NDArray[Any]
 _SYNTHETIC, _VALIDATION = 13, 12  # purposes, as in `draws`
@@ -43,7 +43,7 @@ class Raw:
 
     @functools.cached_property
     def scored(self) -> str:
-        """The digest of the test split, as `fedcore.evidence.Scored` has it."""
+        """The digest of the test split, as `fedcore.records.evidence.Scored` has it."""
         return long(int(total(labelled(self.test, self.test_labels))) + len(self.test))
 
 

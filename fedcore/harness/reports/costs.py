@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore import naming
-from fedcore.harness.confounds import confounds
-from fedcore.harness.gates import Estimate, Noise, estimate
-from fedcore.harness.outcome import Outcome
-from fedcore.harness.rows import labels
-from fedcore.scenario import Scenario
+from fedcore.harness.reports.rows import labels
+from fedcore.harness.statistics.estimates import Estimate, Noise, estimate
+from fedcore.harness.suite.comparability import confounds
+from fedcore.harness.suite.outcome import Outcome
+from fedcore.scenario import Scenario, naming
 
 UNDEFENDED = "fedavg"
 #: The factor of each comparison. Solver and learning rate are tuned per strategy; a fixed

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from fedcore.harness.command import repeat_command
-from fedcore.harness.rows import METRICS, Row, deciding_gate, row
+from fedcore.harness.reports.rows import METRICS, Row, deciding_gate, row
+from fedcore.harness.suite.command import repeat_command
 
 if TYPE_CHECKING:
-    from fedcore.harness.outcome import Outcome
+    from fedcore.harness.suite.outcome import Outcome
 
 _UNITS = {
     "clean": "%",

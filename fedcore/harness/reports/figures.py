@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedcore.harness.rows import Row, mean
+from fedcore.harness.reports.rows import Row, mean
 
 Grid = tuple[list[str], list[str], list[list[float]]]
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import StoreError
-from fedcore.harness import documents, privacy_surface
-from fedcore.harness.costs import cost_rows
-from fedcore.harness.explain import explain
-from fedcore.harness.figures import drop_figure
-from fedcore.harness.outcome import Outcome
-from fedcore.harness.overall import overall
-from fedcore.harness.rows import row
-from fedcore.harness.stamp import stamp
-from fedcore.harness.store import write_atomically
-from fedcore.harness.table import terminal_document
+from fedcore.harness.reports import formats as documents
+from fedcore.harness.reports import privacy as privacy_surface
+from fedcore.harness.reports.costs import cost_rows
+from fedcore.harness.reports.explain import explain
+from fedcore.harness.reports.figures import drop_figure
+from fedcore.harness.reports.overall import overall
+from fedcore.harness.reports.rows import row
+from fedcore.harness.reports.table import terminal_document
+from fedcore.harness.suite.outcome import Outcome
+from fedcore.records.stamp import stamp
+from fedcore.records.store import write_atomically
 
 __all__ = [
     "document",
@@ -55,7 +56,7 @@ def write_reports(
     """Write all report files below ``directory``, made if need be; returns their paths.
 
     ``repeat`` is the command that makes these results, ``origin`` what they are made with and of
-    (`fedcore.harness.lab.Lab.origin`). Raises StoreError where nothing can be written.
+    (`fedcore.harness.suite.lab.Lab.origin`). Raises StoreError where nothing can be written.
     """
     return render(document(outcomes, repeat=repeat, origin=origin), directory)
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness import privacy_surface, table
-from fedcore.harness.explain import explain_row
-from fedcore.harness.rows import METRICS, Row, deciding_gate
-from fedcore.harness.summaries import Columns, tables
+from fedcore.harness.reports import privacy as privacy_surface
+from fedcore.harness.reports import table
+from fedcore.harness.reports.explain import explain_row
+from fedcore.harness.reports.rows import METRICS, Row, deciding_gate
+from fedcore.harness.reports.summaries import Columns, tables
 
 TITLE = "Robustness of federated learning under data poisoning"
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fedcore import naming, validation
-from fedcore.harness.bootstrap import mean_over_cells
-from fedcore.harness.rows import Row
-from fedcore.scenario import Scenario
+from fedcore.harness.reports.rows import Row
+from fedcore.harness.statistics.bootstrap import mean_over_cells
+from fedcore.scenario import Scenario, naming, validation
 
 #: Fields and values, those of no partition and no attack.
 Setting = tuple[tuple[str, Any], ...]

@@ -18,9 +18,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.figures import new_figure, png
-from fedcore.harness.gates import Estimate, Noise, estimate
-from fedcore.harness.rows import Row, mean
+from fedcore.harness.reports.figures import new_figure, png
+from fedcore.harness.reports.rows import Row, mean
+from fedcore.harness.statistics.estimates import Estimate, Noise, estimate
 from fedcore.scenario import Scenario
 
 # What a mechanism with noise has beyond one that only clips.

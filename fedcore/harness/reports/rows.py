@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedcore import naming
-from fedcore.harness.thresholds import CONTROLS
+from fedcore.harness.suite.thresholds import CONTROLS
+from fedcore.scenario import naming
 
 if TYPE_CHECKING:
-    from fedcore.harness.gates import Estimate
-    from fedcore.harness.outcome import Gate, Outcome
+    from fedcore.harness.statistics.estimates import Estimate
+    from fedcore.harness.suite.outcome import Gate, Outcome
     from fedcore.scenario import Scenario
 
 Row = dict[str, Any]

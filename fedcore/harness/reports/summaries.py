@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedcore.harness.overall import same_cells
+from fedcore.harness.reports.overall import same_cells
 
 Line = Mapping[str, Any]
 Columns = dict[str, list[str | None]]
@@ -14,7 +14,7 @@ TITLES = {"overall": "over all attacked cells", "costs": "with no attacker"}
 
 
 def overall_columns(lines: Sequence[Line]) -> Columns:
-    """``lines`` of `fedcore.harness.overall.overall` by column."""
+    """``lines`` of `fedcore.harness.reports.overall.overall` by column."""
     return {
         "strategy": [line["strategy"] for line in lines],
         "note": [line["note"].replace("-", " ") or None for line in lines],
@@ -46,7 +46,7 @@ def overall_legend(lines: Sequence[Line]) -> str:
 
 
 def cost_columns(lines: Sequence[Line]) -> Columns:
-    """``lines`` of `fedcore.harness.costs.cost_rows` by column, one row for each clean arm."""
+    """``lines`` of `reports.costs.cost_rows` by column, one row for each clean arm."""
     arms: dict[str, dict[str, Line]] = {}
     for line in lines:
         arms.setdefault(line["hash"], {})[line["kind"]] = line

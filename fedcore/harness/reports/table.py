@@ -9,10 +9,10 @@ from typing import Any
 
 from tabulate import DataRow, TableFormat, tabulate
 
-from fedcore.data.base import class_label
-from fedcore.harness import rows
-from fedcore.harness.rows import Row
-from fedcore.harness.summaries import Columns, tables
+from fedcore.data.dataset import class_label
+from fedcore.harness.reports import rows
+from fedcore.harness.reports.rows import Row
+from fedcore.harness.reports.summaries import Columns, tables
 
 WIDTH = 100
 VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "no limit")

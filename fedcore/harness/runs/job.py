@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.harness.store import Inputs, Run, Store
-from fedcore.lockstep import lockstep, lockstep_key
-from fedcore.record import Record
-from fedcore.simulation import run as simulate
-from fedcore.trial import RoundReport
+from fedcore.records.record import Record
+from fedcore.records.store import Inputs, Run, Store
+from fedcore.simulation.lockstep import lockstep, lockstep_key
+from fedcore.simulation.runner import run as simulate
+from fedcore.simulation.trial import RoundReport
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from fedcore.harness.pool import Result
-from fedcore.harness.worker import Job, execute_many
+from fedcore.harness.runs.job import Job, execute_many
+from fedcore.harness.runs.processes import Result
 
 Events = Iterator[tuple[Job, Result] | None]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from fedcore.harness.worker import Failure, Job, execute
-from fedcore.record import Record
+from fedcore.harness.runs.job import Failure, Job, execute
+from fedcore.records.record import Record
 
 Result = Record | Failure
 
@@ -142,7 +142,7 @@ def _executor(workers: int) -> ProcessPoolExecutor:
     forkserver = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
     if forkserver:
-        context.set_forkserver_preload(["fedcore.harness.worker"])
+        context.set_forkserver_preload(["fedcore.harness.runs.job"])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts)
 
 

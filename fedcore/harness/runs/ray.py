@@ -15,15 +15,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from fedcore import ray_cluster as ray_head
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
-from fedcore.harness import ray_head
-from fedcore.harness.inputs import inputs_of
-from fedcore.harness.pool import News
-from fedcore.harness.ray_head import RayError, local_cluster, prepare_environment, within
-from fedcore.harness.store import Inputs
-from fedcore.harness.worker import Failure, Job, execute
-from fedcore.record import Record
+from fedcore.harness.runs.job import Failure, Job, execute
+from fedcore.harness.runs.processes import News
+from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
+from fedcore.records.inputs import inputs_of
+from fedcore.records.record import Record
+from fedcore.records.store import Inputs
 
 Result = Record | Failure
 

@@ -25,7 +25,7 @@ CONFIDENCE = 0.9
 RESAMPLES = 10_000
 #: With fewer seeds a resample has too few distinct ones, and Student's t takes over.
 FEWEST_FOR_BOOTSTRAP = 6
-# the second stream of this purpose: `fedcore.harness.simultaneous` has the first
+# the second stream of this purpose: `fedcore.harness.statistics.simultaneous` has the first
 _SEED = 1
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-from fedcore.harness.gates import Noise
+from fedcore.harness.statistics.estimates import Noise
 
 Values = npt.NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fedcore.harness.published import Published
-from fedcore.harness.store import Run
-from fedcore.naming import apart, identifier
-from fedcore.partition.base import PARTITIONERS
+from fedcore.harness.suite.published import Published
+from fedcore.partition.partitioner import PARTITIONERS
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
+from fedcore.scenario.naming import apart, identifier
 
 _SHARES = ("malicious_fraction", "poison_ratio")
 
@@ -151,8 +151,8 @@ class Grid:
 def told_apart(cells: Iterable[Cell], among: Iterable[Cell] = ()) -> list[Cell]:
     """The distinct ``cells``. Where several scenarios share an id, it names what differs.
 
-    So do the cells of grids whose bases differ; see `fedcore.naming.apart`. ``among``: further
-    cells, whose scenarios count, and which are not returned.
+    So do the cells of grids whose bases differ; see `naming.apart`. ``among``: further cells, whose
+    scenarios count, and which are not returned.
     """
     distinct = list(dict.fromkeys(cells))
     names = apart([(cell.id, cell.scenario) for cell in (*distinct, *among)])

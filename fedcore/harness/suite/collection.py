@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fedcore.harness.baseline_item import cell_of
-from fedcore.harness.options import Options
+from fedcore.harness.plugin.baseline_item import cell_of
+from fedcore.harness.suite.options import Options
 
 if TYPE_CHECKING:
-    from fedcore.harness.cells import Cell
+    from fedcore.harness.suite.cells import Cell
 
 
 def named_cells(marker: pytest.Mark, module: Any, options: Options) -> list[Cell]:
@@ -25,7 +25,7 @@ def named_cells(marker: pytest.Mark, module: Any, options: Options) -> list[Cell
 
     Raises what the suite's function raises.
     """
-    from fedcore.harness.cells import told_apart
+    from fedcore.harness.suite.cells import told_apart
 
     cells = list(_function(marker)(options))
     others: list[Cell] = []
@@ -44,8 +44,8 @@ def name_files_apart(items: list[pytest.Item]) -> str | None:
     tests = [(i, cell) for i, item in enumerate(items) if (cell := cell_of(item)) is not None]
     if len({items[i].path for i, _ in tests}) < 2:
         return None
-    from fedcore.harness import baseline_plugin
-    from fedcore.harness.cells import told_apart
+    from fedcore.harness.plugin import baselines as baseline_plugin
+    from fedcore.harness.suite.cells import told_apart
 
     distinct = list(dict.fromkeys(cell for _, cell in tests))
     renamed = dict(zip(distinct, told_apart(distinct), strict=True))

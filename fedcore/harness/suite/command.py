@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedcore.harness.options import Options
+from fedcore.harness.suite.options import Options
 
 if TYPE_CHECKING:
     import pytest

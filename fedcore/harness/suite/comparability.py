@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from fedcore.components.registry import REQUIRED
 from fedcore.errors import FedcoreError, unknown_name
-from fedcore.registry import REQUIRED
 from fedcore.scenario import Scenario
-from fedcore.validation import components, registries
+from fedcore.scenario.validation import components, registries
 
 
 class ConfoundError(FedcoreError, ValueError):

@@ -12,26 +12,26 @@ import torch
 
 from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
-from fedcore.engine import flower
+from fedcore.engine import flower_engines as flower
+from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Verdict, confidence
-from fedcore.harness.inputs import inputs_of
-from fedcore.harness.lockstep_pool import LockstepPool
-from fedcore.harness.look_ahead import LookAhead
-from fedcore.harness.options import Options
-from fedcore.harness.outcome import Outcome, judge_cell
-from fedcore.harness.pool import Pool
 from fedcore.harness.proofs.arms import Proofs
-from fedcore.harness.ray_pool import RayPool
-from fedcore.harness.store import Inputs, Run, Store
-from fedcore.harness.thresholds import Thresholds
-from fedcore.harness.worker import Failure, Job
+from fedcore.harness.runs.job import Failure, Job
+from fedcore.harness.runs.lockstep import LockstepPool
+from fedcore.harness.runs.processes import Pool
+from fedcore.harness.runs.ray import RayPool
+from fedcore.harness.statistics.estimates import Verdict, confidence
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.look_ahead import LookAhead
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.outcome import Outcome, judge_cell
+from fedcore.harness.suite.thresholds import Thresholds
 from fedcore.privacy.run import needs_reference_engine
-from fedcore.provenance import device_name, fingerprint
-from fedcore.record import Record
-from fedcore.validation import registries
+from fedcore.records.inputs import inputs_of
+from fedcore.records.provenance import device_name, fingerprint
+from fedcore.records.record import Record
+from fedcore.records.store import Inputs, Run, Store
+from fedcore.scenario.validation import registries
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedcore.harness.cells import Cell
-    from fedcore.harness.outcome import Outcome
-    from fedcore.harness.store import Run
+    from fedcore.harness.suite.cells import Cell
+    from fedcore.harness.suite.outcome import Outcome
+    from fedcore.records.store import Run
 
 Finished = Callable[["Run"], bool]
 
@@ -55,7 +55,7 @@ class LookAhead:
 
     def judged(self, cell: Cell, count: int, outcome: Outcome) -> None:
         """Keep ``outcome`` of the look at ``count`` seeds; an open one lets the next look begin."""
-        from fedcore.harness.gates import Verdict
+        from fedcore.harness.statistics.estimates import Verdict
 
         self._outcomes.setdefault(cell, {})[count] = outcome
         looks = self._looks[cell][1:]

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Estimate, Verdict, estimate, judge
-from fedcore.harness.skill import LEARNS, tail_skill
-from fedcore.harness.store import Run
-from fedcore.harness.thresholds import Threshold, Thresholds, cannot_fail
-from fedcore.record import Record
+from fedcore.harness.statistics.estimates import Estimate, Verdict, estimate, judge
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.skill import LEARNS, tail_skill
+from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
 Records = Mapping[Run, Record]

@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedcore.attacks.base import ATTACKS
-from fedcore.harness.audit import (
+from fedcore.attacks.attack import ATTACKS
+from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
+from fedcore.harness.proofs.audit import (
     audit_problems,
     buffer_problems,
     effect_problems,
 )
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, worst
-from fedcore.harness.measures import Gate, Gates, Measure, Records, measures, put_gates
-from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
 from fedcore.harness.proofs.judge import unproven
-from fedcore.harness.published import published_limits
-from fedcore.harness.store import Run
-from fedcore.harness.thresholds import CONTROLS, Thresholds
-from fedcore.harness.worker import Failure
-from fedcore.record import Record
+from fedcore.harness.runs.job import Failure
+from fedcore.harness.statistics.estimates import Estimate, Noise, Verdict, estimate, worst
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.measures import Gate, Gates, Measure, Records, measures, put_gates
+from fedcore.harness.suite.published import published_limits
+from fedcore.harness.suite.thresholds import CONTROLS, Thresholds
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 
 __all__ = ["Gate", "Outcome", "judge_cell", "unpaired"]
 
@@ -36,7 +36,7 @@ class Outcome:
     at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
     bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
     ``notes`` are what strategies remark of their runs. ``voids`` say why nothing is
-    proven, ``unlimited`` which limits were left out, and why: `fedcore.harness.measures.Gates`.
+    proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
     ``unproven`` names runs of which nobody noted what they trained on, with the reason.
     """
 
@@ -109,8 +109,8 @@ def judge_cell(
 ) -> Outcome:
     """The outcome of ``cell`` from the results of its runs on ``seeds``.
 
-    ``confidence`` is the level of its intervals, see `fedcore.harness.gates.confidence`. ``proofs``
-    are the session's: what other arms have drawn, and where the data are (None: by default).
+    ``confidence`` is the level of its intervals, see `estimates.confidence`. ``proofs`` are the
+        session's: what other arms have drawn, and where the data are (None: by default).
     """
     proofs = proofs or Proofs()
     errors = [

@@ -35,8 +35,8 @@ from typing import Any
 from scipy.special import ndtri
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.gates import Estimate, Verdict, judge
-from fedcore.harness.thresholds import Threshold
+from fedcore.harness.statistics.estimates import Estimate, Verdict, judge
+from fedcore.harness.suite.thresholds import Threshold
 from fedcore.scenario import Scenario
 
 _CELL = {"arm": str, "partition": str, "malicious_fraction": float, "poison_ratio": float}

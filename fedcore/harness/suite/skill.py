@@ -6,7 +6,7 @@ of 73 % and has learned nothing; what poison takes from it says nothing either.
 
 from __future__ import annotations
 
-from fedcore.record import Record, tail_mean
+from fedcore.records.record import Record, tail_mean
 
 #: Mean skill below which an arm of a claim counts as one that has learned nothing.
 LEARNS = 0.05

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from fedcore.data.loading import data_directory, known_classes, load
 from fedcore.data.medmnist import SETS
 from fedcore.errors import FedcoreError, PartitionError
-from fedcore.partition.federation import partition
+from fedcore.federation.clients import partition
 
 if TYPE_CHECKING:
-    from fedcore.data.base import Dataset
-    from fedcore.harness.options import Options
+    from fedcore.data.dataset import Dataset
+    from fedcore.harness.suite.options import Options
     from fedcore.scenario import Scenario
 
 _SOURCE, _TARGET, _FEW = 1, 7, 0

@@ -14,7 +14,7 @@
 The table before the dot is the metric: ``clean`` (tail accuracy without attack, percent), ``drop``
 (clean minus poisoned, percentage points), ``asr`` (attack success rate, percent), ``control`` or
 ``control_asr`` (drop and attack success rate of the undefended control), ``skill`` of a clean cell
-and ``twin_skill`` of an attacked one's clean twin (`fedcore.harness.skill`, percent of the way from
+and ``twin_skill`` of an attacked one's clean twin (`suite.skill`, percent of the way from
 guessing to no error). Of the thresholds whose ``where`` fits, the one with the most conditions
 holds. In ``where``, "none" is a parameter that is not set.
 
@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import FedcoreError, unknown_name
-from fedcore.harness.gates import Noise
+from fedcore.harness.statistics.estimates import Noise
 from fedcore.scenario import Scenario
-from fedcore.validation import registered_name, registries
+from fedcore.scenario.validation import registered_name, registries
 
 #: What must hold for a cell to prove anything.
 CONTROLS = ("control", "control_asr", "twin_skill")

@@ -1,4 +1,4 @@
-"""Choosing local work per strategy on clean data, by the one rule of `fedcore.harness.tuning`."""
+"""Choosing local work per strategy on clean data, by the one rule of `tuning.file`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.lab import Lab
-from fedcore.harness.store import Run
-from fedcore.record import Record
+from fedcore.harness.suite.lab import Lab
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
 #: (optimizer, learning rate) pairs that are tried.

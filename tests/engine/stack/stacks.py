@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from fedcore.engine.stack.network import StackedNetwork
+from fedcore.exchange.layout import Layout
 from fedcore.scenario import Scenario
-from fedcore.vector import Layout
 
 CLIENTS, BATCH = 3, 5
 #: Five clients whose samples, batches and epochs differ.

@@ -8,8 +8,8 @@ from torch import nn
 
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.errors import ModelError
+from fedcore.exchange.layout import Layout
 from fedcore.models.dropout import StreamDropout
-from fedcore.vector import Layout
 from tests.engine.stack.stacks import Calls, set_sizes, stack_of
 
 

@@ -10,13 +10,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedcore.engine import stacked
+from fedcore.engine.execution import Execution
 from fedcore.engine.stack import step
 from fedcore.engine.stacked import StackedEngine
 from fedcore.errors import FedcoreError
-from fedcore.execution import Execution
-from fedcore.federation import Federation
-from fedcore.lockstep import run_lockstep
+from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
+from fedcore.simulation.lockstep import run_lockstep
 from tests.engine.stack.stacks import RAGGED
 
 CONVOLVED = RAGGED.but(dataset="synthetic:131", model="cnn", optimizer="momentum")

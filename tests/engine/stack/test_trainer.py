@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedcore.engine.execution import Execution
 from fedcore.engine.stack import memory
 from fedcore.engine.stack.schedule import Schedule, steps_of
 from fedcore.engine.stacked import Bench, StackedEngine
-from fedcore.execution import Execution
-from fedcore.federation import Federation
+from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
 from tests.engine.stack.stacks import RAGGED
 

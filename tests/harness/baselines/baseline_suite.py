@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.baseline_file import checksum
+from fedcore.harness.baselines.file import checksum
 
 NAME = "mnist5k-quick-cpu"
 ITEM = f"baselines/{NAME}::regression"

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedcore import Scenario
-from fedcore.harness import baseline_update
-from fedcore.harness.baseline import Comparison, against
-from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import (
+from fedcore.harness.baselines import update as baseline_update
+from fedcore.harness.baselines.comparison import Comparison, against
+from fedcore.harness.baselines.coverage import Coverage
+from fedcore.harness.baselines.file import (
     Baseline,
     Source,
 )
-from fedcore.harness.cells import Cell
 from fedcore.harness.exact.trace import Trace
-from fedcore.harness.gates import Noise
-from fedcore.harness.outcome import Outcome
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.outcome import Outcome
 
 HERE = "torch 2, this CPU, cpu"
 ELSEWHERE = "torch 3, other CPU, cpu"

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.baseline import Arm, against, measured, sound
-from fedcore.harness.baseline_coverage import Coverage
-from fedcore.harness.baseline_file import (
+from fedcore.harness.baselines.comparison import Arm, against, measured, sound
+from fedcore.harness.baselines.coverage import Coverage
+from fedcore.harness.baselines.file import (
     Baseline,
     BaselineError,
     file_name,
     folder_name,
 )
-from fedcore.harness.baseline_report import failures, headline, notes
-from fedcore.harness.outcome import Outcome
-from tests.harness.baseline_values import (
+from fedcore.harness.baselines.report import failures, headline, notes
+from fedcore.harness.suite.outcome import Outcome
+from tests.harness.baselines.baseline_values import (
     BASELINE,
     BIT_OFF,
     CLEAN,

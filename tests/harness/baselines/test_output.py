@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.baseline_suite import (
+from tests.harness.baselines.baseline_suite import (
     CLEAN,
     ELSEWHERE,
     NOVA,

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from fedcore.harness.baseline_file import (
+from fedcore.harness.baselines.file import (
     BaselineError,
     Entry,
 )
-from fedcore.harness.baseline_update import difference, source
-from tests.harness.baseline_values import (
+from fedcore.harness.baselines.update import difference, source
+from tests.harness.baselines.baseline_values import (
     BASELINE,
     BIT_OFF,
     CLEAN,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.harness.claims import Claim, ClaimError, Verdict, decide, judge_claim
-from fedcore.harness.confounds import ConfoundError
-from fedcore.harness.contrasts import Role, costs, costs_more
-from fedcore.harness.simultaneous import Intervals
-from fedcore.harness.store import Run
-from fedcore.harness.worker import Failure
-from fedcore.record import Record
+from fedcore.harness.claims.claims import Claim, ClaimError, Verdict, decide, judge_claim
+from fedcore.harness.claims.contrasts import Role, costs, costs_more
+from fedcore.harness.runs.job import Failure
+from fedcore.harness.statistics.simultaneous import Intervals
+from fedcore.harness.suite.comparability import ConfoundError
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 
 CLEAN = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, optimizer="sgd", lr=0.1

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.confounds import ConfoundError
-from fedcore.harness.contrasts import (
+from fedcore.harness.claims.contrasts import (
     Role,
     average,
     combined,
@@ -17,7 +16,8 @@ from fedcore.harness.contrasts import (
     drop,
     slope,
 )
-from fedcore.harness.store import Run
+from fedcore.harness.suite.comparability import ConfoundError
+from fedcore.records.store import Run
 
 CLEAN = Scenario(optimizer="sgd", lr=0.1)
 POISONED = CLEAN.but(attack="labelflip", malicious_fraction=0.3, poison_ratio=0.5)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.claim_records import Recorded, agreement, read_records, subject
-from fedcore.harness.claims import Claim, ClaimError, ClaimOutcome, Verdict
-from fedcore.harness.contrasts import costs
-from fedcore.harness.options import Options
+from fedcore.harness.claims.claims import Claim, ClaimError, ClaimOutcome, Verdict
+from fedcore.harness.claims.contrasts import costs
+from fedcore.harness.claims.records import Recorded, agreement, read_records, subject
+from fedcore.harness.suite.options import Options
 
 POISONED = Scenario(attack="labelflip", malicious_fraction=0.3, poison_ratio=0.5)
 CLAIM = Claim("it-costs", "poisoning costs accuracy", (costs("drop", POISONED),), 10)

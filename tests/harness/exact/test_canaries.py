@@ -8,15 +8,15 @@ import pytest
 
 from benchmark.test_canaries import BASE, FILE, built
 from fedcore import Scenario
-from fedcore.attacks.base import ATTACKS
+from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
 from fedcore.engine.solvers import OPTIMIZERS
-from fedcore.harness.baseline_file import BaselineError, Source
+from fedcore.harness.baselines.file import BaselineError, Source
 from fedcore.harness.exact.canaries import Recorded, differences, ours, traces
 from fedcore.harness.exact.trace import Trace
-from fedcore.harness.worker import Failure
-from fedcore.partition.base import PARTITIONERS
-from fedcore.strategies.base import STRATEGIES, Strategy
+from fedcore.harness.runs.job import Failure
+from fedcore.partition.partitioner import PARTITIONERS
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 SOURCE = Source("2025-01-01", "c0ffee", False, "code", "torch 2", "this CPU", "pytest")
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2)

@@ -18,7 +18,7 @@ from tests.harness.exact.test_planted import (
 SUITE = """
 import pytest
 from fedcore import Scenario
-from fedcore.harness.cells import Grid
+from fedcore.harness.suite.cells import Grid
 
 def cells(options):
     base = Scenario(

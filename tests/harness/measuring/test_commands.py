@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness import cold
+from fedcore.harness.measuring import commands as cold
 
 NAP = [sys.executable, "-S", "-c", "import time; time.sleep(0.3)"]
 # a child that holds 64 MiB beside a parent that holds nearly nothing

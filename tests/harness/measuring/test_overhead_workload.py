@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark import test_flower_overhead as overhead
 from fedcore.data.loading import load
-from fedcore.presets import preset
+from fedcore.scenario.presets import preset
 
 
 def test_the_cost_of_messages_is_measured_on_a_client_as_large_as_w1s() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedcore.harness import memory
-from fedcore.harness.memory import held_bytes, peak_bytes
+from fedcore.harness.measuring import peak_memory as memory
+from fedcore.harness.measuring.peak_memory import held_bytes, peak_bytes
 
 CPU = torch.device("cpu")
 MEGABYTES = 100

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from fedcore import Scenario, run
+from fedcore.engine.execution import Execution
 from fedcore.errors import DataError, FedcoreError
-from fedcore.execution import Execution
-from fedcore.harness import timing, worker
-from fedcore.harness.timing import GridTimer, RoundTimer, clock
-from fedcore.vector import digest
+from fedcore.exchange.layout import digest
+from fedcore.harness.measuring import rounds as timing
+from fedcore.harness.measuring.rounds import GridTimer, RoundTimer, clock
+from fedcore.harness.runs import job as worker
 
 TINY = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=0.5, rounds=3, eval_every=3

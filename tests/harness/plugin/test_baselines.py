@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.baseline_suite import (
+from tests.harness.baselines.baseline_suite import (
     CLEAN,
     ELSEWHERE,
     ITEM,
@@ -264,7 +264,9 @@ def test_a_part_of_the_cells_is_recorded_only_beside_others_of_its_own_source(
 def test_a_cell_without_values_is_not_recorded(
     recorded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedcore.harness.outcome.buffer_problems", lambda scenario: ["planted"])
+    monkeypatch.setattr(
+        "fedcore.harness.suite.outcome.buffer_problems", lambda scenario: ["planted"]
+    )
     before = file_of(recorded).read_text()
     result = recorded.run(*NOVA, "--update-baseline")
     result.assert_outcomes(failed=3, deselected=5)
@@ -284,7 +286,7 @@ def test_cells_without_values_do_not_keep_those_of_another_commit(
     tamper(recorded, both(shift(3), older))
     before = file_of(recorded).read_text()
     monkeypatch.setattr(
-        "fedcore.harness.outcome.buffer_problems",
+        "fedcore.harness.suite.outcome.buffer_problems",
         lambda scenario: ["planted"] if scenario.attack else [],
     )
     result = recorded.run(*NOVA, "--update-baseline")

@@ -11,16 +11,23 @@ import pytest
 
 # pytester drops the modules that a run within this process imports first, and torch cannot be
 # imported twice
-from fedcore.harness import claim_session, documents, lab, report, session, worker  # noqa: F401
+from fedcore.harness.plugin import (
+    claim_session,  # noqa: F401
+    session,  # noqa: F401
+)
+from fedcore.harness.reports import files as report  # noqa: F401
+from fedcore.harness.reports import formats as documents  # noqa: F401
+from fedcore.harness.runs import job as worker  # noqa: F401
+from fedcore.harness.suite import lab  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
 SUITE = """
 import pytest
 from fedcore import Scenario
-from fedcore.harness.cells import Cell
-from fedcore.harness.claims import Claim
-from fedcore.harness.contrasts import Role, costs, costs_more
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.claims.claims import Claim
+from fedcore.harness.claims.contrasts import Role, costs, costs_more
 
 CLEAN = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2,
@@ -68,7 +75,7 @@ class Suite:
         (self.path / "test_suite.py").write_text(text)
 
     def run(self, *arguments: str, jobs: int = 1) -> pytest.RunResult:
-        plugins = ("-p", "fedcore.harness.plugin", "-p", "fedcore.harness.claim_plugin")
+        plugins = ("-p", "fedcore.harness.plugin", "-p", "fedcore.harness.plugin.claims")
         return self.pytester.runpytest_inprocess(
             *plugins, "--device=cpu", f"--jobs={jobs}", *arguments
         )
@@ -89,7 +96,7 @@ class Suite:
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("FEDCORE_DATA", raising=False)
-    monkeypatch.setattr("fedcore.harness.report.drop_figure", lambda cells: None)
+    monkeypatch.setattr("fedcore.harness.reports.files.drop_figure", lambda cells: None)
     return Suite(pytester)
 
 
@@ -219,7 +226,7 @@ CONTROLLER = """
 import pathlib, pytest, types
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
-    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.claim_plugin")
+    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.plugin.claims")
     for file in sorted(pathlib.Path().glob("*.sent"), reverse=True):
         output = {"fedcore.claims": file.read_bytes()}
         node = types.SimpleNamespace(config=session.config, workeroutput=output)
@@ -277,7 +284,7 @@ def test_the_table_goes_to_the_summary_of_a_ci_job(
 
 def test_the_suite_of_this_repository_is_well_formed() -> None:
     from benchmark.test_claims import claims
-    from fedcore.harness.options import Options
+    from fedcore.harness.suite.options import Options
 
     quick = list(claims(Options()))
     assert len({run for claim in quick for run in claim.runs(range(10))}) == 380
@@ -290,7 +297,7 @@ def test_the_suite_of_this_repository_is_well_formed() -> None:
         assert not any(word in claim.name for word in ("fednova", "fedavg", "krum", "median"))
         confounded = any(contrast.confounds for contrast in claim.contrasts)
         assert confounded == claim.as_published == (claim.name == "claim2-as-published")
-    root = Path(__file__).parents[2]
-    from fedcore.harness.claim_records import read_records
+    root = Path(__file__).parents[3]
+    from fedcore.harness.claims.records import read_records
 
     read_records(root / "benchmark" / "claims.toml")

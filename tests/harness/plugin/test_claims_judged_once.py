@@ -4,8 +4,8 @@ from __future__ import annotations
 import json
 import re
 
-from tests.harness.test_claim_plugin import LIMITS, SUITE, Suite, suite  # noqa: F401
-from tests.harness.test_judged_once import RERUNS
+from tests.harness.plugin.test_claims import LIMITS, SUITE, Suite, suite  # noqa: F401
+from tests.harness.plugin.test_judged_once import RERUNS
 
 pytest_plugins = ["pytester"]
 

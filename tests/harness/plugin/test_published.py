@@ -12,8 +12,8 @@ pytest_plugins = ["pytester"]
 SUITE = """
 import pytest
 from fedcore import Scenario
-from fedcore.harness.cells import Cell
-from fedcore.harness.published import Published
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.published import Published
 
 def cells(options):
     if options.profile != "study":

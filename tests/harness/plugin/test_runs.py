@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fedcore.harness import worker
-from fedcore.harness.session import SuiteSession
-from fedcore.harness.store import StoreError
-from fedcore.record import Record
+from fedcore.harness.plugin.session import SuiteSession
+from fedcore.harness.runs import job as worker
+from fedcore.records.record import Record
+from fedcore.records.store import StoreError
 
 pytest_plugins = ["pytester"]
 
@@ -64,7 +64,7 @@ def test_a_place_that_fails_later_loses_nothing(suite: Any, monkeypatch: Any) ->
     def full(*_: Any, **__: Any) -> None:
         raise StoreError("No space left on device")
 
-    monkeypatch.setattr("fedcore.harness.report.write_reports", full)
+    monkeypatch.setattr("fedcore.harness.reports.files.write_reports", full)
     result = suite.run("-k", "fednova and clean", "--report=out")
     assert "the report could not be written to out: No space" in suite.text(result)
     assert "fednova  iid       clean" in suite.text(result)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedcore.harness.distributed import joined
+from fedcore.harness.plugin.xdist import joined
 
 pytest_plugins = ["pytester"]
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from fedcore import Scenario, simulation
-from fedcore.attacks import poisoning
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Noise
-from fedcore.harness.outcome import Outcome, judge_cell
+from fedcore import Scenario
+from fedcore.federation import threat as poisoning
 from fedcore.harness.proofs.arms import Proofs
-from fedcore.harness.thresholds import Thresholds
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.outcome import Outcome, judge_cell
+from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.simulation import runner as simulation
 
 Patch = pytest.MonkeyPatch
 ATTACKED = Scenario(

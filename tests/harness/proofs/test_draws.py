@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore import Scenario, streams
-from fedcore.attacks.poisoning import Poisoning, malicious_clients
 from fedcore.data.loading import data_directory
-from fedcore.engine.batches import batch_bounds
-from fedcore.federation import Federation
+from fedcore.federation.batches import batch_bounds
+from fedcore.federation.federation import Federation
+from fedcore.federation.threat import Poisoning, malicious_clients
 from fedcore.harness.proofs import draws
 from fedcore.streams import Purpose
 

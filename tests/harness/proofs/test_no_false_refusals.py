@@ -12,14 +12,14 @@ from fedcore import Scenario, run
 from fedcore.engine.bfloat16 import native_bfloat16
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import AttackError, IdentityError, PartitionError, ScenarioError
-from fedcore.harness.audit import audit_problems
-from fedcore.harness.outcome import strange, unpaired
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
+from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import unproven
-from fedcore.harness.store import Run
-from fedcore.lockstep import run_lockstep
-from fedcore.record import Record
-from fedcore.strategies.base import STRATEGIES
+from fedcore.harness.suite.outcome import strange, unpaired
+from fedcore.records.record import Record
+from fedcore.records.store import Run
+from fedcore.simulation.lockstep import run_lockstep
+from fedcore.strategies.strategy import STRATEGIES
 
 PARTITIONS: list[dict[str, Any]] = [
     {"partition": "iid"},

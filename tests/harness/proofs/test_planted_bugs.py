@@ -11,27 +11,27 @@ import pytest
 import torch
 
 from fedcore import Scenario, run
-from fedcore.attacks import poisoning
-from fedcore.attacks.base import ATTACKS
+from fedcore.attacks.attack import ATTACKS
 from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import load
 from fedcore.engine.solvers import Sgd
 from fedcore.errors import AttackError, IdentityError
-from fedcore.harness.audit import audit_problems, buffer_problems
-from fedcore.harness.cells import Cell
-from fedcore.harness.explain import explain_row
-from fedcore.harness.gates import Noise, Verdict
-from fedcore.harness.outcome import Outcome, judge_cell
-from fedcore.harness.rows import row
-from fedcore.harness.table import footer
-from fedcore.harness.thresholds import Thresholds
+from fedcore.federation import threat as poisoning
+from fedcore.harness.proofs.audit import audit_problems, buffer_problems
+from fedcore.harness.reports.explain import explain_row
+from fedcore.harness.reports.rows import row
+from fedcore.harness.reports.table import footer
+from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.outcome import Outcome, judge_cell
+from fedcore.harness.suite.thresholds import Thresholds
 from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
-from fedcore.strategies.base import STRATEGIES, Cohort, ServerState, Strategy, combine
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy, combine
 
 pytest_plugins = ["pytester"]
 
@@ -145,8 +145,8 @@ def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) 
 
 def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = poisoning.malicious_clients
-    monkeypatch.setattr("fedcore.attacks.poisoning.malicious_clients", lambda *a: drawn(*a)[:-1])
-    monkeypatch.setattr("fedcore.trial.malicious_clients", lambda *a: drawn(*a)[:-1])
+    monkeypatch.setattr("fedcore.federation.threat.malicious_clients", lambda *a: drawn(*a)[:-1])
+    monkeypatch.setattr("fedcore.simulation.trial.malicious_clients", lambda *a: drawn(*a)[:-1])
     (message,) = judged().errors
     assert "has 2 malicious clients, malicious_fraction=0.5 of 6 asks for 3" in message
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from fedcore import federation
-from fedcore.attacks.poisoning import Poisoning
 from fedcore.data import loading
-from fedcore.data.base import Split
+from fedcore.data.dataset import Split
 from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.stack.step import Steps
 from fedcore.engine.stack.trainer import StackedTrainer
-from fedcore.federation import Federation
-from fedcore.harness.gates import Verdict
-from tests.harness.planted import ATTACKED, MALICIOUS, Patch, judged, wrapped
+from fedcore.federation import federation
+from fedcore.federation.federation import Federation
+from fedcore.federation.threat import Poisoning
+from fedcore.harness.statistics.estimates import Verdict
+from tests.harness.proofs.planted import ATTACKED, MALICIOUS, Patch, judged, wrapped
 
 Undo = Callable[[Poisoning, int, int, Any, Any], Any]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fedcore.data import loading
-from fedcore.data.base import Split
+from fedcore.data.dataset import Split
 from fedcore.engine import sequential, stacked
-from fedcore.federation import Federation
-from fedcore.harness.gates import Verdict
-from tests.harness.planted import ATTACKED, Patch, judged, wrapped
+from fedcore.federation.federation import Federation
+from fedcore.harness.statistics.estimates import Verdict
+from tests.harness.proofs.planted import ATTACKED, Patch, judged, wrapped
 
 
 def score_training(patch: Patch) -> None:

@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 import torch
 
-from fedcore import Scenario, federation, run, simulation
-from fedcore.attacks import poisoning
+from fedcore import Scenario, run
 from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.solvers import Sgd, Solver
 from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
-from fedcore.harness.gates import Verdict
+from fedcore.federation import federation
+from fedcore.federation import threat as poisoning
 from fedcore.harness.proofs.arms import Proofs
+from fedcore.harness.statistics.estimates import Verdict
+from fedcore.simulation import runner as simulation
 from fedcore.streams import Purpose
-from tests.harness.planted import ATTACKED, Patch, judged, wrapped
+from tests.harness.proofs.planted import ATTACKED, Patch, judged, wrapped
 
 
 def twin_is(patch: Patch, module: Any, name: str, other: Callable[..., Any]) -> None:
@@ -179,7 +181,7 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
     [
         ([(federation, "partition")], "another partition"),
         (
-            [(poisoning, "malicious_clients"), ("fedcore.trial", "malicious_clients")],
+            [(poisoning, "malicious_clients"), ("fedcore.simulation.trial", "malicious_clients")],
             "has malicious clients",
         ),
     ],
@@ -187,7 +189,7 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
 def test_arms_on_other_partitions_or_malicious_sets(
     monkeypatch: Patch, places: Any, message: str
 ) -> None:
-    from fedcore import trial
+    from fedcore.simulation import trial
 
     for module, name in places:
         of_fednova(monkeypatch, trial if isinstance(module, str) else module, name)

@@ -7,7 +7,7 @@ import pytest
 
 from fedcore.data.loading import load
 from fedcore.errors import DataError
-from fedcore.fingerprints import content
+from fedcore.exchange.fingerprints import content
 from fedcore.harness.proofs.raw import raw
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Noise, estimate, judge
-from fedcore.harness.outcome import Gate, Outcome
-from fedcore.harness.thresholds import Threshold
+from fedcore.harness.statistics.estimates import Noise, estimate, judge
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.outcome import Gate, Outcome
+from fedcore.harness.suite.thresholds import Threshold
 
 NOISE = Noise(1.5, 4)
 CLEAN = (93.0, 92.0, 94.0)

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedcore.harness import report
-from fedcore.harness.costs import FACTORS, cost_rows, costs, reference_of
-from fedcore.harness.gates import Noise, estimate
-from fedcore.harness.table import WIDTH
+from fedcore.harness.reports import files as report
+from fedcore.harness.reports.costs import FACTORS, cost_rows, costs, reference_of
+from fedcore.harness.reports.table import WIDTH
+from fedcore.harness.statistics.estimates import Noise, estimate
 
 SGD = {"optimizer": "sgd", "lr": 0.2}
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedcore.harness.explain import explain
+from fedcore.harness.reports.explain import explain
 
 pytest_plugins = ["pytester"]
 

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
-from fedcore.harness import figures
+from fedcore.harness.reports import figures
 
 
 def test_a_proportion_is_the_least_squares_line_through_the_origin(monkeypatch) -> None:

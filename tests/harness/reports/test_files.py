@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fedcore.errors import StoreError
-from fedcore.harness import report
+from fedcore.harness.reports import files as report
 
 FILES = ["results.json", "results.csv", "report.md", "report.html", "results.tex"]
 REPEAT = "pytest benchmark --profile=quick"

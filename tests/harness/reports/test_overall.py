@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from scipy import stats
 
-from fedcore.harness.overall import overall, same_cells
-from fedcore.harness.rows import row
-from fedcore.harness.summaries import overall_columns, overall_legend
+from fedcore.harness.reports.overall import overall, same_cells
+from fedcore.harness.reports.rows import row
+from fedcore.harness.reports.summaries import overall_columns, overall_legend
 
 
 def test_a_strategy_over_its_cells_by_hand(samples: SimpleNamespace) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fedcore.harness import privacy_surface
-from fedcore.harness.gates import Noise
-from fedcore.harness.privacy_surface import effect, figure, table
+from fedcore.harness.reports import privacy as privacy_surface
+from fedcore.harness.reports.privacy import effect, figure, table
+from fedcore.harness.statistics.estimates import Noise
 from fedcore.scenario import Scenario
 
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.5, "poison_ratio": 1.0}

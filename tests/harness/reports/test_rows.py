@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.gates import Noise
-from fedcore.harness.outcome import Outcome
-from fedcore.harness.rows import confidence, deciding_gate, half_width, labels, mean, row
+from fedcore.harness.reports.rows import confidence, deciding_gate, half_width, labels, mean, row
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.outcome import Outcome
 
 
 def test_a_row_holds_what_the_outcome_knows(samples: SimpleNamespace) -> None:

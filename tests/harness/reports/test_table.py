@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-from fedcore.harness.rows import row
-from fedcore.harness.table import WIDTH, columns, terminal_table
+from fedcore.harness.reports.rows import row
+from fedcore.harness.reports.table import WIDTH, columns, terminal_table
 
 EXPECTED = """\
 strategy    partition     attack       mal/poi clean  poisoned drop  ret  ASR n   limit verdict

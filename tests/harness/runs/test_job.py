@@ -10,13 +10,13 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.data import loading
+from fedcore.engine.execution import Execution
 from fedcore.errors import DataError
-from fedcore.execution import Execution
-from fedcore.harness import worker
-from fedcore.harness.inputs import inputs_of
-from fedcore.harness.store import Run, Store
-from fedcore.harness.worker import Failure, Job, execute
-from fedcore.record import Record
+from fedcore.harness.runs import job as worker
+from fedcore.harness.runs.job import Failure, Job, execute
+from fedcore.records.inputs import inputs_of
+from fedcore.records.record import Record
+from fedcore.records.store import Run, Store
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
 INPUTS = inputs_of(TINY, Path(), Execution("sequential", "cpu"))

@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from fedcore import Scenario
-from fedcore.execution import Execution
-from fedcore.harness import worker
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Noise
-from fedcore.harness.inputs import inputs_of
-from fedcore.harness.lab import Lab
-from fedcore.harness.lockstep_pool import LockstepPool
-from fedcore.harness.options import Options
-from fedcore.harness.store import Run, Store
-from fedcore.harness.thresholds import Threshold, Thresholds
-from fedcore.harness.worker import Failure, Job, execute_many
-from fedcore.record import Record
-from fedcore.trial import Trial
+from fedcore.engine.execution import Execution
+from fedcore.harness.runs import job as worker
+from fedcore.harness.runs.job import Failure, Job, execute_many
+from fedcore.harness.runs.lockstep import LockstepPool
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.lab import Lab
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.thresholds import Threshold, Thresholds
+from fedcore.records.inputs import inputs_of
+from fedcore.records.record import Record
+from fedcore.records.store import Run, Store
+from fedcore.simulation.trial import Trial
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=2)
 STACKED = Execution("stacked", "cpu")

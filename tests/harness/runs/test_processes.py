@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.execution import Execution
-from fedcore.harness.pool import Pool
-from fedcore.harness.store import Run
-from fedcore.harness.worker import Failure, Job
-from fedcore.record import Record
+from fedcore.engine.execution import Execution
+from fedcore.harness.runs.job import Failure, Job
+from fedcore.harness.runs.processes import Pool
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
 ALWAYS, ONCE = 100, 200  # seeds at and above these make the worker die

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.execution import Execution
-from fedcore.harness import ray_pool
-from fedcore.harness.inputs import inputs_of
-from fedcore.harness.pool import Pool
-from fedcore.harness.ray_head import LOCAL, SETTINGS, RayError, cluster_of
-from fedcore.harness.ray_pool import ATTEMPTS, RayPool, on_node
-from fedcore.harness.store import Run, Store
-from fedcore.harness.worker import Failure, Job, execute
-from fedcore.record import Record
-from tests.harness.test_pool import attempts, jobs, mortal, slow
+from fedcore.engine.execution import Execution
+from fedcore.harness.runs import ray as ray_pool
+from fedcore.harness.runs.job import Failure, Job, execute
+from fedcore.harness.runs.processes import Pool
+from fedcore.harness.runs.ray import ATTEMPTS, RayPool, on_node
+from fedcore.ray_cluster import LOCAL, SETTINGS, RayError, cluster_of
+from fedcore.records.inputs import inputs_of
+from fedcore.records.record import Record
+from fedcore.records.store import Run, Store
+from tests.harness.runs.test_processes import attempts, jobs, mortal, slow
 
 pytest_plugins = ["pytester"]
 
@@ -165,7 +165,7 @@ def cluster() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**SETTINGS, **LOCAL}.items():  # and taken back afterwards
             patch.setenv(name, value)
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).resolve().parents[3])
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.getenv("PYTHONPATH")])))
         script = Path(__file__).with_name("ray_cluster.py")
         with cluster_of([sys.executable, "-W", "ignore", str(script)]) as address:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fedcore.harness.bootstrap import (
+from fedcore.harness.statistics.bootstrap import (
     FEWEST_FOR_BOOTSTRAP,
     RESAMPLES,
     expanded,

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness.claims import Claim, Verdict, decide
-from fedcore.harness.contrasts import costs, drop, slope
-from fedcore.harness.gates import Noise, confidence, estimate, judge
-from fedcore.harness.gates import Verdict as Gate
-from fedcore.harness.noninferiority import holm, one_sided
-from fedcore.harness.simultaneous import max_t, simultaneous
+from fedcore.harness.claims.claims import Claim, Verdict, decide
+from fedcore.harness.claims.contrasts import costs, drop, slope
+from fedcore.harness.statistics.estimates import Noise, confidence, estimate, judge
+from fedcore.harness.statistics.estimates import Verdict as Gate
+from fedcore.harness.statistics.noninferiority import holm, one_sided
+from fedcore.harness.statistics.simultaneous import max_t, simultaneous
 from fedcore.scenario import Scenario
 
 pytest.importorskip("statsmodels")

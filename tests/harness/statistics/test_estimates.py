@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.harness.gates import Estimate, Noise, Verdict, estimate, judge, worst
+from fedcore.harness.statistics.estimates import Estimate, Noise, Verdict, estimate, judge, worst
 
 VALUES = st.floats(-100, 100)
 SAMPLES = st.lists(VALUES, min_size=1, max_size=8)

@@ -16,8 +16,8 @@ import pytest
 from scipy.special import stdtrit
 
 from benchmark.limits import DATASETS, FOLDER, deviation, deviations, recorded
-from fedcore.harness.gates import Verdict, confidence, estimate, judge
-from fedcore.harness.thresholds import Threshold, Thresholds
+from fedcore.harness.statistics.estimates import Verdict, confidence, estimate, judge
+from fedcore.harness.suite.thresholds import Threshold, Thresholds
 
 THRESHOLDS = Thresholds.read(FOLDER / "thresholds.toml")
 SUITES = 2000

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fedcore.harness.gates import Noise
-from fedcore.harness.noninferiority import Shifts, compare
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.statistics.noninferiority import Shifts, compare
 
 STRATEGIES = (
     ["fedavg"] * 13

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness.bootstrap import expanded, mean_over_cells, resampled_means
-from fedcore.harness.gates import Noise, estimate
-from fedcore.harness.noninferiority import ALPHA, half_width, one_sided, spread
+from fedcore.harness.statistics.bootstrap import expanded, mean_over_cells, resampled_means
+from fedcore.harness.statistics.estimates import Noise, estimate
+from fedcore.harness.statistics.noninferiority import ALPHA, half_width, one_sided, spread
 
 
 def limma(values: np.ndarray, d0: float, s0: float) -> tuple[float, float, float]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fedcore.harness.gates import Noise, estimate
-from fedcore.harness.noninferiority import (
+from fedcore.harness.statistics.estimates import Noise, estimate
+from fedcore.harness.statistics.noninferiority import (
     ALPHA,
     CORRELATION,
     MINIMUM_EFFECT,

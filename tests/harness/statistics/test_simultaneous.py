@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness import simultaneous as module
-from fedcore.harness.simultaneous import max_t, simultaneous
+from fedcore.harness.statistics import simultaneous as module
+from fedcore.harness.statistics.simultaneous import max_t, simultaneous
 
 SIX = np.array([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]])
 

@@ -8,8 +8,8 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.errors import ScenarioError
-from fedcore.harness.cells import Cell, Grid
-from fedcore.harness.store import Run
+from fedcore.harness.suite.cells import Cell, Grid
+from fedcore.records.store import Run
 
 BASE = Scenario(dataset="synthetic:400", model="mlp", num_clients=10, optimizer="sgd", lr=0.1)
 IID = {"partition": "iid"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.harness.command import base_command, named_places, repeat_command
-from fedcore.harness.options import Options
+from fedcore.harness.suite.command import base_command, named_places, repeat_command
+from fedcore.harness.suite.options import Options
 
 
 def test_the_command_that_repeats_a_session_holds_what_its_numbers_depend_on() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.errors import FedcoreError
-from fedcore.harness.confounds import ConfoundError, confounds, require_comparable
-from fedcore.presets import preset
-from fedcore.strategies.base import STRATEGIES
+from fedcore.harness.suite.comparability import ConfoundError, confounds, require_comparable
+from fedcore.scenario.presets import preset
+from fedcore.strategies.strategy import STRATEGIES
 
 BASE = Scenario(optimizer="sgd", lr=0.1)
 

@@ -10,15 +10,16 @@ import pytest
 from PIL import Image
 
 from fedcore import Scenario
-from fedcore.harness import inputs, worker
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Noise, Verdict
-from fedcore.harness.lab import Lab, Progress
-from fedcore.harness.options import Options
-from fedcore.harness.store import Run
-from fedcore.harness.thresholds import Threshold, Thresholds
-from fedcore.harness.worker import Failure
-from fedcore.record import Record
+from fedcore.harness.runs import job as worker
+from fedcore.harness.runs.job import Failure
+from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.lab import Lab, Progress
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.thresholds import Threshold, Thresholds
+from fedcore.records import inputs
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 
 CLEAN = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, lr=1.0)
 ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0)
@@ -169,7 +170,7 @@ def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
     slow = CLEAN.but(lr=0.02)
     cells = [Cell("slow", slow, 2), Cell("attacked", ATTACKED, 2, ATTACKED, max_seeds=4)]
     pool = Reluctant(Run(slow, 1), patience=3)
-    monkeypatch.setattr("fedcore.harness.lab._pool", lambda *_: pool)
+    monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: pool)
     one = lab()
     one.thresholds = wide
     started(one, cells)

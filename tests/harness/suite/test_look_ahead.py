@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from fedcore.harness import worker
-from fedcore.harness.cells import Cell
-from fedcore.harness.store import Run
-from fedcore.harness.worker import Failure
-from fedcore.record import Record
-from tests.harness.test_lab import ATTACKED, CELLS, MakeLab, lab, started  # noqa: F401
+from fedcore.harness.runs import job as worker
+from fedcore.harness.runs.job import Failure
+from fedcore.harness.suite.cells import Cell
+from fedcore.records.record import Record
+from fedcore.records.store import Run
+from tests.harness.suite.test_lab import ATTACKED, CELLS, MakeLab, lab, started  # noqa: F401
 
 
 class Counting:
@@ -57,7 +57,7 @@ def test_the_work_of_all_ticks_grows_with_runs_and_not_with_their_square(
     """300 cells, 1,200 runs, a tick after each: by hand, a run of each cell is looked at once or
     twice (when it is watched, when it is finished), and each cell is judged once."""
     pool = Counting()
-    monkeypatch.setattr("fedcore.harness.lab._pool", lambda *_: pool)
+    monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: pool)
     one = lab(fresh=True)
     cells = [Cell(f"c{i}", ATTACKED.but(lr=0.01 + i / 1e4), 2, max_seeds=4) for i in range(300)]
     looked = judged = 0
@@ -102,7 +102,7 @@ def test_a_pool_that_cannot_tell_what_is_done_is_asked(
 ) -> None:
     pool = Counting()
     monkeypatch.delattr(Counting, "news")
-    monkeypatch.setattr("fedcore.harness.lab._pool", lambda *_: pool)
+    monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: pool)
     one = lab(fresh=True)
     started(one, CELLS)
     pool.finish(pool.queue[1:])

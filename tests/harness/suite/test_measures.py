@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.attacks.poisoning import ClientPoison
-from fedcore.harness.cells import Cell
-from fedcore.harness.gates import Noise, Verdict
-from fedcore.harness.outcome import Outcome, judge_cell
-from fedcore.harness.store import Run
-from fedcore.harness.thresholds import Threshold, Thresholds
-from fedcore.record import Record
+from fedcore.federation.threat import ClientPoison
+from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.outcome import Outcome, judge_cell
+from fedcore.harness.suite.thresholds import Threshold, Thresholds
+from fedcore.records.record import Record
+from fedcore.records.store import Run
 
 CLEAN = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1)
 FLIP = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0)

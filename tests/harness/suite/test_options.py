@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fedcore.cores import cores
-from fedcore.harness.options import PROFILES, SETTINGS, OptionError, Options
+from fedcore.harness.suite.options import PROFILES, SETTINGS, OptionError, Options
 
 GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",

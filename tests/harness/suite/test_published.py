@@ -10,9 +10,9 @@ from scipy import stats
 from benchmark.test_study import PUBLISHED as FILE
 from benchmark.test_study import arm, study
 from fedcore import Scenario
-from fedcore.harness.gates import Noise, Verdict, estimate
-from fedcore.harness.options import Options
-from fedcore.harness.published import (
+from fedcore.harness.statistics.estimates import Noise, Verdict, estimate
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.published import (
     Published,
     PublishedCell,
     PublishedError,
@@ -20,7 +20,7 @@ from fedcore.harness.published import (
     published_limits,
     read_published,
 )
-from fedcore.presets import preset
+from fedcore.scenario.presets import preset
 
 ONE = Published(90.0, 1, 2.0, 1.96, "a study", "its runs")
 FLIPPED = Scenario(attack="labelflip", malicious_fraction=0.3, poison_ratio=0.5)

@@ -10,8 +10,8 @@ import pytest
 
 from benchmark.limits import CHANCE, DATASETS, FOLDER, GUESSING, Recorded, recorded
 from fedcore.data.loading import load
-from fedcore.harness.gates import Verdict, judge
-from fedcore.harness.thresholds import Threshold, Thresholds, cannot_fail
+from fedcore.harness.statistics.estimates import Verdict, judge
+from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
 
 THRESHOLDS = Thresholds.read(FOLDER / "thresholds.toml")
 FOUND = [one for dataset in DATASETS for one in recorded(dataset)]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore import Scenario, run
-from fedcore.harness.skill import tail_skill
-from fedcore.record import Record
+from fedcore.harness.suite.skill import tail_skill
+from fedcore.records.record import Record
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_rounds_are_those_of_the_tail_accuracy(record: Record) -> None:
 
 @given(st.integers(2, 12), st.integers(0, 11))
 def test_a_constant_answer_has_no_skill(classes: int, named: int) -> None:
-    from fedcore.harness.skill import _skill
+    from fedcore.harness.suite.skill import _skill
 
     recall = tuple(float(c == named % classes) for c in range(classes))
     assert _skill(recall) == pytest.approx(0, abs=1e-12)

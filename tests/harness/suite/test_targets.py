@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.options import Options
-from fedcore.harness.targets import SEEDS, dealable, targeted_flip, undealt
-from fedcore.partition.federation import partition
+from fedcore.federation.clients import partition
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.targets import SEEDS, dealable, targeted_flip, undealt
 
 
 def target(dataset: str, data_dir: str | None = None) -> int:

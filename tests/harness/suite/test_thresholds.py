@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.gates import Noise
-from fedcore.harness.thresholds import Threshold, ThresholdError, Thresholds
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.thresholds import Threshold, ThresholdError, Thresholds
 
 NOISE = "[noise]\nsd = 1.5\ndf = 4\n"
 ATTACKED = Scenario(

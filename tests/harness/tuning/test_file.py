@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.tuning import TuningError, read_tuning
+from fedcore.harness.tuning.file import TuningError, read_tuning
 
 NOVA = '[cnn.fednova]\noptimizer = "sgd"\nlr = 0.2\n'
 

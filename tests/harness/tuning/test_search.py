@@ -8,14 +8,14 @@ import pytest
 
 from fedcore import Scenario, run
 from fedcore.errors import DataError, FedcoreError, ScenarioError
-from fedcore.harness import worker
-from fedcore.harness.gates import Noise
-from fedcore.harness.lab import Lab
-from fedcore.harness.options import Options
-from fedcore.harness.store import Run
-from fedcore.harness.thresholds import Thresholds
-from fedcore.harness.tuner import CANDIDATES, PARTITIONS, SEEDS, TRIAL, Choice, tune
-from fedcore.harness.tuning import read_tuning
+from fedcore.harness.runs import job as worker
+from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.suite.lab import Lab
+from fedcore.harness.suite.options import Options
+from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.harness.tuning.file import read_tuning
+from fedcore.harness.tuning.search import CANDIDATES, PARTITIONS, SEEDS, TRIAL, Choice, tune
+from fedcore.records.store import Run
 
 BASE = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=4, rounds=1,
@@ -39,7 +39,7 @@ def stub_tune(
         def result(self, wanted: Run) -> Any:
             return _Scored(score(wanted), 3 if diverges(wanted) else None)
 
-    monkeypatch.setattr("fedcore.harness.tuner.Record", _Scored)
+    monkeypatch.setattr("fedcore.harness.tuning.search.Record", _Scored)
     return tune(cast(Lab, Stub()), BASE, **options), begun
 
 

@@ -1,0 +1,1 @@
+"""Simulation of federations in this process: single runs, and several in lockstep."""
