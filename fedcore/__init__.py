@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fedcore import moved as _moved
 from fedcore.origin import sources as _sources  # noqa: F401  before any file is read
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
     from fedcore.simulation.runner import run
+
+_moved.install()
 
 __version__ = "0.1.0"
 __all__ = ["Record", "Scenario", "run"]
