@@ -23,10 +23,11 @@ from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
 from fedcore.engine.native import vector_bytes
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.harness.suite.options import Options
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.gram import inner_products
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 pytestmark = pytest.mark.timing
 
