@@ -26,6 +26,7 @@ from fedcore.engine.native import vector_bytes
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.harness.suite.options import Options
 from fedcore.simulation.identity import IdentityCheck
+from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.gram import inner_products
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
@@ -143,7 +144,7 @@ def test_aggregation_of_50_clients(name, benchmark, suite_options: Options, rema
     part = sent.updates[:, : parameters // 10].contiguous()
     torch.testing.assert_close(strategy.step(part, sent, {}), plain(name, part))
 
-    check, state = IdentityCheck(strategy), model_for(sent)
+    check, state = IdentityCheck(Aggregation(strategy)), model_for(sent)
     spent: list[tuple[float, float]] = []  # by the aggregation and by its check
 
     def step() -> None:
@@ -220,7 +221,7 @@ def test_the_identity_check_costs_a_quarter_at_most(name, suite_options: Options
     )
     federation = {"num_clients": CLIENTS, "fraction_train": 1.0, "optimizer": "sgd"}
     strategy = STRATEGIES[name](Scenario(strategy=name, **federation, **EXTRA.get(name, {})))
-    check = IdentityCheck(strategy)
+    check = IdentityCheck(Aggregation(strategy))
     with one_thread():
         state, turns = model_for(sent), []
         for _ in range(9):

@@ -36,6 +36,7 @@ class Purpose(enum.IntEnum):
     SYNTHETIC_DATA = 13
     BOOTSTRAP = 14
     IDENTITY_SAMPLE = 15
+    PREAGGREGATION = 16
 
 
 def _entropy(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

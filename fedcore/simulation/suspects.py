@@ -42,11 +42,15 @@ def suspect(
 
 def _known(view: View, definition: Definition | None) -> Iterator[tuple[str, Expected]]:
     size = len(view.rows)
-    yield FEDAVGS, view.mean
+    yield FEDAVGS, view.plain
     yield "the unweighted mean", linear(view, np.full(size, 1 / size))
     yield "the median of every coordinate", median_of(view, (size - 1) // 2)
     yield "no step at all", linear(view, np.zeros(size))
     yield "the sum of the updates, not their mean", linear(view, np.ones(size))
+    if view.sent is not None and definition is not None:
+        unmixed = definition.function(view.sent)
+        if unmixed.problem is None:
+            yield "that on the updates as they were sent, without pre-aggregation", unmixed
     if definition is FEDNOVA:
         steps = np.asarray(view.steps, dtype=np.float64)
         yield "FedNova's by the square roots of the steps", fednova(view, np.sqrt(steps))

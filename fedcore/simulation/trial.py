@@ -23,6 +23,7 @@ from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
+from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.strategy import STRATEGIES
 
 
@@ -65,13 +66,13 @@ class Trial:
             self._cohorts = self._mechanism.affordable(self._cohorts)
         self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
         _refuse_idle_attack(federation, self._cohorts)
-        self._strategy = STRATEGIES[scenario.strategy](scenario)
+        self._server = Aggregation(STRATEGIES[scenario.strategy](scenario), (), seed)
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
             samples = [len(part) for part in federation.parts]
             told = CohortCheck(scenario, samples, federation.epochs.tolist())
-        self._check = IdentityCheck(self._strategy, seed, spans, told)
+        self._check = IdentityCheck(self._server, spans, told)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
@@ -152,7 +153,9 @@ class Trial:
         with self.clock("aggregate"):
             before = self.state
             self._check.before(before, cohort, parameters, self.round)
-            self.state = self._strategy.aggregate(before, cohort, parameters)
+            self.state = self._server.aggregate(
+                before, cohort, parameters, self.round, self._check.mixed
+            )
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
             else:
@@ -189,7 +192,7 @@ class Trial:
             identity=self._identity(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
-            notes=self._strategy.remarks(self.state.memory),
+            notes=self._server.strategy.remarks(self.state.memory),
             training=self._log.evidence(),
             unseen=self._log.absent,
         )

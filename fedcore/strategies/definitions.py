@@ -39,7 +39,8 @@ class View:
     from the server's centre before the step (False) or from the step (True): inf where it is not
     finite, NaN where rounding hides it. ``displacement`` is `unit_gradient` of at least so many
     steps, ``drawn`` one of the clients, and ``normalizers`` what the cohort takes for the sums of
-    FedNova's a_i.
+    FedNova's a_i. Behind pre-aggregation rows and facts are what that made, and ``sent`` is the
+    round as the clients sent it.
     """
 
     scenario: Scenario
@@ -57,6 +58,7 @@ class View:
     distance: Callable[[int, bool], float]
     displacement: Callable[[int], Floats]
     drawn: int
+    sent: View | None = None
 
     @property
     def weights(self) -> Floats:
@@ -66,8 +68,13 @@ class View:
 
     @cached_property
     def mean(self) -> Expected:
-        """FedAvg's step."""
+        """FedAvg's step on the rows."""
         return linear(self, self.weights)
+
+    @property
+    def plain(self) -> Expected:
+        """FedAvg's step on what the clients sent."""
+        return self.mean if self.sent is None else self.sent.mean
 
     @cached_property
     def ordered(self) -> Floats:

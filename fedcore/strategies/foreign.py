@@ -99,7 +99,13 @@ class Flower(Strategy):
     Flower's messages: engine 'flower-grid' or 'flower-ray'.
     """
 
-    def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:
+    def aggregate(
+        self,
+        state: ServerState,
+        cohort: Cohort,
+        num_parameters: int,
+        rows: Cohort | None = None,
+    ) -> ServerState:
         assert isinstance(cohort, ReplyCohort), "Execution.fitting chooses an engine with replies"
         return cohort.finish(state)
 

@@ -57,16 +57,22 @@ class Strategy(Component):
         """What the record of a run must say of its steps, as sentences; ``memory`` is the run's."""
         return ()
 
-    def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:
+    def aggregate(
+        self,
+        state: ServerState,
+        cohort: Cohort,
+        num_parameters: int,
+        rows: Cohort | None = None,
+    ) -> ServerState:
         """The next global model.
 
         Parameters (the first ``num_parameters`` coordinates) move by `step`; float buffers by the
-        plain sample-weighted mean and counters to the maximum, whatever the strategy.
+        plain sample-weighted mean and counters to the maximum, whatever the strategy. ``rows`` are
+        what pre-aggregation made of the parameters of ``cohort``, if anything did.
         """
         vector = state.vector.clone()
-        vector[:num_parameters] += self.step(
-            cohort.updates[:, :num_parameters], cohort, state.memory
-        )
+        rows = cohort if rows is None else rows
+        vector[:num_parameters] += self.step(rows.updates[:, :num_parameters], rows, state.memory)
         vector[num_parameters:] += combine(cohort.updates[:, num_parameters:], cohort.weights)
         counters = cohort.counters.amax(dim=0) if cohort.counters.numel() else state.counters
         return ServerState(vector, counters, state.memory)
@@ -81,13 +87,18 @@ def combine(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
 
 
 def combine_some(
-    rows: torch.Tensor, chosen: Sequence[int], coefficients: torch.Tensor, chunk: int = 1 << 18
+    rows: torch.Tensor,
+    chosen: Sequence[int],
+    coefficients: torch.Tensor,
+    chunk: int = 1 << 18,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """sum_i c_i rows_chosen[i], [n], ``coefficients`` [len(chosen)]; other rows are not read.
 
     Row by row, in chunks whose sum stays in a cache: to gather rows costs more than to add them up.
+    The sum is added to ``out`` where that is given.
     """
-    out = rows.new_zeros(rows.shape[1])
+    out = rows.new_zeros(rows.shape[1]) if out is None else out
     width = max(1, rows.shape[1] if rows.is_cuda else chunk)
     shares = coefficients.tolist()
     for total, part in zip(torch.split(out, width), torch.split(rows, width, dim=1), strict=True):

@@ -11,6 +11,7 @@ from fedcore.records.record import Identity
 from fedcore.scenario import Scenario
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
+from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
 from fedcore.strategies.strategy import STRATEGIES, Strategy
@@ -53,7 +54,7 @@ def sent(rows, samples=None, steps=None, normalizers=None) -> Cohort:
 def watch(strategy: Strategy, cohort: Cohort, start: torch.Tensor, rounds=1) -> Identity:
     """The verdict on ``rounds`` rounds of ``strategy``, each from the model before."""
     size = cohort.updates.shape[1]
-    check, state = IdentityCheck(strategy), ServerState(start, NO_COUNTERS)
+    check, state = IdentityCheck(Aggregation(strategy)), ServerState(start, NO_COUNTERS)
     for round in range(1, rounds + 1):
         check.before(state, cohort, size, round)
         state = strategy.aggregate(state, cohort, size)

@@ -14,6 +14,7 @@ from fedcore.exchange.cohort import ServerState
 from fedcore.records.record import Identity
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
+from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
 from fedcore.strategies.strategy import STRATEGIES
@@ -118,7 +119,7 @@ def test_no_correct_step_is_refused(name, data) -> None:
     start = torch.randn(width, dtype=torch.float64).to(dtype) * draw(
         st.sampled_from([0.0, 1e-6, 1.0, 1e4])
     )
-    check = IdentityCheck(strategy, seed=draw(st.integers(0, 99)))
+    check = IdentityCheck(Aggregation(strategy, seed=draw(st.integers(0, 99))))
     state = ServerState(start, NO_COUNTERS)
     for round in range(1, draw(st.integers(1, 4)) + 1):
         rows = torch.from_numpy(values(draw, size, width, draw(st.sampled_from(KINDS)))).to(dtype)

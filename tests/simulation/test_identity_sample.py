@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fedcore.exchange.cohort import ServerState
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.identity_sample import Sample
+from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.strategy import STRATEGIES
 from tests.simulation.test_identity import NO_COUNTERS, of, sent
 
@@ -38,7 +39,7 @@ def test_the_check_needs_no_copy_of_the_updates() -> None:
     rows[:, -1] = torch.arange(20)
     cohort, start = sent(rows), torch.zeros(1_000_000)
     strategy = STRATEGIES["fedavg"](of("fedavg"))
-    check, state = IdentityCheck(strategy), ServerState(start, NO_COUNTERS)
+    check, state = IdentityCheck(Aggregation(strategy)), ServerState(start, NO_COUNTERS)
     after = strategy.aggregate(state, cohort, 1_000_000)
     largest = 0
     with torch.profiler.profile(profile_memory=True) as profile:

@@ -1,0 +1,119 @@
+"""Identity check of pre-aggregation: rows that are not those of its definition prove nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fedcore.exchange.cohort import Cohort
+from fedcore.simulation.identity_sample import columns
+from fedcore.strategies.aggregation import Aggregation
+from fedcore.strategies.definitions import Floats
+from fedcore.strategies.preaggregation.definitions import MixDefinition, Mixed, MixView
+from fedcore.strategies.preaggregation.preaggregation import PreAggregation
+from fedcore.streams import Purpose, torch_stream
+
+_PLAIN = 8  # rounding errors of a mean beyond one for each of its terms
+
+
+class ChainCheck:
+    """Holds the rows of each link of a chain to the link's definition, at a sample of coordinates.
+
+    A row agrees within (K + 8) eps times the sum of the sizes of its terms; who is in it is drawn
+    once more from the run's own stream. ``cohort`` and ``rows`` [R, s] are what the last link that
+    was seen has made, before any what the clients sent. What a definition does not know, such as
+    coordinates of clients that are not finite, is not compared.
+    """
+
+    cohort: Cohort
+    rows: Floats
+
+    def __init__(self, server: Aggregation) -> None:
+        self._chain, self._seed = server.chain, server.seed
+        self._position = len(server.chain)
+        self._round = 0
+        self._places = torch.empty(0, dtype=torch.int64)
+
+    def begin(self, round: int, cohort: Cohort, rows: Floats, places: torch.Tensor) -> None:
+        """Start with what the clients sent in ``round``: ``rows`` [K, s] at ``places`` [s]."""
+        self.cohort, self.rows, self._places = cohort, rows, places
+        self._round, self._position = round, 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to see."""
+        return bool(self._chain)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every link of the chain has been seen."""
+        return self._position == len(self._chain)
+
+    @property
+    def link(self) -> PreAggregation:
+        """The link that is seen next."""
+        return self._chain[self._position]
+
+    @property
+    def definition(self) -> MixDefinition | None:
+        """The definition of the next link, of its own class."""
+        return vars(type(self.link)).get("definition")
+
+    def see(self, cohort: Cohort) -> str | None:
+        """What is wrong with ``cohort``, which the next link has made, as a message; or None."""
+        link, position, definition = self.link, self._position, self.definition
+        given, before = self.cohort, self.rows
+        self.cohort, self.rows = cohort, columns(cohort.updates, self._places)
+        self._position += 1
+        if definition is None:
+            return None
+
+        def mixed(round: int) -> Mixed:
+            generator = torch_stream(
+                self._seed, Purpose.PREAGGREGATION, round=round, client=position
+            )
+            view = MixView(link, before, self.rows, given.samples, given.steps, generator)
+            return definition.function(view)
+
+        expected = mixed(self._round)
+        problem = expected.problem or self._facts(expected)
+        if self._off(expected, before) > 0:
+            rounds = range(1, self._round + 2)
+            other = (r for r in rounds if self._off(mixed(r), before) <= 0)
+            problem = self._named(before, next(other, None))
+        if problem is None:
+            return None
+        return f"pre-aggregation {str(link)!r} does not make {definition.what}: {problem}"
+
+    def _off(self, expected: Mixed, before: Floats) -> float:
+        """By how much the rows exceed what rounding explains, at most; <= 0 where it explains all.
+
+        inf where there are other numbers of rows.
+        """
+        if len(expected.matrix) != len(self.rows):
+            return float("inf")
+        kind = torch.finfo(self.cohort.updates.dtype)
+        unit, worst = (len(before) + _PLAIN) * kind.eps, 0.0
+        with np.errstate(all="ignore"):
+            for weights, made in zip(expected.matrix, self.rows, strict=True):
+                used = weights != 0
+                due = weights[used] @ before[used]
+                error = unit * (np.abs(weights[used]) @ np.abs(before[used])) + kind.tiny
+                excess = np.abs(made - due) - error
+                excess = np.where(np.isnan(made), np.inf, excess)[np.isfinite(error)]
+                worst = max(worst, float(excess.max(initial=0.0)))
+        return worst
+
+    def _facts(self, expected: Mixed) -> str | None:
+        for what in ("samples", "steps", "normalizers"):
+            made, due = getattr(self.cohort, what), getattr(expected, what)
+            if tuple(made) != tuple(due):
+                return f"it gives its rows {what} {list(made)} where {list(due)} belong to them"
+        return None
+
+    def _named(self, before: Floats, round: int | None) -> str:
+        """What the rows are instead, where that is known."""
+        if round is not None:
+            return f"they are those of round {round}"
+        if all((before == row).all(axis=1).any() for row in self.rows):
+            return "they are rows that it was given, unmixed"
+        return f"{len(self.rows)} rows of {len(before)} are off by more than rounding"

@@ -1,0 +1,76 @@
+"""Aggregation: the one place where a cohort becomes the next global model, in every engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fedcore.errors import FedcoreError
+from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.strategies.preaggregation.preaggregation import PreAggregation
+from fedcore.strategies.strategy import Strategy
+from fedcore.streams import Purpose, torch_stream
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """The pre-aggregations of a run, one after the other, and the strategy behind them.
+
+    ``seed`` is that of the run, from which pre-aggregations draw. Raises FedcoreError for a chain
+    in front of a strategy that aggregates by itself, as it would not see the rows.
+    """
+
+    strategy: Strategy
+    chain: tuple[PreAggregation, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.chain and type(self.strategy).aggregate is not Strategy.aggregate:
+            raise FedcoreError(
+                f"strategy {type(self.strategy).__name__} has an aggregate of its own, which no "
+                "pre-aggregation can stand in front of: write its step instead, or leave "
+                "preaggregation out"
+            )
+
+    def aggregate(
+        self,
+        state: ServerState,
+        cohort: Cohort,
+        num_parameters: int,
+        round: int,
+        seen: Callable[[Cohort], None] | None = None,
+    ) -> ServerState:
+        """The model after ``round`` (from 1); ``seen`` hears the rows of each link of the chain.
+
+        ``num_parameters`` is the number of coordinates that are parameters; buffers and counters
+        are those of ``cohort`` as it was sent.
+        """
+        if not self.chain:
+            return self.strategy.aggregate(state, cohort, num_parameters)
+        rows = cohort
+        for rows in self._links(cohort.restricted(num_parameters), round):
+            if seen is not None:
+                seen(rows)
+        return self.strategy.aggregate(state, cohort, num_parameters, rows)
+
+    def _links(self, cohort: Cohort, round: int) -> Iterator[Cohort]:
+        """The cohort after each link of the chain: of parameters, without counters and notes."""
+        rows = cohort
+        for position, link in enumerate(self.chain):
+            due = link.rows(len(rows.clients))
+            generator = torch_stream(
+                self.seed, Purpose.PREAGGREGATION, round=round, client=position
+            )
+            updates, facts = link.mix(rows.updates, rows, generator)
+            sizes = {len(updates), *map(len, (facts.clients, facts.samples))}
+            sizes |= {len(facts.steps), len(facts.normalizers)}
+            if sizes != {due} or updates.shape[1:] != rows.updates.shape[1:]:
+                raise FedcoreError(
+                    f"pre-aggregation {type(link).__name__} made rows of shape "
+                    f"{tuple(updates.shape)} and facts of {len(facts.clients)} clients from "
+                    f"{tuple(rows.updates.shape)}, where its rows() says {due}: both must agree"
+                )
+            none = cohort.counters.new_empty((due, 0))
+            rows = dataclasses.replace(facts, updates=updates, counters=none, noted=None)
+            yield rows

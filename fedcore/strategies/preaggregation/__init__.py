@@ -1,0 +1,1 @@
+"""Pre-aggregation: what is done to a cohort's updates before a strategy sees them."""
