@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fedcore.engine.convolution import fuse_convolutions
 from fedcore.engine.evaluation import Score, evaluate, score_batch
 from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
-from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
@@ -21,6 +19,8 @@ from fedcore.exchange.layout import Layout
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
+from fedcore.native.convolution import fuse_convolutions
+from fedcore.native.pooling import fuse_pooling
 from fedcore.records.evidence import WIDTH
 from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedcore.strategies.network_kernel import compiled_columns
+from fedcore.native.selection import compiled_columns
 
 #: Rows up to which a network is used: about 15 K log2(K) operations a coordinate there.
 NETWORK_LIMIT = 100

@@ -14,11 +14,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fedcore.engine.native import compiler
+from fedcore.native import gram
+from fedcore.native.compiler import compiler
+from fedcore.native.gram import inner_products
 from fedcore.scenario import Scenario
-from fedcore.strategies import distances, gram
+from fedcore.strategies import distances
 from fedcore.strategies.distances import bounds, least_scores
-from fedcore.strategies.gram import inner_products
 from fedcore.strategies.multikrum import MultiKrum
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedcore.engine import native
+from fedcore.native import compiler as native
 
 #: A part of a fingerprint about compiled kernels, such as "kernels 8f348a31" or "no C compiler".
 _KERNELS = re.compile(r"no C compiler|kernels .*")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from fedcore import kernels as module
-from fedcore.engine import native
-from fedcore.kernels import KernelWarning, kernels
+from fedcore.native import compiler as native
+from fedcore.native import kernels as module
+from fedcore.native.kernels import KernelWarning, kernels
 
 _CODE = """
 import torch
 from fedcore.records.provenance import fingerprint, machine
-from fedcore.kernels import kernels
+from fedcore.native.kernels import kernels
 print(kernels(), fingerprint(torch.device("cpu")) == fingerprint(torch.device("cpu")), machine())
 """
 

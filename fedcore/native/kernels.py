@@ -11,7 +11,7 @@ import hashlib
 import multiprocessing
 import os
 
-from fedcore.engine import native
+from fedcore.native import compiler as native
 from fedcore.notices import notify
 
 #: In the place of a digest, where torch's operators do all the work.
@@ -36,15 +36,14 @@ def kernels() -> str:
 @functools.cache
 def _base() -> tuple[str, int]:
     """The digest over the kernels that every process loads, and how many could not be had."""
-    from fedcore.engine import convolution, pooling
-    from fedcore.strategies import gram, network_kernel
+    from fedcore.native import convolution, gram, pooling, selection
     from fedcore.strategies.order_statistics import plan
 
     programs = {
         "pooling": pooling.program(),
         "convolution": convolution.program(),
         "gram": gram.program(),
-        "network": network_kernel.program(_ROWS, plan(_ROWS, _CUT)),
+        "network": selection.program(_ROWS, plan(_ROWS, _CUT)),
     }
     found = {
         name: library.digest

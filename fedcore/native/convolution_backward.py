@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: After `fedcore.engine.convolution_forward.SOURCE`, whose names it uses, and MOST_FILTERS.
+#: After `fedcore.native.convolution_forward.SOURCE`, whose names it uses, and MOST_FILTERS.
 SOURCE: Final = r"""
 typedef float few __attribute__((vector_size(16), aligned(4), may_alias));
 

@@ -9,12 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.engine import native
-from fedcore.strategies import network_kernel, order_statistics
-from fedcore.strategies.network_kernel import compiled_columns, near_order, single_assignment
+from fedcore.native import compiler as native
+from fedcore.native import selection
+from fedcore.native.selection import compiled_columns, near_order, single_assignment
+from fedcore.strategies import order_statistics
 from fedcore.strategies.order_statistics import middle_mean, plan
 
-KERNEL = network_kernel._kernel(3, plan(3, 1)) is not None
+KERNEL = selection._kernel(3, plan(3, 1)) is not None
 needs_kernel = pytest.mark.skipif(not KERNEL, reason="needs a C compiler, and AVX2 or AVX-512")
 
 
@@ -61,7 +62,7 @@ def test_the_middle_of_large_matrices_is_compiled(monkeypatch: pytest.MonkeyPatc
 
 @needs_kernel
 def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_kernel, "_PIECE", 128)
+    monkeypatch.setattr(selection, "_PIECE", 128)
     rows = torch.randn(5, 1003, generator=torch.Generator().manual_seed(1))
     before = torch.get_num_threads()
     made = []
@@ -83,12 +84,12 @@ def test_what_it_leaves_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled_columns(rows.T.contiguous().T, plan(5, 1), out) == 0
     monkeypatch.setattr(native, "compiler", lambda: None)
     native.library.cache_clear()
-    network_kernel._kernel.cache_clear()
+    selection._kernel.cache_clear()
     try:
         assert compiled_columns(rows, plan(5, 1), out) == 0
     finally:
         native.library.cache_clear()
-        network_kernel._kernel.cache_clear()
+        selection._kernel.cache_clear()
     assert not out.any()
 
 

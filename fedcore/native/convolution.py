@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.grad import conv2d_input
 
-from fedcore.engine import convolution_backward, convolution_forward, pooling
-from fedcore.engine.native import library, vector_bytes
-from fedcore.engine.pooling import PoolRelu, spread_gradient
+from fedcore.native import convolution_backward, convolution_forward, pooling
+from fedcore.native.compiler import library, vector_bytes
+from fedcore.native.pooling import PoolRelu, spread_gradient
 
 Kernel = Callable[..., None]
 

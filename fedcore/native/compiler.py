@@ -2,7 +2,7 @@
 
 Whoever calls one has torch's operators to fall back on: without a compiler the result comes later,
 and may differ in its last bits, so that the fingerprint holds a digest of what was loaded
-(`fedcore.kernels`). The source is a string in a Python file, so that it is packaged, counted in
+(`fedcore.native.kernels`). The source is a string in a Python file, so that it is packaged, counted in
 the digest of the code and carried by a Flower app as all else is.
 
 The compiler is $CC, with its words split as by a shell (``ccache gcc``, ``gcc -m64``), else cc, gcc

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from fedcore.engine.native import in_threads, library, vector_bytes
+from fedcore.native.compiler import in_threads, library, vector_bytes
 
 if TYPE_CHECKING:
     from fedcore.strategies.order_statistics import Plan

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: After `fedcore.engine.pooling.source` of float32, LANES, the floats of the processor's vectors,
+#: After `fedcore.native.pooling.source` of float32, LANES, the floats of the processor's vectors,
 #: and VECTOR, those that filters come in.
 SOURCE: Final = r"""
 #include <stdint.h>

@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedcore.engine import bfloat16, convolution, native, pooling
+from fedcore.engine import bfloat16
 from fedcore.engine.bfloat16 import Bfloat16Engine
-from fedcore.engine.convolution import ConvPoolRelu
-from fedcore.engine.pooling import PoolRelu, fuse_pooling
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.federation.federation import Federation
 from fedcore.models.cnn import Cnn
+from fedcore.native import compiler as native
+from fedcore.native import convolution, pooling
+from fedcore.native.convolution import ConvPoolRelu
+from fedcore.native.pooling import PoolRelu, fuse_pooling
 from fedcore.scenario import Scenario
 
 CPU = torch.device("cpu")

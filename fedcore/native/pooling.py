@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedcore.engine.native import library, vector_bytes
+from fedcore.native.compiler import library, vector_bytes
 
 Kernel = Callable[..., None]
 

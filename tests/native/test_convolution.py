@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedcore.engine import convolution, native, pooling
-from fedcore.engine.convolution import ConvPoolRelu, fuse_convolutions
-from fedcore.engine.pooling import PoolRelu, fuse_pooling
 from fedcore.models.cnn import Cnn
+from fedcore.native import compiler as native
+from fedcore.native import convolution, pooling
+from fedcore.native.convolution import ConvPoolRelu, fuse_convolutions
+from fedcore.native.pooling import PoolRelu, fuse_pooling
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
 

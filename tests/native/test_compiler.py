@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedcore.engine import native
-from fedcore.engine.native import compiler, library
+from fedcore.native import compiler as native
+from fedcore.native.compiler import compiler, library
 
 SOURCE = "int answer(void) { return 42; }"
 

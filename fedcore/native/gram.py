@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fedcore.engine.native import in_threads, library, vector_bytes
+from fedcore.native.compiler import in_threads, library, vector_bytes
 
 Kernel = Callable[..., None]
 
