@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="float32",
         metavar="NAME",
-        help="float32 (default), float64, bfloat16, tf32",
+        help="float32 (default), float64; for GPUs bfloat16, tf32",
     )
     parser.add_argument(
         "--processes",
