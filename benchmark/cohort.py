@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.strategy import Cohort
+from fedcore.exchange.cohort import Cohort
 
 
 def cohort_of(updates: torch.Tensor) -> Cohort:

@@ -22,11 +22,12 @@ import torch
 from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.harness.suite.options import Options
 from fedcore.native.compiler import target
 from fedcore.native.gram import inner_products
 from fedcore.simulation.identity import IdentityCheck
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 pytestmark = pytest.mark.timing
 

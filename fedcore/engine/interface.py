@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from fedcore.components.registry import Registry
 from fedcore.engine.evaluation import Score
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
-from fedcore.strategies.strategy import Cohort, ServerState
 
 if TYPE_CHECKING:
     from fedcore.engine.execution import Execution

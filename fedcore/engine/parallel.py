@@ -31,7 +31,7 @@ from fedcore.engine.evaluation import Score, summarise, test_batches
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.witness import scored
 from fedcore.errors import FedcoreError
-from fedcore.strategies.strategy import Cohort, ServerState
+from fedcore.exchange.cohort import Cohort, ServerState
 
 if TYPE_CHECKING:
     from fedcore.engine.sequential import SequentialEngine

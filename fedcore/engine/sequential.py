@@ -14,6 +14,7 @@ from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.witness import Eye, Notes, Witness
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.fingerprints import model_hash
 from fedcore.exchange.layout import Layout
 from fedcore.federation.batches import batch_bounds
@@ -22,7 +23,7 @@ from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
 from fedcore.native.pooling import fuse_pooling
 from fedcore.records.evidence import WIDTH
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
+from fedcore.strategies.strategy import STRATEGIES
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from fedcore.errors import FedcoreError
+from fedcore.exchange.cohort import ServerState
 from fedcore.flower import notes
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.consent import Terms
@@ -20,7 +21,6 @@ from fedcore.flower.foreign import mods, seeded
 from fedcore.flower.nodes import held
 from fedcore.flower.releases import draws_secretly, to_release
 from fedcore.flower.task import Task, Workshop
-from fedcore.strategies.strategy import ServerState
 from fedcore.streams import Purpose, torch_seed
 
 MEMORY = "fedcore"

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from fedcore.engine.evaluation import Score
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
 from fedcore.flower import notes
@@ -24,7 +25,6 @@ from fedcore.flower.task import Task, Workshop
 from fedcore.privacy.noise import Generators
 from fedcore.records.provenance import code_digest
 from fedcore.records.record import Exclusion
-from fedcore.strategies.strategy import Cohort, ServerState
 
 
 class Conductor(Protocol):

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedcore.errors import FedcoreError
+from fedcore.exchange.cohort import ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import ArraysError, from_arrays
 from fedcore.flower.nodes import Nodes
@@ -23,7 +24,6 @@ from fedcore.flower.replies import Facts, matched
 from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.foreign import ReplyCohort, Spec, specs
-from fedcore.strategies.strategy import ServerState
 from fedcore.streams import Purpose, torch_seed
 
 _FIRST = 2  # what strategies are told as node ids: 2 + client, the same in every run

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from fedcore.exchange.cohort import Cohort
 from fedcore.flower.replies import sender
 from fedcore.flower.task import Workshop
 from fedcore.records.evidence import WIDTH, Row
-from fedcore.strategies.strategy import Cohort
 
 KEY = "fedcore.noted"
 """Name of the record in a reply, and of the list of integers in it."""

@@ -9,10 +9,10 @@ import torch
 from flwr.app import Array, ArrayRecord
 
 from fedcore.errors import FedcoreError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import ArraysError, read
 from fedcore.privacy.release import Release
-from fedcore.strategies.strategy import Cohort, ServerState
 
 GENERATOR = "privacy-noise"
 """Key of a node's own config: system or seeded."""

@@ -10,12 +10,12 @@ import torch
 from flwr.app import Message, MetricRecord
 
 from fedcore.errors import ScenarioError
+from fedcore.exchange.cohort import ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import ArraysError, from_arrays
 from fedcore.flower.releases import from_release
 from fedcore.privacy.release import Release
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import ServerState
 
 MOST_EXAMPLES = 10**9
 """Largest ``num-examples`` where nothing better is known."""

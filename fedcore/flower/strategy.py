@@ -13,6 +13,7 @@ from flwr.supercore import log
 
 from fedcore.engine.execution import exact_arithmetic
 from fedcore.errors import FedcoreError, PrivacyError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.nodes import Nodes
@@ -29,7 +30,7 @@ from fedcore.privacy.mechanism import PRIVACY
 from fedcore.privacy.noise import Generators
 from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
+from fedcore.strategies.strategy import STRATEGIES
 
 
 class FedcoreStrategy(Strategy):  # type: ignore[misc]

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.errors import PrivacyError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.privacy.noise import NoiseSource
-from fedcore.strategies.strategy import Cohort, ServerState
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems, buffe
 from fedcore.privacy.statement import TO_SERVER
 
 if TYPE_CHECKING:
+    from fedcore.exchange.cohort import Cohort, ServerState
     from fedcore.scenario import Scenario
-    from fedcore.strategies.strategy import Cohort, ServerState
 
 
 @PRIVACY.register(

@@ -38,9 +38,9 @@ from fedcore.streams import Generator, Purpose, torch_stream
 
 if TYPE_CHECKING:
     from fedcore.engine.solvers import Solver
+    from fedcore.exchange.cohort import Cohort, ServerState
     from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.strategies.strategy import Cohort, ServerState
 
 
 def opacus(module: str) -> Any:

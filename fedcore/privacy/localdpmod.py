@@ -22,9 +22,9 @@ from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems
 from fedcore.privacy.release import Release
 
 if TYPE_CHECKING:
+    from fedcore.exchange.cohort import Cohort, ServerState
     from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.strategies.strategy import Cohort, ServerState
 
 
 @PRIVACY.register(

@@ -28,9 +28,9 @@ from fedcore.privacy.release import Release
 from fedcore.privacy.statement import AT_CLIENT, ATTACKERS, IN_CLEAR, SIMULATED, PrivacyStatement
 
 if TYPE_CHECKING:
+    from fedcore.exchange.cohort import Cohort, ServerState
     from fedcore.exchange.layout import Layout
     from fedcore.scenario import Scenario
-    from fedcore.strategies.strategy import Cohort, ServerState
 
 Cohorts = tuple[tuple[int, ...], ...]
 

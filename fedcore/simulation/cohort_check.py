@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from fedcore.engine.solverlog import along, chosen
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.fingerprints import of_bits
 from fedcore.federation.batches import batch_bounds
 from fedcore.records.evidence import FIELDS
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
+from fedcore.strategies.strategy import STRATEGIES
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

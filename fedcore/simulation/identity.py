@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from fedcore.errors import IdentityError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.records.record import Identity
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity_sample import CHUNK, Sample, columns, disagreement, host, visible
 from fedcore.simulation.suspects import FEDAVGS, suspect
 from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
-from fedcore.strategies.strategy import Cohort, ServerState, Strategy
+from fedcore.strategies.strategy import Strategy
 from fedcore.streams import Purpose, stream
 
 _PLAIN = 8  # rounding errors of a step beyond one for each client
@@ -77,7 +78,7 @@ class IdentityCheck:
 
     def before(self, state: ServerState, cohort: Cohort, num_parameters: int, round: int) -> None:
         """Note what the step of ``round`` starts from; call `after` once it is made and finite."""
-        self.strategy.noted = self._look = None
+        state.memory.noted = self._look = None
         self._unequal += len(set(cohort.steps)) > 1
         self.kept(state, round)
         if self._told is not None and (odd := self._told.problem(cohort, state, num_parameters)):
@@ -233,7 +234,7 @@ class IdentityCheck:
             steps=cohort.steps,
             normalizers=cohort.normalizers,
             memory=self._memory,
-            noted=self.strategy.noted,
+            noted=look.before.memory.noted,
             made=made,
             rounding=rounding,
             unit=self._unit(cohort),

@@ -13,6 +13,7 @@ import torch
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
 from fedcore.errors import AttackError, IdentityError
+from fedcore.exchange.cohort import Cohort
 from fedcore.exchange.layout import Kind, digest
 from fedcore.federation.federation import Federation
 from fedcore.federation.threat import malicious_clients
@@ -22,7 +23,7 @@ from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
-from fedcore.strategies.strategy import STRATEGIES, Cohort
+from fedcore.strategies.strategy import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Trial:
             identity=self._identity(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
-            notes=self._strategy.remarks(),
+            notes=self._strategy.remarks(self.state.memory),
             training=self._log.evidence(),
             unseen=self._log.absent,
         )

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from fedcore.strategies.strategy import Cohort, Strategy, combine
+from fedcore.exchange.cohort import Cohort
+from fedcore.strategies.strategy import Strategy, combine
 
 #: Parameters and defaults of both: beta_1, the step, beta_2, and what is added to the root.
 PARAMETERS: dict[str, Any] = {

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import least_scores, squared_distances
 from fedcore.strategies.robust_definitions import BULYAN
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, Strategy, weighing
+from fedcore.strategies.strategy import STRATEGIES, Strategy, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -38,7 +39,7 @@ class Bulyan(Strategy):
     ) -> torch.Tensor:
         f = byzantine(self.scenario, len(updates))
         rows = trusted(updates, f)
-        self.noted = Noted(weighing(len(updates), rows, [1.0] * len(rows)))
+        Memory.of(memory).noted = Noted(weighing(len(updates), rows, [1.0] * len(rows)))
         chosen = torch.tensor(rows, device=updates.device)
         parts = torch.split(updates, 1 << 22 if updates.is_cuda else 1 << 14, dim=1)
         keep = len(chosen) - 2 * f

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.normclipping import clip_factors
 from fedcore.strategies.robust_definitions import CENTERED_CLIPPING
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, Strategy, combine_some, weighing
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine_some, weighing
 
 
 @STRATEGIES.register(
@@ -43,5 +44,5 @@ class CenteredClipping(Strategy):
             passes.append(weighing(len(updates), rows, shares.tolist()))
             point = (1 - float(shares.sum())) * point + combine_some(updates, rows, shares)
         memory["centre"] = point
-        self.noted = Noted(passes[-1], tuple(passes))
+        Memory.of(memory).noted = Noted(passes[-1], tuple(passes))
         return point

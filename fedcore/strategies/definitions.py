@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 
 if TYPE_CHECKING:
+    from fedcore.exchange.cohort import Noted
     from fedcore.scenario import Scenario
-    from fedcore.strategies.strategy import Noted
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.definitions import FEDAVG
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy, combine
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine
 
 
 @STRATEGIES.register("fedavg", "sample-weighted mean (McMahan et al. 2017)")

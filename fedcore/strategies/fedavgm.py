@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.definitions import FEDAVGM
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, with_server_momentum
 
 
 @STRATEGIES.register(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.definitions import FEDNOVA
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy, combine, with_server_momentum
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, with_server_momentum
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

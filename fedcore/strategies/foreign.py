@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fedcore.components.registry import REQUIRED
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

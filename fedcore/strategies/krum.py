@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.distances import least_scores
 from fedcore.strategies.robust_definitions import KRUM
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.krum import Krum, byzantine
 from fedcore.strategies.robust_definitions import MULTIKRUM
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, combine_some, weighing
+from fedcore.strategies.strategy import STRATEGIES, combine_some, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -33,7 +34,7 @@ class MultiKrum(Krum):
     ) -> torch.Tensor:
         best = self.best(updates, self.selected(len(updates)))
         shares = torch.full((len(best),), 1 / len(best), dtype=torch.float64)
-        self.noted = Noted(weighing(len(updates), best, shares.tolist()))
+        Memory.of(memory).noted = Noted(weighing(len(updates), best, shares.tolist()))
         return combine_some(updates, best, shares)
 
     def selected(self, clients: int) -> int:

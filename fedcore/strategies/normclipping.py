@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.robust_definitions import NORM_CLIPPING
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Noted, Strategy, combine, combine_some
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, combine_some
 
 
 @STRATEGIES.register("normclipping", "mean of clipped updates (Sun et al. 2019)", norm_bound=1.0)
@@ -29,7 +30,7 @@ class NormClipping(Strategy):
         if not rows:
             return combine(updates, weights)
         clipped = weights * clip_factors(norms, self.scenario.norm_bound)
-        self.noted = Noted(tuple(clipped.tolist()))
+        Memory.of(memory).noted = Noted(tuple(clipped.tolist()))
         return combine_some(updates, rows, clipped[rows])
 
 

@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.robust_definitions import RFA as DEFINITION
-from fedcore.strategies.strategy import (
-    STRATEGIES,
-    Cohort,
-    Noted,
-    Strategy,
-    combine,
-    combine_some,
-    weighing,
-)
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, combine_some, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -24,6 +17,7 @@ if TYPE_CHECKING:
 # The point has arrived once it moves by less than this share of the median distance from it. (The
 # paper watches the sum of distances, which one huge update makes blind to all others.)
 _SETTLED = 1e-5
+_TALLIES = ("steps", "unsettled", "furthest")
 
 
 @STRATEGIES.register(
@@ -47,11 +41,6 @@ class RFA(Strategy):
 
     definition = DEFINITION
 
-    def __init__(self, scenario: Scenario) -> None:
-        super().__init__(scenario)
-        self._steps = self._unsettled = 0
-        self._furthest = 0.0
-
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
@@ -72,21 +61,25 @@ class RFA(Strategy):
             moved, scale = (point - before).norm(), distances.median()
             if settled := bool(moved <= _SETTLED * scale):
                 break
-        self._steps += 1
+        kept = Memory.of(memory)
+        tallies = {**dict.fromkeys(_TALLIES, 0.0), **kept.tallies}
+        tallies["steps"] += 1
         resting = float(point.norm()) * torch.finfo(point.dtype).eps  # a move of rounding is none
         if not settled and moved > 4 * resting:
-            self._unsettled += 1
-            self._furthest = max(self._furthest, float(moved / scale))
-        self.noted = Noted(weighing(len(updates), rows, shares.tolist()), settled=settled)
+            tallies["unsettled"] += 1
+            tallies["furthest"] = max(tallies["furthest"], float(moved / scale))
+        kept.tallies = tallies
+        kept.noted = Noted(weighing(len(updates), rows, shares.tolist()), settled=settled)
         return point
 
-    def remarks(self) -> tuple[str, ...]:
-        if not self._unsettled:
+    def remarks(self, memory: Memory) -> tuple[str, ...]:
+        steps, unsettled, furthest = (memory.tallies.get(name, 0.0) for name in _TALLIES)
+        if not unsettled:
             return ()
         return (
             f"the geometric median did not converge within aggregation_iterations="
-            f"{self.scenario.aggregation_iterations} in {self._unsettled} of {self._steps} rounds: "
-            f"its last move was up to {self._furthest:.2g} of the median distance from it, "
+            f"{self.scenario.aggregation_iterations} in {unsettled:g} of {steps:g} rounds: "
+            f"its last move was up to {furthest:.2g} of the median distance from it, "
             f"{_SETTLED:g} is the tolerance",
         )
 

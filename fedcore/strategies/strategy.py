@@ -6,90 +6,32 @@ same code serves the in-process engines and Flower.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from fedcore.components.component import Component
 from fedcore.components.registry import Registry
+from fedcore.exchange.cohort import Cohort as Cohort  # strategies of others import it from here
+from fedcore.exchange.cohort import Memory, ServerState
 from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@dataclass
-class ServerState:
-    """The global model: ``vector`` [D], ``counters`` [I] int64, and what the server remembers."""
-
-    vector: torch.Tensor
-    counters: torch.Tensor
-    memory: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """What the clients of one round sent, in ascending order of client.
-
-    ``updates`` [K, D] are client models minus the global one, ``counters`` [K, I] the integer
-    buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
-    the sums of the coefficients of FedNova's a_i (None where the local solver has none). ``noted``
-    [K, WIDTH] int64 is what a `fedcore.engine.witness.Witness` saw of each client's work; no
-    strategy looks at it.
-    """
-
-    clients: tuple[int, ...]
-    updates: torch.Tensor
-    counters: torch.Tensor
-    samples: tuple[int, ...]
-    steps: tuple[int, ...]
-    normalizers: tuple[float | None, ...]
-    noted: npt.NDArray[np.int64] | None = field(
-        default=None, kw_only=True, repr=False, compare=False
-    )
-
-    @property
-    def weights(self) -> torch.Tensor:
-        """p_i = n_i / sum n_j over the cohort, [K] float64 on the CPU."""
-        samples = torch.tensor(self.samples, dtype=torch.float64)
-        return samples / samples.sum()
-
-    def restricted(self, num_parameters: int) -> Cohort:
-        """This cohort without the float buffers behind the parameters of ``updates``; a view."""
-        return dataclasses.replace(self, updates=self.updates[:, :num_parameters])
-
-
-@dataclass(frozen=True)
-class Noted:
-    """What a step says of itself, so that nobody has to compute it again.
-
-    ``coefficients`` [K] are those of the updates in the step, or not 0 for those that were chosen;
-    ``passes`` the shares of each iteration [K], where the step starts from the last one;
-    ``settled`` says that iterations came to rest.
-    """
-
-    coefficients: tuple[float, ...] = ()
-    passes: tuple[tuple[float, ...], ...] = ()
-    settled: bool = True
-
-
 class Strategy(Component):
-    """An aggregation rule. One object serves one run; subclasses are registered in `STRATEGIES`.
+    """An aggregation rule; subclasses are registered in `STRATEGIES`.
 
-    ``definition`` is what the identity check holds every step to. It is not inherited, as a
-    subclass may step otherwise: that restates it, or leaves it and says when it `must_differ`.
-    ``noted`` is what the last step said of itself.
+    One object serves every run: what belongs to one run is in its `Memory`. ``definition`` is what
+    the identity check holds every step to. It is not inherited, as a subclass may step otherwise:
+    that restates it, or leaves it and says when it `must_differ`.
     """
 
     keeps_batch_norm = False  # clients keep BatchNorm layers of their own (FedBN)
     definition: Definition | None = None
-    noted: Noted | None = None
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -111,8 +53,8 @@ class Strategy(Component):
         """
         return False
 
-    def remarks(self) -> tuple[str, ...]:
-        """What the record of the run must say of the steps that were made, as sentences."""
+    def remarks(self, memory: Memory) -> tuple[str, ...]:
+        """What the record of a run must say of its steps, as sentences; ``memory`` is the run's."""
         return ()
 
     def aggregate(self, state: ServerState, cohort: Cohort, num_parameters: int) -> ServerState:

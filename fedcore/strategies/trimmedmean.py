@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.order_statistics import middle_mean
 from fedcore.strategies.robust_definitions import TRIMMED_MEAN
-from fedcore.strategies.strategy import STRATEGIES, Cohort, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -16,13 +16,13 @@ from flwr.clientapp.mod import LocalDpMod
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
 
 from fedcore.errors import PrivacyError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.privacy_mod import PrivateUpdates, layout_of
 from fedcore.privacy.gaussian import noise_multiplier
 from fedcore.privacy.mechanism import PRIVACY, Facts
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg as Mean
-from fedcore.strategies.strategy import Cohort, ServerState
 
 
 class Silence:

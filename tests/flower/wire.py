@@ -17,6 +17,7 @@ from flwr.common.serde import message_to_proto
 from flwr.proto.message_pb2 import Message as Wire  # type: ignore[attr-defined]
 
 from fedcore.engine.sequential import SequentialEngine
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.client_app import app
 from fedcore.flower.local import LocalGrid
@@ -25,7 +26,6 @@ from fedcore.flower.task import Task, Workshop
 from fedcore.privacy.mechanism import PRIVACY, Facts
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import Cohort, ServerState
 
 SYSTEM: dict[str, str | float] = {}  # what a deployed node's own config says of noise: nothing
 MECHANISMS: dict[str, dict[str, Any]] = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import Cohort, ServerState
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from fedcore.errors import IdentityError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.records.record import Identity
 from fedcore.scenario import Scenario
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 NO_COUNTERS = torch.empty(0, dtype=torch.int64)
 OURS = sorted(set(STRATEGIES) - {"flower"})  # that one aggregates replies by rules of its own

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import ScenarioError
+from fedcore.exchange.cohort import ServerState
 from fedcore.records.record import Identity
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
-from fedcore.strategies.strategy import STRATEGIES, ServerState
+from fedcore.strategies.strategy import STRATEGIES
 from tests.simulation.test_identity import NO_COUNTERS, OURS, UNEQUAL, of, sent, watch
 
 

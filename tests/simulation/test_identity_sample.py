@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedcore.exchange.cohort import ServerState
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.identity_sample import Sample
-from fedcore.strategies.strategy import STRATEGIES, ServerState
+from fedcore.strategies.strategy import STRATEGIES
 from tests.simulation.test_identity import NO_COUNTERS, of, sent
 
 

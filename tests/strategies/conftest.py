@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from fedcore.strategies.strategy import Cohort
+from fedcore.exchange.cohort import Cohort
 
 
 def make_cohort(

@@ -11,11 +11,11 @@ from hypothesis.extra import numpy as stn
 
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import ScenarioError
+from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fedavgm import FedAvgM
 from fedcore.strategies.fednova import FedNova
-from fedcore.strategies.strategy import ServerState
 
 NOVA = FedNova(Scenario(strategy="fednova"))
 AVG = FedAvg(Scenario())

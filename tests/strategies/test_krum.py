@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import ScenarioError
+from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
 from fedcore.strategies.krum import Krum
-from fedcore.strategies.strategy import ServerState
 
 ONE_OF_FIVE = Scenario(strategy="krum", num_clients=5, fraction_train=1.0, num_byzantine=1)
 # 5 - 1 - 2 = 2 nearest: scores 3.25, 1.25, 0.74, 1.93, 19130.84; with 3 nearest 1.0 would win

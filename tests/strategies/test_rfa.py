@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import ScenarioError
+from fedcore.exchange.cohort import Memory
 from fedcore.scenario import Scenario
 from fedcore.strategies.rfa import RFA
 
@@ -72,19 +73,19 @@ def test_of_two_clients_is_refused() -> None:
 
 def test_a_round_that_does_not_converge_is_said(cohort) -> None:
     sent = cohort([[0.0], [0.0], [3.0]])
-    strategy = RFA(BASE.but(aggregation_iterations=2))
-    assert strategy.remarks() == ()
-    strategy.step(sent.updates, sent, {})
+    strategy, memory = RFA(BASE.but(aggregation_iterations=2)), Memory()
+    assert strategy.remarks(memory) == ()
+    strategy.step(sent.updates, sent, memory)
     # from 1 to 0.6, then pulls 1/0.6 1/0.6 1/2.4 make (3 / 2.4) / 3.75 = 1/3; median distance 0.6
-    (text,) = strategy.remarks()
+    (text,) = strategy.remarks(memory)
     assert "did not converge within aggregation_iterations=2 in 1 of 1 rounds" in text
     assert "its last move was up to 0.44 of the median distance from it, 1e-05 is" in text
     alike = cohort([[1.0], [1.0], [1.0]])
-    strategy.step(alike.updates, alike, {})
-    assert "in 1 of 2 rounds" in strategy.remarks()[0]
-    settled = RFA(BASE)
-    settled.step(alike.updates, alike, {})
-    assert settled.remarks() == ()
+    strategy.step(alike.updates, alike, memory)
+    assert "in 1 of 2 rounds" in strategy.remarks(memory)[0]
+    settled, other_run = RFA(BASE), Memory()
+    settled.step(alike.updates, alike, other_run)
+    assert settled.remarks(other_run) == ()
 
 
 def test_the_record_and_the_summary_say_what_did_not_converge() -> None:

@@ -8,14 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import (
-    STRATEGIES,
-    ServerState,
-    combine,
-    combine_some,
-    with_server_momentum,
-)
+from fedcore.strategies.strategy import STRATEGIES, combine, combine_some, with_server_momentum
 
 EXTRA = {
     "fedbn": {"norm": "batch"},

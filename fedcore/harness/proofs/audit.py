@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 
 from fedcore.attacks.attack import ATTACKS
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario, round_half_up
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState
+from fedcore.strategies.strategy import STRATEGIES
 
 # Float32 sums of a few terms near 1 differ by less, other weights by far more.
 _TOLERANCE = 1e-4

@@ -15,6 +15,7 @@ from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import data_directory
 from fedcore.engine import sequential, solvers
+from fedcore.exchange.cohort import Cohort
 from fedcore.federation.batches import batch_bounds
 from fedcore.harness.exact.canaries import Recorded, differences, traces
 from fedcore.strategies import (
@@ -32,7 +33,6 @@ from fedcore.strategies import (
     trimmedmean,
 )
 from fedcore.strategies.adaptive import AdaptiveServer
-from fedcore.strategies.strategy import Cohort
 
 pytest_plugins = ["pytester"]
 

@@ -18,6 +18,7 @@ from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import load
 from fedcore.engine.solvers import Sgd
 from fedcore.errors import AttackError, IdentityError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.federation import threat as poisoning
 from fedcore.harness.proofs.audit import audit_problems, buffer_problems
 from fedcore.harness.reports.explain import explain_row
@@ -31,7 +32,7 @@ from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
-from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy, combine
+from fedcore.strategies.strategy import STRATEGIES, Strategy, combine
 
 pytest_plugins = ["pytester"]
 

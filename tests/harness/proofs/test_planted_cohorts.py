@@ -13,8 +13,8 @@ from fedcore import run
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.stacked import StackedEngine
 from fedcore.errors import IdentityError
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.simulation.identity import IdentityCheck
-from fedcore.strategies.strategy import Cohort, ServerState
 from tests.harness.proofs.planted import ATTACKED, Patch, wrapped
 
 DEALT = ATTACKED.but(partition="dirichlet", alpha=0.5, min_partition_size=2)

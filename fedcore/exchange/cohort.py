@@ -1,0 +1,97 @@
+"""What engines hand to strategies, and what a server keeps: the values that cross between them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What a step says of itself, so that nobody has to compute it again.
+
+    ``coefficients`` [K] are those of the updates in the step, or not 0 for those that were chosen;
+    ``passes`` the shares of each iteration [K], where the step starts from the last one;
+    ``settled`` says that iterations came to rest.
+    """
+
+    coefficients: tuple[float, ...] = ()
+    passes: tuple[tuple[float, ...], ...] = ()
+    settled: bool = True
+
+
+class Memory(dict[str, torch.Tensor]):
+    """What the server keeps over the rounds of one run: tensors by name.
+
+    Strategies are values that serve every run; what belongs to one run stands here. ``noted`` is
+    what the last step said of itself, ``tallies`` are numbers that a strategy counts for its
+    remarks. Copies are of their own in all three.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+        super().__init__(tensors or {})
+        self.noted: Noted | None = None
+        self.tallies: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, tensors: dict[str, torch.Tensor]) -> Memory:
+        """``tensors`` itself if it is a Memory, else one of the same tensors.
+
+        A step that is tried on a plain dict has nobody who reads its notes.
+        """
+        return tensors if isinstance(tensors, Memory) else cls(tensors)
+
+    def copy(self) -> Memory:
+        """A memory of copied tensors, for a step on trial."""
+        copied = Memory({name: tensor.clone() for name, tensor in self.items()})
+        copied.noted, copied.tallies = self.noted, dict(self.tallies)
+        return copied
+
+
+@dataclass
+class ServerState:
+    """The global model: ``vector`` [D], ``counters`` [I] int64, and what the server remembers."""
+
+    vector: torch.Tensor
+    counters: torch.Tensor
+    memory: Memory = field(default_factory=Memory)
+
+    def __post_init__(self) -> None:
+        self.memory = Memory.of(self.memory)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What the clients of one round sent, in ascending order of client.
+
+    ``updates`` [K, D] are client models minus the global one, ``counters`` [K, I] the integer
+    buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
+    the sums of the coefficients of FedNova's a_i (None where the local solver has none). ``noted``
+    [K, WIDTH] int64 is what a `fedcore.engine.witness.Witness` saw of each client's work; no
+    strategy looks at it.
+    """
+
+    clients: tuple[int, ...]
+    updates: torch.Tensor
+    counters: torch.Tensor
+    samples: tuple[int, ...]
+    steps: tuple[int, ...]
+    normalizers: tuple[float | None, ...]
+    noted: npt.NDArray[np.int64] | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """p_i = n_i / sum n_j over the cohort, [K] float64 on the CPU."""
+        samples = torch.tensor(self.samples, dtype=torch.float64)
+        return samples / samples.sum()
+
+    def restricted(self, num_parameters: int) -> Cohort:
+        """This cohort without the float buffers behind the parameters of ``updates``; a view."""
+        return dataclasses.replace(self, updates=self.updates[:, :num_parameters])
