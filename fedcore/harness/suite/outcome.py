@@ -24,8 +24,6 @@ from fedcore.harness.suite.thresholds import CONTROLS, Thresholds
 from fedcore.records.record import Record
 from fedcore.records.store import Run
 
-__all__ = ["Gate", "Outcome", "judge_cell", "unpaired"]
-
 
 @dataclass(frozen=True)
 class Outcome:
