@@ -208,7 +208,9 @@ class Lab:
 
     def _outcome(self, cell: Cell, count: int, results: dict[Run, Record | Failure]) -> Outcome:
         level = confidence(len(self._looks(cell)))
-        outcome = judge_cell(cell, range(count), results, self.thresholds, level, self.proofs)
+        outcome = judge_cell(
+            cell, range(count), results, self.thresholds, confidence=level, proofs=self.proofs
+        )
         return outcome.on_data_of(results.values())
 
     def _finished(self, run: Run) -> bool:
