@@ -22,12 +22,12 @@ import torch
 from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
-from fedcore.engine.native import vector_bytes
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.harness.suite.options import Options
+from fedcore.native.compiler import target
+from fedcore.native.gram import inner_products
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.gram import inner_products
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 pytestmark = pytest.mark.timing
@@ -243,4 +243,4 @@ def kernels() -> str:
     """What this machine compiles aggregation for."""
     if inner_products(torch.ones(2, 1)) is None:
         return "none"
-    return {64: "AVX-512", 32: "AVX2"}[vector_bytes()]
+    return {64: "AVX-512", 32: "AVX2"}[target().vector]

@@ -24,7 +24,6 @@ from benchmark.throughput_cases import PROCESSES, Case
 from benchmark.turns import References, Seconds, Turns
 from fedcore.data.dataset import Dataset
 from fedcore.data.loading import load
-from fedcore.engine.bfloat16 import native_bfloat16
 from fedcore.engine.execution import choose_device
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
@@ -97,8 +96,6 @@ class Measure:
 def measure(case: Case, options: Options, references: References) -> Iterator[Measure]:
     """What ``case`` measures; skips where this machine or the data set are not for it."""
     device = device_of(options)
-    if case.precision == "bfloat16" and not native_bfloat16():
-        pytest.skip("this CPU has no instructions for bfloat16")
     if case.kind == "run" and case.processes(device) > 1 and not can_fork():
         pytest.skip("one run on two processes needs a system that can fork, and no GPU in it")
     if case.size is None:

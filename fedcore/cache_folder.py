@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def user_cache() -> Path:
+    """The directory of this user's caches, which need not exist yet.
+
+    %LOCALAPPDATA% on Windows, elsewhere $XDG_CACHE_HOME or ~/.cache. Raises FileNotFoundError where
+    it is in the home of a user who has none.
+    """
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return Path(local) if local else _home() / "AppData" / "Local"
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    # the XDG specification has relative paths ignored
+    return Path(cache) if os.path.isabs(cache) else _home() / ".cache"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        reason = "this user has no home folder; set HOME or XDG_CACHE_HOME"
+        raise FileNotFoundError(errno.ENOENT, reason, "~") from None
 
 
 def private_folder(path: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import TextIO
 from fedcore.data.dataset import class_label, named_classes
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
-from fedcore.simulation.runner import RoundReport
+from fedcore.simulation.trial import RoundReport
 
 _WIDTH = 96
 _CLASSES = 20  # shown; the record has all

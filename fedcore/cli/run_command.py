@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 import sys
-from os.path import isfile
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,7 +12,6 @@ from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.cli.process import importing
 from fedcore.errors import ScenarioError, StoreError
 from fedcore.scenario import Scenario
-from fedcore.scenario.presets import PRESETS
 
 NAME = "run"
 HELP = "run one scenario"
@@ -46,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="float32",
         metavar="NAME",
-        help="float32 (default), float64, bfloat16, tf32",
+        help="float32 (default), float64; for GPUs bfloat16, tf32",
     )
     parser.add_argument(
         "--processes",
@@ -69,11 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run what ``options`` say. Raises FedcoreError for what cannot be run."""
-    with _reading(options):
-        return _execute(options)
-
-
-def _execute(options: argparse.Namespace) -> int:
     with importing():
         scenario, seed = _checked(options)
         from fedcore.cli.progress import RoundLines, summary
@@ -113,20 +105,6 @@ def _execute(options: argparse.Namespace) -> int:
     elif target is not None:
         _write(target, record.to_json() + "\n")
     return 0
-
-
-def _reading(options: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
-    """Reads the data set's file meanwhile, if there is one and torch has still to be imported."""
-    from fedcore.data.contents import reading  # --help need not wait for these
-    from fedcore.data.loading import data_directory
-
-    base = PRESETS[options.preset].values if options.preset in PRESETS else {}
-    name = getattr(options, "dataset", base.get("dataset", Scenario.dataset))
-    path = data_directory(options.data_dir) / f"{name}.npz"
-    # isfile is False, not an error, for names that no system takes: the scenario refuses those
-    if "torch" in sys.modules or not name.isidentifier() or not isfile(path):
-        return contextlib.nullcontext()
-    return reading(path)
 
 
 def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import sys
 from pathlib import Path
 
+from fedcore.cache_folder import user_cache
 from fedcore.data.dataset import DATASETS, Dataset
 from fedcore.data.places import expanded, reading_from
 from fedcore.data.warned import collecting
@@ -79,13 +79,3 @@ def data_directory(data_dir: str | os.PathLike[str] | None = None) -> Path:
     chosen = data_dir or os.environ.get("FEDCORE_DATA")
     with reading_from("."):
         return expanded(chosen or user_cache() / "fedcore").absolute()
-
-
-def user_cache() -> Path:
-    """The directory of this user's caches, which need not exist yet."""
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else expanded("~") / "AppData" / "Local"
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification has relative paths ignored
-    return Path(cache) if os.path.isabs(cache) else expanded("~") / ".cache"

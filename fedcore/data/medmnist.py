@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fedcore.data.checks import argument_problems, build, refuse
-from fedcore.data.contents import contents
 from fedcore.data.dataset import DATASETS, Dataset, Source
-from fedcore.data.download import fetch
+from fedcore.data.download import fetch, md5_of
+from fedcore.data.npz import read_npz
 from fedcore.data.places import is_file
 from fedcore.errors import DataError
 
@@ -147,7 +147,7 @@ class MedMnist(Source):
         facts, path = SETS[name], data_dir / f"{name}.npz"
         if not is_file(path):
             fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
-        arrays, found = contents(path)
+        arrays, found = read_npz(path), md5_of(path)
         notes: tuple[str, ...] = ()
         if found != facts.md5:
             # no directory here: notes are stored with results, which must not depend on the machine

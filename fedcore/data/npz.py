@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from fedcore.data.places import is_file, opened, unreadable
 from fedcore.errors import DataError
-
-if TYPE_CHECKING:  # it imports torch, during which this module reads: see `fedcore.data.contents`
-    from fedcore.data.checks import Array
 
 KEYS: Final = ("train_images", "train_labels", "test_images", "test_labels")
 NAMES: Final = "class_names"  # strings, one a class; may be left out
 _SYSTEM: Final = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ESTALE)
 
 
-def read_npz(path: Path) -> dict[str, Array]:
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of `KEYS` in the file at ``path``, and `NAMES` if there; others are not read.
 
     Raises `DataError` where the file is missing, not to be read, truncated, no npz archive, or
@@ -43,7 +41,7 @@ def read_npz(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def _arrays(archive: Any, path: Path) -> dict[str, Array]:
+def _arrays(archive: Any, path: Path) -> dict[str, npt.NDArray[Any]]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: must be an npz archive, got one bare array; use numpy.savez")
     missing = [key for key in KEYS if key not in archive.files]

@@ -56,6 +56,11 @@ class Execution:
             raise FedcoreError(f"precision must be one of {known}, got {self.precision!r}")
         if self.precision == "tf32" and self.torch_device.type != "cuda":
             raise FedcoreError("precision 'tf32' exists on CUDA devices only: use float32")
+        if self.precision == "bfloat16" and self.torch_device.type != "cuda" and not self.stacks:
+            raise FedcoreError(
+                f"precision 'bfloat16' of engine {self.engine_name!r} exists on CUDA devices only, "
+                "as a CPU computes float32 faster: leave precision at that"
+            )
         if self.records_steps and self.torch_device.type != "cuda":
             raise FedcoreError(f"engine {self.engine!r} needs a CUDA device: use 'stacked'")
         if self.processes < 1:

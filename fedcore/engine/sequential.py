@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fedcore.engine.convolution import fuse_convolutions
 from fedcore.engine.evaluation import Score, evaluate, score_batch
 from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
-from fedcore.engine.pooling import fuse_pooling
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
@@ -22,6 +20,8 @@ from fedcore.exchange.layout import Layout
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
+from fedcore.native.convolution import fuse_convolutions
+from fedcore.native.pooling import fuse_pooling
 from fedcore.records.evidence import WIDTH
 from fedcore.strategies.strategy import STRATEGIES
 from fedcore.streams import Purpose, stream, torch_stream
@@ -69,7 +69,7 @@ class SequentialEngine:
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
-        self.witness = Witness(federation, device, self._input_type(dtype))
+        self.witness = Witness(federation, device, dtype)
         self._solver = self.witness.watched(OPTIMIZERS[scenario.optimizer](scenario))
         size = scenario.cohort_size
         self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
@@ -83,9 +83,6 @@ class SequentialEngine:
             shape = (scenario.num_clients, len(self._own_layers))
             self._kept = zeros(shape, dtype=dtype, device=device)
             self._has_kept = zeros((scenario.num_clients,), dtype=torch.bool, device="cpu")
-
-    def _input_type(self, dtype: torch.dtype) -> torch.dtype:
-        return dtype
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -279,16 +276,11 @@ class SequentialEngine:
 @ENGINES.register("sequential", "one client after the other; the reference")
 def sequential(federation: Federation, execution: Execution) -> Engine:
     """The engine that ``execution`` describes, in one process or in several."""
-    from fedcore.engine.bfloat16 import Bfloat16Engine  # a subclass of the engine above
-
     device = execution.torch_device
     processes = min(execution.processes, federation.scenario.cohort_size)
     if processes > 1:
         require_fork(device)
     zeros = torch.zeros if processes == 1 else shared_zeros
-    if execution.precision == "bfloat16" and device.type == "cpu":
-        engine: SequentialEngine = Bfloat16Engine(federation, device, zeros=zeros)
-    else:
-        engine = SequentialEngine(federation, device, execution.dtype, zeros=zeros)
-        execution.cast_model(engine.model)
+    engine = SequentialEngine(federation, device, execution.dtype, zeros=zeros)
+    execution.cast_model(engine.model)
     return engine if processes == 1 else ParallelEngine(engine, processes)

@@ -21,7 +21,6 @@ from fedcore.federation.threat import Poisoning
 from fedcore.models.architecture import MODELS
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.partition.partitioner import label_matrix
 from fedcore.records.provenance import CHANGED, code_of
 from fedcore.streams import Indices, Purpose, stream
 
@@ -136,11 +135,6 @@ class Federation:
     @cached_property
     def _able(self) -> Indices:
         return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
-
-    def label_matrix(self) -> Indices:
-        """Samples per client and class before any poisoning, [num_clients, num_classes]."""
-        labels = self.dataset.train.labels.numpy()
-        return label_matrix(labels, self.parts, self.dataset.num_classes)
 
     @property
     def success_classes(self) -> tuple[int, int] | None:

@@ -41,12 +41,6 @@ class ClientPoison:
     changed: int  # selected, and the new label differs from the old one
     draws: int  # 1, or under redraw the participations so far
 
-    @property
-    def realised_ratio(self) -> float:
-        """Poisoned share of the eligible samples, in [0, 1]; 0 where there were none."""
-        offered = self.eligible * self.draws
-        return self.poisoned / offered if offered else 0.0
-
 
 @dataclass(frozen=True)
 class Poisoning:

@@ -15,13 +15,11 @@ class Architecture(Component):
     """One network architecture. Subclasses are registered in `MODELS`.
 
     ``channels`` is the number of input channels it insists on, None if it takes any;
-    ``smallest`` is the least image side in pixels that it can take. ``bfloat16`` says that, without
-    normalisation layers, it trains faster in bfloat16 on the CPU and as well: measured, not hoped.
+    ``smallest`` is the least image side in pixels that it can take.
     """
 
     channels: int | None = None
     smallest: int = 1
-    bfloat16: bool = False
 
     @classmethod
     @abstractmethod

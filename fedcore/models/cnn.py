@@ -24,7 +24,6 @@ class Cnn(Architecture):
     """
 
     smallest = 4  # one pixel is left after two poolings
-    bfloat16 = True
 
     @classmethod
     def build(

@@ -20,8 +20,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedcore.cache_folder import private_folder
-from fedcore.data.loading import user_cache
+from fedcore.cache_folder import private_folder, user_cache
 
 #: A name that stands for a file wherever it lies, and the file's content.
 Text = tuple[str, bytes]

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
 
 from fedcore.components.component import Component
 from fedcore.components.registry import Registry
@@ -31,10 +27,3 @@ class Partitioner(Component):
 
 
 PARTITIONERS: Registry[type[Partitioner]] = Registry("partition", "fedcore.partition")
-
-
-def label_matrix(
-    labels: Indices, parts: Sequence[Indices], num_classes: int
-) -> npt.NDArray[np.int64]:
-    """Samples per client and class, [num_clients, num_classes]: ready to plot as a heat map."""
-    return np.stack([np.bincount(labels[part], minlength=num_classes) for part in parts])

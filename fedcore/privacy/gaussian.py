@@ -9,7 +9,7 @@ JRSS B 2022), and releases with mu_1 ... mu_T are together exactly sqrt(sum mu_t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 #: How the numbers of this module are named in a statement.
 ACCOUNTANT = "exact Gaussian (Balle & Wang 2018; Dong, Roth & Su 2022)"
@@ -77,11 +77,6 @@ def classical_multiplier(epsilon: float, delta: float) -> float:
     too small. Here to say what `localdpmod` really promises.
     """
     return math.sqrt(2 * math.log(1.25 / delta)) / epsilon
-
-
-def compose(mus: Iterable[float]) -> float:
-    """Mu of several releases about the same data: the root of the sum of squares."""
-    return math.sqrt(math.fsum(mu * mu for mu in mus))
 
 
 def _check_delta(delta: float) -> None:

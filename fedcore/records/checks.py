@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcore.attacks.attack import ATTACKS
 from fedcore.federation.threat import malicious_clients
-from fedcore.kernels import NONE
+from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
 from fedcore.records.evidence import evidence_problems
 from fedcore.records.provenance import CHANGED, Provenance

@@ -8,8 +8,8 @@ import torch
 
 from fedcore.data.loading import load
 from fedcore.engine.execution import Execution
-from fedcore.kernels import kernels
 from fedcore.models.weights import weights_digest, weights_file
+from fedcore.native.kernels import kernels
 from fedcore.records.provenance import code_of, device_name, processor
 from fedcore.records.store import Inputs
 from fedcore.scenario import Scenario

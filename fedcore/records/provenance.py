@@ -85,7 +85,7 @@ def provenance(
     code: Code,
 ) -> Provenance:
     """The provenance of a run that has just been made on ``device`` with ``code``."""
-    from fedcore.kernels import kernels  # imports fedcore.data and strategies
+    from fedcore.native.kernels import kernels  # imports fedcore.data and strategies
 
     commit, dirty = git_state()
     return Provenance(
@@ -243,7 +243,7 @@ def processor() -> str:
 
 def machine() -> str:
     """`processor` and the digest of the compiled kernels loaded: gradients differ without them."""
-    from fedcore.kernels import kernels
+    from fedcore.native.kernels import kernels
 
     return f"{processor()}, kernels {kernels()}"
 

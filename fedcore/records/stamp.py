@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from fedcore.kernels import kernels
+from fedcore.native.kernels import kernels
 from fedcore.records.provenance import code_digest, git_state, machine
 
 #: Distributions whose versions can change a result; those that are not installed are left out.

@@ -76,21 +76,18 @@ class ChainCheck:
 
         expected = mixed(self._round)
         problem = expected.problem or self._facts(expected)
-        if self._off(expected, before) > 0:
+        if len(expected.matrix) != len(self.rows):
+            problem = f"it makes {len(self.rows)} rows where it must make {len(expected.matrix)}"
+        elif self._off(expected, before) > 0:
             rounds = range(1, self._round + 2)
-            other = (r for r in rounds if self._off(mixed(r), before) <= 0)
+            other = (r for r in rounds if self._off(mixed(r), before) == 0)
             problem = self._named(before, next(other, None))
         if problem is None:
             return None
         return f"pre-aggregation {str(link)!r} does not make {definition.what}: {problem}"
 
     def _off(self, expected: Mixed, before: Floats) -> float:
-        """By how much the rows exceed what rounding explains, at most; <= 0 where it explains all.
-
-        inf where there are other numbers of rows.
-        """
-        if len(expected.matrix) != len(self.rows):
-            return float("inf")
+        """By how much the rows exceed what rounding explains, at most; 0 where it explains all."""
         kind = torch.finfo(self.cohort.updates.dtype)
         unit, worst = (len(before) + _PLAIN) * kind.eps, 0.0
         with np.errstate(all="ignore"):

@@ -16,8 +16,6 @@ from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation.trial import RoundReport, Trial
 
-__all__ = ["RoundReport", "run"]
-
 
 def run(
     scenario: Scenario,

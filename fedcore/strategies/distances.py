@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from fedcore.strategies.gram import inner_products
+from fedcore.native.gram import inner_products
 
 _PIECE = 512  # coordinates a product
 _BATCH = 64  # products that are added up in their own type; the rest is in float64

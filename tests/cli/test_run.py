@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fedcore import Scenario, run
-from fedcore.cli import _parser, main, run_command
+from fedcore.cli import main
 from fedcore.records.record import Record
 
 TINY = [
@@ -67,37 +66,6 @@ def test_a_run_imports_what_it_needs() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-@pytest.mark.parametrize(
-    ("flags", "reads"),
-    [
-        (["--dataset", "bloodmnist"], True),
-        (["--preset", "w1"], True),
-        (["--preset", "w1", "--dataset", "breastmnist"], False),  # there is no such file
-        (["--dataset", "npz:bloodmnist"], False),
-        (["--dataset", "../bloodmnist"], False),
-        (["--dataset", 300 * "b"], False),  # no name of a file
-        (["--preset", "w2"], False),  # refused later, with all else
-        ([], False),
-    ],
-)
-def test_the_file_is_read_while_torch_is_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], reads: bool
-) -> None:
-    (tmp_path / "data").mkdir()
-    for folder in (tmp_path, tmp_path / "data"):
-        (folder / "bloodmnist.npz").touch()
-    begun: list[Path] = []
-    monkeypatch.setattr(
-        "fedcore.data.contents.reading", lambda path: begun.append(path) or contextlib.nullcontext()
-    )
-    options = _parser().parse_args(["run", "--data-dir", str(tmp_path / "data"), *flags])
-    with run_command._reading(options):
-        assert not begun  # it has been imported
-    monkeypatch.delitem(sys.modules, "torch")
-    with run_command._reading(options):
-        assert begun == [tmp_path / "data" / "bloodmnist.npz"] * reads
 
 
 def test_a_command_from_a_cold_start_gives_the_bits_of_a_run(tmp_path: Path) -> None:

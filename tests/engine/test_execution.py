@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from fedcore.engine import bfloat16
 from fedcore.engine.execution import Execution, choose_device, exact_arithmetic
 from fedcore.engine.interface import ENGINES
+from fedcore.engine.sequential import sequential
 from fedcore.errors import FedcoreError, UnknownNameError
+from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
 
@@ -72,15 +75,29 @@ def test_float64_is_another_result_of_the_same_experiment() -> None:
     assert other.loss == pytest.approx(one.loss, rel=1e-3)
 
 
-def test_bfloat16_is_mixed_precision_in_both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfloat16, "native_bfloat16", lambda: True)
+def test_bfloat16_is_mixed_precision_of_stacked_clients() -> None:
     scenario = Scenario(dataset="synthetic:200", model="cnn", num_clients=4, rounds=2)
     exact = run(scenario, device="cpu")
-    for engine in ("sequential", "stacked"):
-        mixed = run(scenario, device="cpu", engine=engine, precision="bfloat16")
-        assert mixed.engine == f"{engine}-bfloat16"
-        assert mixed.model_digest != exact.model_digest
-        assert mixed.loss == pytest.approx(exact.loss, rel=0.02)
+    mixed = run(scenario, device="cpu", engine="stacked", precision="bfloat16")
+    assert mixed.engine == "stacked-bfloat16"
+    assert mixed.model_digest != exact.model_digest
+    assert mixed.loss == pytest.approx(exact.loss, rel=0.02)
+
+
+def test_bfloat16_of_one_client_after_the_other_is_for_gpus(monkeypatch) -> None:
+    """There its passes are the autocast model's, weights and updates float32's."""
+    for engine in ("auto", "sequential", "flower-grid"):
+        if engine in (*ENGINES, "auto"):
+            with pytest.raises(FedcoreError, match=r"'bfloat16' of engine .* on CUDA devices"):
+                Execution(engine, "cpu", "bfloat16")
+    scenario = Scenario(dataset="synthetic:200", model="cnn", num_clients=4, rounds=2)
+    federation = Federation.prepare(scenario, 0, Path(), CPU)
+    mixed = Execution("stacked", "cpu", "bfloat16")  # casts as one for a GPU does
+    engines = [sequential(federation, how) for how in (mixed, Execution("sequential", "cpu"))]
+    updates = [engine.train(engine.initial_state(), 1, (0, 1)).updates for engine in engines]
+    assert updates[0].dtype == torch.float32
+    assert not torch.equal(*updates)
+    assert (updates[0] - updates[1]).norm() < 0.05 * updates[1].norm()
 
 
 def test_tf32_is_for_gpus_and_switched_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,14 +149,6 @@ def test_batch_norm_refuses_a_client_with_one_sample() -> None:
         prepare(scenario)
 
 
-def test_label_matrix_is_of_the_clean_labels() -> None:
-    matrix = prepare(BASE.but(**ATTACK)).label_matrix()
-    assert matrix.shape == (10, 10)
-    assert matrix.sum(axis=1).tolist() == [30] * 10
-    assert matrix.sum(axis=0).tolist() == [30] * 10
-    assert np.array_equal(matrix, prepare().label_matrix())
-
-
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

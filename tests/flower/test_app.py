@@ -13,12 +13,12 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
+from examples.flower.demo import config_of
 from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError, ScenarioError
 from fedcore.federation.federation import Federation
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.client_app import app
-from fedcore.flower.demo import config_of
 from fedcore.flower.engine import GridEngine, known_facts
 from fedcore.flower.local import LocalGrid, quiet, task_of
 from fedcore.flower.nodes import Nodes, held

@@ -15,9 +15,7 @@ from flwr.app import Array, ConfigRecord
 from flwr.serverapp.strategy import FedAvg, FedMedian
 from torch import nn
 
-from fedcore.exchange.layout import Layout
-from fedcore.flower.hardened import Hardened
-from fedcore.flower.hostile import (
+from examples.flower.hostile import (
     CLIENTS,
     FORMS,
     SHAPES,
@@ -28,6 +26,8 @@ from fedcore.flower.hostile import (
     table,
     verdict,
 )
+from fedcore.exchange.layout import Layout
+from fedcore.flower.hardened import Hardened
 from fedcore.flower.local import LocalGrid, quiet
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
@@ -45,7 +45,7 @@ quiet()
 
 
 class Model(nn.Module):
-    """The tensors of `fedcore.flower.hostile`."""
+    """The tensors of `examples.flower.hostile`."""
 
     def __init__(self) -> None:
         super().__init__()

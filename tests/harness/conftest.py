@@ -11,7 +11,7 @@ import pytest
 
 # pytester drops the modules that a run within this process imports first; torch cannot be imported
 # twice, and what registers itself is refused the second time
-from fedcore.engine import bfloat16, sequential  # noqa: F401
+from fedcore.engine import sequential  # noqa: F401
 from fedcore.harness.plugin import session  # noqa: F401
 from fedcore.harness.reports import files as report  # noqa: F401
 from fedcore.harness.reports import formats as documents  # noqa: F401

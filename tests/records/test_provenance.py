@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fedcore import Scenario
-from fedcore.kernels import kernels
+from fedcore.native.kernels import kernels
 from fedcore.origin import sources
 from fedcore.records import provenance as module
 from fedcore.records.provenance import (

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
+from fedcore.native.selection_plan import plan
 from fedcore.strategies import order_statistics
-from fedcore.strategies.order_statistics import NETWORK_LIMIT, middle_mean, plan
+from fedcore.strategies.order_statistics import NETWORK_LIMIT, middle_mean
 
 INF, NAN = math.inf, math.nan
 

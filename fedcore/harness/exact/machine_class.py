@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedcore.engine import native
+from fedcore.native.compiler import COMPILING
 
 #: A part of a fingerprint about compiled kernels, such as "kernels 8f348a31" or "no C compiler".
 _KERNELS = re.compile(r"no C compiler|kernels .*")
@@ -80,7 +80,7 @@ def _hardware() -> tuple[str, ...]:
 @functools.cache
 def toolchain() -> str:
     """8 hexadecimal digits of the SHA-256 of what the C compiler makes of a probe, or "none"."""
-    library = native.library(_PROBE)
+    library = COMPILING.library(_PROBE)
     if library is None:
         return "none"
     try:

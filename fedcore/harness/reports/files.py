@@ -12,7 +12,6 @@ from fedcore.errors import StoreError
 from fedcore.harness.reports import formats as documents
 from fedcore.harness.reports import privacy as privacy_surface
 from fedcore.harness.reports.costs import cost_rows
-from fedcore.harness.reports.explain import explain
 from fedcore.harness.reports.figures import drop_figure
 from fedcore.harness.reports.overall import overall
 from fedcore.harness.reports.rows import row
@@ -20,16 +19,6 @@ from fedcore.harness.reports.table import terminal_document
 from fedcore.harness.suite.outcome import Outcome
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
-
-__all__ = [
-    "document",
-    "explain",
-    "read_results",
-    "render",
-    "render_again",
-    "summary_table",
-    "write_reports",
-]
 
 SCHEMA = 1
 RESULTS = "results.json"

@@ -13,7 +13,8 @@ from fedcore.scenario import naming
 
 if TYPE_CHECKING:
     from fedcore.harness.statistics.estimates import Estimate
-    from fedcore.harness.suite.outcome import Gate, Outcome
+    from fedcore.harness.suite.measures import Gate
+    from fedcore.harness.suite.outcome import Outcome
     from fedcore.scenario import Scenario
 
 Row = dict[str, Any]

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
 from fedcore.engine import flower_engines as flower
@@ -52,14 +50,9 @@ class Progress:
 
 
 class Lab:
-    """Runs and judges cells. One lab serves one session; `close` ends its workers.
+    """Runs and judges cells. One lab serves one session; `close` ends its workers."""
 
-    ``lockstep``: make compatible runs together. None: where that pays, the stacked engine on a GPU.
-    """
-
-    def __init__(
-        self, options: Options, thresholds: Thresholds, lockstep: bool | None = None
-    ) -> None:
+    def __init__(self, options: Options, thresholds: Thresholds) -> None:
         self.options = options
         self.thresholds = thresholds
         self.execution = Execution(options.engine, options.device, options.precision)
@@ -67,9 +60,7 @@ class Lab:
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
         self.proofs = Proofs(self.data_dir)
-        if lockstep is None:
-            lockstep = self.device.type == "cuda" and self.execution.stacks
-        self._pool = LockstepPool() if lockstep else _pool(options, self.device)
+        self._pool = _pool(options, self.execution)
         self.jobs = self._pool.workers
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
@@ -217,7 +208,9 @@ class Lab:
 
     def _outcome(self, cell: Cell, count: int, results: dict[Run, Record | Failure]) -> Outcome:
         level = confidence(len(self._looks(cell)))
-        outcome = judge_cell(cell, range(count), results, self.thresholds, level, self.proofs)
+        outcome = judge_cell(
+            cell, range(count), results, self.thresholds, confidence=level, proofs=self.proofs
+        )
         return outcome.on_data_of(results.values())
 
     def _finished(self, run: Run) -> bool:
@@ -280,11 +273,14 @@ class Lab:
         return self._inputs[key]
 
 
-def _pool(options: Options, device: torch.device) -> Pool | RayPool:
+def _pool(options: Options, execution: Execution) -> Pool | RayPool | LockstepPool:
+    on_gpu = execution.torch_device.type == "cuda"
+    if on_gpu and execution.stacks:  # compatible runs together: it pays there
+        return LockstepPool()
     if options.executor == "ray":
         return RayPool(options.ray_address, options.jobs)
     if options.engine == "flower-ray":  # it brings processes of its own
         flower.keep_between_runs()
         return Pool(1)
     # a GPU is one shared resource; the CPU has a worker for each core
-    return Pool(options.jobs or cores() if device.type == "cpu" else 1)
+    return Pool(1 if on_gpu else options.jobs or cores())

@@ -217,7 +217,10 @@ def add_options(parser: Any) -> None:
             "default": "auto",
             "help": "how runs are computed: see `fedcore list engines`",
         },
-        "--precision": {"default": "float32", "help": "float32 (default), float64, bfloat16, tf32"},
+        "--precision": {
+            "default": "float32",
+            "help": "float32 (default), float64; for GPUs bfloat16, tf32",
+        },
         "--jobs": {"type": int, "help": "runs at a time (default: the cores)"},
         "--executor": {
             "default": "processes",

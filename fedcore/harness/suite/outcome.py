@@ -18,13 +18,11 @@ from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.estimates import Estimate, Noise, Verdict, estimate, worst
 from fedcore.harness.suite.cells import Cell
-from fedcore.harness.suite.measures import Gate, Gates, Measure, Records, measures, put_gates
+from fedcore.harness.suite.measures import Gate, Measure, Records, measures, put_gates
 from fedcore.harness.suite.published import published_limits
 from fedcore.harness.suite.thresholds import CONTROLS, Thresholds
 from fedcore.records.record import Record
 from fedcore.records.store import Run
-
-__all__ = ["Gate", "Outcome", "judge_cell", "unpaired"]
 
 
 @dataclass(frozen=True)
@@ -104,55 +102,63 @@ def judge_cell(
     seeds: Sequence[int],
     results: Mapping[Run, Record | Failure],
     thresholds: Thresholds,
+    *,
     confidence: float = 0.9,
     proofs: Proofs | None = None,
 ) -> Outcome:
     """The outcome of ``cell`` from the results of its runs on ``seeds``.
 
     ``confidence`` is the level of its intervals, see `estimates.confidence`. ``proofs`` are the
-        session's: what other arms have drawn, and where the data are (None: by default).
+    session's: what other arms have drawn, and where the data are (None: by default).
     """
-    proofs = proofs or Proofs()
-    errors = [
+    records = {run: r for run, r in results.items() if isinstance(r, Record)}
+    failures = [
         f"{run.id}: {result.message}"
         for run in cell.runs(seeds)
         if isinstance(result := results[run], Failure)
     ]
-    records = {run: r for run, r in results.items() if isinstance(r, Record)}
     diverged = [
         f"{run.id} in round {records[run].diverged}"
         for run in cell.runs(seeds)
         if run in records and records[run].diverged is not None
     ]
-    measured: dict[str, Measure] = {}
-    judged = Gates((), (), ())
-    if not errors:
-        measured = measures(cell, seeds, records)
-        errors = _broken_proofs(cell, seeds, records, proofs)
-        if cell.published is None and cell.reported is None:
-            judged = put_gates(cell, seeds, records, measured, thresholds, confidence)
-        else:
-            gates = _published_gates(cell, seeds, records, thresholds.noise, confidence)
-            judged = Gates(gates, (), ())
-    return Outcome(
+    outcome = Outcome(
         cell,
         tuple(seeds),
-        clean=_tails(cell, seeds, records, clean=True) if measured else (),
-        poisoned=_tails(cell, seeds, records, clean=False) if measured else (),
-        asr=measured["asr"].values if "asr" in measured else (),
-        gates=judged.gates,
-        errors=tuple(errors),
+        clean=(),
+        poisoned=(),
+        asr=(),
+        gates=(),
+        errors=tuple(failures),
         diverged=tuple(diverged),
         noise=thresholds.noise,
         confidence=confidence,
-        epsilon_total=_epsilon_totals(cell, seeds, records) if measured else (),
-        voids=judged.voids,
-        unlimited=judged.unlimited,
-        notes=_notes(cell, seeds, records) if measured else (),
-        unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds))))
-        if measured
-        else (),
     )
+    if failures:
+        return outcome
+    measured = measures(cell, seeds, records)
+    return replace(
+        _gated(outcome, records, measured, thresholds),
+        clean=_tails(cell, seeds, records, clean=True),
+        poisoned=_tails(cell, seeds, records, clean=False),
+        asr=measured["asr"].values if "asr" in measured else (),
+        errors=tuple(_broken_proofs(cell, seeds, records, proofs or Proofs())),
+        epsilon_total=_epsilon_totals(cell, seeds, records),
+        notes=_notes(cell, seeds, records),
+        unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds)))),
+    )
+
+
+def _gated(
+    outcome: Outcome, records: Records, measured: Mapping[str, Measure], thresholds: Thresholds
+) -> Outcome:
+    """``outcome`` with the gates of its cell: those of a study, or those of ``thresholds``."""
+    cell, seeds, level = outcome.cell, outcome.seeds, outcome.confidence
+    if cell.published is not None or cell.reported is not None:
+        gates = _published_gates(cell, seeds, records, thresholds.noise, level)
+        return replace(outcome, gates=gates)
+    judged = put_gates(cell, seeds, records, measured, thresholds, level)
+    return replace(outcome, gates=judged.gates, voids=judged.voids, unlimited=judged.unlimited)
 
 
 def _tails(cell: Cell, seeds: Sequence[int], records: Records, *, clean: bool) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fedcore import Scenario, run
+from fedcore.engine import parallel
 from fedcore.engine.execution import Execution
 from fedcore.errors import DataError, FedcoreError
 from fedcore.exchange.layout import digest
@@ -111,12 +112,13 @@ def test_rounds_of_one_run_go_on_from_each_other(monkeypatch: pytest.MonkeyPatch
     assert digest(timer._state.vector, timer._state.counters) == digest_of_run
 
 
-def test_a_refused_execution_leaves_torch_its_threads() -> None:
+def test_a_refused_execution_leaves_torch_its_threads(monkeypatch) -> None:
+    monkeypatch.setattr(parallel, "can_fork", lambda: False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(FedcoreError, match="bfloat16"):
-            RoundTimer(TINY.but(model="mlp"), None, Execution("sequential", "cpu", "bfloat16"))
+        with pytest.raises(FedcoreError, match="fork"):
+            RoundTimer(TINY, None, Execution("sequential", "cpu", processes=2))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

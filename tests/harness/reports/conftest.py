@@ -10,7 +10,8 @@ import pytest
 from fedcore import Scenario
 from fedcore.harness.statistics.estimates import Noise, estimate, judge
 from fedcore.harness.suite.cells import Cell
-from fedcore.harness.suite.outcome import Gate, Outcome
+from fedcore.harness.suite.measures import Gate
+from fedcore.harness.suite.outcome import Outcome
 from fedcore.harness.suite.thresholds import Threshold
 
 NOISE = Noise(1.5, 4)

@@ -10,8 +10,12 @@ import functools
 import hashlib
 import multiprocessing
 import os
+from collections.abc import Sequence
 
-from fedcore.engine import native
+from fedcore.native import convolution_backward, convolution_forward, gram, pooling, selection
+from fedcore.native.compiler import COMPILING, compiler
+from fedcore.native.selection_plan import plan
+from fedcore.native.switch import off, switched_off
 from fedcore.notices import notify
 
 #: In the place of a digest, where torch's operators do all the work.
@@ -29,41 +33,39 @@ def kernels() -> str:
     Files that no compiler could make enter as ``none``. ``-incomplete`` follows where a kernel of
     another size could not be made although these could: what ran is then not what others run.
     """
-    digest, missing = _base()
-    return digest + ("-incomplete" if len(native.missing) > missing else "")
+    digest, missing = _base(off())
+    return digest + ("-incomplete" if len(COMPILING.missing) > missing else "")
 
 
 @functools.cache
-def _base() -> tuple[str, int]:
+def _base(disabled: frozenset[str]) -> tuple[str, int]:
     """The digest over the kernels that every process loads, and how many could not be had."""
-    from fedcore.engine import convolution, pooling
-    from fedcore.strategies import gram, network_kernel
-    from fedcore.strategies.order_statistics import plan
-
-    programs = {
-        "pooling": pooling.program(),
-        "convolution": convolution.program(),
-        "gram": gram.program(),
-        "network": network_kernel.program(_ROWS, plan(_ROWS, _CUT)),
-    }
-    found = {
-        name: library.digest
-        for name, source in programs.items()
-        if source is not None and (library := native.library(source)) is not None
-    }
-    _tell(len(found), sum(source is not None for source in programs.values()))
+    files = (
+        pooling.FILE,
+        convolution_forward.FILE,
+        convolution_backward.FILE,
+        gram.FILE,
+        selection.file(_ROWS, plan(_ROWS, _CUT)),
+    )
+    wanted = [file for file in files if file.wanted() and file.name not in disabled]
+    libraries = {file.name: file.library() for file in wanted}
+    found = {name: library.digest for name, library in libraries.items() if library is not None}
+    tell(len(found), len(wanted), COMPILING.problems)
     if not found:
-        return NONE, len(native.missing)
-    text = "\n".join(f"{name} {found.get(name, NONE)}" for name in programs)
-    return hashlib.sha256(text.encode()).hexdigest()[:16], len(native.missing)
+        return NONE, len(COMPILING.missing)
+    text = "\n".join(f"{file.name} {found.get(file.name, NONE)}" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()[:16], len(COMPILING.missing)
 
 
-def _tell(loaded: int, wanted: int) -> None:
-    """Warn once a process, but not in workers, where kernels are missing or not kept."""
-    if native.switched_off() or multiprocessing.parent_process() is not None:
+def tell(loaded: int, wanted: int, problems: Sequence[str]) -> None:
+    """Warn, but not in workers, where kernels are missing or, for ``problems``, not kept.
+
+    ``loaded`` of the ``wanted`` libraries could be had.
+    """
+    if switched_off() or multiprocessing.parent_process() is not None:
         return
-    reasons = list(dict.fromkeys(native.problems))
-    if loaded < wanted and native.compiler() is None:
+    reasons = list(dict.fromkeys(problems))
+    if loaded < wanted and compiler() is None:
         named = os.environ.get("CC")
         what = f"CC={named!r} names no program" if named else "there is no C compiler"
         reasons = [f"{what}: install gcc or clang, or name one in $CC"]

@@ -1,17 +1,12 @@
-"""C source of the gradients of [3x3 convolution - max pooling - ReLU], at a quarter of the work.
+/* Gradients of [3x3 convolution - max pooling - ReLU], at a quarter of the work.
 
-Of the gradient that reaches the convolution three values in four are zero, as pooling passes on one
-of four pixels, and ReLU stops some of those. A dense convolution multiplies by all of them. Here
-each value that pooling kept is multiplied once, with the patch that it was computed from (for the
-weights) and with its filter (for the images).
-"""
+   Of the gradient that reaches the convolution three values in four are zero, as pooling passes on
+   one of four pixels, and ReLU stops some of those. A dense convolution multiplies by all of them.
+   Here each value that pooling kept is multiplied once, with the patch that it was computed from
+   (for the weights) and with its filter (for the images). */
 
-from __future__ import annotations
+#include "convolution.h"
 
-from typing import Final
-
-#: After `fedcore.engine.convolution_forward.SOURCE`, whose names it uses, and MOST_FILTERS.
-SOURCE: Final = r"""
 typedef float few __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* The gradient where ReLU lets it through, else 0: by a mask, as no branch could be guessed. */
@@ -152,4 +147,3 @@ void wide_images(const float *filter, const float *gradient, const uint8_t *code
             memcpy(out, space + (y + 1) * row + VECTOR, sizeof(float) * w * VECTOR);
     }
 }
-"""

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedcore.engine import convolution, native, pooling
-from fedcore.engine.convolution import ConvPoolRelu, fuse_convolutions
-from fedcore.engine.pooling import PoolRelu, fuse_pooling
 from fedcore.models.cnn import Cnn
+from fedcore.native import disabled
+from fedcore.native.compiler import compiler, vectors_of
+from fedcore.native.convolution import ConvPoolRelu, fuse_convolutions
+from fedcore.native.pooling import PoolRelu, fuse_pooling
 
-pytestmark = pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
+pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 
 
 def gradients(
@@ -114,7 +115,7 @@ def test_tiles_err_no_more_than_torch() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3, 16])
 def test_the_length_of_vectors_changes_no_bit(
-    channels: int, monkeypatch: pytest.MonkeyPatch
+    channels: int,
 ) -> None:
     """As on processors whose vectors have 16, 32 and 64 bytes."""
     generator = torch.Generator().manual_seed(channels)
@@ -123,11 +124,8 @@ def test_the_length_of_vectors_changes_no_bit(
     gradient = torch.randn((3, 16, 4, 3), generator=generator)
     made = []
     for size in (16, 32, 64):
-        for module in (convolution, pooling):
-            monkeypatch.setattr(module, "vector_bytes", lambda size=size: size)
-        convolution._kernels.cache_clear()
-        made.append(gradients(layer, images, gradient, fused=True))
-    convolution._kernels.cache_clear()
+        with vectors_of(size):
+            made.append(gradients(layer, images, gradient, fused=True))
     for other in made[1:]:
         assert all(torch.equal(*pair) for pair in zip(made[0], other, strict=True))
 
@@ -159,7 +157,6 @@ def test_fuses_what_fits_and_keeps_every_name() -> None:
 
 
 def test_a_copy_in_another_type_has_torchs_gradients() -> None:
-    """As the bfloat16 engine makes one."""
     cnn = Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
     models = [fuse_convolutions(fuse_pooling(copy.deepcopy(cnn))), fuse_pooling(cnn)]
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
@@ -173,9 +170,31 @@ def test_a_copy_in_another_type_has_torchs_gradients() -> None:
         assert torch.equal(mine, theirs)
 
 
+def test_a_fused_model_computes_without_kernels_too() -> None:
+    """What was computed with them is differentiated by them."""
+    generator = torch.Generator().manual_seed(0)
+    layer = nn.Conv2d(16, 16, 3, padding=1)
+    images = torch.randn((2, 16, 8, 8), generator=generator)
+    gradient = torch.randn((2, 16, 4, 4), generator=generator)
+    with_kernels = gradients(layer, images, gradient, fused=True)
+    theirs = gradients(layer, images, gradient, fused=False)
+    for names in ((), ("convolution_forward",), ("convolution_backward",)):
+        with disabled(*names):
+            assert all(map(torch.equal, gradients(layer, images, gradient, fused=True), theirs))
+            model = nn.Sequential(layer, nn.MaxPool2d(2), nn.ReLU())
+            fused = fuse_convolutions(fuse_pooling(model))
+            assert isinstance(fused[0], nn.Conv2d)
+    assert not torch.equal(with_kernels[0], theirs[0])
+    leaf = images.clone().requires_grad_()
+    out = ConvPoolRelu(layer)(leaf)
+    with disabled():
+        (late,) = torch.autograd.grad(out, leaf, gradient)
+    assert torch.equal(late, with_kernels[1])
+
+
 def test_without_a_compiler_the_fingerprint_says_so() -> None:
     code = "from fedcore.records.provenance import machine; print(machine())"
-    own = shlex.join(native.compiler() or ())
+    own = shlex.join(compiler() or ())
     told = [
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "CC": name}, text=True,

@@ -1,6 +1,6 @@
 """A federation of separate processes on loopback: SuperLink and SuperNodes, TLS, node keys.
 
-`python -m fedcore.flower.demo` runs one from start to end. Every process is started here, in a
+`python -m examples.flower.demo` runs one from start to end. Every process is started here, in a
 session of its own, and ended by its id; on Linux it ends with this process, too, however that ends.
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from examples.flower.keys import make_certificates, make_node_key
 from fedcore.errors import FedcoreError
-from fedcore.flower.keys import make_certificates, make_node_key
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECTION = "fedcore"

@@ -7,47 +7,22 @@ long after they were made leaves most of them in registers. The results are the 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
-from fedcore.engine.native import in_threads, library, vector_bytes
+from fedcore.native.compiler import Target, target
+from fedcore.native.functions import CFile
+from fedcore.native.selection_plan import Plan
+from fedcore.native.threads import in_threads
 
-if TYPE_CHECKING:
-    from fedcore.strategies.order_statistics import Plan
-
-Kernel = Callable[..., None]
-
-_PIECE = 1 << 14  # columns a thread takes at a time
-#: By the bytes of a processor's vectors, AVX-512's and AVX2's: their floats, registers and names.
-_VECTORS = {64: (16, 32, "_mm512", "__m512"), 32: (8, 16, "_mm256", "__m256")}
+PIECE = 1 << 14  # columns a thread takes at a time
+#: Registers by the bytes of a processor's vectors, AVX-512's and AVX2's.
+_REGISTERS = {64: 32, 32: 16}
 _RESERVED = 4  # registers left to what is not a value of the network
-
-_SOURCE = """
-#include <immintrin.h>
-#include <stdint.h>
-
-/* NaN as plus infinity. */
-static inline __attribute__((always_inline)) {kind} load(const float *from) {{
-    const {kind} value = {prefix}_loadu_ps(from), infinite = {prefix}_set1_ps(__builtin_inff());
-#ifdef __AVX512F__
-    return _mm512_mask_mov_ps(infinite, _mm512_cmp_ps_mask(value, value, _CMP_ORD_Q), value);
-#else
-    return _mm256_blendv_ps(infinite, value, _mm256_cmp_ps(value, value, _CMP_ORD_Q));
-#endif
-}}
-
-/* rows lie stride apart; n is a multiple of {lanes}. */
-void middle(const float *rows, int64_t stride, int64_t n, float *out) {{
-    for (int64_t x = 0; x < n; x += {lanes}) {{
-{body}
-    }}
-}}
-"""
 
 
 class Operation(NamedTuple):
@@ -59,25 +34,26 @@ class Operation(NamedTuple):
     result: int
 
 
-def compiled_columns(rows: torch.Tensor, plan: Plan, out: torch.Tensor) -> int:
+def compiled_columns(rows: torch.Tensor, plan: Plan, out: torch.Tensor, piece: int = PIECE) -> int:
     """How many columns of ``rows`` [K, n] it has averaged into ``out`` [n]: all but at most 15.
 
     0 for another type than float32, another device than the CPU or rows that are strided in
-    themselves; and where there is no C compiler, AVX2 or AVX-512. Uses torch's number of threads.
+    themselves; and where there is no C compiler, AVX2 or AVX-512. Uses torch's number of threads,
+    each of which takes ``piece`` columns at a time, a multiple of 16.
     """
     if rows.dtype != torch.float32 or rows.device.type != "cpu" or rows.stride(1) != 1:
         return 0
-    found = _kernel(len(rows), plan)
-    if found is None:
+    functions = file(len(rows), plan).functions()
+    if functions is None:
         return 0
-    kernel, lanes = found
+    kernel, lanes = functions["middle"], target().lanes
     columns = rows.shape[1] // lanes * lanes
-    starts = range(0, columns, _PIECE)
+    starts = range(0, columns, piece)
     threads = min(torch.get_num_threads(), len(starts))
 
     def work(thread: int, start: int) -> None:
         first, into = rows.data_ptr() + 4 * start, out.data_ptr() + 4 * start
-        kernel(first, rows.stride(0), min(_PIECE, columns - start), into)
+        kernel(first, rows.stride(0), min(piece, columns - start), into)
 
     in_threads(work, starts, threads)
     return columns
@@ -134,41 +110,35 @@ def near_order(operations: Sequence[Operation], registers: int) -> list[Operatio
     return order
 
 
-@functools.lru_cache(maxsize=64)
-def _kernel(size: int, plan: Plan) -> tuple[Kernel, int] | None:
-    """The function for ``plan`` on ``size`` rows, and the columns that it takes at a time."""
-    source = program(size, plan)
-    made = None if source is None else library(source)
-    if made is None:
-        return None
-    function = made["middle"]
-    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-    function.restype = None
-    return function, _VECTORS[vector_bytes()][0]
-
-
-def program(size: int, plan: Plan) -> str | None:
-    """The C source for ``plan`` on ``size`` rows; None where this processor has none."""
-    if vector_bytes() not in _VECTORS:
-        return None
-    lanes, registers, prefix, kind = _VECTORS[vector_bytes()]
+def network(size: int, plan: Plan, registers: int) -> str:
+    """``plan`` on ``size`` rows, as the header that selection.c includes."""
     operations, kept = single_assignment(size, plan)
     lines: list[str] = []
     loaded: set[int] = set()
 
-    def name(value: int) -> str:
+    def load(value: int) -> None:
         if value < size and value not in loaded:  # rows are read where they are needed first
             loaded.add(value)
-            lines.append(f"const {kind} v{value} = load(rows + {value} * stride + x);")
-        return f"v{value}"
+            lines.append(f"LOAD({value})")
 
-    for greatest, one, other, result in near_order(operations, registers - _RESERVED):
-        call = f"{prefix}_{'max' if greatest else 'min'}_ps({name(one)}, {name(other)})"
-        lines.append(f"const {kind} v{result} = {call};")
-    total = name(kept[0])
-    for value in kept[1:]:
-        total = f"{prefix}_add_ps({total}, {name(value)})"
-    mean = f"{prefix}_div_ps({total}, {prefix}_set1_ps({len(kept)}))"
-    lines.append(f"{prefix}_storeu_ps(out + x, {mean});")
-    body = "\n".join(" " * 8 + line for line in lines)
-    return _SOURCE.format(kind=kind, prefix=prefix, lanes=lanes, body=body)
+    for greatest, one, other, result in near_order(operations, registers):
+        load(one)
+        load(other)
+        lines.append(f"{'GREATEST' if greatest else 'LEAST'}({result}, {one}, {other})")
+    for place, value in enumerate(kept):
+        load(value)
+        lines.append(f"{'MORE' if place else 'FIRST'}({value})")
+    return "\n".join([*lines, f"MEAN({len(kept)})"])
+
+
+@functools.lru_cache(maxsize=64)
+def file(size: int, plan: Plan) -> CFile:
+    """The C file whose function ``middle`` is ``plan`` on ``size`` rows."""
+
+    def definitions(here: Target) -> dict[str, int] | None:
+        return {"LANES": here.lanes} if here.vector in _REGISTERS else None
+
+    def headers(here: Target) -> dict[str, str]:
+        return {"network.h": network(size, plan, _REGISTERS[here.vector] - _RESERVED)}
+
+    return CFile("selection", {"middle": "piip"}, definitions, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -11,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from fedcore import kernels as module
-from fedcore.engine import native
-from fedcore.kernels import KernelWarning, kernels
+from fedcore.native import disabled
+from fedcore.native.compiler import COMPILING, compiler
+from fedcore.native.kernels import NONE, KernelWarning, kernels, tell
 
 _CODE = """
 import torch
 from fedcore.records.provenance import fingerprint, machine
-from fedcore.kernels import kernels
+from fedcore.native.kernels import kernels
 print(kernels(), fingerprint(torch.device("cpu")) == fingerprint(torch.device("cpu")), machine())
 """
 
@@ -64,7 +65,7 @@ def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
     digest, text = told(tmp_path, "-W", "error", CC=failing)
     assert digest == "none"
     assert text.count("KernelWarning") == 1
-    assert "4 of 4 compiled kernels are missing" in text
+    assert "5 of 5 compiled kernels are missing" in text
     partly = script(
         "partly",
         f'case "$*" in *--version*) exec gcc --version;; esac; cat > {tmp_path}/source\n'
@@ -72,7 +73,7 @@ def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
     )
     digest, text = told(tmp_path, CC=partly)
     assert digest not in (usual, other, "none")
-    assert "1 of 4 compiled kernels are missing" in text
+    assert "1 of 5 compiled kernels are missing" in text
 
 
 def test_without_a_compiler_a_warning_says_so_and_ends_nothing(tmp_path: Path) -> None:
@@ -83,25 +84,39 @@ def test_without_a_compiler_a_warning_says_so_and_ends_nothing(tmp_path: Path) -
     assert told(tmp_path, "-W", "error", FEDCORE_NATIVE="0") == ("none", "")
 
 
-@pytest.mark.skipif(native.compiler() is None, reason="needs a C compiler")
-def test_a_kernel_that_fails_later_is_no_part_of_the_digest(monkeypatch) -> None:
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+def test_a_kernel_that_fails_later_is_no_part_of_the_digest() -> None:
     """Of a size that no key was made for: such a record is not filed."""
     before = kernels()
     assert not before.endswith("-incomplete")
-    monkeypatch.setattr(native, "problems", [])
-    monkeypatch.setattr(native, "missing", list(native.missing))
-    assert native.library.__wrapped__("this is no C") is None
-    assert kernels() == f"{before}-incomplete"
+    try:
+        assert COMPILING.library("this is no C") is None
+        assert kernels() == f"{before}-incomplete"
+    finally:
+        COMPILING.missing.pop()
+        COMPILING.problems.pop()
+    assert kernels() == before
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+def test_kernels_that_are_disabled_are_no_part_of_the_digest() -> None:
+    before = kernels()
+    with disabled():
+        assert kernels() == NONE
+        with disabled("gram"):
+            assert kernels() == NONE
+    with disabled("gram"):
+        assert kernels() not in (before, NONE)
+    assert kernels() == before
 
 
 @pytest.mark.parametrize("parent", [None, object()], ids=["main", "worker"])
 def test_workers_leave_the_word_to_the_session(monkeypatch, parent: object) -> None:
-    monkeypatch.setattr(native, "problems", ["it is full"])
-    monkeypatch.setattr(module.multiprocessing, "parent_process", lambda: parent)
-    monkeypatch.setattr(module.native, "switched_off", lambda: False)
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: parent)
+    monkeypatch.delenv("FEDCORE_NATIVE", raising=False)
     with pytest.WarningsRecorder(_ispytest=True) as caught:
-        module._tell(4, 4)
+        tell(4, 4, ["it is full", "it is full"])
     assert len(caught) == (parent is None)
     for warning in caught:
         assert warning.category is KernelWarning
-        assert "it is full: each process compiles its kernels anew" in str(warning.message)
+        assert str(warning.message) == "it is full: each process compiles its kernels anew"

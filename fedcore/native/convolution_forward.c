@@ -1,48 +1,20 @@
-"""C source of [3x3 convolution - max pooling - ReLU]: of a square's four pixels one is kept.
+/* [3x3 convolution - max pooling - ReLU]: of a square's four pixels one is kept.
 
-Few channels are convolved as they are. With 16, the four pixels of a square come from a tile of
-4 x 4 in 16 products instead of 36: F(2 x 2, 3 x 3) of Lavin and Gray, "Fast Algorithms for
-Convolutional Neural Networks", CVPR 2016, eq. 13. Its tiles are the squares of the pooling.
-"""
+   Few channels are convolved as they are. With 16, the four pixels of a square come from a tile of
+   4 x 4 in 16 products instead of 36: F(2 x 2, 3 x 3) of Lavin and Gray, "Fast Algorithms for
+   Convolutional Neural Networks", CVPR 2016, eq. 13. Its tiles are the squares of the pooling. */
 
-from __future__ import annotations
+#include "convolution.h"
+#include "pooling.h"
 
-from typing import Final
-
-#: After `fedcore.engine.pooling.source` of float32, LANES, the floats of the processor's vectors,
-#: and VECTOR, those that filters come in.
-SOURCE: Final = r"""
-#include <stdint.h>
-#include <string.h>
-/* at any address: by memcpy a vector may be copied in halves, and what uses it has to wait */
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-#define PIECES (VECTOR / LANES)
-#define UNROLL _Pragma("GCC unroll 16")  /* else sums would not be registers */
-#define INLINE static inline __attribute__((always_inline))
-
-/* One image, pixel by pixel, in a frame of zeros. */
-INLINE void frame(const float *in, const int64_t *stride, int64_t c, int64_t h, int64_t w,
-                  float *out) {
-    for (int64_t y = 0; y < h; y++) {
-        float *row = out + ((y + 1) * (w + 2) + 1) * c;
-        const float *from = in + y * stride[2];
-        if ((c == 1 || stride[1] == 1) && stride[3] == c)
-            memcpy(row, from, sizeof(float) * w * c);
-        else
-            for (int64_t x = 0; x < w; x++)
-                for (int64_t k = 0; k < c; k++)
-                    row[x * c + k] = from[x * stride[3] + k * stride[1]];
-    }
-}
-
-_Static_assert(sizeof(numbers32) == sizeof(lanes), "pooled at once: the channels of a vector");
+_Static_assert(sizeof(numbers) == sizeof(lanes), "pooled at once: the channels of a vector");
 
 /* Four pixels of a square, plus bias, to the greatest and its code. */
 INLINE void keep(lanes a, lanes b, lanes c, lanes d, const float *bias, float *out,
                  uint8_t *code) {
     const lanes base = *(const lanes *)bias;
     const lanes square[4] = {a + base, b + base, c + base, d + base};
-    pool_block32((const uint32_t *)square, 2 * LANES, LANES, (uint32_t *)out, code);
+    pool_block((const uint32_t *)square, 2 * LANES, LANES, (uint32_t *)out, code);
 }
 
 /* filter: [3][3 * c][filters], a multiple of VECTOR; out and code: [n][h / 2][w / 2][filters];
@@ -203,4 +175,3 @@ void winograd(ARGUMENTS) {
         }
     }
 }
-"""

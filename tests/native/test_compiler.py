@@ -6,89 +6,97 @@ import contextlib
 import hashlib
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from fedcore.engine import native
-from fedcore.engine.native import compiler, library
+from fedcore.native.compiler import Compiling, Library, compiler
 
 SOURCE = "int answer(void) { return 42; }"
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch, tmp_path: Path) -> Path:
-    """A cache directory of its own, nothing remembered; gives where libraries are kept."""
-    monkeypatch.setattr(native, "user_cache", lambda: tmp_path / "cache")
-    monkeypatch.setattr(native, "library", library.__wrapped__)
-    monkeypatch.setattr(native, "problems", [])
-    monkeypatch.setattr(native, "missing", [])
-    monkeypatch.setattr(native, "_hanging", set())
-    native._identity.cache_clear()
-    return tmp_path / "cache" / "fedcore" / "native"
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Where libraries are kept."""
+    return tmp_path / "cache"
 
 
-def made(source: str = SOURCE) -> object:
-    return native.library(source)
+def made(kept: Path, source: str = SOURCE) -> Library:
+    """As a process that begins now has it."""
+    library = Compiling(lambda: kept).library(source)
+    assert library is not None
+    return library
 
 
 @pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 class TestWithACompiler:
-    def test_compiles_once(self, fresh: Path) -> None:
-        assert made().answer() == 42
-        (file,) = fresh.iterdir()  # and no draft beside it
+    def test_compiles_once(self, kept: Path) -> None:
+        assert made(kept).answer() == 42
+        (file,) = kept.iterdir()  # and no draft beside it
         before = file.stat().st_mtime_ns
-        assert made().answer() == 42
+        assert made(kept).answer() == 42
         assert file.stat().st_mtime_ns == before
-        assert made("int answer(void) { return 43; }").answer() == 43
-        assert len(list(fresh.iterdir())) == 2
+        assert made(kept, "int answer(void) { return 43; }").answer() == 43
+        assert len(list(kept.iterdir())) == 2
 
-    def test_makes_a_damaged_file_anew(self, fresh: Path, monkeypatch, tmp_path: Path) -> None:
-        made()
-        (file,) = fresh.iterdir()
-        other = tmp_path / "other" / "fedcore" / "native" / file.name  # file itself stays loaded
-        other.parent.mkdir(parents=True)
+    def test_loads_once_a_process(self, kept: Path) -> None:
+        compiling = Compiling(lambda: kept)
+        assert compiling.library(SOURCE) is compiling.library(SOURCE)
+
+    def test_makes_a_damaged_file_anew(self, kept: Path, tmp_path: Path) -> None:
+        made(kept)
+        (file,) = kept.iterdir()
+        other = tmp_path / "other" / file.name  # file itself stays loaded
+        other.parent.mkdir()
         other.write_bytes(b"half a file")
-        monkeypatch.setattr(native, "user_cache", lambda: tmp_path / "other")
-        assert made().answer() == 42
+        assert made(other.parent).answer() == 42
         assert other.stat().st_size == file.stat().st_size
 
-    def test_needs_no_place_to_keep_it(self, fresh: Path) -> None:
-        fresh.parent.parent.write_text("a file where the directory should be")
-        assert made().answer() == 42
+    def test_needs_no_place_to_keep_it(self, kept: Path) -> None:
+        kept.write_text("a file where the directory should be")
+        assert made(kept).answer() == 42
+
+    def test_a_user_without_a_home_keeps_nothing(self, monkeypatch) -> None:
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(Path, "home", no_home)
+        compiling = Compiling()
+        library = compiling.library(SOURCE)
+        assert library is not None
+        assert library.answer() == 42
+        assert "set HOME or XDG_CACHE_HOME" in compiling.problems[0]
 
     @pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="needs AVX2")
     @pytest.mark.parametrize("vectors", [(), ("avx2",), ("avx2", "avx512")])
-    def test_uses_the_vectors_of_the_processor(self, monkeypatch, vectors) -> None:
+    def test_uses_the_vectors_of_the_processor(self, kept: Path, monkeypatch, vectors) -> None:
         for name in ("avx2", "avx512"):
             has = name in vectors
             monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda has=has: has)
         source = "int known(void) { return 0"
         for macro in ("__AVX2__", "__FMA__", "__AVX512F__"):
             source += f"\n#ifdef {macro}\n+ 1\n#endif\n"
-        assert made(source + ";}").known() == {0: 0, 1: 2, 2: 3}[len(vectors)]
+        assert made(kept, source + ";}").known() == {0: 0, 1: 2, 2: 3}[len(vectors)]
 
-    def test_source_that_does_not_compile(self) -> None:
-        assert made("int answer(void) {") is None
-        assert len(native.missing) == 1
-        assert "ended with status 1: " in native.problems[0]
+    def test_source_that_does_not_compile(self, kept: Path) -> None:
+        compiling = Compiling(lambda: kept)
+        assert compiling.library("int answer(void) {") is None
+        assert len(compiling.missing) == 1
+        assert "ended with status 1: " in compiling.problems[0]
 
-    def test_the_digest_is_of_the_file(self, fresh: Path, monkeypatch, tmp_path: Path) -> None:
-        one = made()
-        (file,) = fresh.iterdir()
+    def test_the_digest_is_of_the_file(self, kept: Path, monkeypatch, tmp_path: Path) -> None:
+        one = made(kept)
+        (file,) = kept.iterdir()
         assert one.digest == hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         # the same compiler makes the same file again, whoever calls it
         wrapper(tmp_path / "wrapper", "")
-        monkeypatch.setattr(native, "user_cache", lambda: tmp_path / "other")
         for command in ("gcc", "gcc -m64", f"{tmp_path}/wrapper", f"{tmp_path}/wrapper -g0"):
             monkeypatch.setenv("CC", command)
-            assert made().digest == one.digest, command
+            assert made(tmp_path / "other").digest == one.digest, command
 
     def test_a_wrapper_with_other_flags_is_another_compiler(
-        self, fresh: Path, monkeypatch, tmp_path: Path
+        self, kept: Path, monkeypatch, tmp_path: Path
     ) -> None:
         """Also where it prints the version of the compiler, and when it is edited in place."""
         source = "float f(float x, float y) { return x * y + 1; }"
@@ -98,41 +106,48 @@ class TestWithACompiler:
         for flags in ("", "-ffp-contract=off", "-fno-tree-vectorize -fno-inline"):
             wrapper(script, flags)
             monkeypatch.setenv("CC", str(script))
-            native._identity.cache_clear()
-            digests.add(made(source).digest)
+            digests.add(made(kept, source).digest)
             monkeypatch.setenv("CC", f"gcc {flags}")
-            digests.add(made(source).digest)
-        assert len(list(fresh.iterdir())) == 6
+            digests.add(made(kept, source).digest)
+        assert len(list(kept.iterdir())) == 6
         assert 1 < len(digests) <= 3  # of one set of flags the same
 
     @pytest.mark.parametrize("mode", [0o777, 0o770, 0o722])
-    def test_a_folder_that_others_can_write_to_is_not_used(self, fresh: Path, mode: int) -> None:
-        made()
-        (file,) = fresh.iterdir()
+    def test_a_folder_that_others_can_write_to_is_not_used(self, kept: Path, mode: int) -> None:
+        made(kept)
+        (file,) = kept.iterdir()
         file.unlink()
         file.write_bytes(b"planted")
-        fresh.chmod(mode)
-        assert made().answer() == 42
+        kept.chmod(mode)
+        compiling = Compiling(lambda: kept)
+        library = compiling.library(SOURCE)
+        assert library is not None
+        assert library.answer() == 42
         assert file.read_bytes() == b"planted"
-        assert f"has mode {mode:o}: others can write there" in native.problems[0]
+        assert f"has mode {mode:o}: others can write there" in compiling.problems[0]
 
-    def test_another_users_folder_or_file_is_not_used(self, fresh: Path, monkeypatch) -> None:
-        made()
-        (file,) = fresh.iterdir()
+    def test_another_users_folder_or_file_is_not_used(self, kept: Path, monkeypatch) -> None:
+        made(kept)
+        (file,) = kept.iterdir()
         before = file.stat().st_mtime_ns
         own = os.getuid()
         monkeypatch.setattr(os, "getuid", lambda: own + 1)
-        assert made() is None  # nor is the temporary folder that user's
-        assert f"belongs to user {own}, not to {own + 1}" in native.problems[0]
+        compiling = Compiling(lambda: kept)
+        assert compiling.library(SOURCE) is None  # nor is the temporary folder that user's
+        assert f"belongs to user {own}, not to {own + 1}" in compiling.problems[0]
         assert file.stat().st_mtime_ns == before
 
-    def test_a_library_is_on_the_disk_before_it_has_its_name(self, fresh, monkeypatch) -> None:
+    def test_a_library_is_on_the_disk_before_it_has_its_name(self, kept, monkeypatch) -> None:
         done: list[str] = []
         fsync, replace = os.fsync, os.replace
         monkeypatch.setattr(os, "fsync", lambda file: (done.append("fsync"), fsync(file)))
         monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
-        assert made().answer() == 42
+        assert made(kept).answer() == 42
         assert done == ["fsync", "replace"]
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
 
 
 def wrapper(path: Path, flags: str) -> None:
@@ -166,15 +181,16 @@ def test_an_empty_cc_counts_as_unset(monkeypatch, value: str) -> None:
     assert compiler() == usual
 
 
-def test_it_can_be_switched_off(monkeypatch) -> None:
+def test_it_can_be_switched_off(kept: Path, monkeypatch) -> None:
     monkeypatch.setenv("FEDCORE_NATIVE", "0")
     assert compiler() is None
-    assert made() is None
+    assert Compiling(lambda: kept).library(SOURCE) is None
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("when", ["--version", "-shared"])
 def test_a_compiler_that_hangs_is_ended_with_what_it_started(
-    monkeypatch, tmp_path: Path, when: str
+    kept: Path, monkeypatch, tmp_path: Path, when: str
 ) -> None:
     script = tmp_path / "cc"
     script.write_text(
@@ -183,12 +199,11 @@ def test_a_compiler_that_hangs_is_ended_with_what_it_started(
     )
     script.chmod(0o755)
     monkeypatch.setenv("CC", str(script))
-    monkeypatch.setattr(native, "_VERSION_SECONDS", 1.0)
-    monkeypatch.setattr(native, "_COMPILE_SECONDS", 1.0)
+    compiling = Compiling(lambda: kept, version_seconds=1.0, compile_seconds=1.0)
     began = time.monotonic()
-    assert made() is None
-    assert "did not end within 1 s" in native.problems[0]
-    assert made("int other;") is None  # waited for once a process
+    assert compiling.library(SOURCE) is None
+    assert "did not end within 1 s" in compiling.problems[0]
+    assert compiling.library("int other;") is None  # waited for once a process
     assert time.monotonic() - began < 30
     child = int((tmp_path / "child").read_text())
     for _ in range(100):
@@ -206,38 +221,15 @@ def _state(process: int) -> str:
 
 
 @pytest.mark.parametrize("value", ["no-such-compiler", os.devnull, "gcc 'unclosed"])
-def test_no_compiler(monkeypatch, value: str) -> None:
+def test_no_compiler(kept: Path, monkeypatch, value: str) -> None:
     monkeypatch.setenv("CC", value)
     assert compiler() is None
-    assert made() is None
+    assert Compiling(lambda: kept).library(SOURCE) is None
 
 
-def test_a_compiler_that_fails(monkeypatch, tmp_path: Path) -> None:
+def test_a_compiler_that_fails(kept: Path, monkeypatch, tmp_path: Path) -> None:
     script = tmp_path / "cc"
     script.write_text(f"#!{sys.executable}\nraise SystemExit(1)\n")
     script.chmod(0o755)
     monkeypatch.setenv("CC", str(script))
-    assert made() is None
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_each_part_is_worked_on_once_and_a_free_thread_takes_the_next(threads: int) -> None:
-    done: list[tuple[int, int]] = []
-    held = threading.Event()
-
-    def work(thread: int, part: int) -> None:
-        if part == 0 and threads > 1:
-            assert held.wait(60)  # whoever has the first part is slow: others do the rest
-        done.append((thread, part))
-        if len(done) == 3:
-            held.set()
-
-    native.in_threads(work, range(4), threads)
-    assert sorted(part for _, part in done) == [0, 1, 2, 3]
-    slow = next(thread for thread, part in done if part == 0)
-    assert threads == 1 or [part for thread, part in done if thread == slow] == [0]
-    assert {thread for thread, _ in done} <= set(range(threads))
-
-
-def test_without_parts_nothing_is_done() -> None:
-    native.in_threads(lambda thread, part: pytest.fail("there is no part"), (), 2)
+    assert Compiling(lambda: kept).library(SOURCE) is None

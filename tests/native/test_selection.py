@@ -9,12 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.engine import native
-from fedcore.strategies import network_kernel, order_statistics
-from fedcore.strategies.network_kernel import compiled_columns, near_order, single_assignment
-from fedcore.strategies.order_statistics import middle_mean, plan
+from fedcore.native import disabled, selection
+from fedcore.native.compiler import vectors_of
+from fedcore.native.selection import compiled_columns, near_order, single_assignment
+from fedcore.native.selection_plan import Plan, plan
+from fedcore.strategies import order_statistics
+from fedcore.strategies.order_statistics import middle_mean
 
-KERNEL = network_kernel._kernel(3, plan(3, 1)) is not None
+KERNEL = selection.file(3, plan(3, 1)).functions() is not None
 needs_kernel = pytest.mark.skipif(not KERNEL, reason="needs a C compiler, and AVX2 or AVX-512")
 
 
@@ -46,22 +48,20 @@ def test_the_middle_of_large_matrices_is_compiled(monkeypatch: pytest.MonkeyPatc
     rows = rows_of(11)[:, :1001]  # rows that lie apart
     expected = middle_mean(rows, 3)
     monkeypatch.setattr(order_statistics, "COMPILED_FROM", 11 * 1001)
-    blocks: list[int] = []
-    by_network = order_statistics._by_network
+    done: list[int] = []
 
-    def watched(block, *rest) -> None:
-        blocks.append(block.shape[1])
-        by_network(block, *rest)
+    def watched(rows: torch.Tensor, plan: Plan, out: torch.Tensor) -> int:
+        done.append(compiled_columns(rows, plan, out))
+        return done[-1]
 
-    monkeypatch.setattr(order_statistics, "_by_network", watched)
+    monkeypatch.setattr(order_statistics, "compiled_columns", watched)
     found = middle_mean(rows, 3)
     assert torch.equal(found.nan_to_num(nan=99), expected.nan_to_num(nan=99))
-    assert blocks[0] < 16, "numpy gets what fills no vector"
+    assert 1001 - 16 < done[0] <= 1001, "numpy gets what fills no vector"
 
 
 @needs_kernel
-def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_kernel, "_PIECE", 128)
+def test_threads_change_no_bit() -> None:
     rows = torch.randn(5, 1003, generator=torch.Generator().manual_seed(1))
     before = torch.get_num_threads()
     made = []
@@ -69,7 +69,7 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             made.append(torch.zeros(1003))
-            compiled_columns(rows, plan(5, 1), made[-1])
+            compiled_columns(rows, plan(5, 1), made[-1], 128)
     finally:
         torch.set_num_threads(before)
     assert torch.equal(made[0], made[1])
@@ -77,18 +77,14 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bool((made[0][:992] == middle_mean(rows, 1)[:992]).all())
 
 
-def test_what_it_leaves_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_leaves_to_others() -> None:
     rows, out = rows_of(5), torch.zeros(1003)
     assert compiled_columns(rows.double(), plan(5, 1), out) == 0
     assert compiled_columns(rows.T.contiguous().T, plan(5, 1), out) == 0
-    monkeypatch.setattr(native, "compiler", lambda: None)
-    native.library.cache_clear()
-    network_kernel._kernel.cache_clear()
-    try:
+    with disabled("selection"):
         assert compiled_columns(rows, plan(5, 1), out) == 0
-    finally:
-        native.library.cache_clear()
-        network_kernel._kernel.cache_clear()
+    with vectors_of(16):
+        assert compiled_columns(rows, plan(5, 1), out) == 0
     assert not out.any()
 
 

@@ -1,0 +1,10 @@
+/* The median of three rows: an example. selection.py writes the network that is asked for here. */
+LOAD(0)
+LOAD(1)
+LEAST(3, 0, 1)
+GREATEST(4, 0, 1)
+LOAD(2)
+LEAST(5, 4, 2)
+GREATEST(6, 3, 5)
+FIRST(6)
+MEAN(1)
