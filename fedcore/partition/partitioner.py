@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import PARTITIONERS as PARTITIONERS
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ class Partitioner(Component):
         ``labels`` is [n] int64. Returns ``scenario.num_clients`` disjoint int64 arrays.
         Raises `PartitionError` where the scenario's parameters cannot be met.
         """
-
-
-PARTITIONERS: Registry[type[Partitioner]] = Registry("partition", "fedcore.partition")
 
 
 def label_matrix(

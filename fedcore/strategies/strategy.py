@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import STRATEGIES as STRATEGIES
 from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:
@@ -128,9 +128,6 @@ class Strategy(Component):
         vector[num_parameters:] += combine(cohort.updates[:, num_parameters:], cohort.weights)
         counters = cohort.counters.amax(dim=0) if cohort.counters.numel() else state.counters
         return ServerState(vector, counters, state.memory)
-
-
-STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "fedcore.strategies")
 
 
 def combine(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:

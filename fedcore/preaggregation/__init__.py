@@ -1,0 +1,1 @@
+"""Pre-aggregation: steps that mix a cohort's updates before any strategy sees them."""
