@@ -11,7 +11,6 @@ from benchmark.cohort import cohort_of
 from benchmark.gpu_measurements import Setting
 from fedcore.engine.execution import choose_device, exact_arithmetic
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import STRATEGIES
 
 CLIENTS = 50
 PARAMETERS = 1_000_000
@@ -28,7 +27,7 @@ def aggregation(setting: Setting) -> None:
 
 def _timed(setting: Setting, name: str, parameters: int) -> dict[str, float]:
     device = choose_device(setting.device)
-    strategy = STRATEGIES[name](Scenario(strategy=name, num_clients=CLIENTS, fraction_train=1.0))
+    strategy = Scenario(strategy=name, num_clients=CLIENTS, fraction_train=1.0).parts.strategy
     rows = torch.randn(CLIENTS, parameters, generator=torch.Generator().manual_seed(0))
     sent = cohort_of(rows)
     there = rows.to(device)

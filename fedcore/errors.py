@@ -21,11 +21,17 @@ class ScenarioError(FedcoreError, ValueError):
 
 
 class UnknownNameError(FedcoreError, ValueError):
-    """A name that nothing is registered under."""
+    """A name that nothing is registered under; ``notes`` says what may be missing for a reason."""
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: object, known: Iterable[str], notes: Sequence[str] = ()
+    ) -> None:
         self.kind, self.name = kind, name
-        super().__init__(unknown_name(kind, name, known))
+        super().__init__(" ".join([unknown_name(kind, name, known), *(f"{n}." for n in notes)]))
+
+
+class RegistrationError(FedcoreError, ValueError):
+    """A component that cannot be registered or found: a name taken, a module that is not there."""
 
 
 class DataError(FedcoreError, ValueError):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import ATTACKS as ATTACKS
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
@@ -40,6 +40,3 @@ class LabelAttack(Component):
     def success_classes(cls, scenario: Scenario) -> tuple[int, int] | None:
         """(source, target) where an attack success rate is defined, else None."""
         return None
-
-
-ATTACKS: Registry[type[LabelAttack]] = Registry("attack", "fedcore.attacks")

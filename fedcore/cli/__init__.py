@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from fedcore import __version__
 from fedcore.cli import list_command, report_command, run_command, tune_command
@@ -65,14 +65,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"fedcore {__version__}")
     root.set_defaults(command=None, parser=root)
-    commands = root.add_subparsers(title="commands", metavar="COMMAND")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
     for module in (run_command, list_command, report_command, tune_command):
         parser = commands.add_parser(
             module.NAME, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
         )
-        module.add_arguments(parser)
+        parser.fill = module.add_arguments
         parser.set_defaults(command=module.execute, parser=parser)
     return root
+
+
+class _Command(argparse.ArgumentParser):
+    """The parser of one command. Its arguments are added when it is asked for.
+
+    Those of a scenario are the parameters of all components, which take seconds to import.
+    """
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        self._filled()
+        return super().parse_known_args(*arguments, **options)
+
+    def format_help(self) -> str:
+        self._filled()
+        return super().format_help()
+
+    def _filled(self) -> None:
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill(self)
 
 
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> None:

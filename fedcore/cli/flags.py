@@ -6,48 +6,35 @@ import argparse
 import re
 from typing import Any
 
-from fedcore.components.parameters import Spec
+from fedcore.components.parameters import REQUIRED, Spec
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 from fedcore.scenario.presets import preset
+from fedcore.scenario.scenario import own_specs
+from fedcore.scenario.text import flag as flag
+from fedcore.scenario.text import meant
+from fedcore.scenario.text import parse as parse
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag per field of `Scenario`; a flag that is not given leaves no attribute."""
+    """One flag per field of `Scenario` and per parameter of a registered component.
+
+    A flag that is not given leaves no attribute, one that is given leaves its word.
+    """
     group = parser.add_argument_group(
         "scenario",
         "What is not given takes the preset's value, or the default. 'none' takes back a "
-        "value that may be left out.",
+        "value that may be left out. A component may be written with its parameters, as "
+        "--partition 'dirichlet(alpha=0.1)', and of a module of your own as "
+        "--attack 'mypkg.attacks:Shift(by=3)'.",
     )
     for name, spec in Scenario.specs().items():
         options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(name, spec)}
         if spec.type is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = lambda word, spec=spec: parse(spec, word)
             options["metavar"] = _metavar(spec)
         group.add_argument(flag(name), **options)
-
-
-def flag(name: str) -> str:
-    """The flag of the field ``name``: ``num_clients`` -> ``--num-clients``."""
-    return "--" + name.replace("_", "-")
-
-
-def parse(spec: Spec, word: str) -> Any:
-    """The value that ``word`` means: ``1e-3``, ``1-3`` for a pair, ``none`` where it may be None.
-
-    A word that means nothing stays as it is: the scenario refuses it, beside all else that is
-    wrong.
-    """
-    if spec.optional and word.lower() == "none" and "none" not in spec.choices:
-        return None
-    if spec.pair and (found := re.fullmatch(r"(\d+)[-,](\d+)", word)):
-        return int(found[1]), int(found[2])
-    try:
-        return spec.type(word)
-    except ValueError:
-        return word
 
 
 def chosen_scenario(
@@ -58,8 +45,8 @@ def chosen_scenario(
     Raises ScenarioError with every problem, UnknownNameError for an unknown preset.
     """
     base = preset(preset_name) if preset_name is not None else Scenario()
-    names = [name for name in Scenario.specs() if name in options]
-    changes = {name: getattr(options, name) for name in names}
+    words = {name: getattr(options, name) for name in Scenario.specs() if name in options}
+    changes = meant(words, base.to_dict())
     problems: list[str] = []
     if cohort_size is not None:
         if "fraction_train" in changes:
@@ -90,13 +77,12 @@ def _metavar(spec: Spec) -> str:
         return "{" + ",".join(spec.choices) + "}"
     if spec.pair:
         return "N|LOW-HIGH"
-    return {int: "N", float: "X", str: "NAME"}[spec.type]
+    return {int: "N", float: "X"}.get(spec.type, "NAME")
 
 
 def _help(name: str, spec: Spec) -> str:
-    default = getattr(Scenario, name)
     notes = [spec.range] if spec.range and not spec.choices else []
-    if default is not None:
-        notes.append(f"default {default}")
+    if name in own_specs() and spec.default not in (None, REQUIRED):
+        notes.append(f"default {spec.default}")
     text = f"{spec.doc} ({'; '.join(notes)})" if notes else spec.doc
     return text.replace("%", "%%")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fedcore.components import packages
 from fedcore.components.parameters import Spec
-from fedcore.components.registry import REQUIRED
+from fedcore.components.registry import REGISTRIES, REQUIRED
 from fedcore.errors import UnknownNameError
-from fedcore.scenario import Scenario, validation
 from fedcore.scenario.presets import PRESETS
+from fedcore.scenario.scenario import own_specs
 
 NAME = "list"
 HELP = "list strategies, attacks, data sets, ... with their parameters"
@@ -20,6 +21,7 @@ DESCRIPTION = "List what a scenario can name, and under each the parameters that
 _WIDTH = 100
 _COMPONENTS = {
     "strategies": "strategy",
+    "preaggregations": "preaggregation",
     "attacks": "attack",
     "partitions": "partition",
     "optimizers": "optimizer",
@@ -63,20 +65,21 @@ def listing(kind: str) -> str:
 
 
 def _components(field: str) -> Iterable[str]:
-    registry, specs = validation.registries()[field], Scenario.specs()
+    registry, specs = REGISTRIES[field], own_specs()
     entries = [registry.entry(name) for name in registry]
-    width = max(len(entry.name) for entry in entries)
-    yield f"{field}  {specs[field].doc}; default {getattr(Scenario, field) or 'none'}"
+    width = max((len(entry.name) for entry in entries), default=0)
+    yield f"{field}  {specs[field].doc}; default {specs[field].default or 'none'}"
     for entry in entries:
-        yield from _wrapped(f"  {entry.name:<{width}}  ", entry.summary)
-        yield from _parameters("      ", entry.parameters)
+        package = "" if entry.package == "fedcore" else f" [{entry.package}]"
+        yield from _wrapped(f"  {entry.name:<{width}}  ", entry.summary + package)
+        yield from _parameters("      ", entry.part.specs(), entry.parameters)
+    yield from (text for broken in packages.broken() for text in _wrapped("  ", broken))
 
 
 def _fields() -> Iterable[str]:
     yield "fields  of every scenario; a flag of fedcore run each: num_clients is --num-clients"
-    own = validation.parameter_names()
-    general = {n: getattr(Scenario, n) for n in Scenario.specs() if n not in own}
-    yield from _parameters("  ", general)
+    specs = own_specs()
+    yield from _parameters("  ", specs, specs)
 
 
 def _engines() -> Iterable[str]:
@@ -97,9 +100,8 @@ def _presets() -> Iterable[str]:
         yield from _wrapped("      ", values)
 
 
-def _parameters(indent: str, defaults: Any) -> Iterable[str]:
-    specs = Scenario.specs()
-    rows = [(name, _values(specs[name]), _default(default)) for name, default in defaults.items()]
+def _parameters(indent: str, specs: Mapping[str, Spec], names: Iterable[str]) -> Iterable[str]:
+    rows = [(name, _values(specs[name]), _default(specs[name].default)) for name in names]
     if not rows:
         return
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -112,7 +114,10 @@ def _values(spec: Spec) -> str:
     """Admissible values, short: ``integer >= 1``, ``number in [0, 1)``, ``yes or no``."""
     if spec.choices:
         return "|".join(spec.choices)
-    kind = {int: "integer", float: "number", bool: "yes or no", str: "name"}[spec.type]
+    kinds = {int: "integer", float: "number", bool: "yes or no", str: "name"}
+    kind = kinds.get(spec.type, spec.kind or "")
+    if spec.sequence:
+        kind = f"tuple of {kind}"
     if spec.pair:
         kind += " or pair"
     return f"{kind} {spec.range}".rstrip()

@@ -1,22 +1,49 @@
-"""Declared fields: the type, range and meaning of each scenario field, written once.
+"""Declared parameters: the type, range and meaning of each one, written once where it is owned.
 
-The same declaration checks a value, makes a command-line flag and prints a line of help.
+The same declaration checks a value, reads it from text, makes a command-line flag and a line of
+help, and names it in an id.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+from fedcore.components.annotations import reading
+from fedcore.errors import FedcoreError
 
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+_PLURALS = {int: "integers", float: "numbers", str: "strings", bool: "booleans"}
+_SIMPLE = (int, float, str, bool)
+_TRUE, _FALSE = ("true", "yes"), ("false", "no")
+#: Key of a declaration in the metadata of a dataclass field.
+DECLARED: Final = "fedcore"
+
+
+class _Required:
+    """Marks a parameter that has no default."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Final = _Required()
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Type, range and meaning of one field. ``None`` is allowed where ``optional`` says so."""
+    """Type, range and meaning of one parameter. ``None`` is allowed where ``optional`` says so.
+
+    ``type`` is int, float, str, bool or a class of components. ``many`` is a tuple of any number
+    of values, ``length`` a tuple of so many. ``token`` is what stands before the value in an id,
+    None for the name of the parameter. A ``shared`` parameter has one value in all chosen
+    components that read it. A parameter that was declared ``later`` than its component is left out
+    of the canonical form at its default, so that hashes stay.
+    """
 
     type: type
     doc: str
@@ -27,6 +54,12 @@ class Spec:
     choices: tuple[str, ...] = ()
     optional: bool = False
     pair: bool = False  # an integer, or (lowest, highest) of a draw per client
+    many: bool = False
+    length: int | None = None
+    token: str | None = None
+    shared: bool = False
+    later: bool = False
+    default: Any = REQUIRED
 
     @property
     def range(self) -> str:
@@ -38,13 +71,31 @@ class Spec:
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
         return f"in {left}{self.low:g}, {self.high:g}{right}"
 
+    @property
+    def kind(self) -> str | None:
+        """The kind of component that a value is; None where it is a plain value."""
+        return None if self.type in _SIMPLE else str(getattr(self.type, "kind", ""))
+
+    @property
+    def sequence(self) -> bool:
+        """Whether a value is a tuple, whatever it holds."""
+        return self.many or self.length is not None
+
     def coerce(self, value: Any) -> Any:
-        """``value`` in its canonical type (1 -> 1.0 for a float field), or unchanged."""
+        """``value`` in its canonical type (1 -> 1.0 for a float), or unchanged."""
         if isinstance(value, bool) or value is None:
             return value
-        if self.pair and isinstance(value, Sequence) and not isinstance(value, str):
+        plain = isinstance(value, Sequence) and not isinstance(value, str)
+        if self.pair and plain:
             items = tuple(int(v) if isinstance(v, numbers.Integral) else v for v in value)
             return items[0] if len(items) == 2 and items[0] == items[1] else items
+        if self.sequence and plain:
+            return tuple(self._one(item) for item in value)
+        return self._one(value)
+
+    def _one(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            return value
         if self.type is float and isinstance(value, numbers.Real):
             try:
                 return float(value) + 0.0  # -0.0 becomes 0.0: equal scenarios hash alike
@@ -52,7 +103,53 @@ class Spec:
                 return math.inf
         if self.type is int and isinstance(value, numbers.Integral):
             return int(value)
+        if isinstance(value, str) and self.kind is not None:
+            try:
+                return self._component(value)
+            except FedcoreError:
+                return value  # `problems` says why
         return value
+
+    def _component(self, text: str) -> Any:
+        from fedcore.components.written import component  # reads components, which have parameters
+
+        return component(str(self.kind), text)
+
+    def read(self, word: str) -> Any:
+        """The value that ``word`` means: ``1e-3``, ``1-3`` for a pair, ``none`` where it may be.
+
+        A word that means nothing stays as it is: `problems` then says what is wrong.
+        """
+        word = word.strip()
+        if self.optional and word.lower() == "none" and "none" not in self.choices:
+            return None
+        if self.pair or self.sequence:
+            return self._read_tuple(word)
+        return self._read_one(word)
+
+    def _read_tuple(self, word: str) -> Any:
+        between = word.strip("()[] ").replace("-", ",") if self.pair else word.strip("()[] ")
+        items = [item.strip() for item in between.split(",") if item.strip()]
+        bracketed = word[:1] in ("(", "[")
+        if self.pair and len(items) != 2 and not bracketed:
+            return self._read_one(word)
+        if self.pair and not all(item.isascii() and item.isdecimal() for item in items):
+            return word
+        return tuple(self._read_one(item) for item in items)
+
+    def _read_one(self, word: str) -> Any:
+        if word[:1] in ("'", '"') and (self.type is str or self.kind is not None):
+            try:
+                return str(ast.literal_eval(word))
+            except (ValueError, SyntaxError):
+                return word
+        if self.type is bool:
+            known = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+            return known.get(word.lower(), word)
+        try:
+            return self.type(word) if self.type in (int, float) else word
+        except ValueError:
+            return word
 
     def problems(self, name: str, value: Any) -> list[str]:
         """What is wrong with a coerced ``value``: an empty list if nothing is."""
@@ -61,7 +158,18 @@ class Spec:
         if self.pair and isinstance(value, tuple):
             if len(value) != 2 or not all(isinstance(v, int) for v in value) or value[0] > value[1]:
                 return [f"{name} must be an integer or (lowest, highest), got {value!r}"]
-            return self.problems(name, value[0])
+            return self._problems(name, value[0])
+        if not self.sequence:
+            return self._problems(name, value)
+        if not isinstance(value, tuple) or self.length not in (None, len(value)):
+            count = "" if self.length is None else f"{self.length} "
+            what = _PLURALS.get(self.type, "components")
+            return [f"{name} must be a tuple of {count}{what}, got {value!r}"]
+        return [text for item in value for text in self._problems(name, item)]
+
+    def _problems(self, name: str, value: Any) -> list[str]:
+        if self.kind is not None:
+            return self._component_problems(name, value)
         if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
             return [f"{name} must be {_NAMES[self.type]}, got {value!r}"]
         if self.choices and value not in self.choices:
@@ -73,18 +181,70 @@ class Spec:
                 return [f"{name} must be {self.range or 'finite'}, got {value!r}"]
         return []
 
+    def _component_problems(self, name: str, value: Any) -> list[str]:
+        if isinstance(value, str):
+            try:
+                value = self._component(value)
+            except FedcoreError as error:
+                return [f"{name}: {text}" for text in getattr(error, "problems", (str(error),))]
+        if isinstance(value, self.type):
+            return []
+        return [f"{name} must be {self.kind} {self.type.__name__}, got {value!r}"]
 
-def number(default: Any, type: type, doc: str, **rules: Any) -> Any:
-    """A dataclass field that carries its `Spec` in its metadata."""
-    spec = Spec(type, doc, optional=default is None, **rules)
-    return dataclasses.field(default=default, metadata={"spec": spec})
+
+def param(
+    doc: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    token: str | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+    choices: tuple[str, ...] = (),
+    shared: bool = False,
+    later: bool = False,
+) -> Any:
+    """A parameter of a component: its meaning, range and default; its type is the annotation's.
+
+    The annotation is int, float, str, bool, ``int | tuple[int, int]`` for a pair of bounds,
+    ``tuple[int, ...]``, ``tuple[int, int]`` or a class of components, each of them also with
+    ``| None``. The other arguments are those of `Spec`. Without a ``default`` the parameter must be
+    given.
+    """
+    if later and default is dataclasses.MISSING:
+        raise TypeError("a parameter that is declared later needs a default")
+    rules = {
+        "doc": doc,
+        "token": token,
+        "low": low,
+        "high": high,
+        "open_low": open_low,
+        "open_high": open_high,
+        "choices": tuple(choices),
+        "shared": shared,
+        "later": later,
+    }
+    metadata = {DECLARED: rules}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def text(default: Any, doc: str, **rules: Any) -> Any:
-    """A string field with its `Spec`."""
-    return number(default, str, doc, **rules)
-
-
-def flag(default: bool | None, doc: str) -> Any:
-    """A boolean field with its `Spec`."""
-    return number(default, bool, doc)
+def spec_of(owner: type, field: dataclasses.Field[Any]) -> Spec:
+    """The declaration of ``field`` of ``owner``. TypeError for an annotation it cannot have."""
+    rules = dict(field.metadata[DECLARED])
+    default = REQUIRED if field.default is dataclasses.MISSING else field.default
+    read = reading(owner, field.name, field.type)
+    if read.choices:
+        rules["choices"] = read.choices
+    return Spec(
+        read.type,
+        rules.pop("doc"),
+        optional=read.optional or default is None,
+        pair=read.pair,
+        many=read.many,
+        length=read.length,
+        default=default,
+        **rules,
+    )

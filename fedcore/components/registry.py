@@ -1,11 +1,13 @@
-"""Registries: one decorator makes an algorithm known to scenarios, `fedcore list` and the errors.
+"""Registries: one decorator makes a component known to scenarios, `fedcore list` and the errors.
 
-A component declares which fields of `Scenario` it reads, with its defaults::
+A component declares the parameters that it reads, see `fedcore.components.component`::
 
-    @PARTITIONERS.register("dirichlet", "label skew, p_k ~ Dir(alpha)", alpha=REQUIRED)
-    class Dirichlet(Partitioner): ...
+    @PARTITIONERS.register("dirichlet", "label skew, p_k ~ Dir(alpha)")
+    class Dirichlet(Partitioner):
+        alpha: float = param("Dirichlet concentration", low=0, open_low=True)
 
-The range and the meaning of a field stand once, in `fedcore.scenario`.
+The registries of fedcore are in `fedcore.components.kinds`. They import what they hold on first
+use, by name: that of a package of fedcore, and entry points of the group ``fedcore`` of others.
 """
 
 from __future__ import annotations
@@ -16,29 +18,29 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from fedcore.errors import UnknownNameError
+from fedcore.components import packages
+from fedcore.components.bridge import bridged, spec_of_old
+from fedcore.components.component import Component, redeclare
+from fedcore.components.parameters import REQUIRED as REQUIRED
+from fedcore.components.parameters import Spec
+from fedcore.errors import RegistrationError, UnknownNameError
 from fedcore.origin import sources
 
 T = TypeVar("T")
+C = TypeVar("C")
 
-
-class _Required:
-    """Marks a parameter that has no default."""
-
-    def __repr__(self) -> str:
-        return "REQUIRED"
-
-
-REQUIRED: Final = _Required()
+#: The registry of each kind, by the name of the kind.
+REGISTRIES: dict[str, Registry[Any]] = {}
 
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A registered component: what it is, and the scenario fields it reads with their defaults.
+    """A registered component: what it is, and the defaults of its parameters by name.
 
     ``modules`` are those that registered it, which a class made by a factory does not name.
+    ``part`` is the class whose objects a scenario holds.
     """
 
     name: str
@@ -46,42 +48,140 @@ class Entry(Generic[T]):
     component: T
     parameters: Mapping[str, Any]
     modules: tuple[str, ...] = ()
+    part: Any = None
+
+    @property
+    def package(self) -> str:
+        """The distribution that it comes from; a top-level module's name where that is in none."""
+        return packages.distribution(_home(self.component, self.modules))
 
 
 class Registry(Generic[T]):
     """Components of one kind by name; a second registration of a name is refused.
 
     ``package`` is imported module by module on first use, so that a new algorithm is one new
-    file and nothing else.
+    file and nothing else. ``label`` is what messages call the kind.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, package: str, label: str | None = None) -> None:
+        self.kind = label or kind
+        self.field = kind
         self._package = package
         self._entries: dict[str, Entry[T]] = {}
+        self._twice: dict[str, str] = {}
         self._discovered = False
+        REGISTRIES[kind] = self
 
-    def register(self, name: str, summary: str, **parameters: Any) -> Callable[[T], T]:
-        """A decorator that registers its object as ``name``; ValueError if the name is taken."""
+    def register(self, name: str, summary: str, **defaults: Any) -> Callable[[C], C]:
+        """A decorator that registers its object as ``name``, of a package as ``package/name``.
+
+        Each of ``defaults`` declares a parameter that components of fedcore have, with another
+        default. Raises RegistrationError, a ValueError, if the name is taken or a parameter is
+        unknown.
+        """
         modules = _registering(sys._getframe(1))
 
-        def decorate(component: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"{self.kind} {name!r} is registered already")
-            self._entries[name] = Entry(name, summary, component, dict(parameters), modules)
-            made_in = (*modules, str(getattr(component, "__module__", "")))
-            if not all(where.startswith("fedcore.") for where in made_in):
+        def decorate(component: C) -> C:
+            home = _home(component, modules)
+            full = packages.qualified(name, home)
+            self._refuse_taken(full, home)
+            self._entries[full] = self._entry(full, summary, component, modules, defaults)
+            packages.revise()
+            if not all(where.startswith("fedcore.") for where in (*modules, home)):
                 sources.watch_modules()
             return component
 
         return decorate
 
+    def _refuse_taken(self, name: str, home: str) -> None:
+        known = self._entries.get(name)
+        if known is None:
+            return
+        there = _home(known.component, known.modules)
+        text = f"{self.kind} {name!r} is registered already, by {there}"
+        if there != home:
+            text += f": {home} must choose another name"
+        if packages.loading():
+            self._twice[name] = (
+                f"{self.kind} {name!r} is registered by two packages, {packages.described(there)} "
+                f"and {packages.described(home)}: uninstall one, or have one choose another name"
+            )
+        raise RegistrationError(text)
+
+    def _entry(
+        self,
+        name: str,
+        summary: str,
+        component: Any,
+        modules: tuple[str, ...],
+        defaults: Mapping[str, Any],
+    ) -> Entry[Any]:
+        """The entry of ``component``; a class that has a name already gives its own to a copy."""
+        if not (isinstance(component, type) and issubclass(component, Component)):
+            part = bridged(self.field, name, summary, component, defaults)
+            return Entry(name, summary, component, dict(defaults), modules, part)
+        if component.__dict__.get("_registered"):
+            body = {"__module__": component.__module__, "__qualname__": component.__qualname__}
+            copied = ("definition",)
+            body |= {key: component.__dict__[key] for key in copied if key in component.__dict__}
+            component = type(component.__name__, (component,), body)
+        component.kind, component.name, component.summary = self.field, name, summary
+        component._registered = True
+        if defaults:
+            redeclare(component, {n: (self._known(n, component), d) for n, d in defaults.items()})
+        specs = component.specs().items()
+        own = {field: spec.default for field, spec in specs if field != component.follows}
+        return Entry(name, summary, component, own, modules, component)
+
+    def _known(self, parameter: str, component: type[Component]) -> Spec:
+        """The declaration that a keyword of `register` takes over."""
+        if (spec := component.specs().get(parameter)) is not None:
+            return spec
+        self._discover_own()
+        for entry in self._entries.values():
+            if parameter in entry.part.specs():
+                found: Spec = entry.part.specs()[parameter]
+                return found
+        if (old := spec_of_old(parameter)) is not None:
+            return old
+        raise RegistrationError(
+            f"{self.kind} {component.name!r}: {parameter!r} is no parameter that components of "
+            f"fedcore have; declare it in the class, as {parameter}: float = param('its meaning')"
+        )
+
     def entry(self, name: str) -> Entry[T]:
-        """The entry called ``name``; UnknownNameError offers the nearest known name."""
+        """The entry called ``name``, also an import path ``package.module:Class``.
+
+        UnknownNameError offers the nearest known name, and names the entry points that cannot be
+        loaded; RegistrationError for a name that two packages register, or a path to nothing.
+        """
         self._discover()
-        if name not in self._entries:
-            raise UnknownNameError(self.kind, name, self._entries)
-        return self._entries[name]
+        if name in self._twice:
+            raise RegistrationError(self._twice[name])
+        if name in self._entries:
+            return self._entries[name]
+        if packages.is_path(name):
+            return self._imported(name)
+        raise UnknownNameError(self.kind, name, self._entries, packages.broken())
+
+    def _imported(self, path: str) -> Entry[T]:
+        """The entry of the class at an import path, which is its name unless it has another."""
+        component = packages.imported(self.kind, path)
+        for entry in self._entries.values():
+            if entry.component is component:
+                return entry
+        if isinstance(component, type) and issubclass(component, Component):
+            if component.kind in ("", self.field):
+                module = path.partition(":")[0]
+                made = self._entry(path, component.summary or path, component, (module,), {})
+                self._entries[path] = made
+                packages.revise()
+                sources.watch_modules()
+                return made
+        raise RegistrationError(
+            f"{self.kind} {path!r} is no {self.kind}: name a class that is derived from the base "
+            f"class of the kind, got {component!r}"
+        )
 
     def __getitem__(self, name: str) -> T:
         return self.entry(name).component
@@ -94,7 +194,16 @@ class Registry(Generic[T]):
         self._discover()
         return iter(sorted(self._entries))
 
+    def state(self) -> tuple[int, int]:
+        """What changes when an entry is added, for caches."""
+        self._discover()
+        return id(self._entries), len(self._entries)
+
     def _discover(self) -> None:
+        self._discover_own()
+        packages.load_entry_points()
+
+    def _discover_own(self) -> None:
         if self._discovered:
             return
         self._discovered = True  # first: the modules below may ask while they are imported
@@ -105,6 +214,11 @@ class Registry(Generic[T]):
         except BaseException:
             self._discovered = False  # a registry that lacks some of its names must not look whole
             raise
+
+
+def _home(component: object, modules: tuple[str, ...]) -> str:
+    """The module that a component belongs to."""
+    return str(getattr(component, "__module__", None) or (modules[-1] if modules else ""))
 
 
 def _registering(frame: FrameType | None) -> tuple[str, ...]:

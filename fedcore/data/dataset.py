@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import DATASETS as DATASETS
 
 if TYPE_CHECKING:  # `fedcore run` finds and reads data while it imports torch
     import torch
@@ -92,6 +92,3 @@ def named_classes(names: Sequence[str]) -> str:
     """``0 (shirt), 1 (trouser)``; empty where every class is called by its number."""
     labels = [class_label(number, names) for number in range(len(names))]
     return ", ".join(labels) if any(label.endswith(")") for label in labels) else ""
-
-
-DATASETS: Registry[type[Source]] = Registry("dataset", "fedcore.data")

@@ -23,7 +23,6 @@ from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
 from fedcore.native.pooling import fuse_pooling
 from fedcore.records.evidence import WIDTH
-from fedcore.strategies.strategy import STRATEGIES
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class SequentialEngine:
         self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)
         self._updates = zeros((size, self.layout.size), dtype=dtype, device=device)
         self._ends = zeros((size, self.layout.num_counters), dtype=torch.int64, device=device)
-        keeps = STRATEGIES[scenario.strategy].keeps_batch_norm
+        keeps = scenario.parts.strategy.keeps_batch_norm
         self._own_layers = self.layout.batch_norm_indices().to(device) if keeps else None
         if self._own_layers is not None:
             # FedBN: clients' own layers between rounds. Untouched pages of zeros take no memory.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.components.component import Component
-from fedcore.components.registry import REQUIRED, Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import OPTIMIZERS as OPTIMIZERS
+from fedcore.components.registry import REQUIRED
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -55,9 +56,6 @@ class Solver(Component):
         ones; the sum keeps their signs, as it is what a constant gradient moves by.
         """
         return None
-
-
-OPTIMIZERS: Registry[type[Solver]] = Registry("optimizer", "fedcore.engine")
 
 
 @OPTIMIZERS.register("sgd", "stochastic gradient descent")

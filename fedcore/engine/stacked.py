@@ -22,7 +22,6 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.federation.federation import Federation
 from fedcore.records.evidence import WIDTH, Row
-from fedcore.strategies.strategy import STRATEGIES
 
 if TYPE_CHECKING:
     from fedcore.engine.execution import Execution
@@ -72,7 +71,7 @@ class Work:
         self._solver = bench.solver
         self.ended: dict[int, torch.Tensor] = {}
         self.noted = np.zeros((size, WIDTH), np.int64)
-        strategy = STRATEGIES[federation.scenario.strategy]
+        strategy = federation.scenario.parts.strategy
         self.own_layers = bench.norm_layers if strategy.keeps_batch_norm else None
 
     def cohort(self, steps: Sequence[int]) -> Cohort:

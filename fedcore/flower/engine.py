@@ -99,6 +99,7 @@ class GridEngine:
                 known=known,
                 nodes=nodes,
                 dtype=task.execution.dtype,
+                seed=federation.seed,
             )
             self.generators = rule.generators
 

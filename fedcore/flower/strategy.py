@@ -30,7 +30,7 @@ from fedcore.privacy.mechanism import PRIVACY
 from fedcore.privacy.noise import Generators
 from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import STRATEGIES
+from fedcore.strategies.aggregation import Aggregation
 
 
 class FedcoreStrategy(Strategy):  # type: ignore[misc]
@@ -42,7 +42,8 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     in ``excluded``; where too few remain for the rule, the round changes nothing.
 
     ``sample`` gives the clients of a round (from 1), ``known`` what the server knows of a client's
-    work, where it does: then clients cannot lie about it.
+    work, where it does: then clients cannot lie about it. ``seed`` is that of the run, which
+    pre-aggregation needs.
 
     Under a mechanism replies hold releases, and ``generators`` is what the clients say they drew
     from. Flower's own loop keeps no account and adds no noise: ``start`` refuses a mechanism that
@@ -58,10 +59,16 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         known: Callable[[int], Facts] | None = None,
         nodes: Nodes | None = None,
         dtype: torch.dtype = torch.float32,
+        seed: int | None = None,
     ) -> None:
         self.scenario, self.layout, self.sample, self.known = scenario, layout, sample, known
         self.nodes = nodes or Nodes(scenario.num_clients)
-        self.rule = STRATEGIES[scenario.strategy](scenario)
+        if seed is None and scenario.parts.preaggregation:
+            raise FedcoreError(
+                f"preaggregation={scenario.preaggregation!r} draws by the seed of the run: give "
+                "FedcoreStrategy its seed"
+            )
+        self.server = Aggregation.of(scenario, seed or 0)
         self.excluded: list[Exclusion] = []
         self.release = None
         self.generators: Generators | None = None
@@ -88,7 +95,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     ) -> list[Message]:
         """The training messages of ``round`` for ``clients``, who start from ``state``."""
         self.nodes.refresh(grid)
-        if self.nodes.shared and self.rule.keeps_batch_norm:
+        if self.nodes.shared and self.server.strategy.keeps_batch_norm:
             raise FedcoreError(
                 f"strategy {self.scenario.strategy!r} needs a SuperNode for each of the "
                 f"{self.scenario.num_clients} clients: they keep layers of their own"
@@ -153,7 +160,9 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
             cohort = self.collect(server_round, replies)
             if not cohort.clients:
                 return None, None
-            after = self.rule.aggregate(self._state, cohort, self.layout.num_parameters)
+            after = self.server.aggregate(
+                self._state, cohort, self.layout.num_parameters, server_round
+            )
         self._state = after
         metrics = MetricRecord(
             {"clients": len(cohort.clients), "num-examples": sum(cohort.samples)}

@@ -23,6 +23,7 @@ from fedcore.privacy.run import mechanism_of
 from fedcore.records.evidence import Row
 from fedcore.records.provenance import code_digest
 from fedcore.scenario import Scenario
+from fedcore.scenario.text import flags, meant
 
 KEY = "fedcore"
 """Key of the task in a message's ConfigRecord."""
@@ -84,17 +85,14 @@ class Task:
     def from_run_config(cls, values: Mapping[str, Any]) -> Task:
         """The task that a Flower run config describes: keys are fields of Scenario with dashes.
 
-        An empty string stands for None, ``"1-3"`` for a pair. ``seed``, ``device``, ``precision``
-        and ``data-dir`` say how to run. Raises ScenarioError, or FedcoreError for other values.
+        An empty string stands for None, ``"1-3"`` for a pair. The key ``scenario`` has any further
+        fields and parameters as flags, ``--attack "alie(z=1.5)"``, which override the others.
+        ``seed``, ``device``, ``precision`` and ``data-dir`` say how to run. Raises ScenarioError,
+        or FedcoreError for other values.
         """
-        from fedcore.cli.flags import parse
-
-        specs = Scenario.specs()
-        chosen: dict[str, Any] = {}
-        for key, value in values.items():
-            name = key.replace("-", "_")
-            if name in specs and value != "":
-                chosen[name] = parse(specs[name], value) if isinstance(value, str) else value
+        words = {key.replace("-", "_"): value for key, value in values.items() if value != ""}
+        chosen = {name: word for name, word in words.items() if name in Scenario.specs()}
+        chosen = meant({**chosen, **flags(str(values.get("scenario", "")))})
         return cls(
             scenario=Scenario(**chosen),
             seed=int(values.get("seed", 0)),

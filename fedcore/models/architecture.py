@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import MODELS as MODELS
 
 
 class Architecture(Component):
@@ -37,6 +37,3 @@ class Architecture(Component):
         Initial weights come from torch's global generator, which `build_model` seeds and restores.
         Raises `ModelError` where ``weights`` is missing, damaged or of another network.
         """
-
-
-MODELS: Registry[type[Architecture]] = Registry("model", "fedcore.models")

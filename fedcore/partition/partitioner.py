@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import PARTITIONERS as PARTITIONERS
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
@@ -24,6 +24,3 @@ class Partitioner(Component):
         ``labels`` is [n] int64. Returns ``scenario.num_clients`` disjoint int64 arrays.
         Raises `PartitionError` where the scenario's parameters cannot be met.
         """
-
-
-PARTITIONERS: Registry[type[Partitioner]] = Registry("partition", "fedcore.partition")

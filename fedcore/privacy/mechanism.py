@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.kinds import PRIVACY as PRIVACY
 from fedcore.errors import PrivacyError
 from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows
@@ -251,9 +251,6 @@ class Mechanism(Component):
     def epsilon_once(self) -> float:
         """The true epsilon of one release, of the client with the largest; may be infinite."""
         return self.epsilon(0, self.cost(0, (0,)))
-
-
-PRIVACY: Registry[type[Mechanism]] = Registry("privacy mechanism", "fedcore.privacy")
 
 
 def budget_problems(scenario: Scenario, epsilon: float | None) -> list[str]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fedcore.components.registry import REGISTRIES
 from fedcore.origin import sources
 from fedcore.origin.closure import Foreign, foreign_code
 from fedcore.origin.syntax import digest
@@ -153,14 +154,17 @@ def code_of(scenario: Scenario, engine: str) -> Code:
 
 
 def _chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable[str]]]:
-    """Kind, component and modules that registered it, of each choice; no object for Flower's."""
+    """Kind, component and modules that registered it, of each choice; no object for Flower's.
+
+    Steps of pre-aggregation, and components that are parameters of others, are numbered.
+    """
     from fedcore.data.dataset import DATASETS
     from fedcore.engine.interface import ENGINES
-    from fedcore.scenario.validation import components
     from fedcore.strategies.foreign import modules
 
-    found, _ = components({name: getattr(scenario, name) for name in scenario.specs()})
-    yield from ((kind, entry.component, entry.modules) for kind, entry in found.items())
+    for place, part in scenario.parts.everything():
+        entry = REGISTRIES[part.kind].entry(part.name)
+        yield place, entry.component, entry.modules
     inner = scenario.dataset.partition(":")[2].partition(":")[0]
     if inner in DATASETS:  # holdout:NAME
         yield "dataset within", DATASETS[inner], DATASETS.entry(inner).modules

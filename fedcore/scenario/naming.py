@@ -8,61 +8,36 @@ So two scenarios have one id, relative to one reference, only if they are equal.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fedcore.scenario import validation
+from fedcore.components.component import Component, squeeze
+from fedcore.components.kinds import PREAGGREGATIONS
+from fedcore.components.parameters import Spec
+from fedcore.components.written import component, pieces
+from fedcore.scenario.declared import parameter_names, parameters, registries
+from fedcore.scenario.wire import MIRRORED
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
-# Tokens of these come first, in this order, and begin as given here; those of all other fields
-# begin with the field's own name. Without a prefix, what is named must be no other field's token.
-_PREFIXES = {
-    "dataset": "",
-    "model": "",
-    "image_size": "px",
-    "norm": "norm",
-    "weights": "weights",
-    "optimizer": "",
-    "mu": "mu",
-    "momentum": "rho",
-    "lr": "lr",
-    "local_epochs": "epochs",
-    "server_momentum": "gmf",
-    "server_lr": "slr",
-    "num_byzantine": "f",
-    "num_selected": "m",
-    "trim_fraction": "trim",
-    "beta_2": "beta",
-    "tau": "tau",
-    "norm_bound": "bound",
-    "aggregation_iterations": "iter",
-    "smoothing": "nu",
-    "num_clients": "clients",
-    "fraction_train": "cohort",
-    "rounds": "rounds",
-    "privacy": "",
-    "epsilon": "epsilon",
-    "noise_multiplier": "noise",
-    "delta": "delta",
-    "clip_norm": "clip",
-    "sensitivity": "sensitivity",
-    "neighbours": "",
-    "released": "",
-    "buffers": "buffers",
-    "epsilon_budget": "budget",
-}
-
+# After strategy, partition and attack, these come in this order; ``kind.`` stands for parameters of
+# the chosen component that have a token of their own. Then all others, which begin with their name.
+_ORDER = (
+    *("attack.", "partition.", "dataset", "dataset.", "model", "image_size", "model."),
+    *("optimizer", "optimizer.", "lr", "local_epochs", "strategy.", "preaggregation"),
+    *("num_clients", "fraction_train", "rounds", "privacy", "privacy."),
+)
+#: Fields whose values need nothing before them in an id.
+_BARE = ("dataset", "model", "optimizer", "privacy")
 
 _HEAD = ("strategy", "strategy_spec", "client_mods", "partition", "attack", "redraw")
 #: Parameters of every attack.
-SHARES = ("malicious_fraction", "poison_ratio")
+SHARES = ("malicious_fraction", MIRRORED)
 _NUMBER = r"\d[\d.]*(?:em?\d+)?"
 _SHARE = rf"(?:mal|poison){_NUMBER}pct|redraw(?:false)?"
 _DIGEST = re.compile(r"(?:^|\.)sha[0-9a-f]{8}$")
@@ -73,24 +48,7 @@ _FLOWER_CLASSES = (
     *("FedTrimmedAvg", "FedYogi", "Krum", "MultiKrum", "QFedAvg"),
 )
 
-
-def token(value: object) -> str:
-    """``value`` in the characters [a-z0-9.]: ``mobilenet_v2`` -> ``mobilenetv2``.
-
-    Different numbers have different tokens; texts may share one, see `identifier`.
-    """
-    if isinstance(value, float):
-        short = f"{value:g}"
-        text = short if float(short) == value else repr(value)
-        return text.replace("-", "m").replace("+", "")
-    if isinstance(value, tuple):
-        return "to".join(token(item) for item in value)
-    return _letters(str(value))
-
-
-@functools.lru_cache(maxsize=4096)
-def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]", "", text.lower())
+token = squeeze
 
 
 def percent(fraction: float) -> str:
@@ -105,12 +63,15 @@ def strategy_token(scenario: Scenario) -> str:
     spec, mods = scenario.strategy_spec, scenario.client_mods
     if spec is None:
         name = token(scenario.strategy)
+        if _nested(scenario.strategy):
+            return _digested("strategy", scenario.strategy, name)
         plain = "." not in name and mods is None and _unique("strategy", scenario.strategy)
         return name if plain else _digested("strategy", f"{scenario.strategy} {mods}", name)
-    from fedcore.strategies.foreign import Spec, specs  # imports torch
+    from fedcore.strategies.foreign import Spec as Written
+    from fedcore.strategies.foreign import specs  # imports torch
 
     attached = specs(mods) if mods is not None else []
-    name = ".".join([Spec.parse(spec).token, *(mod.token for mod in attached)])
+    name = ".".join([Written.parse(spec).token, *(mod.token for mod in attached)])
     module, _, cls = spec.partition(":")
     known = scenario.strategy == "flower" and module == _FLOWER and cls in _FLOWER_CLASSES
     if known and mods is None:
@@ -120,25 +81,21 @@ def strategy_token(scenario: Scenario) -> str:
 
 def partition_token(scenario: Scenario) -> str:
     """``iid``, ``dirichlet0.1``, ``pathological2``."""
-    parameter = _partition_parameter(scenario)
-    value = None if parameter is None else getattr(scenario, parameter)
-    rest = "" if value is None else token(value)
-    return _with_parameter("partition", scenario.partition, rest, _NUMBER)
+    return _named_token("partition", scenario.partition, scenario.parts.partition, _NUMBER)
 
 
 def attack_tokens(scenario: Scenario) -> list[str]:
-    """``clean``, or the attack with its two shares."""
-    if scenario.attack is None:
+    """``clean``, or the attack with its shares."""
+    attack = scenario.parts.attack
+    if attack is None:
         return ["clean"]
-    classes = (scenario.source_class, scenario.target_class)
-    rest = "" if None in classes else token(classes)
-    shares = (
-        f"mal{percent(scenario.malicious_fraction)}",
-        f"poison{percent(scenario.poison_ratio)}",
-    )
-    usual = validation.registries()["attack"].entry(scenario.attack).parameters.get("redraw")
+    shares = [f"mal{percent(scenario.malicious_fraction)}"]
+    if MIRRORED in attack.specs():
+        shares.append(f"poison{percent(scenario.poison_ratio)}")
+    name = _named_token("attack", str(scenario.attack), attack, r"\d+to\d+")
+    declared = attack.specs().get("redraw")
+    usual = None if declared is None else declared.default
     redraw = {True: "redraw", False: None if usual is False else "redrawfalse", None: None}
-    name = _with_parameter("attack", scenario.attack, rest, r"\d+to\d+")
     return [name, *shares, *filter(None, [redraw[scenario.redraw]])]
 
 
@@ -151,20 +108,17 @@ def identifier(
     neither at its value in ``usual``. What ``usual`` holds must follow from the components.
     """
     tokens = [strategy_token(scenario), partition_token(scenario), *attack_tokens(scenario)]
-    specs = scenario.specs()
-    chosen, _ = validation.components({name: getattr(scenario, name) for name in specs})
-    defaults: dict[str, object] = {}
-    for entry in chosen.values():
-        defaults = {**entry.parameters, **defaults}
-    usual = {**_usual(base, defaults), **(usual or {})}
-    named = {*_HEAD, *SHARES, _partition_parameter(scenario)}
-    if None not in (scenario.source_class, scenario.target_class):
-        named |= {"source_class", "target_class"}
-    for name in dict.fromkeys((*_PREFIXES, *specs)):
+    specs = scenario.declared()
+    usual = {**_usual(scenario, base, specs), **(usual or {})}
+    named = {*_HEAD, *SHARES}
+    for part in (scenario.parts.partition, scenario.parts.attack):
+        if part is not None and None not in (getattr(part, name) for name in part.named):
+            named |= set(part.named)
+    for name in dict.fromkeys((*_order(scenario), *specs)):
         value = getattr(scenario, name)
         if name in named or value == usual[name]:
             continue
-        if value is None and name in validation.parameter_names():
+        if value is None and name in parameter_names():
             continue  # no chosen component reads it
         tokens.append(field_token(name, value, specs))
     return "-".join(tokens)
@@ -176,13 +130,17 @@ def field_token(name: str, value: object, specs: Mapping[str, Any]) -> str:
     ``specs`` are the scenario's declared fields. None and flags are named: ``pxnone``,
     ``nesterovtrue``.
     """
-    prefix = _prefix(name)
+    spec = specs[name]
+    prefix = _prefix(name, spec)
+    if isinstance(value, Component) or (isinstance(value, tuple) and spec.type not in (int, float)):
+        return _digested(name, str(value), prefix + token(value))
     if not isinstance(value, str):
         return f"{name.replace('_', '') if value is None and not prefix else prefix}{token(value)}"
+    if name == "preaggregation":
+        return _steps_token(value)
     text = prefix + token(value)
-    spec = specs[name]
-    if name in validation.registries():
-        plain = _unique(name, value) and value != "none"
+    if name in registries():
+        plain = _unique(name, value) and value != "none" and not _nested(value)
     elif spec.choices:
         plain = [token(choice) for choice in spec.choices].count(token(value)) == 1
     else:
@@ -216,18 +174,66 @@ def apart(named: Sequence[tuple[str, Scenario]]) -> list[str]:
     return [f"{name}-{s.hash}" if len(taken[name]) > 1 else name for name, s in result]
 
 
-def _usual(base: Scenario, defaults: Mapping[str, object]) -> dict[str, object]:
-    """The value of each field that is not named, for components with these ``defaults``."""
-    found = {name: getattr(base, name) for name in base.specs()}
-    for name, default in defaults.items():
-        # a required parameter, which has no default, is always named
-        if name in _PREFIXES or found[name] is None:
-            found[name] = default
+def _order(scenario: Scenario) -> Iterator[str]:
+    """The fields that come first in an id; a shared parameter where its first kind has its own."""
+    single = scenario.parts.single()
+    shared = [n for part in single.values() for n, spec in part.specs().items() if spec.shared]
+    for item in _ORDER:
+        kind, dot, _ = item.partition(".")
+        if not dot:
+            yield item
+            continue
+        yield from (name for name in shared if kind in parameters().get(name, ()))
+        for name, spec in single[kind].specs().items() if kind in single else ():
+            if name in scenario.__dict__ and (spec.token is not None or kind == "attack"):
+                yield name
+
+
+def _usual(scenario: Scenario, base: Scenario, specs: Mapping[str, Spec]) -> dict[str, object]:
+    """The value of each field that is not named, for the components of ``scenario``."""
+    found = {name: getattr(base, name) for name in specs}
+    named: set[str] = set()
+    for part in scenario.parts.single().values():
+        for name, spec in part.specs().items():
+            if name not in specs or name in named or name == MIRRORED:
+                continue
+            named.add(name)
+            # a required parameter, which has no default, is always named
+            if spec.token is not None or found[name] is None:
+                found[name] = spec.default
     return found
 
 
-def _prefix(name: str) -> str:
-    return _PREFIXES.get(name, name.replace("_", ""))
+def _prefix(name: str, spec: Spec) -> str:
+    if name in _BARE:
+        return ""
+    return name.replace("_", "") if spec.token is None else spec.token
+
+
+def _nested(value: str) -> bool:
+    """Whether ``value`` of a component field is a written form, with parameters."""
+    return value.endswith(")") and "(" in value
+
+
+def _steps_token(text: str) -> str:
+    """``pre.bucketing.size3.nnm``: each step, with what differs from its defaults."""
+    words, plain = ["pre"], True
+    names = [token(name) for name in PREAGGREGATIONS]
+    for piece in pieces(text):
+        step = component("preaggregation", piece)
+        words.append(token(step.name))
+        plain &= token(step.name) == step.name and names.count(step.name) == 1
+        for name, spec in step.specs().items():
+            value = getattr(step, name)
+            if value == spec.default:
+                continue
+            prefix = _prefix(name, spec)
+            words.append(prefix + token(value))
+            plain &= isinstance(value, int | float)
+            # a step must not read like another one's parameter
+            plain &= not any(re.fullmatch(rf"{prefix}({_NUMBER}|true|false)", n) for n in names)
+    name = ".".join(words)
+    return name if plain and not any("." in n for n in names) else _digested("pre", text, name)
 
 
 def _digested(field: str, text: str, name: str) -> str:
@@ -236,26 +242,22 @@ def _digested(field: str, text: str, name: str) -> str:
     return ".".join(filter(None, (name, f"sha{sha}")))
 
 
-def _partition_parameter(scenario: Scenario) -> str | None:
-    """The field that follows the name of the partition."""
-    read = validation.registries()["partition"].entry(scenario.partition).parameters
-    return next((name for name in ("alpha", "classes_per_client") if name in read), None)
-
-
-def _with_parameter(kind: str, name: str, rest: str, form: str) -> str:
-    """``name`` with ``rest``, of the ``form`` of all such parameters, or none."""
-    text = token(name) + rest
-    others = [token(other) for other in validation.registries()[kind] if other != name]
+def _named_token(kind: str, value: str, part: Component, form: str) -> str:
+    """The name of ``part`` with the values that follow it, of the ``form`` of all such, or none."""
+    if _nested(value):
+        return _digested(kind, value, token(value))
+    text, rest = part.token(), part.token().removeprefix(token(part.name))
+    others = [token(other) for other in registries()[kind] if other != part.name]
     clash = any(re.fullmatch(re.escape(other) + form, text) for other in others)
-    plain = _unique(kind, name) and not clash and not _DIGEST.search(text)
-    return text if plain else _digested(kind, f"{name} {rest}", text)
+    plain = _unique(kind, part.name) and not clash and not _DIGEST.search(text)
+    return text if plain else _digested(kind, f"{part.name} {rest}", text)
 
 
 def _unique(kind: str, name: str) -> bool:
     """Whether the token of the registered ``name`` says which one is meant, and with what."""
     registered, _, rest = name.partition(":")
     short = token(name)
-    others = [token(o) for o in validation.registries()[kind] if o != registered]
+    others = [token(o) for o in registries()[kind] if o != registered]
     if kind == "dataset" and ":" in name:
         whole = rest != "" and token(rest) == rest
         return whole and not any(short.startswith(other) for other in others)
@@ -265,14 +267,14 @@ def _unique(kind: str, name: str) -> bool:
 def _readers(text: str, specs: Mapping[str, Any]) -> list[str]:
     """The fields that could have ``text`` as a token, but for those with a digest."""
     found = [] if not re.fullmatch(_SHARE, text) else ["redraw"]
-    registries = validation.registries()
+    known = registries()
     for name, spec in specs.items():
         if name in _HEAD or name in SHARES:
             continue
-        prefix = _prefix(name)
+        prefix = _prefix(name, spec)
         own = {f"{prefix or name.replace('_', '')}none"}
-        if name in registries:
-            names = [prefix + token(registered) for registered in registries[name]]
+        if name in known:
+            names = [prefix + token(registered) for registered in known[name]]
             start = name == "dataset" and text.startswith(tuple(names))
             reads = start or text in {*names, *own}
         elif spec.choices:
@@ -282,7 +284,7 @@ def _readers(text: str, specs: Mapping[str, Any]) -> list[str]:
         elif spec.type is str:
             reads = text.startswith(prefix)
         else:
-            number = rf"{re.escape(prefix)}{_NUMBER}(?:to{_NUMBER})?"
+            number = rf"{re.escape(prefix)}{_NUMBER}(?:to{_NUMBER})*"
             reads = text in own or re.fullmatch(number, text) is not None
         if reads:
             found.append(name)

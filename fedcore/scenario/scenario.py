@@ -10,12 +10,18 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
-from fedcore.components.parameters import Spec, flag, number, text
+from fedcore.components.component import Component
+from fedcore.components.parameters import Spec, param, spec_of
 from fedcore.errors import ScenarioError
 from fedcore.scenario import naming, validation
+from fedcore.scenario.assembly import assemble
+from fedcore.scenario.changes import adapt
+from fedcore.scenario.declared import parameters
+from fedcore.scenario.parts import Parts
+from fedcore.scenario.wire import MIRRORED, NAMES
 
 
 def round_half_up(value: float) -> int:
@@ -23,145 +29,123 @@ def round_half_up(value: float) -> int:
     return math.floor(value + 0.5 + 1e-9)  # 1e-9: 0.3 * 5 must count as 1.5
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Scenario:
-    """One experiment. Validated at construction: `ScenarioError` lists every problem at once.
+    """One experiment: fields of its own, and a component of each kind with its parameters.
 
-    A field whose default is None is a parameter of the named components (partition, attack,
-    optimizer, strategy, model): None takes the component's default, and a value that no chosen
-    component reads is refused.
+    A component is given by its name with its parameters beside it, in its written form or as an
+    object; ``parts`` has the objects, and every name reads flat, None where nothing reads it::
+
+        Scenario(partition="dirichlet", alpha=0.1)
+        Scenario(partition="dirichlet(alpha=0.1)")
+        Scenario(partition=Dirichlet(alpha=0.1)).alpha
+
+    Validated at construction: `ScenarioError` lists every problem at once. A parameter that is not
+    given takes the component's default, and a value that no chosen component reads is refused.
     """
 
+    parts: dataclasses.InitVar[Parts]
+
     # data
-    dataset: str = text("mnist5k", "mnist5k, a 2-D MedMNIST set, npz:PATH or folder:PATH")
-    image_size: int | None = number(None, int, "side in pixels; None keeps the native one", low=8)
-    grayscale: bool = flag(False, "turn colours to grey, repeated on 3 channels")
-    normalize: str = text(
-        "half", "subtract mean, divide by deviation", choices=("half", "imagenet")
+    dataset: str = param("mnist5k, a 2-D MedMNIST set, npz:PATH or folder:PATH", default="mnist5k")
+    image_size: int | None = param(
+        "side in pixels; None keeps the native one", default=None, low=8, token="px"
     )
-    # model
-    model: str = text("cnn", "network architecture")
-    norm: str | None = text(None, "normalisation layers", choices=("none", "batch", "group"))
-    weights: str | None = text(None, "'imagenet' or a file of pretrained weights; None: random")
+    grayscale: bool = param("turn colours to grey, repeated on 3 channels", default=False)
+    normalize: str = param(
+        "subtract mean, divide by deviation", default="half", choices=("half", "imagenet")
+    )
+    model: str = param("network architecture", default="cnn")
     # partition
-    partition: str = text("iid", "how samples are dealt to clients")
-    alpha: float | None = number(None, float, "Dirichlet concentration", low=0, open_low=True)
-    classes_per_client: int | None = number(None, int, "classes that a client holds", low=1)
-    class_assignment: str | None = text(
-        None, "who holds what", choices=("random", "deterministic", "first-deterministic")
-    )
-    min_partition_size: int | None = number(None, int, "redraw below this many samples", low=0)
-    self_balancing: bool | None = flag(None, "stop filling clients above the mean size")
-    partition_seed: int | None = number(None, int, "fixed partition; None: by the run", low=0)
-    allow_incomplete: bool = flag(False, "accept empty clients and dropped classes")
+    partition: str = param("how samples are dealt to clients", default="iid")
+    partition_seed: int | None = param("fixed partition; None: by the run", default=None, low=0)
+    allow_incomplete: bool = param("accept empty clients and dropped classes", default=False)
     # federation
-    num_clients: int = number(20, int, "clients in all", low=1)
-    fraction_train: float = number(
-        0.5, float, "share of the clients in a round's cohort", low=0, high=1, open_low=True
+    num_clients: int = param("clients in all", default=20, low=1, token="clients")
+    fraction_train: float = param(
+        "share of the clients in a round's cohort",
+        default=0.5,
+        low=0,
+        high=1,
+        open_low=True,
+        token="cohort",
     )
-    rounds: int = number(15, int, "communication rounds", low=1)
-    eval_every: int = number(1, int, "rounds between evaluations; the last is always one", low=1)
-    validation_fraction: float = number(
-        0.0,
-        float,
+    rounds: int = param("communication rounds", default=15, low=1, token="rounds")
+    eval_every: int = param("rounds between evaluations; the last is always one", default=1, low=1)
+    validation_fraction: float = param(
         "share of a client's samples held out of training",
+        default=0.0,
         low=0,
         high=1,
         open_high=True,
     )
     # local work
-    optimizer: str = text("momentum", "local solver")
-    lr: float = number(0.05, float, "local learning rate", low=0, open_low=True)
-    momentum: float | None = number(None, float, "momentum", low=0, high=1, open_high=True)
-    dampening: float | None = number(None, float, "momentum's dampening", low=0, high=1)
-    nesterov: bool | None = flag(None, "Nesterov momentum")
-    mu: float | None = number(None, float, "proximal coefficient", low=0, open_low=True)
-    weight_decay: float = number(0.0, float, "L2 penalty, added to the gradient", low=0)
-    local_epochs: int | tuple[int, int] = number(
-        1, int, "epochs a round, or (lowest, highest) of a draw per client", low=1, pair=True
+    optimizer: str = param("local solver", default="momentum")
+    lr: float = param("local learning rate", default=0.05, low=0, open_low=True, token="lr")
+    weight_decay: float = param("L2 penalty, added to the gradient", default=0.0, low=0)
+    local_epochs: int | tuple[int, int] = param(
+        "epochs a round, or (lowest, highest) of a draw per client",
+        default=1,
+        low=1,
+        token="epochs",
     )
-    batch_size: int = number(32, int, "samples a step", low=1)
+    batch_size: int = param("samples a step", default=32, low=1)
     # strategy
-    strategy: str = text("fedavg", "aggregation rule")
-    server_momentum: float | None = number(
-        None, float, "server momentum", low=0, high=1, open_high=True
+    strategy: str = param("aggregation rule", default="fedavg")
+    preaggregation: str | None = param(
+        "steps before the aggregation rule, as bucketing(size=2), nnm(f=1)", default=None
     )
-    server_lr: float | None = number(None, float, "server learning rate", low=0, open_low=True)
-    num_byzantine: int | None = number(None, int, "f: malicious clients to withstand", low=0)
-    num_selected: int | None = number(None, int, "m: updates to average", low=1)
-    trim_fraction: float | None = number(
-        None, float, "share trimmed at each end", low=0, high=0.5, open_high=True
-    )
-    beta_2: float | None = number(
-        None, float, "decay of the server's second moment", low=0, high=1, open_high=True
-    )
-    tau: float | None = number(
-        None, float, "added to the root of the second moment", low=0, open_low=True
-    )
-    norm_bound: float | None = number(
-        None, float, "length that an update is clipped to", low=0, open_low=True
-    )
-    aggregation_iterations: int | None = number(None, int, "server iterations a round", low=1)
-    smoothing: float | None = number(
-        None, float, "distance below which all updates weigh alike", low=0, open_low=True
-    )
-    strategy_spec: str | None = text(None, "package.module:Class[:json] of a Flower strategy")
-    client_mods: str | None = text(None, "package.module:name[:json] of a Flower mod, or a list")
     # attack
-    attack: str | None = text(None, "poisoning attack; None: clean")
-    malicious_fraction: float = number(0.0, float, "share of malicious clients", low=0, high=1)
-    poison_ratio: float = number(0.0, float, "share of their samples poisoned", low=0, high=1)
-    source_class: int | None = number(None, int, "class to poison", low=0)
-    target_class: int | None = number(None, int, "class to pass it off as", low=0)
-    redraw: bool | None = flag(None, "draw the poison anew at every participation")
+    attack: str | None = param("poisoning attack; None: clean", default=None)
+    malicious_fraction: float = param("share of malicious clients", default=0.0, low=0, high=1)
+    poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
     # privacy
-    privacy: str | None = text(None, "mechanism of differential privacy; None: nothing is private")
-    epsilon: float | None = number(
-        None, float, "privacy loss of one participation", low=0, open_low=True
-    )
-    delta: float | None = number(
-        None, float, "probability that epsilon fails", low=0, high=1, open_low=True, open_high=True
-    )
-    clip_norm: float | None = number(
-        None, float, "C: longest update (dpsgd: gradient of a sample)", low=0, open_low=True
-    )
-    neighbours: str | None = text(
-        None, "which change of a client's data is hidden", choices=("replace", "zero-out")
-    )
-    released: str | None = text(
-        None,
-        "what clients train and send: all, or the last linear layer",
-        choices=("whole", "head"),
-    )
-    buffers: str | None = text(
-        None, "what becomes of running statistics", choices=("local", "frozen", "released")
-    )
-    noise_multiplier: float | None = number(
-        None, float, "noise of a DP-SGD step over clip_norm", low=0, open_low=True
-    )
-    sensitivity: float | None = number(
-        None, float, "what LocalDpMod is told, whatever it clips to", low=0, open_low=True
-    )
-    epsilon_budget: float | None = number(
-        None, float, "total of a client before which the run ends", low=0, open_low=True
+    privacy: str | None = param(
+        "mechanism of differential privacy; None: nothing is private", default=None
     )
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = field.metadata["spec"].coerce(getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
-        problems, defaults = validation.check_fields(self)
-        for name, value in defaults.items():
-            object.__setattr__(self, name, value)
+    def __init__(self, **values: Any) -> None:
+        own, chosen = assemble(values, own_specs())
+        self.__dict__.update(_flat(own, chosen), parts=chosen)
         # preconditions speak of resolved values, so they need fields that are in order
-        problems = problems or validation.check_preconditions(self)
-        if problems:
+        if problems := validation.check_preconditions(self):
             raise ScenarioError(problems)
+
+    def __getattr__(self, name: str) -> Any:
+        """None for a parameter of a component that is not chosen; AttributeError for no name."""
+        if not name.startswith("_") and name in parameters():
+            return None
+        raise AttributeError(f"a scenario has no {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scenario):
+            return NotImplemented
+        return self is other or self._canonical == other._canonical
+
+    def __hash__(self) -> int:
+        return hash(self._canonical)
+
+    def __repr__(self) -> str:
+        own = own_specs()
+        words = [
+            f"{name}={value!r}"
+            for name, value in self._values().items()
+            if value is not None and (name not in own or value != own[name].default)
+        ]
+        return f"Scenario({', '.join(words)})"
 
     @property
     def cohort_size(self) -> int:
         """Clients sampled a round: fraction_train * num_clients, halves up."""
         return round_half_up(self.fraction_train * self.num_clients)
+
+    @property
+    def rows(self) -> int:
+        """Updates that the strategy is given: the cohort's, after pre-aggregation."""
+        rows = self.cohort_size
+        for step in self.parts.preaggregation:
+            rows = step.rows(rows)
+        return rows
 
     @property
     def num_malicious(self) -> int:
@@ -183,7 +167,7 @@ class Scenario:
     @cached_property
     def id(self) -> str:
         """Readable name: tokens joined by '-', characters [a-z0-9.]."""
-        return naming.identifier(self, Scenario())
+        return naming.identifier(self, default())
 
     @cached_property
     def hash(self) -> str:
@@ -201,27 +185,83 @@ class Scenario:
         return self if self.attack is None else self.but(attack=None)
 
     def but(self, **changes: Any) -> Scenario:
-        """A copy with ``changes``; parameters that only replaced components read are dropped."""
-        return Scenario(**validation.adapt(self.to_dict(), changes))
+        """A copy with ``changes``; parameters of a component that is replaced go with it.
+
+        A component of another name keeps, of what the old one read, the values that were chosen
+        and that it reads, too.
+        """
+        return Scenario(**adapt(self, changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by field name, as JSON takes them."""
-        return {
-            field.name: list(value)
-            if isinstance(value := getattr(self, field.name), tuple)
-            else value
-            for field in dataclasses.fields(self)
-        }
+        return {name: _plain(value) for name, value in self._values().items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Scenario:
         """The inverse of `to_dict`; unknown names are listed in a `ScenarioError`."""
-        unknown = validation.unknown_fields(values, cls.specs())
-        if unknown:
-            raise ScenarioError(unknown)
         return cls(**values)
 
     @classmethod
     def specs(cls) -> dict[str, Spec]:
-        """The declaration of each field, by name."""
-        return {field.name: field.metadata["spec"] for field in dataclasses.fields(cls)}
+        """The declaration of each field and of each parameter of a component, by name."""
+        known = {name: next(iter(kinds.values())) for name, kinds in parameters().items()}
+        known |= own_specs()
+        return {name: known[name] for name in dict.fromkeys((*NAMES, *known)) if name in known}
+
+    def declared(self) -> dict[str, Spec]:
+        """`specs`, where two components declare one name as the chosen one does."""
+        found = self.specs()
+        for part in self.parts.single().values():
+            found |= {n: s for n, s in part.specs().items() if n in found and n in self.__dict__}
+        return found | own_specs()
+
+    def _values(self) -> dict[str, Any]:
+        """Names and values as they go out: all of `NAMES`, then what else has a value."""
+        return {name: self.__dict__[name] for name in self._names}
+
+    @cached_property
+    def _canonical(self) -> frozenset[tuple[str, Any]]:
+        return frozenset(item for item in self._values().items() if item[1] is not None)
+
+
+@cache
+def own_specs() -> dict[str, Spec]:
+    """The declaration of each field that a scenario has itself."""
+    fields = (field for field in dataclasses.fields(Scenario) if field.metadata)
+    return {field.name: spec_of(Scenario, field) for field in fields}
+
+
+@cache
+def default() -> Scenario:
+    """The scenario of which nothing is given."""
+    return Scenario()
+
+
+def _flat(own: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
+    """Every name with its value, and ``_names``: those that go out, in their order.
+
+    The component whose parameter has a name that is taken goes out in its written form.
+    """
+    values = dict(own)
+    for kind, part in parts.single().items():
+        flat = part.flat()
+        specs = part.specs()
+        clashes = [
+            name
+            for name in flat
+            if name in values
+            and name not in (kind, MIRRORED)
+            and not (name in specs and specs[name].shared and values[name] == flat[name])
+        ]
+        values |= {kind: part.spelled()} if clashes else flat
+    if parts.preaggregation:
+        values["preaggregation"] = ", ".join(step.spelled() for step in parts.preaggregation)
+    newer = sorted(n for n, v in values.items() if n not in NAMES and v is not None)
+    values = {**dict.fromkeys(NAMES), **values}
+    return {**values, "_names": (*NAMES, *newer)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.spelled() if isinstance(value, Component) else value

@@ -17,7 +17,6 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.fingerprints import of_bits
 from fedcore.federation.batches import batch_bounds
 from fedcore.records.evidence import FIELDS
-from fedcore.strategies.strategy import STRATEGIES
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -37,7 +36,7 @@ class CohortCheck:
         self._samples = samples
         bounds = (len(batch_bounds(count, scenario.batch_size)) for count in samples)
         self._steps = [own * count for own, count in zip(epochs, bounds, strict=True)]
-        keeps = STRATEGIES[scenario.strategy].keeps_batch_norm
+        keeps = scenario.parts.strategy.keeps_batch_norm
         self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
 
     def problem(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:

@@ -7,6 +7,7 @@ the step itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
 from fedcore.streams import Purpose, stream
 
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
 
 class IdentityCheck:
     """Holds each round's step to the strategy's definition, and counts where that is not FedAvg's.
@@ -38,18 +42,20 @@ class IdentityCheck:
     Behind pre-aggregation the definition is that of the strategy on the rows that were made, each
     link of the chain is held to its own (`ChainCheck`), and FedAvg's step is that on what was sent.
 
-    ``told`` checks what cohorts say of their clients. The model that a step led to must be the one
-    that the next starts from, and the last. ``spans`` are (offset, size) of the model's tensors:
-    half of a sample lies in four of them, drawn anew, so that small ones are looked at, too.
+    The solver of ``scenario`` says how far local steps go. ``told`` checks what cohorts say of
+    their clients. The model that a step led to must be the one that the next starts from, and the
+    last. ``spans`` are (offset, size) of the model's tensors: half of a sample lies in four of
+    them, drawn anew, so that small ones are looked at, too.
     """
 
     def __init__(
         self,
         server: Aggregation,
+        scenario: Scenario,
         spans: Sequence[tuple[int, int]] = (),
         told: CohortCheck | None = None,
     ) -> None:
-        self.strategy, self._told = server.strategy, told
+        self.strategy, self._scenario, self._told = server.strategy, scenario, told
         self._sample = Sample(stream(server.seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
@@ -158,7 +164,7 @@ class IdentityCheck:
 
     @property
     def _named(self) -> str:
-        return self.strategy.scenario.strategy
+        return self.strategy.name or type(self.strategy).__name__
 
     def _explained(self, view: View, expected: Expected, wrong: Flags) -> str:
         assert self.definition is not None
@@ -217,7 +223,7 @@ class IdentityCheck:
 
     def _displaced(self, steps: int) -> Floats:
         if len(self._displacement) < steps:
-            self._displacement = unit_gradient(self.strategy.scenario, 2 * steps)
+            self._displacement = unit_gradient(self._scenario, 2 * steps)
         return self._displacement
 
 

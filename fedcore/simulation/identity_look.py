@@ -56,7 +56,7 @@ class Look:
         """What a definition sees of the step that led to ``state``, ``stop`` [s] at the places."""
         given, kind = self.given, torch.finfo(self.given.updates.dtype)
         view = View(
-            scenario=strategy.scenario,
+            strategy=strategy,
             rows=self.given_rows,
             samples=given.samples,
             steps=given.steps,

@@ -24,7 +24,6 @@ from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.strategy import STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,13 @@ class Trial:
             self._cohorts = self._mechanism.affordable(self._cohorts)
         self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
         _refuse_idle_attack(federation, self._cohorts)
-        self._server = Aggregation(STRATEGIES[scenario.strategy](scenario), (), seed)
+        self._server = Aggregation.of(scenario, seed)
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
             samples = [len(part) for part in federation.parts]
             told = CohortCheck(scenario, samples, federation.epochs.tolist())
-        self._check = IdentityCheck(self._server, spans, told)
+        self._check = IdentityCheck(self._server, scenario, spans, told)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last

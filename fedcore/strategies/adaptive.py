@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.strategy import Strategy, combine
-
-#: Parameters and defaults of both: beta_1, the step, beta_2, and what is added to the root.
-PARAMETERS: dict[str, Any] = {
-    "server_momentum": 0.9,
-    "server_lr": 0.03,
-    "beta_2": 0.99,
-    "tau": 1e-3,
-}
 
 
 class AdaptiveServer(Strategy):
@@ -28,18 +20,33 @@ class AdaptiveServer(Strategy):
     Optimization", ICLR 2021, algorithm 2.
     """
 
+    server_momentum: float = param(
+        "server momentum", default=0.9, low=0, high=1, open_high=True, token="gmf"
+    )
+    server_lr: float = param(
+        "server learning rate", default=0.03, low=0, open_low=True, token="slr"
+    )
+    beta_2: float = param(
+        "decay of the server's second moment",
+        default=0.99,
+        low=0,
+        high=1,
+        open_high=True,
+        token="beta",
+    )
+    tau: float = param(
+        "added to the root of the second moment", default=1e-3, low=0, open_low=True, token="tau"
+    )
+
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.server_momentum is not None
-        assert self.scenario.server_lr is not None
-        assert self.scenario.tau is not None
         mean = combine(updates, cohort.weights)
         first = memory.setdefault("first", torch.zeros_like(mean))
-        second = memory.setdefault("second", torch.full_like(mean, self.scenario.tau**2))
-        first.lerp_(mean, 1 - self.scenario.server_momentum)
+        second = memory.setdefault("second", torch.full_like(mean, self.tau**2))
+        first.lerp_(mean, 1 - self.server_momentum)
         self.second_moment(second, mean.square())
-        return self.scenario.server_lr * first / (second.sqrt() + self.scenario.tau)
+        return self.server_lr * first / (second.sqrt() + self.tau)
 
     @abstractmethod
     def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.strategies.preaggregation.preaggregation import PreAggregation
 from fedcore.strategies.strategy import Strategy
 from fedcore.streams import Purpose, torch_stream
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class Aggregation:
     strategy: Strategy
     chain: tuple[PreAggregation, ...] = ()
     seed: int = 0
+
+    @classmethod
+    def of(cls, scenario: Scenario, seed: int) -> Aggregation:
+        """What the server of a run of ``scenario`` with ``seed`` does."""
+        return cls(scenario.parts.strategy, scenario.parts.preaggregation, seed)
 
     def __post_init__(self) -> None:
         if self.chain and type(self.strategy).aggregate is not Strategy.aggregate:

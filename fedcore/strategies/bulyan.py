@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import least_scores, squared_distances
 from fedcore.strategies.robust_definitions import BULYAN
-from fedcore.strategies.strategy import STRATEGIES, Strategy, weighing
+from fedcore.strategies.strategy import STRATEGIES, Strategy, counted, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@STRATEGIES.register(
-    "bulyan", "Krum, then a mean around the median (El Mhamdi et al. 2018)", num_byzantine=None
-)
+@STRATEGIES.register("bulyan", "Krum, then a mean around the median (El Mhamdi et al. 2018)")
 class Bulyan(Strategy):
     """Per coordinate, the mean of the theta - 2 f values nearest the median of theta updates.
 
@@ -33,11 +32,15 @@ class Bulyan(Strategy):
     """
 
     definition = BULYAN
+    may_ignore_clients = True
+    num_byzantine: int | None = param(
+        "f: malicious clients to withstand", default=None, low=0, token="f"
+    )
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        f = byzantine(self.scenario, len(updates))
+        f = self.tolerated(len(updates))
         rows = trusted(updates, f)
         Memory.of(memory).noted = Noted(weighing(len(updates), rows, [1.0] * len(rows)))
         chosen = torch.tensor(rows, device=updates.device)
@@ -45,22 +48,20 @@ class Bulyan(Strategy):
         keep = len(chosen) - 2 * f
         return torch.cat([around_median(part.index_select(0, chosen), keep) for part in parts])
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        size = scenario.cohort_size
-        f = byzantine(scenario, size)
+    def tolerated(self, clients: int) -> int:
+        """F as given, else the largest with ``clients`` >= 4 f + 3 (-1 or 0 if there is none)."""
+        return (clients - 3) // 4 if self.num_byzantine is None else self.num_byzantine
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        size = scenario.rows
+        f = self.tolerated(size)
         if f >= 1 and size >= 4 * f + 3:
             return []
         return [
-            f"strategy 'bulyan' needs a cohort >= 4 f + 3 and f >= 1, got {size} with "
+            f"strategy 'bulyan' needs a cohort >= 4 f + 3 and f >= 1, got {counted(scenario)} with "
             f"f = {max(f, 0)}: enlarge the cohort (fraction_train * num_clients) to "
             f"{4 * max(f, 1) + 3}, or change num_byzantine"
         ]
-
-
-def byzantine(scenario: Scenario, clients: int) -> int:
-    """F as given, else the largest with ``clients`` >= 4 f + 3 (-1 or 0 if there is none)."""
-    return (clients - 3) // 4 if scenario.num_byzantine is None else scenario.num_byzantine
 
 
 def trusted(updates: torch.Tensor, f: int) -> list[int]:

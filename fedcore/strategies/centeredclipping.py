@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.normclipping import clip_factors
@@ -12,10 +13,7 @@ from fedcore.strategies.strategy import STRATEGIES, Strategy, combine_some, weig
 
 
 @STRATEGIES.register(
-    "centeredclipping",
-    "clipping around the last aggregate (Karimireddy et al. 2021)",
-    norm_bound=1.0,
-    aggregation_iterations=1,
+    "centeredclipping", "clipping around the last aggregate (Karimireddy et al. 2021)"
 )
 class CenteredClipping(Strategy):
     """v = v + 1/K sum_i (u_i - v) min(1, tau / ||u_i - v||), ``aggregation_iterations`` times.
@@ -28,19 +26,22 @@ class CenteredClipping(Strategy):
     """
 
     definition = CENTERED_CLIPPING
+    norm_bound: float = param(
+        "length that an update is clipped to", default=1.0, low=0, open_low=True, token="bound"
+    )
+    aggregation_iterations: int = param("server iterations a round", default=1, low=1, token="iter")
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.aggregation_iterations is not None
         point = memory["centre"] if "centre" in memory else torch.zeros_like(updates[0])
         passes = []
-        for _ in range(self.scenario.aggregation_iterations):
+        for _ in range(self.aggregation_iterations):
             distances = lengths(updates, point)
             rows = distances.isfinite().nonzero().flatten().tolist()
             if not rows:
                 return updates.mean(dim=0)
-            shares = clip_factors(distances[rows], self.scenario.norm_bound) / len(updates)
+            shares = clip_factors(distances[rows], self.norm_bound) / len(updates)
             passes.append(weighing(len(updates), rows, shares.tolist()))
             point = (1 - float(shares.sum())) * point + combine_some(updates, rows, shares)
         memory["centre"] = point

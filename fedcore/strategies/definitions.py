@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +32,18 @@ _PULL = 0.02  # the same of RFA's weights, which are of the point one iteration 
 class View:
     """A round at ``s`` of its coordinates.
 
-    ``rows`` [K, s] are the updates, ``made`` [s] the step, ``rounding`` [s] that of the weights
-    which it was added to; ``memory`` holds the server's tensors before the step. ``unit`` bounds
-    the relative error of a sum of K products in the type of the updates, whose numbers lie between
-    ``least`` and ``largest``. ``distance`` gives the Euclidean distance of client i's whole update
-    from the server's centre before the step (False) or from the step (True): inf where it is not
-    finite, NaN where rounding hides it. ``displacement`` is `unit_gradient` of at least so many
-    steps, ``drawn`` one of the clients, and ``normalizers`` what the cohort takes for the sums of
-    FedNova's a_i. Behind pre-aggregation rows and facts are what that made, and ``sent`` is the
-    round as the clients sent it.
+    ``strategy`` has the parameters. ``rows`` [K, s] are the updates, ``made`` [s] the step,
+    ``rounding`` [s] that of the weights which it was added to; ``memory`` holds the server's
+    tensors before the step. ``unit`` bounds the relative error of a sum of K products in the type
+    of the updates, whose numbers lie between ``least`` and ``largest``. ``distance`` gives the
+    Euclidean distance of client i's whole update from the server's centre before the step (False)
+    or from the step (True): inf where it is not finite, NaN where rounding hides it.
+    ``displacement`` is `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and
+    ``normalizers`` what the cohort takes for the sums of FedNova's a_i. Behind pre-aggregation
+    rows and facts are what that made, and ``sent`` is the round as the clients sent it.
     """
 
-    scenario: Scenario
+    strategy: Any
     rows: Floats
     samples: tuple[int, ...]
     steps: tuple[int, ...]
@@ -150,9 +150,7 @@ def _fedavg(view: View) -> Expected:
 
 
 def _with_momentum(view: View, mean: Expected) -> Expected:
-    lr, beta = view.scenario.server_lr, view.scenario.server_momentum
-    assert lr is not None
-    assert beta is not None
+    lr, beta = view.strategy.server_lr, view.strategy.server_momentum
     step, error = mean.step, mean.error
     memory: dict[str, tuple[Floats, Floats]] = {}
     if beta:
@@ -190,13 +188,9 @@ def _fednova(view: View) -> Expected:
 
 
 def _adaptive(view: View, yogi: bool) -> Expected:
-    scenario, unit = view.scenario, view.unit
-    beta_1, beta_2 = scenario.server_momentum, scenario.beta_2
-    tau, lr = scenario.tau, scenario.server_lr
-    assert beta_1 is not None
-    assert beta_2 is not None
-    assert tau is not None
-    assert lr is not None
+    strategy, unit = view.strategy, view.unit
+    beta_1, beta_2 = strategy.server_momentum, strategy.beta_2
+    tau, lr = strategy.tau, strategy.server_lr
     mean, off = view.mean.step, view.mean.error
     first = view.memory.get("first", np.zeros_like(mean))
     second = view.memory.get("second", np.full_like(mean, tau**2))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.adaptive import PARAMETERS, AdaptiveServer
+from fedcore.strategies.adaptive import AdaptiveServer
 from fedcore.strategies.definitions import FEDADAM
 from fedcore.strategies.strategy import STRATEGIES
 
 
-@STRATEGIES.register("fedadam", "Adam on the server (Reddi et al. 2021)", **PARAMETERS)
+@STRATEGIES.register("fedadam", "Adam on the server (Reddi et al. 2021)")
 class FedAdam(AdaptiveServer):
     """v = beta_2 v + (1 - beta_2) d^2; see `AdaptiveServer`.
 
@@ -20,5 +20,4 @@ class FedAdam(AdaptiveServer):
     definition = FEDADAM
 
     def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:
-        assert self.scenario.beta_2 is not None
-        second.lerp_(square, 1 - self.scenario.beta_2)
+        second.lerp_(square, 1 - self.beta_2)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.definitions import FEDAVGM
 from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, with_server_momentum
 
 
-@STRATEGIES.register(
-    "fedavgm", "FedAvg with server momentum (Hsu et al. 2019)", server_momentum=0.9, server_lr=1.0
-)
+@STRATEGIES.register("fedavgm", "FedAvg with server momentum (Hsu et al. 2019)")
 class FedAvgM(Strategy):
     """v = beta v + sum_i p_i u_i; x+ = x + server_lr v. beta = 0 and server_lr = 1 are FedAvg.
 
@@ -20,13 +19,13 @@ class FedAvgM(Strategy):
     """
 
     definition = FEDAVGM
+    server_momentum: float = param(
+        "server momentum", default=0.9, low=0, high=1, open_high=True, token="gmf"
+    )
+    server_lr: float = param("server learning rate", default=1.0, low=0, open_low=True, token="slr")
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.server_momentum is not None
-        assert self.scenario.server_lr is not None
         mean = combine(updates, cohort.weights)
-        return self.scenario.server_lr * with_server_momentum(
-            mean, memory, self.scenario.server_momentum
-        )
+        return self.server_lr * with_server_momentum(mean, memory, self.server_momentum)

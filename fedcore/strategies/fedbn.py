@@ -24,8 +24,7 @@ class FedBN(FedAvg):
     definition = FEDAVG
     keeps_batch_norm = True
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def problems(self, scenario: Scenario) -> list[str]:
         if scenario.norm == "batch":
             return []
         return [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.definitions import FEDNOVA
 from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, with_server_momentum
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 _LEAST, _REACH = 0.01, 4096
 
 
-@STRATEGIES.register(
-    "fednova", "normalised averaging (Wang et al. 2020)", server_momentum=0.0, server_lr=1.0
-)
+@STRATEGIES.register("fednova", "normalised averaging (Wang et al. 2020)")
 class FedNova(Strategy):
     """x+ = x + tau_eff * sum_i p_i u_i / A_i, tau_eff = sum_i p_i A_i.
 
@@ -39,16 +38,16 @@ class FedNova(Strategy):
     """
 
     definition = FEDNOVA
+    server_momentum: float = param(
+        "server momentum", default=0.0, low=0, high=1, open_high=True, token="gmf"
+    )
+    server_lr: float = param("server learning rate", default=1.0, low=0, open_low=True, token="slr")
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.server_momentum is not None
-        assert self.scenario.server_lr is not None
         step = combine(updates, self.coefficients(cohort))
-        return self.scenario.server_lr * with_server_momentum(
-            step, memory, self.scenario.server_momentum
-        )
+        return self.server_lr * with_server_momentum(step, memory, self.server_momentum)
 
     @staticmethod
     def coefficients(cohort: Cohort) -> torch.Tensor:
@@ -61,13 +60,21 @@ class FedNova(Strategy):
         tau_eff = math.fsum(float(p) * a for p, a in zip(weights, normalizers, strict=True))
         return weights * (tau_eff / torch.tensor(normalizers, dtype=torch.float64))
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def problems(self, scenario: Scenario) -> list[str]:
+        found = []
+        mixing = [step for step in scenario.parts.preaggregation if not step.keeps_clients]
+        if mixing:
+            found.append(
+                "strategy 'fednova' divides each client's update by the coefficients of its own "
+                f"work, and the rows of preaggregation {str(mixing[0])!r} are of several clients: "
+                "choose another strategy, or leave preaggregation out"
+            )
         if scenario.optimizer != "adam":
-            return _vanishing(scenario)
+            return found + _vanishing(scenario)
         return [
+            *found,
             "strategy 'fednova' needs a local solver with a fixed accumulation vector, and "
-            "optimizer='adam' has none: choose sgd, momentum or proximal"
+            "optimizer='adam' has none: choose sgd, momentum or proximal",
         ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedcore.components.parameters import param
 from fedcore.strategies.definitions import FEDAVG
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.strategy import STRATEGIES
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@STRATEGIES.register("fedprox", "FedAvg, clients with a proximal term (Li et al. 2020)", mu=0.01)
+@STRATEGIES.register("fedprox", "FedAvg, clients with a proximal term (Li et al. 2020)")
 class FedProx(FedAvg):
     """Clients minimise F_i(w) + mu/2 ||w - x||^2; the server averages. mu -> 0 is FedAvg.
 
@@ -21,9 +22,11 @@ class FedProx(FedAvg):
     """
 
     definition = FEDAVG
+    mu: float = param(
+        "proximal coefficient", default=0.01, low=0, open_low=True, token="mu", shared=True
+    )
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def problems(self, scenario: Scenario) -> list[str]:
         if scenario.optimizer in ("sgd", "momentum"):
             return []
         return [

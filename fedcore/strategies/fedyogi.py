@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.adaptive import PARAMETERS, AdaptiveServer
+from fedcore.strategies.adaptive import AdaptiveServer
 from fedcore.strategies.definitions import FEDYOGI
 from fedcore.strategies.strategy import STRATEGIES
 
 
-@STRATEGIES.register("fedyogi", "Yogi on the server (Reddi et al. 2021)", **PARAMETERS)
+@STRATEGIES.register("fedyogi", "Yogi on the server (Reddi et al. 2021)")
 class FedYogi(AdaptiveServer):
     """v = v - (1 - beta_2) d^2 sign(v - d^2); see `AdaptiveServer`.
 
@@ -20,5 +20,4 @@ class FedYogi(AdaptiveServer):
     definition = FEDYOGI
 
     def second_moment(self, second: torch.Tensor, square: torch.Tensor) -> None:
-        assert self.scenario.beta_2 is not None
-        second.sub_((second - square).sign_().mul_(square), alpha=1 - self.scenario.beta_2)
+        second.sub_((second - square).sign_().mul_(square), alpha=1 - self.beta_2)

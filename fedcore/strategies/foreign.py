@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fedcore.components.registry import REQUIRED
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
@@ -88,9 +88,7 @@ class ReplyCohort(Cohort):
     finish: Callable[[ServerState], ServerState]
 
 
-@STRATEGIES.register(
-    "flower", "a strategy written for Flower, as it is", strategy_spec=REQUIRED, client_mods=None
-)
+@STRATEGIES.register("flower", "a strategy written for Flower, as it is")
 class Flower(Strategy):
     """``strategy_spec`` names a class of flwr.serverapp.strategy, or another with its interface.
 
@@ -98,6 +96,13 @@ class Flower(Strategy):
     its own business. ``client_mods`` are mods for Flower's ClientApp. Such an arm trains through
     Flower's messages: engine 'flower-grid' or 'flower-ray'.
     """
+
+    foreign = True
+    may_ignore_clients = True
+    strategy_spec: str = param("package.module:Class[:json] of a Flower strategy")
+    client_mods: str | None = param(
+        "package.module:name[:json] of a Flower mod, or a list", default=None
+    )
 
     def aggregate(
         self,
@@ -114,16 +119,21 @@ class Flower(Strategy):
     ) -> torch.Tensor:
         raise NotImplementedError("a Flower strategy aggregates whole replies")
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def problems(self, scenario: Scenario) -> list[str]:
         found = []
+        if scenario.parts.preaggregation:
+            found.append(
+                "strategy 'flower' aggregates whole replies, each with the node that sent it and "
+                "metrics of its own, which rows of several clients have not: leave preaggregation "
+                "out, or wrap the strategy (strategy_spec)"
+            )
         if scenario.privacy is not None:
             found.append(
                 f"strategy 'flower' cannot be combined with privacy={scenario.privacy!r}: attach "
                 "Flower's own mods (client_mods) or wrappers (strategy_spec)"
             )
         for name in ("strategy_spec", "client_mods"):
-            value = getattr(scenario, name)
+            value = getattr(self, name)
             try:
                 if value is not None:
                     specs(value) if name == "client_mods" else Spec.parse(value)

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.distances import least_scores
 from fedcore.strategies.robust_definitions import KRUM
-from fedcore.strategies.strategy import STRATEGIES, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy, counted
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@STRATEGIES.register(
-    "krum", "the update nearest its neighbours (Blanchard et al. 2017)", num_byzantine=None
-)
+@STRATEGIES.register("krum", "the update nearest its neighbours (Blanchard et al. 2017)")
 class Krum(Strategy):
     """The update with the least sum of squared distances to its K - f - 2 nearest others.
 
@@ -29,6 +28,10 @@ class Krum(Strategy):
     """
 
     definition = KRUM
+    may_ignore_clients = True
+    num_byzantine: int | None = param(
+        "f: malicious clients to withstand", default=None, low=0, token="f"
+    )
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
@@ -40,22 +43,16 @@ class Krum(Strategy):
         return least_scores(updates, len(updates) - self.tolerated(len(updates)) - 2, count)
 
     def tolerated(self, clients: int) -> int:
-        """F for a cohort of ``clients``."""
-        return byzantine(self.scenario, clients)
+        """F as given, else the largest that ``clients`` > 2 f + 2 admits (-1 if none does)."""
+        return (clients - 3) // 2 if self.num_byzantine is None else self.num_byzantine
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        size = scenario.cohort_size
-        f = byzantine(scenario, size)
+    def problems(self, scenario: Scenario) -> list[str]:
+        size = scenario.rows
+        f = self.tolerated(size)
         if f >= 0 and size > 2 * f + 2:
             return []
         return [
             f"strategy {scenario.strategy!r} needs a cohort > 2 f + 2, got "
-            f"{size} <= 2 * {max(f, 0)} + 2: "
+            f"{counted(scenario)} <= 2 * {max(f, 0)} + 2: "
             "enlarge the cohort (fraction_train * num_clients) or lower num_byzantine"
         ]
-
-
-def byzantine(scenario: Scenario, clients: int) -> int:
-    """F as given, else the largest that ``clients`` > 2 f + 2 admits (-1 if none does)."""
-    return (clients - 3) // 2 if scenario.num_byzantine is None else scenario.num_byzantine

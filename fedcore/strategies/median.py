@@ -9,7 +9,7 @@ import torch
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.order_statistics import middle_mean
 from fedcore.strategies.robust_definitions import MEDIAN
-from fedcore.strategies.strategy import STRATEGIES, Strategy
+from fedcore.strategies.strategy import STRATEGIES, Strategy, counted
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -31,11 +31,10 @@ class Median(Strategy):
     ) -> torch.Tensor:
         return middle_mean(updates, (len(updates) - 1) // 2)
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        if scenario.cohort_size >= 3:
+    def problems(self, scenario: Scenario) -> list[str]:
+        if scenario.rows >= 3:
             return []
         return [
             f"strategy 'median' of fewer than 3 clients is their mean, got a cohort of "
-            f"{scenario.cohort_size}: raise fraction_train or num_clients"
+            f"{counted(scenario)}: raise fraction_train or num_clients"
         ]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
-from fedcore.strategies.krum import Krum, byzantine
+from fedcore.strategies.krum import Krum
 from fedcore.strategies.robust_definitions import MULTIKRUM
 from fedcore.strategies.strategy import STRATEGIES, combine_some, weighing
 
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@STRATEGIES.register(
-    "multikrum",
-    "mean of the best by Krum's score (Blanchard et al. 2017)",
-    num_byzantine=None,
-    num_selected=None,
-)
+@STRATEGIES.register("multikrum", "mean of the best by Krum's score (Blanchard et al. 2017)")
 class MultiKrum(Krum):
     """The unweighted mean of the m updates with the least Krum scores; m = 1 is Krum.
 
@@ -28,6 +24,7 @@ class MultiKrum(Krum):
     """
 
     definition = MULTIKRUM
+    num_selected: int | None = param("m: updates to average", default=None, low=1, token="m")
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
@@ -39,14 +36,13 @@ class MultiKrum(Krum):
 
     def selected(self, clients: int) -> int:
         """M for a cohort of ``clients``."""
-        m = self.scenario.num_selected
+        m = self.num_selected
         return clients - self.tolerated(clients) if m is None else m
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def problems(self, scenario: Scenario) -> list[str]:
         found = super().problems(scenario)
-        size, m = scenario.cohort_size, scenario.num_selected
-        most = size - max(byzantine(scenario, size), 0)
+        size, m = scenario.rows, self.num_selected
+        most = size - max(self.tolerated(size), 0)
         if m is not None and m > most:
             found.append(f"num_selected must be <= cohort - f = {most}, got {m}: lower it")
         return found

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import lengths
 from fedcore.strategies.robust_definitions import RFA as DEFINITION
-from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, combine_some, weighing
+from fedcore.strategies.strategy import (
+    STRATEGIES,
+    Strategy,
+    combine,
+    combine_some,
+    counted,
+    weighing,
+)
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -20,12 +28,7 @@ _SETTLED = 1e-5
 _TALLIES = ("steps", "unsettled", "furthest")
 
 
-@STRATEGIES.register(
-    "rfa",
-    "geometric median (Pillutla et al. 2022)",
-    aggregation_iterations=100,
-    smoothing=1e-6,
-)
+@STRATEGIES.register("rfa", "geometric median (Pillutla et al. 2022)")
 class RFA(Strategy):
     """The point v with the least sum_i p_i ||v - u_i||, p_i = n_i / sum n_j.
 
@@ -40,12 +43,20 @@ class RFA(Strategy):
     """
 
     definition = DEFINITION
+    aggregation_iterations: int = param(
+        "server iterations a round", default=100, low=1, token="iter"
+    )
+    smoothing: float = param(
+        "distance below which all updates weigh alike",
+        default=1e-6,
+        low=0,
+        open_low=True,
+        token="nu",
+    )
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        assert self.scenario.aggregation_iterations is not None
-        assert self.scenario.smoothing is not None
         weights = cohort.weights.to(updates.device)
         finite = lengths(updates, torch.zeros_like(updates[0])).isfinite()
         rows = finite.nonzero().flatten().tolist()
@@ -53,9 +64,9 @@ class RFA(Strategy):
             return combine(updates, weights)
         weights = weights[rows] / weights[rows].sum()
         point = combine_some(updates, rows, weights)
-        for _ in range(self.scenario.aggregation_iterations):
+        for _ in range(self.aggregation_iterations):
             distances = lengths(updates, point)[rows]
-            pulls = weights / distances.clamp(min=self.scenario.smoothing)
+            pulls = weights / distances.clamp(min=self.smoothing)
             shares = pulls / pulls.sum()
             before, point = point, combine_some(updates, rows, shares)
             moved, scale = (point - before).norm(), distances.median()
@@ -78,16 +89,15 @@ class RFA(Strategy):
             return ()
         return (
             f"the geometric median did not converge within aggregation_iterations="
-            f"{self.scenario.aggregation_iterations} in {unsettled:g} of {steps:g} rounds: "
+            f"{self.aggregation_iterations} in {unsettled:g} of {steps:g} rounds: "
             f"its last move was up to {furthest:.2g} of the median distance from it, "
             f"{_SETTLED:g} is the tolerance",
         )
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        if scenario.cohort_size >= 3:
+    def problems(self, scenario: Scenario) -> list[str]:
+        if scenario.rows >= 3:
             return []
         return [
             f"strategy 'rfa' of fewer than 3 clients withstands nobody, got a cohort of "
-            f"{scenario.cohort_size}: raise fraction_train or num_clients"
+            f"{counted(scenario)}: raise fraction_train or num_clients"
         ]

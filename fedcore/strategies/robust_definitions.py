@@ -20,8 +20,7 @@ def _median(view: View) -> Expected:
 
 
 def _trimmed_mean(view: View) -> Expected:
-    assert view.scenario.trim_fraction is not None
-    return median_of(view, int(view.scenario.trim_fraction * len(view.rows) + 1e-9))
+    return median_of(view, int(view.strategy.trim_fraction * len(view.rows) + 1e-9))
 
 
 def _krum(view: View) -> Expected:
@@ -48,7 +47,7 @@ def _multikrum(view: View) -> Expected:
         return silent
     assert view.noted is not None
     chosen, size = np.asarray(view.noted.coefficients) != 0, len(view.rows)
-    f, m = view.scenario.num_byzantine, view.scenario.num_selected
+    f, m = view.strategy.num_byzantine, view.strategy.num_selected
     due = size - ((size - 3) // 2 if f is None else f) if m is None else m
     expected = linear(view, chosen / due)
     if chosen.sum() == due:
@@ -63,7 +62,7 @@ def _bulyan(view: View) -> Expected:
         return silent
     assert view.noted is not None
     chosen, size = np.asarray(view.noted.coefficients) != 0, len(view.rows)
-    f = (size - 3) // 4 if view.scenario.num_byzantine is None else view.scenario.num_byzantine
+    f = (size - 3) // 4 if view.strategy.num_byzantine is None else view.strategy.num_byzantine
     problem = None
     if chosen.sum() != size - 2 * f:
         problem = f"it chose {chosen.sum()} clients, not {size - 2 * f}"
@@ -84,8 +83,7 @@ def _clipped(view: View) -> Expected:
     if (silent := _noted(view, "by how much it clips")) is not None:
         return silent
     assert view.noted is not None
-    coefficients, bound = np.asarray(view.noted.coefficients), view.scenario.norm_bound
-    assert bound is not None
+    coefficients, bound = np.asarray(view.noted.coefficients), view.strategy.norm_bound
     expected = linear(view, coefficients)
     for client in {_furthest(view, np.zeros_like(view.made)), view.drawn}:
         length, share = view.distance(client, False), view.weights[client]
@@ -103,10 +101,8 @@ def _centred(view: View) -> Expected:
     if (silent := _noted(view, "by how much it clips")) is not None:
         return silent
     noted, size = view.noted, len(view.rows)
-    bound, iterations = view.scenario.norm_bound, view.scenario.aggregation_iterations
+    bound, iterations = view.strategy.norm_bound, view.strategy.aggregation_iterations
     assert noted is not None
-    assert bound is not None
-    assert iterations is not None
     problem, coefficients, kept = None, np.zeros(size), 1.0
     largest, first = np.zeros(size), np.asarray(noted.passes[0] if noted.passes else [])
     for shares in noted.passes:
@@ -133,9 +129,8 @@ def _centred(view: View) -> Expected:
 def _geometric_median(view: View) -> Expected:
     if (silent := _noted(view, "how it weighs the clients")) is not None:
         return silent
-    noted, nu = view.noted, view.scenario.smoothing
+    noted, nu = view.noted, view.strategy.smoothing
     assert noted is not None
-    assert nu is not None
     coefficients = np.asarray(noted.coefficients)
     expected, problem = linear(view, coefficients), None
     if abs(coefficients.sum() - 1) > 1e-9:

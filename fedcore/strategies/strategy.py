@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.kinds import STRATEGIES as STRATEGIES
 from fedcore.exchange.cohort import Cohort as Cohort  # strategies of others import it from here
 from fedcore.exchange.cohort import Memory, ServerState
 from fedcore.strategies.definitions import Definition
@@ -28,13 +28,16 @@ class Strategy(Component):
     One object serves every run: what belongs to one run is in its `Memory`. ``definition`` is what
     the identity check holds every step to. It is not inherited, as a subclass may step otherwise:
     that restates it, or leaves it and says when it `must_differ`.
+
+    ``keeps_batch_norm``: clients keep BatchNorm layers of their own (FedBN).
+    ``may_ignore_clients``: a step may leave clients out, who then leave no trace in the model.
+    ``foreign``: the code of others aggregates whole replies, by rules that nothing here knows.
     """
 
-    keeps_batch_norm = False  # clients keep BatchNorm layers of their own (FedBN)
-    definition: Definition | None = None
-
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    keeps_batch_norm: ClassVar[bool] = False
+    may_ignore_clients: ClassVar[bool] = False
+    foreign: ClassVar[bool] = False
+    definition: ClassVar[Definition | None] = None
 
     @abstractmethod
     def step(
@@ -78,9 +81,6 @@ class Strategy(Component):
         return ServerState(vector, counters, state.memory)
 
 
-STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "fedcore.strategies")
-
-
 def combine(rows: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
     """sum_i c_i rows_i: ``rows`` [K, n], ``coefficients`` [K]; result [n] in the type of rows."""
     return coefficients.to(rows) @ rows
@@ -113,6 +113,12 @@ def weighing(size: int, chosen: Sequence[int], coefficients: Sequence[float]) ->
     for row, coefficient in zip(chosen, coefficients, strict=True):
         weights[row] = coefficient
     return tuple(weights)
+
+
+def counted(scenario: Scenario) -> str:
+    """How many updates the strategy of ``scenario`` is given, in words for its preconditions."""
+    size = scenario.cohort_size
+    return str(size) if scenario.rows == size else f"{scenario.rows} rows of {size} clients"
 
 
 def with_server_momentum(

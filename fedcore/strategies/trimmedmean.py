@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.order_statistics import middle_mean
 from fedcore.strategies.robust_definitions import TRIMMED_MEAN
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@STRATEGIES.register(
-    "trimmedmean", "coordinate-wise trimmed mean (Yin et al. 2018)", trim_fraction=0.2
-)
+@STRATEGIES.register("trimmedmean", "coordinate-wise trimmed mean (Yin et al. 2018)")
 class TrimmedMean(Strategy):
     """Per coordinate, the mean without the floor(trim_fraction * K) lowest and highest values.
 
@@ -26,24 +25,24 @@ class TrimmedMean(Strategy):
     """
 
     definition = TRIMMED_MEAN
+    trim_fraction: float = param(
+        "share trimmed at each end", default=0.2, low=0, high=0.5, open_high=True, token="trim"
+    )
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        return middle_mean(updates, trimmed(self.scenario, len(updates)))
+        return middle_mean(updates, self.trimmed(len(updates)))
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        cut = trimmed(scenario, scenario.cohort_size)
-        if cut > 0:
+    def trimmed(self, clients: int) -> int:
+        """How many values go at each end of ``clients``."""
+        return int(self.trim_fraction * clients + 1e-9)
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        if self.trimmed(scenario.rows) > 0:
             return []
+        crowd = "rows" if scenario.parts.preaggregation else "cohort"
         return [
-            f"strategy 'trimmedmean' must trim somebody: floor(trim_fraction * cohort) = "
-            f"floor({scenario.trim_fraction} * {scenario.cohort_size}) = 0: raise either"
+            f"strategy 'trimmedmean' must trim somebody: floor(trim_fraction * {crowd}) = "
+            f"floor({self.trim_fraction} * {scenario.rows}) = 0: raise either"
         ]
-
-
-def trimmed(scenario: Scenario, clients: int) -> int:
-    """How many values go at each end of ``clients``."""
-    assert scenario.trim_fraction is not None
-    return int(scenario.trim_fraction * clients + 1e-9)

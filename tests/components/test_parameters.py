@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.components.parameters import Spec, flag, number, text
+from fedcore.components import Component, Spec, param
 
 SHARE = Spec(float, "", low=0, high=1, open_low=True)
 COUNT = Spec(int, "", low=1)
@@ -91,14 +90,13 @@ def test_messages(spec, value, message) -> None:
 
 
 def test_declarations_carry_their_spec() -> None:
-    @dataclass
-    class Toy:
-        a: int = number(3, int, "a count", low=1)
-        b: str | None = text(None, "a name")
-        c: bool = flag(False, "a switch")
+    class Toy(Component):
+        a: int = param("a count", default=3, low=1)
+        b: str | None = param("a name", default=None)
+        c: bool = param("a switch", default=False)
 
-    specs = {f.name: f.metadata["spec"] for f in fields(Toy)}
-    assert Toy() == Toy(3, None, False)
+    specs = Toy.specs()
+    assert Toy() == Toy(a=3, b=None, c=False)
     assert [spec.optional for spec in specs.values()] == [False, True, False]
     assert specs["a"].doc == "a count"
     assert specs["b"].problems("b", None) == []

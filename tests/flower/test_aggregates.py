@@ -8,7 +8,6 @@ import torch
 from benchmark.cohort import cohort_of
 from benchmark.flower_reference import aggregation
 from fedcore import Scenario
-from fedcore.strategies.strategy import STRATEGIES
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
@@ -25,7 +24,7 @@ def test_the_aggregate_is_flowers(name: str, clients: int, seed: int) -> None:
     (theirs,) = arrays.to_numpy_ndarrays()
     assert theirs.dtype == "float64"
 
-    strategy = STRATEGIES[name](Scenario(strategy=name, num_clients=clients, fraction_train=1.0))
+    strategy = Scenario(strategy=name, num_clients=clients, fraction_train=1.0).parts.strategy
     ours = strategy.step(rows, cohort_of(rows), {})
     torch.testing.assert_close(ours, torch.from_numpy(theirs), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(ours, rows.mean(dim=0))

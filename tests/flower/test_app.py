@@ -32,6 +32,7 @@ from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.thresholds import Thresholds
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
+from fedcore.scenario.wire import NAMES
 from fedcore.simulation.runner import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +47,28 @@ def config() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
 
 
-def test_run_config_mirrors_the_fields_of_a_scenario() -> None:
-    fields = {name.replace("_", "-") for name in Scenario.specs()}
-    assert set(config()) == fields | HOW
+def test_run_config_has_the_fields_that_scenarios_had_and_one_key_for_all_others() -> None:
+    fields = {name.replace("_", "-") for name in NAMES}
+    assert len(fields) == 58
+    assert set(config()) == fields | HOW | {"scenario"}
     assert Task.from_run_config(config()).scenario == Scenario()
+
+
+def test_the_key_scenario_takes_flags() -> None:
+    def of(flags: str, **values: object) -> Scenario:
+        return Task.from_run_config({**config(), **values, "scenario": flags}).scenario
+
+    assert of("--partition 'dirichlet(alpha=0.1)' --rounds=3 --grayscale") == Scenario(
+        partition="dirichlet", alpha=0.1, rounds=3, grayscale=True
+    )
+    assert of("--lr 0.2 --no-grayscale", lr=0.1, grayscale=True) == Scenario(lr=0.2)
+    with pytest.raises(ScenarioError) as caught:
+        of("--strateg krum --lr")
+    assert [p.partition(".")[0] for p in caught.value.problems] == [
+        "unknown flag '--strateg'", "flag '--lr' needs a value",
+    ]  # fmt: skip
+    with pytest.raises(ScenarioError, match="No closing quotation"):
+        of("--attack 'alie")
 
 
 def test_overrides_of_the_run_config() -> None:

@@ -22,7 +22,6 @@ from fedcore.flower.privacy_mod import PrivateUpdates, layout_of
 from fedcore.privacy.gaussian import noise_multiplier
 from fedcore.privacy.mechanism import PRIVACY, Facts
 from fedcore.scenario import Scenario
-from fedcore.strategies.fedavg import FedAvg as Mean
 
 
 class Silence:
@@ -131,7 +130,7 @@ def test_central_clipping_and_noise_are_those_of_flowers_wrapper(monkeypatch) ->
     cohort = Cohort((0, 1, 2), updates, none.expand(3, 0), (10,) * 3, (1,) * 3, (None,) * 3)
     state = ServerState(start, none)
     sent = mechanism.privatise(state, cohort, 1)
-    made = Mean(scenario).aggregate(state, sent, layout.num_parameters).vector
+    made = scenario.parts.strategy.aggregate(state, sent, layout.num_parameters).vector
     for name, tensor in layout.state_dict(made, none).items():
         np.testing.assert_allclose(arrays[name].numpy(), tensor.numpy(), atol=1e-6)
     assert drawn[0] == pytest.approx(mechanism.sigma)

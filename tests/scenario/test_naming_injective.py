@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fedcore.components.registry import REQUIRED
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
+from fedcore.scenario.declared import parameter_names, registered, registries
 from fedcore.scenario.naming import apart, identifier, percent, token
-from fedcore.scenario.validation import components, parameter_names, registries
 from fedcore.strategies.foreign import Flower
 from tests.scenario.test_scenario_identity import CHANGES
 
@@ -55,6 +55,7 @@ SPECS = (
     'a.b:C:{"x": 11}',
 )
 TEXTS = {
+    "preaggregation": st.none(),
     "dataset": st.sampled_from(DATASETS) | st.text(max_size=5).map("npz:{}".format),
     "weights": st.sampled_from(["imagenet", "/w/a_b.pth", "/w/ab.pth", "ab.pth", "none", "NONE"]),
     "strategy_spec": st.sampled_from(SPECS),
@@ -90,8 +91,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     for name in registries():
         optional = specs[name].optional and draw(st.booleans())
         given[name] = None if optional else draw(values(name))
-    chosen, _ = components(given)
-    read = [one.parameters for one in chosen.values()]
+    chosen = {k: registered(k, name) for k, name in given.items() if name is not None}
+    read = [registries()[k].entry(name).parameters for k, name in chosen.items()]
     for name, spec in specs.items():
         if name in given or name in ("malicious_fraction", "poison_ratio"):
             continue

@@ -126,8 +126,8 @@ def test_frozen_and_keyword_only() -> None:
         Scenario().lr = 1.0  # type: ignore[misc]
     with pytest.raises(TypeError):
         Scenario("mnist5k")  # type: ignore[misc]
-    with pytest.raises(TypeError, match="learning_rate"):
-        Scenario(learning_rate=1.0)  # type: ignore[call-arg]
+    with pytest.raises(ScenarioError, match="unknown scenario field 'learning_rate'"):
+        Scenario(learning_rate=1.0)
 
 
 # counts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -51,10 +53,13 @@ def sent(rows, samples=None, steps=None, normalizers=None) -> Cohort:
     )
 
 
-def watch(strategy: Strategy, cohort: Cohort, start: torch.Tensor, rounds=1) -> Identity:
+def watch(
+    strategy: Strategy, cohort: Cohort, start: torch.Tensor, rounds=1, scenario=UNEQUAL
+) -> Identity:
     """The verdict on ``rounds`` rounds of ``strategy``, each from the model before."""
     size = cohort.updates.shape[1]
-    check, state = IdentityCheck(Aggregation(strategy)), ServerState(start, NO_COUNTERS)
+    check = IdentityCheck(Aggregation(strategy), scenario)
+    state = ServerState(start, NO_COUNTERS)
     for round in range(1, rounds + 1):
         check.before(state, cohort, size, round)
         state = strategy.aggregate(state, cohort, size)
@@ -65,10 +70,10 @@ def watch(strategy: Strategy, cohort: Cohort, start: torch.Tensor, rounds=1) -> 
 
 
 def stepping(name: str, step, **changes) -> Strategy:
-    """The strategy ``name`` of one object, whose step is ``step`` (updates, cohort, memory)."""
-    strategy = STRATEGIES[name](of(name, **changes))
-    strategy.step = step
-    return strategy
+    """A strategy ``name`` with its definition, whose step is ``step`` (updates, cohort, memory)."""
+    right = of(name, **changes).parts.strategy
+    body = {"step": lambda self, *given: step(*given), "definition": type(right).definition}
+    return type(type(right).__name__, (type(right),), body)(**right.parameters())
 
 
 SPREAD = torch.tensor([[4.0, 0.0, 1.0], [0.0, 4.0, 1.5], [-8.0, 2.0, 0.5]])
@@ -240,7 +245,7 @@ def test_updates_that_a_step_changes_do_not_hide_it(monkeypatch) -> None:
 
 
 def test_where_nothing_can_be_told_nothing_counts() -> None:
-    median = STRATEGIES["median"](of("median"))
+    median = of("median").parts.strategy
     assert watch(median, sent(torch.zeros(3, 2)), torch.zeros(2)) == Identity(0, 0, 1, 0)
     assert watch(median, sent(torch.ones(3, 2)), torch.zeros(2)) == Identity(0, 0, 1, 0)
     # differences below what the weights resolve
@@ -254,8 +259,8 @@ def test_a_bug_where_only_a_few_coordinates_move() -> None:
     rows = torch.zeros(5, 300_000)
     rows[:, 123_456] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
     start = torch.zeros(300_000)
-    assert watch(STRATEGIES["fedavg"](of("fedavg")), sent(rows), start).rounds_checked == 1
-    assert watch(STRATEGIES["fedavgm"](of("fedavgm")), sent(rows), start, 3).rounds_checked == 3
+    assert watch(of("fedavg").parts.strategy, sent(rows), start).rounds_checked == 1
+    assert watch(of("fedavgm").parts.strategy, sent(rows), start, 3).rounds_checked == 3
     with pytest.raises(IdentityError, match="it equals the unweighted mean"):
         watch(stepping("fedavg", lambda u, c, m: u.mean(dim=0)), sent(rows), start)
 
@@ -263,38 +268,40 @@ def test_a_bug_where_only_a_few_coordinates_move() -> None:
 class Other(FedAvg):
     """A strategy of somebody else, who says that it is not FedAvg."""
 
-    differ = True
+    differ: ClassVar[bool] = True
+    steps: ClassVar = FedAvg.step
+
+    def step(self, updates, cohort, memory):
+        return type(self).steps(self, updates, cohort, memory)
 
     def must_differ(self, cohort, memory):
         return self.differ
 
 
-def test_a_strategy_without_a_definition_is_held_to_its_own_word() -> None:
-    scenario, rows = of("fedavg"), sent(SPREAD)
+def test_a_strategy_without_a_definition_is_held_to_its_own_word(monkeypatch) -> None:
+    rows = sent(SPREAD)
     with pytest.raises(IdentityError, match="equals FedAvg's where it must not"):
-        watch(Other(scenario), rows, torch.zeros(3))
-    assert watch(Other(scenario), sent(torch.ones(3, 3)), torch.zeros(3)) == Identity(0, 0, 1, 0)
-    strategy = Other(scenario)
-    strategy.step = lambda u, c, m: u.mean(dim=0)  # type: ignore[method-assign]
-    assert watch(strategy, rows, torch.zeros(3)) == Identity(1, 1, 1, 1)
-    strategy.differ = False
-    assert watch(strategy, rows, torch.zeros(3)) == Identity(0, 0, 1, 0)
+        watch(Other(), rows, torch.zeros(3))
+    assert watch(Other(), sent(torch.ones(3, 3)), torch.zeros(3)) == Identity(0, 0, 1, 0)
+    monkeypatch.setattr(Other, "steps", lambda self, u, c, m: u.mean(dim=0))
+    assert watch(Other(), rows, torch.zeros(3)) == Identity(1, 1, 1, 1)
+    monkeypatch.setattr(Other, "differ", False)
+    assert watch(Other(), rows, torch.zeros(3)) == Identity(0, 0, 1, 0)
 
 
-def test_a_difference_in_one_coordinate_of_many_is_one() -> None:
+def test_a_difference_in_one_coordinate_of_many_is_one(monkeypatch) -> None:
     rows = torch.randn(4, 200_000, generator=torch.Generator().manual_seed(3))
 
-    def almost(updates, cohort, memory):
+    def almost(self, updates, cohort, memory):
         step = cohort.weights.float() @ updates
         step[150_001] += 1
         return step
 
-    strategy = Other(of("fedavg"))
-    strategy.step = almost  # type: ignore[method-assign]
-    assert watch(strategy, sent(rows), torch.zeros(200_000)) == Identity(1, 1, 1, 1)
+    monkeypatch.setattr(Other, "steps", almost)
+    assert watch(Other(), sent(rows), torch.zeros(200_000)) == Identity(1, 1, 1, 1)
 
 
 def test_beside_a_nan_a_finite_step_differs() -> None:
     rows = SPREAD.clone()
     rows[0, 0] = float("nan")
-    assert watch(STRATEGIES["median"](of("median")), sent(rows), torch.zeros(3)).rounds_due == 1
+    assert watch(of("median").parts.strategy, sent(rows), torch.zeros(3)).rounds_due == 1

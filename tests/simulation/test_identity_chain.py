@@ -32,7 +32,7 @@ EXTRA = {
 
 def server(name: str, *chain: PreAggregation, seed: int = 3) -> Aggregation:
     scenario = BASE.but(strategy=name, **EXTRA.get(name, {}))
-    return Aggregation(STRATEGIES[name](scenario), chain, seed)
+    return Aggregation(scenario.parts.strategy, chain, seed)
 
 
 def rounds_of(generator: torch.Generator, dtype=torch.float32) -> Cohort:
@@ -52,7 +52,7 @@ def watch(
     """The verdict that ``right`` holds ``at_work`` to, over ``rounds`` rounds of random cohorts."""
     at_work = right if at_work is None else at_work
     generator = torch.Generator().manual_seed(0)
-    check = IdentityCheck(right)
+    check = IdentityCheck(right, BASE)
     state = ServerState(torch.randn(SIZE, generator=generator), torch.empty(0, dtype=torch.int64))
     for round in range(1, rounds + 1):
         cohort = of(generator)
@@ -76,7 +76,6 @@ def test_right_chains_in_front_of_every_strategy(name, chain) -> None:
     assert verdict.rounds_due == verdict.rounds_differing == ROUNDS  # unequal samples: not FedAvg
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Planted(Bucketing):
     """Bucketing whose mix is another: a subclass that claims the definition."""
 

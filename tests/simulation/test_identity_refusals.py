@@ -17,7 +17,6 @@ from fedcore.simulation.runner import run
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
-from fedcore.strategies.strategy import STRATEGIES
 from tests.simulation.test_identity import NO_COUNTERS, OURS, UNEQUAL, of, sent, watch
 
 
@@ -112,14 +111,14 @@ def test_no_correct_step_is_refused(name, data) -> None:
     }.get(name, {})  # fmt: skip
     chosen = {key: draw(value) for key, value in changes.items()}
     federation = {"num_clients": 20, "fraction_train": 1.0}
-    strategy = STRATEGIES[name](of(name, **federation, **chosen))
+    strategy = of(name, **federation, **chosen).parts.strategy
     equal = draw(st.booleans())
     samples = [5] * size if equal else [draw(st.integers(1, 500)) for _ in range(size)]
     steps = [4] * size if draw(st.booleans()) else [draw(st.integers(1, 90)) for _ in range(size)]
     start = torch.randn(width, dtype=torch.float64).to(dtype) * draw(
         st.sampled_from([0.0, 1e-6, 1.0, 1e4])
     )
-    check = IdentityCheck(Aggregation(strategy, seed=draw(st.integers(0, 99))))
+    check = IdentityCheck(Aggregation(strategy, seed=draw(st.integers(0, 99))), UNEQUAL)
     state = ServerState(start, NO_COUNTERS)
     for round in range(1, draw(st.integers(1, 4)) + 1):
         rows = torch.from_numpy(values(draw, size, width, draw(st.sampled_from(KINDS)))).to(dtype)
@@ -135,7 +134,7 @@ def test_no_correct_step_is_refused(name, data) -> None:
 
 def test_bfloat16_steps_are_judged_by_their_own_rounding() -> None:
     rows = torch.randn(9, 500, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert watch(STRATEGIES["fedavg"](of("fedavg")), sent(rows), rows[0]).rounds_due == 0
+    assert watch(of("fedavg").parts.strategy, sent(rows), rows[0]).rounds_due == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,10 +148,10 @@ def test_no_fednova_of_a_proximal_solver_is_refused(shrink, momentum, one, other
         scenario = of("fednova", optimizer="proximal", lr=0.1, mu=10 * shrink, momentum=momentum)
     except ScenarioError:
         return  # a sum of coefficients vanishes
-    strategy, solver = STRATEGIES["fednova"](scenario), OPTIMIZERS["proximal"](scenario)
+    strategy, solver = scenario.parts.strategy, OPTIMIZERS["proximal"](scenario)
     steps = [one, other, one]
     rows = torch.randn(3, 40, generator=torch.Generator().manual_seed(seed))
     cohort = sent(rows, steps=steps, normalizers=[solver.normalizer(s) for s in steps])
-    identity = watch(strategy, cohort, torch.zeros(40), rounds=2)
+    identity = watch(strategy, cohort, torch.zeros(40), rounds=2, scenario=scenario)
     assert identity.rounds_checked == 2
     assert identity.rounds_due == identity.rounds_differing

@@ -13,7 +13,6 @@ from fedcore.exchange.cohort import ServerState
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.identity_sample import Sample
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.strategy import STRATEGIES
 from tests.simulation.test_identity import NO_COUNTERS, of, sent
 
 
@@ -38,8 +37,9 @@ def test_the_check_needs_no_copy_of_the_updates() -> None:
     rows = torch.zeros(20, 1_000_000)
     rows[:, -1] = torch.arange(20)
     cohort, start = sent(rows), torch.zeros(1_000_000)
-    strategy = STRATEGIES["fedavg"](of("fedavg"))
-    check, state = IdentityCheck(Aggregation(strategy)), ServerState(start, NO_COUNTERS)
+    scenario = of("fedavg")
+    strategy = scenario.parts.strategy
+    check, state = IdentityCheck(Aggregation(strategy), scenario), ServerState(start, NO_COUNTERS)
     after = strategy.aggregate(state, cohort, 1_000_000)
     largest = 0
     with torch.profiler.profile(profile_memory=True) as profile:

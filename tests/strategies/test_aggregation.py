@@ -12,13 +12,12 @@ from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.fedavg import FedAvg
-from fedcore.strategies.median import Median
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.preaggregation.preaggregation import PreAggregation
 from fedcore.strategies.strategy import Strategy
 from fedcore.streams import Purpose, torch_stream
 
-MEDIAN = Median(Scenario(strategy="median", num_clients=7, fraction_train=1.0))
+MEDIAN = Scenario(strategy="median", num_clients=7, fraction_train=1.0).parts.strategy
 
 
 def model(size: int) -> ServerState:
@@ -86,6 +85,6 @@ class OfItsOwn(FedAvg):
 
 def test_nothing_stands_in_front_of_an_aggregate_of_ones_own() -> None:
     with pytest.raises(FedcoreError, match=r"OfItsOwn has an aggregate of its own.*write its step"):
-        Aggregation(OfItsOwn(Scenario()), (Bucketing(),))
+        Aggregation(OfItsOwn(), (Bucketing(),))
     assert issubclass(OfItsOwn, Strategy)
-    Aggregation(OfItsOwn(Scenario()))
+    Aggregation(OfItsOwn())

@@ -6,14 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import STRATEGIES
 
 ADAPTIVE = ["fedadam", "fedyogi"]
 BASE = Scenario(strategy="fedadam", server_lr=1.0, tau=0.1)
 
 
 def steps(cohort, scenario, means):
-    strategy, memory = STRATEGIES[scenario.strategy](scenario), {}
+    strategy, memory = scenario.parts.strategy, {}
     made = []
     for mean in means:
         sent = cohort([[mean - 1], [mean + 1]])
@@ -41,7 +40,7 @@ def test_yogi_by_hand(cohort) -> None:
 
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_the_mean_is_weighted_by_samples(name, cohort) -> None:
-    strategy = STRATEGIES[name](BASE.but(strategy=name))
+    strategy = BASE.but(strategy=name).parts.strategy
     weighted, plain = cohort([[1.0], [5.0]], samples=(3, 1)), cohort([[2.0], [2.0]])
     one = strategy.step(weighted.updates, weighted, {})
     torch.testing.assert_close(one, strategy.step(plain.updates, plain, {}))

@@ -4,10 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
 
-AVG = FedAvg(Scenario())
+AVG = FedAvg()
 
 
 def test_by_hand(cohort) -> None:

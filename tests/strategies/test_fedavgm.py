@@ -4,13 +4,12 @@ import torch
 
 from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
-from fedcore.strategies.fedavgm import FedAvgM
 
 TINY = Scenario(dataset="synthetic:200", model="mlp", num_clients=4, rounds=3)
 
 
 def test_by_hand(cohort) -> None:
-    strategy = FedAvgM(Scenario(strategy="fedavgm", server_momentum=0.5, server_lr=2.0))
+    strategy = Scenario(strategy="fedavgm", server_momentum=0.5, server_lr=2.0).parts.strategy
     memory: dict[str, torch.Tensor] = {}
     sent = cohort([[1.0], [3.0]])
     made = [strategy.step(sent.updates, sent, memory).item() for _ in range(3)]
@@ -18,7 +17,7 @@ def test_by_hand(cohort) -> None:
 
 
 def test_two_runs_share_no_momentum(cohort) -> None:
-    strategy = FedAvgM(Scenario(strategy="fedavgm"))
+    strategy = Scenario(strategy="fedavgm").parts.strategy
     sent = cohort([[1.0]])
     assert [strategy.step(sent.updates, sent, {}).item() for _ in range(2)] == [1.0, 1.0]
 

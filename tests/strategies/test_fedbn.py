@@ -10,7 +10,6 @@ from fedcore.errors import ScenarioError
 from fedcore.federation.federation import Federation
 from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
-from fedcore.strategies.strategy import STRATEGIES
 
 TINY = Scenario(
     dataset="synthetic:200", model="mlp", norm="batch", num_clients=4, fraction_train=1.0, rounds=2
@@ -26,7 +25,7 @@ def starts_of_round_two(strategy: str):
     cohort = engine.train(first, 1, (0, 1, 2, 3))
     updates = cohort.updates.clone()
     ends = first.vector + updates
-    state = STRATEGIES[strategy](scenario).aggregate(first, cohort, engine.layout.num_parameters)
+    state = scenario.parts.strategy.aggregate(first, cohort, engine.layout.num_parameters)
     seen = []
     hook = engine.model.register_forward_pre_hook(
         lambda model, _: seen.append(engine.layout.flatten(model.state_dict())[0])

@@ -14,11 +14,9 @@ from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
-from fedcore.strategies.fedavgm import FedAvgM
-from fedcore.strategies.fednova import FedNova
 
-NOVA = FedNova(Scenario(strategy="fednova"))
-AVG = FedAvg(Scenario())
+NOVA = Scenario(strategy="fednova").parts.strategy
+AVG = FedAvg()
 MATRICES = stn.arrays(
     np.float32,
     st.tuples(st.integers(1, 6), st.integers(1, 8)),
@@ -90,7 +88,7 @@ def test_quadratic_losses_with_unequal_work(cohort, work) -> None:
     samples, centres, steps = (3, 1), (-1.0, 3.0), (3, 60)
     normalizers = [solver.normalizer(s) for s in steps]
     ends = {}
-    for name, strategy in (("fednova", FedNova(scenario)), ("fedavg", AVG)):
+    for name, strategy in (("fednova", scenario.parts.strategy), ("fedavg", AVG)):
         place = torch.zeros(1, dtype=torch.float64) + 0.5
         for _ in range(20):
             updates = torch.stack(
@@ -124,7 +122,7 @@ def test_plain_rounds_reach_the_minimiser(cohort) -> None:
     state = ServerState(
         torch.full((1,), 2.0, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
     )
-    strategy = FedNova(scenario)
+    strategy = scenario.parts.strategy
     for _ in range(400):
         updates = torch.stack(
             [local_update(solver, state.vector, 1.0, c, s) for c, s in ((-1.0, 3), (3.0, 60))]
@@ -136,8 +134,8 @@ def test_plain_rounds_reach_the_minimiser(cohort) -> None:
 
 def test_server_momentum_persists_and_is_fedavgm_on_equal_work(cohort) -> None:
     changes = {"server_momentum": 0.9, "server_lr": 0.5}
-    nova = FedNova(Scenario(strategy="fednova", **changes))
-    avgm = FedAvgM(Scenario(strategy="fedavgm", **changes))
+    nova = Scenario(strategy="fednova", **changes).parts.strategy
+    avgm = Scenario(strategy="fedavgm", **changes).parts.strategy
     zero = torch.zeros(1, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
     states = {nova: ServerState(*zero), avgm: ServerState(*zero)}
     places = []

@@ -9,9 +9,8 @@ from hypothesis.extra import numpy as stn
 
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
-from fedcore.strategies.median import Median
 
-MEDIAN = Median(Scenario(strategy="median"))
+MEDIAN = Scenario(strategy="median").parts.strategy
 MATRICES = stn.arrays(
     np.float64,
     st.tuples(st.integers(3, 9), st.integers(1, 6)),

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
-from fedcore.strategies.normclipping import NormClipping
 
-ONE = NormClipping(Scenario(strategy="normclipping", norm_bound=1.0))
+ONE = Scenario(strategy="normclipping", norm_bound=1.0).parts.strategy
 
 
 def test_by_hand(cohort) -> None:
@@ -25,10 +24,10 @@ def test_by_hand(cohort) -> None:
 def test_no_step_is_longer_than_the_bound_and_a_large_bound_is_fedavg(cohort, seed, most) -> None:
     rows = torch.from_numpy(10 * np.random.default_rng(seed).standard_normal((5, 3)))
     sent = cohort(rows, samples=(1, 2, 3, 4, 5))
-    clipped = NormClipping(Scenario(strategy="normclipping", norm_bound=most))
+    clipped = Scenario(strategy="normclipping", norm_bound=most).parts.strategy
     assert clipped.step(rows, sent, {}).norm() <= most * (1 + 1e-9)
     if (rows.norm(dim=1) <= most).all():
-        plain = FedAvg(Scenario()).step(rows, sent, {})
+        plain = FedAvg().step(rows, sent, {})
         torch.testing.assert_close(clipped.step(rows, sent, {}), plain, rtol=2e-3, atol=2e-3)
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import Memory
 from fedcore.scenario import Scenario
-from fedcore.strategies.rfa import RFA
 
 BASE = Scenario(strategy="rfa")
 ONCE = BASE.but(aggregation_iterations=1)
@@ -19,7 +18,7 @@ ONCE = BASE.but(aggregation_iterations=1)
 
 def step(cohort, rows, scenario=BASE, **facts):
     sent = cohort(rows, **facts)
-    return RFA(scenario).step(sent.updates, sent, {})
+    return scenario.parts.strategy.step(sent.updates, sent, {})
 
 
 def test_one_iteration_by_hand(cohort) -> None:
@@ -73,7 +72,7 @@ def test_of_two_clients_is_refused() -> None:
 
 def test_a_round_that_does_not_converge_is_said(cohort) -> None:
     sent = cohort([[0.0], [0.0], [3.0]])
-    strategy, memory = RFA(BASE.but(aggregation_iterations=2)), Memory()
+    strategy, memory = BASE.but(aggregation_iterations=2).parts.strategy, Memory()
     assert strategy.remarks(memory) == ()
     strategy.step(sent.updates, sent, memory)
     # from 1 to 0.6, then pulls 1/0.6 1/0.6 1/2.4 make (3 / 2.4) / 3.75 = 1/3; median distance 0.6
@@ -83,7 +82,7 @@ def test_a_round_that_does_not_converge_is_said(cohort) -> None:
     alike = cohort([[1.0], [1.0], [1.0]])
     strategy.step(alike.updates, alike, memory)
     assert "in 1 of 2 rounds" in strategy.remarks(memory)[0]
-    settled, other_run = RFA(BASE), Memory()
+    settled, other_run = BASE.parts.strategy, Memory()
     settled.step(alike.updates, alike, other_run)
     assert settled.remarks(other_run) == ()
 

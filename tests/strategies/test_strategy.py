@@ -23,7 +23,7 @@ LINEAR = [name for name in NAMES if name not in ("fedadam", "fedyogi")]
 
 
 def build(name, **changes):
-    return STRATEGIES[name](Scenario(strategy=name, **{**EXTRA.get(name, {}), **changes}))
+    return Scenario(strategy=name, **{**EXTRA.get(name, {}), **changes}).parts.strategy
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as stn
 
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
-from fedcore.strategies.trimmedmean import TrimmedMean
 
 MATRICES = stn.arrays(
     np.float64,
@@ -41,14 +40,14 @@ def test_equals_a_loop(cohort, matrix, hundredths) -> None:
         fraction_train=1.0,
     )
     sent = cohort(torch.from_numpy(matrix))
-    made = TrimmedMean(scenario).step(sent.updates, sent, {}).tolist()
+    made = scenario.parts.strategy.step(sent.updates, sent, {}).tolist()
     expected = [by_hand(column, cut) for column in matrix.T.tolist()]
     assert made == pytest.approx(expected, abs=1e-6)
 
 
 def test_trims_both_ends_unweighted(cohort) -> None:
     sent = cohort([[-1e9], [1.0], [2.0], [6.0], [1e9]], samples=(1, 2, 3, 4, 5))
-    strategy = TrimmedMean(Scenario(strategy="trimmedmean"))
+    strategy = Scenario(strategy="trimmedmean").parts.strategy
     assert strategy.step(sent.updates, sent, {}).item() == 3.0  # floor(0.2 * 5) = 1 at each end
 
 

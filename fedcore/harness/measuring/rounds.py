@@ -20,7 +20,7 @@ from fedcore.harness.runs.lockstep import LockstepPool
 from fedcore.harness.runs.processes import Pool
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
-from fedcore.strategies.strategy import STRATEGIES
+from fedcore.strategies.aggregation import Aggregation
 
 
 def clock(device: torch.device) -> Callable[[], float]:
@@ -112,7 +112,7 @@ class RoundTimer:
             raise
         self.dataset: Dataset = self.federation.dataset
         self._engine = self._restore.enter_context(contextlib.closing(engine))
-        self._strategy = STRATEGIES[scenario.strategy](scenario)
+        self._server = Aggregation.of(scenario, seed)
         self._state = engine.initial_state()
         self._round = 0
         self.seconds_per_round(1)
@@ -128,7 +128,7 @@ class RoundTimer:
                 self._state, self._round, self.federation.cohort(self._round)
             )
             parameters = self._engine.layout.num_parameters
-            self._state = self._strategy.aggregate(self._state, cohort, parameters)
+            self._state = self._server.aggregate(self._state, cohort, parameters, self._round)
             clients += cohort.clients
         taken = now() - begun
         federation = self.federation

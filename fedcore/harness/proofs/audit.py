@@ -11,12 +11,10 @@ from fedcore.attacks.attack import ATTACKS
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario, round_half_up
-from fedcore.strategies.strategy import STRATEGIES
 
 # Float32 sums of a few terms near 1 differ by less, other weights by far more.
 _TOLERANCE = 1e-4
 _PARAMETERS, _BUFFERS = 4, 3  # coordinates of a made-up model
-_CHOOSE_CLIENTS = ("krum", "multikrum", "bulyan", "flower")  # flower: somebody else's rule
 
 
 def audit_problems(record: Record) -> list[str]:
@@ -71,7 +69,7 @@ def effect_problems(clean: Record, poisoned: Record) -> list[str]:
     acting = {client.client for client in audit.poison if client.changed}
     took_part = any(acting.intersection(cohort) for cohort in audit.cohorts)
     told = took_part and not audit.excluded and poisoned.diverged is None
-    if not told or poisoned.scenario.strategy in _CHOOSE_CLIENTS:
+    if not told or poisoned.scenario.parts.strategy.may_ignore_clients:
         return []
     if poisoned.model_digest != clean.model_digest:
         return []
@@ -110,7 +108,7 @@ def buffer_problems(scenario: Scenario) -> list[str]:
     Float buffers (BatchNorm's running statistics) take the sample-weighted mean and integer ones
     the maximum, whatever the strategy does to parameters.
     """
-    if scenario.strategy == "flower":  # what foreign strategies do to buffers is their own
+    if scenario.parts.strategy.foreign:  # what foreign strategies do to buffers is their own
         return []
     cohort, after = _trial(scenario)
     size = scenario.cohort_size
@@ -144,5 +142,4 @@ def _trial(scenario: Scenario) -> tuple[Cohort, ServerState]:
         normalizers=tuple(float(step) for step in range(1, size + 1)),
     )
     before = ServerState(torch.ones(_PARAMETERS + _BUFFERS), torch.zeros(1, dtype=torch.int64))
-    strategy = STRATEGIES[scenario.strategy](scenario)
-    return cohort, strategy.aggregate(before, cohort, _PARAMETERS)
+    return cohort, scenario.parts.strategy.aggregate(before, cohort, _PARAMETERS)

@@ -11,6 +11,7 @@ from fedcore.harness.suite.published import Published
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
+from fedcore.scenario.declared import registered
 from fedcore.scenario.naming import apart, identifier
 
 _SHARES = ("malicious_fraction", "poison_ratio")
@@ -139,8 +140,14 @@ class Grid:
 
     def _shared(self, partition: str) -> dict[str, Any]:
         """Settings of ``partition`` that are alike wherever ``partitions`` has it: not named."""
-        of = [p for p in self.partitions if p.get("partition", self.base.partition) == partition]
-        own = {*PARTITIONERS.entry(partition).parameters, "partition_seed", "allow_incomplete"}
+        name = registered("partition", partition)
+        default = self.base.partition
+        of = [
+            p
+            for p in self.partitions
+            if registered("partition", p.get("partition", default)) == name
+        ]
+        own = {*PARTITIONERS.entry(name).parameters, "partition_seed", "allow_incomplete"}
         return {
             name: value
             for name, value in of[0].items()

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from fedcore.components.registry import REQUIRED
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.scenario import Scenario
-from fedcore.scenario.validation import components, registries
+from fedcore.scenario.validation import entries, registries
 
 
 class ConfoundError(FedcoreError, ValueError):
@@ -56,7 +56,7 @@ def require_comparable(name: str, a: Scenario, b: Scenario, factor: Collection[s
 
 def _brought_along(a: Scenario, b: Scenario, factor: Collection[str]) -> set[str]:
     """Parameters that belong to a change of the component fields in ``factor``."""
-    readers = [components({name: getattr(arm, name) for name in arm.specs()})[0] for arm in (a, b)]
+    readers = [entries(arm) for arm in (a, b)]
     changed = {k for k in registries() if k in factor and getattr(a, k) != getattr(b, k)}
     read_elsewhere = {
         name
@@ -81,14 +81,13 @@ def _brought_along(a: Scenario, b: Scenario, factor: Collection[str]) -> set[str
 
 def _following(a: Scenario, b: Scenario) -> set[str]:
     """Parameters of exchanged components at their defaults on either side."""
-    values = [{name: getattr(arm, name) for name in arm.specs()} for arm in (a, b)]
     defaults = [
-        {name: default for e in components(v)[0].values() for name, default in e.parameters.items()}
-        for v in values
+        {name: default for e in entries(arm).values() for name, default in e.parameters.items()}
+        for arm in (a, b)
     ]
     kinds = {kind for kind in registries() if getattr(a, kind) != getattr(b, kind)}
     return {
         name
         for name in _brought_along(a, b, kinds)
-        if all(v[name] == d.get(name) for v, d in zip(values, defaults, strict=True))
+        if all(getattr(v, name) == d.get(name) for v, d in zip((a, b), defaults, strict=True))
     }

@@ -29,7 +29,6 @@ from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import device_name, fingerprint
 from fedcore.records.record import Record
 from fedcore.records.store import Inputs, Run, Store
-from fedcore.scenario.validation import registries
 
 
 @dataclass(frozen=True)
@@ -262,7 +261,7 @@ class Lab:
         scenario = run.scenario
         # what code_of and the files depend on: the names of all components, and the size on reading
         named = (scenario.strategy_spec, scenario.client_mods, scenario.dataset, scenario.weights)
-        chosen = (getattr(scenario, kind) for kind in registries())
+        chosen = (f"{part.kind} {part.name}" for _, part in scenario.parts.everything())
         fitting = needs_reference_engine(scenario)  # which engine auto means
         key = (*named, *chosen, scenario.image_size, str(fitting))
         if key not in self._inputs:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedcore.attacks.attack import ATTACKS
 from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
 from fedcore.harness.proofs.audit import (
     audit_problems,
@@ -229,7 +228,11 @@ def strange(run: Run, record: Record) -> list[str]:
         problems.append(f"{run.id} was made with seed {record.seed}")
     if record.scenario != run.scenario:
         wanted, made = run.scenario.to_dict(), record.scenario.to_dict()
-        odd = [f"{k}={made[k]!r} instead of {wanted[k]!r}" for k in wanted if made[k] != wanted[k]]
+        odd = [
+            f"{k}={made.get(k)!r} instead of {wanted.get(k)!r}"
+            for k in {**wanted, **made}
+            if made.get(k) != wanted.get(k)
+        ]
         problems.append(f"{run.id} was made as another scenario: {', '.join(odd)}")
     return problems
 
@@ -237,11 +240,11 @@ def strange(run: Run, record: Record) -> list[str]:
 def no_twin(clean: Record, poisoned: Record) -> list[str]:
     """Whether ``clean`` is of another scenario than ``poisoned`` without what its attack reads."""
     one, other = clean.scenario, poisoned.scenario
-    own = () if other.attack is None else ATTACKS.entry(other.attack).parameters
+    own = () if other.attack is None else other.parts.attack.specs()
     brought = {"attack", "malicious_fraction", "poison_ratio", *own}
     odd = [
         f"{field}={getattr(one, field)!r}, and not {getattr(other, field)!r}"
-        for field in one.to_dict()
+        for field in {**one.to_dict(), **other.to_dict()}
         if field not in brought and getattr(one, field) != getattr(other, field)
     ]
     name = f"{other.id} seed {poisoned.seed}"

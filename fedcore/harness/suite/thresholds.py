@@ -35,7 +35,7 @@ from typing import Any
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
 from fedcore.scenario import Scenario
-from fedcore.scenario.validation import registered_name, registries
+from fedcore.scenario.declared import registered, registries
 
 #: What must hold for a cell to prove anything.
 CONTROLS = ("control", "control_asr", "twin_skill")
@@ -167,7 +167,7 @@ def _check_name(place: str, field: str, value: Any) -> None:
     registry = registries().get(field)
     if registry is None or not isinstance(value, str):
         return
-    if registered_name(field, value) not in registry:
+    if registered(field, value) not in registry:
         raise ThresholdError(f"{place}: {unknown_name(field, value, registry)}")
 
 

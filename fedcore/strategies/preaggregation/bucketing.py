@@ -8,34 +8,42 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
 from fedcore.strategies.preaggregation.definitions import BUCKETING
 from fedcore.strategies.preaggregation.preaggregation import PREAGGREGATIONS, PreAggregation
 from fedcore.strategies.strategy import combine_some
 
 if TYPE_CHECKING:
-    pass
+    from fedcore.scenario import Scenario
 
 
-@PREAGGREGATIONS.register("bucketing", "means of random buckets (Karimireddy et al. 2022)", size=2)
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@PREAGGREGATIONS.register("bucketing", "means of random buckets (Karimireddy et al. 2022)")
 class Bucketing(PreAggregation):
     """y_b = mean of the updates in bucket b; buckets are ``size`` neighbours in a random order.
 
     There are ceil(K / size) buckets, in a new order every round. The last one is smaller where
-    ``size`` does not divide K, and its mean is over its own updates: the paper writes 1 / size,
-    which would shorten it. Means are unweighted, as in the paper; a bucket has the samples of its
-    clients together. f malicious clients spoil at most f buckets of ceil(K / size), so that a rule
-    behind it must withstand ``size`` times their share.
+    ``size`` does not divide K; its mean is over its own updates. Means are unweighted, as in the
+    paper; a bucket has the samples and steps of its clients together. f malicious clients spoil f
+    buckets at most, so that a rule behind it must withstand up to ``size`` times their share.
     Source: Karimireddy, He, Jaggi, "Byzantine-Robust Learning on Heterogeneous Datasets via
     Bucketing", ICLR 2022, algorithm 1.
     """
 
     definition = BUCKETING
-    size: int = 2
+    size: int = param("updates in a bucket", default=2, low=2)
 
     def rows(self, clients: int) -> int:
         return -(-clients // self.size)
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        if scenario.rows > 1 or scenario.cohort_size <= 1:
+            return []
+        return [
+            f"preaggregation {str(self)!r} leaves one row of a cohort of {scenario.cohort_size}, "
+            "which no strategy can compare with others: lower size, or enlarge the cohort "
+            "(fraction_train * num_clients)"
+        ]
 
     def mix(
         self, updates: torch.Tensor, cohort: Cohort, generator: torch.Generator

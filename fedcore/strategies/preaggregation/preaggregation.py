@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.kinds import PREAGGREGATIONS as PREAGGREGATIONS
 from fedcore.exchange.cohort import Cohort
 
 if TYPE_CHECKING:
@@ -51,8 +51,3 @@ class PreAggregation(Component):
         Asked of classes without a ``definition`` only, before the mix is made.
         """
         return False
-
-
-PREAGGREGATIONS: Registry[type[PreAggregation]] = Registry(
-    "preaggregation", "fedcore.strategies.preaggregation"
-)

@@ -1,0 +1,150 @@
+"""Components of other packages: entry points, import paths, and which package a class is from.
+
+A package names the module that registers its components in the group ``fedcore``::
+
+    [project.entry-points.fedcore]
+    acme = "acme_fl.fedcore_components"
+
+What is registered anywhere in ``acme_fl`` is then called ``acme/NAME``. The modules are imported
+when a registry is first asked for a name; one that cannot be imported is named in the message for
+an unknown name and by ``fedcore list``, and does not stop the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, Final
+
+from fedcore.errors import RegistrationError, nearest
+
+GROUP: Final = "fedcore"
+_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+_broken: dict[str, str] = {}
+_state = {"asked": False, "loading": False, "revision": 0}
+
+
+def is_path(name: str) -> bool:
+    """Whether ``name`` has the form ``package.module:Class``."""
+    return _PATH.fullmatch(name) is not None
+
+
+def imported(kind: str, path: str) -> Any:
+    """The object at an import path. RegistrationError where there is none, with what is near."""
+    module, _, name = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever a module of others raises while it is imported
+        raise RegistrationError(
+            f"{kind} {path!r}: the module {module!r} cannot be imported "
+            f"({type(error).__name__}: {error}); check its name, and that its folder is on "
+            "PYTHONPATH"
+        ) from error
+    if not hasattr(found, name):
+        close = nearest(name, vars(found))
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise RegistrationError(f"{kind} {path!r}: the module {module!r} has no {name!r}{hint}")
+    return getattr(found, name)
+
+
+def load_entry_points() -> None:
+    """Import the modules of all entry points of the group, once in a process."""
+    if _state["asked"]:
+        return
+    _state["asked"] = True  # first: the modules below may ask while they are imported
+    providers: dict[str, str] = {}
+    for point in _points():
+        here = _provider(point)
+        if point.name in providers and providers[point.name] != here:
+            _broken[f"{point.name} of {here}"] = (
+                f"entry point {point.name!r} of {here}: {providers[point.name]} has one of the "
+                "same name; uninstall one of the two"
+            )
+            continue
+        providers[point.name] = here
+        with _loading():
+            try:
+                point.load()
+            except Exception as error:  # whatever a module of others raises
+                _broken[point.name] = (
+                    f"entry point {point.name!r} ({point.value}) of {here} cannot be loaded "
+                    f"({type(error).__name__}: {error})"
+                )
+
+
+def broken() -> tuple[str, ...]:
+    """What is wrong with each entry point that could not be loaded."""
+    return tuple(_broken.values())
+
+
+def qualified(name: str, module: str) -> str:
+    """``acme/NAME`` where ``module`` is of a package with an entry point ``acme``."""
+    top = module.partition(".")[0]
+    if "/" in name or top == "fedcore":
+        return name
+    space = _namespaces().get(top)
+    return name if space is None else f"{space}/{name}"
+
+
+def distribution(module: str) -> str:
+    """The distribution that ``module`` was installed with; else its top-level module."""
+    top = module.partition(".")[0]
+    if top == "fedcore":
+        return top
+    found = _distributions().get(top)
+    return found[0] if found else top
+
+
+def described(module: str) -> str:
+    """``acme-fl (module acme_fl.attacks)``."""
+    return f"{distribution(module)} (module {module})"
+
+
+def loading() -> bool:
+    """Whether entry points are being imported."""
+    return _state["loading"]
+
+
+def revise() -> None:
+    """Note that a component has been registered."""
+    _state["revision"] += 1
+
+
+def revision() -> int:
+    """How often a component has been registered, for caches."""
+    return _state["revision"]
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    _state["loading"] = True
+    try:
+        yield
+    finally:
+        _state["loading"] = False
+
+
+def _points() -> list[metadata.EntryPoint]:
+    points = set(metadata.entry_points(group=GROUP))
+    return sorted(points, key=lambda point: (point.name, _provider(point), point.value))
+
+
+def _provider(point: metadata.EntryPoint) -> str:
+    found = getattr(point, "dist", None)
+    return "an unknown package" if found is None else str(found.name)
+
+
+@functools.cache
+def _namespaces() -> dict[str, str]:
+    """The name of the entry point by top-level module."""
+    return {point.value.partition(":")[0].partition(".")[0]: point.name for point in _points()}
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    return {top: list(names) for top, names in metadata.packages_distributions().items()}

@@ -1,0 +1,126 @@
+"""The written form of components: ``alie(z=1.5)``, ``scaled(of=backdoor(target=0), gamma=5)``.
+
+A name may be registered (``krum``), of another package (``acme/shift``) or an import path
+(``mypkg.attacks:Shift``). Values are numbers, words with or without quotes, ``(1, 3)``, None, and
+components.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedcore.components.component import Component
+from fedcore.components.parameters import REQUIRED
+from fedcore.components.registry import REGISTRIES
+from fedcore.errors import FedcoreError, ScenarioError, nearest
+
+_CALL = re.compile(r"\s*([^\s(),=]+)\s*(?:\((.*)\)\s*)?", re.DOTALL)
+_PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
+_OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
+
+
+@dataclass
+class Choice:
+    """What a text names: a class, values of its parameters, and what is wrong with the text."""
+
+    cls: type[Component] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    unknown: bool = False  # nothing has that name
+
+
+def pieces(text: str, at: str = ",") -> list[str]:
+    """``text`` cut at each ``at`` that is outside brackets and quotes, without empty ends.
+
+    ValueError where a bracket or a quote is not closed.
+    """
+    depth, quote, begin, found = 0, "", 0, []
+    for place, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote and text[place - 1] != "\\" else quote
+        elif char in _QUOTES:
+            quote = char
+        elif char in _OPEN:
+            depth += 1
+        elif char in _CLOSE:
+            depth -= 1
+            if depth < 0:
+                raise ValueError(f"a bracket too many: {char!r}")
+        elif char == at and depth == 0:
+            found.append(text[begin:place])
+            begin = place + 1
+    if depth or quote:
+        raise ValueError("a bracket or a quote is not closed")
+    return [piece for piece in (one.strip() for one in [*found, text[begin:]]) if piece]
+
+
+def choice(kind: str, text: str) -> Choice:
+    """What ``text`` names among the components of ``kind``; never raises for a wrong text."""
+    head, colon, rest = text.partition(":")
+    registry = REGISTRIES[kind]
+    if colon and head in registry and (part := registry.entry(head).part).follows is not None:
+        return Choice(part, {part.follows: rest})
+    call = _CALL.fullmatch(text)
+    if call is None:
+        form = f"{kind} must be a name, or name(parameter=value, ...), got {text!r}"
+        return Choice(problems=[form], unknown=True)
+    try:
+        cls = registry.entry(call[1]).part
+    except FedcoreError as error:
+        return Choice(problems=[str(error)], unknown=True)
+    found = Choice(cls)
+    try:
+        words = pieces(call[2] or "")
+    except ValueError as error:
+        found.problems.append(f"{kind} {text!r}: {error}")
+        return found
+    specs = cls.specs()
+    for word in words:
+        pair = _PAIR.fullmatch(word)
+        if pair is None:
+            found.problems.append(f"{kind} {text!r}: write parameter=value, got {word!r}")
+        elif pair[1] not in specs:
+            found.problems.append(unread(kind, cls, pair[1]))
+        elif pair[1] in found.values:
+            found.problems.append(f"{kind} {text!r}: {pair[1]} is given twice")
+        else:
+            found.values[pair[1]] = specs[pair[1]].read(pair[2])
+    return found
+
+
+def unread(kind: str, cls: type[Component], parameter: str) -> str:
+    """The message for a parameter that a component does not have, with the nearest one."""
+    specs = cls.specs()
+    close = nearest(parameter, specs)
+    hint = f" Did you mean {close!r}?" if close else ""
+    known = f" Known: {', '.join(specs)}." if specs else " It has none."
+    return f"{kind} {cls.name!r} has no parameter {parameter!r}.{hint}{known}"
+
+
+def component(kind: str, text: str) -> Any:
+    """The component that ``text`` describes. ScenarioError lists all that is wrong with it."""
+    found = choice(kind, text)
+    problems = list(found.problems)
+    if found.cls is not None:
+        missing, values = completed(kind, found.cls, found.values)
+        problems += missing
+        if not problems:
+            return found.cls(**values)
+        specs = found.cls.specs()
+        for name, value in found.values.items():
+            problems += specs[name].problems(name, specs[name].coerce(value))
+    raise ScenarioError(problems)
+
+
+def completed(
+    kind: str, cls: type[Component], values: dict[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    """A message for each required parameter that ``values`` lack, and ``values``."""
+    missing = [
+        f"{kind} {cls.name!r} needs {name} ({spec.range or spec.doc})"
+        for name, spec in cls.specs().items()
+        if name not in values and spec.default is REQUIRED
+    ]
+    return missing, values

@@ -1,0 +1,69 @@
+"""What is declared by whom: parameters of all registered components, and who reads them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from fedcore.components.component import Component
+from fedcore.components.kinds import SINGLE
+from fedcore.components.parameters import Spec
+from fedcore.components.registry import REGISTRIES, Registry
+from fedcore.components.written import choice
+from fedcore.scenario.wire import MIRRORED
+
+
+def registries() -> dict[str, Registry[Any]]:
+    """The registry behind each component field of which a scenario has one."""
+    return {kind: REGISTRIES[kind] for kind in SINGLE}
+
+
+def parameters() -> dict[str, dict[str, Spec]]:
+    """By name of a parameter its declaration in each kind of component that has it.
+
+    Where components of one kind declare it differently, the first of them by name counts.
+    """
+    return _parameters(_state())
+
+
+def parameter_names() -> set[str]:
+    """Names of all parameters of registered components that a scenario takes by their name."""
+    return set(parameters())
+
+
+def readers_of(parameter: str) -> list[str]:
+    """The components that read ``parameter``, as ``strategy krum``."""
+    return [
+        f"{kind} {key}"
+        for kind, registry in registries().items()
+        for key in registry
+        if parameter in registry.entry(key).part.specs()
+    ]
+
+
+def registered(kind: str, value: Any) -> str:
+    """The registered name that ``value`` of a component field stands for.
+
+    ``npz`` for ``npz:PATH``, ``alie`` for ``alie(z=1.5)`` and for an object; a text that names
+    nothing registered as it is.
+    """
+    if isinstance(value, Component):
+        return value.name
+    found = choice(kind, value).cls if isinstance(value, str) else None
+    return str(value) if found is None else found.name
+
+
+def _state() -> tuple[tuple[int, int], ...]:
+    return tuple(registry.state() for registry in registries().values())
+
+
+@lru_cache(maxsize=4)
+def _parameters(state: object) -> dict[str, dict[str, Spec]]:
+    found: dict[str, dict[str, Spec]] = {}
+    for kind, registry in registries().items():
+        for key in registry:
+            entry = registry.entry(key)
+            for name, spec in entry.part.specs().items():
+                if name != entry.part.follows and name != MIRRORED:
+                    found.setdefault(name, {}).setdefault(kind, spec)
+    return found
