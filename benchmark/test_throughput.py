@@ -31,7 +31,8 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.measuring import commands as cold
 from fedcore.harness.measuring.peak_memory import held_bytes, peak_bytes
 from fedcore.harness.measuring.rounds import GridTimer, RoundTimer, clock
-from fedcore.harness.suite.options import OPTIONS, Options
+from fedcore.harness.plugin.options import OPTIONS
+from fedcore.harness.suite.options import Options
 from fedcore.records.provenance import fingerprint
 
 pytestmark = pytest.mark.timing

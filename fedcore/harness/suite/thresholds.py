@@ -114,10 +114,16 @@ def cannot_fail(threshold: Threshold, chance: float, clean: float) -> str | None
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits of a suite and what it assumes about noise."""
+    """The limits of a suite and what it assumes about noise; ``path`` is the file they are from."""
 
     entries: tuple[Threshold, ...]
     noise: Noise
+    path: Path | None = None
+
+    @classmethod
+    def none(cls) -> Thresholds:
+        """No limits, and nothing known about noise: intervals are Student's t of the seeds."""
+        return cls((), Noise(1.0, 0.0))
 
     def of(
         self, metric: str, scenario: Scenario, changed: Collection[str] = ()
@@ -157,7 +163,7 @@ class Thresholds:
                 entries.append(_threshold(path, metric, name, values))
         sd, df = (_number(f"thresholds {path}, [noise]", key, noise[key]) for key in ("sd", "df"))
         try:
-            return cls(tuple(entries), Noise(sd, df))
+            return cls(tuple(entries), Noise(sd, df), path)
         except ValueError as error:
             raise ThresholdError(f"thresholds {path}, [noise]: {error}") from error
 
