@@ -19,14 +19,15 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.cohort import cohort_of
-from benchmark.flower_reference import aggregation
 from fedcore import Scenario
 from fedcore.engine.native import vector_bytes
 from fedcore.harness.suite.options import Options
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.gram import inner_products
 from fedcore.strategies.strategy import STRATEGIES, Cohort, ServerState, Strategy
+
+from .cohort import cohort_of
+from .flower_reference import aggregation
 
 pytestmark = pytest.mark.timing
 

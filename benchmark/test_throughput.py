@@ -19,9 +19,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import throughput_cases
-from benchmark.throughput_cases import PROCESSES, Case
-from benchmark.turns import References, Seconds, Turns
 from fedcore.data.dataset import Dataset
 from fedcore.data.loading import load
 from fedcore.engine.bfloat16 import native_bfloat16
@@ -34,6 +31,10 @@ from fedcore.harness.measuring.rounds import GridTimer, RoundTimer, clock
 from fedcore.harness.plugin.options import OPTIONS
 from fedcore.harness.suite.options import Options
 from fedcore.records.provenance import fingerprint
+
+from . import throughput_cases
+from .throughput_cases import PROCESSES, Case
+from .turns import References, Seconds, Turns
 
 pytestmark = pytest.mark.timing
 
@@ -181,7 +182,7 @@ def test_cold_start_and_memory(benchmark, options: Options, remark, tmp_path: Pa
     run = [sys.executable, "-m", "fedcore", "run", "--preset", "w1", "--device", device]
     run += ["--dataset", f"npz:{file}"]
     run += ["--processes", str(PROCESSES if device == "cpu" and can_fork() else 1)]
-    loop = [sys.executable, "-m", "benchmark.bare_loop", str(file), "10", device]
+    loop = [sys.executable, "-m", f"{__package__}.bare_loop", str(file), "10", device]
     turns = Turns(lambda: cold.seconds(run) / 10, {"bare_loop": lambda: cold.seconds(loop) / 10})
     turns.take(benchmark, 3)
     megabytes = cold.peak_memory(run) / 1e6

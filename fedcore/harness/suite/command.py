@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 
 def named_places(config: pytest.Config) -> list[str]:
-    """Files and folders named on the command line, each once, relative to where it was given."""
+    """Files and folders named on the command line, each once, relative to where it was given.
+
+    After ``--pyargs``, where that was given, they may be names of modules.
+    """
     if config.args_source is not config.ArgsSource.ARGS:
         return []
     here = config.invocation_params.dir
     named = [Path(argument.partition("::")[0]) for argument in config.args]
     inside = [p.relative_to(here) if p.is_relative_to(here) else p for p in named]
-    return list(dict.fromkeys(map(str, inside)))
+    pyargs = ["--pyargs"] if config.option.pyargs else []
+    return [*pyargs, *dict.fromkeys(map(str, inside))]
 
 
 def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> str:
