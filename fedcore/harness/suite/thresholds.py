@@ -114,10 +114,16 @@ def cannot_fail(threshold: Threshold, chance: float, clean: float) -> str | None
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits of a suite and what it assumes about noise."""
+    """The limits of a suite and what it assumes about noise; ``path`` is the file they are from."""
 
     entries: tuple[Threshold, ...]
     noise: Noise
+    path: Path | None = None
+
+    @classmethod
+    def none(cls) -> Thresholds:
+        """No limits, and nothing known about noise: intervals are Student's t of the seeds."""
+        return cls((), Noise(1.0, 0.0))
 
     def of(
         self, metric: str, scenario: Scenario, changed: Collection[str] = ()
@@ -152,7 +158,7 @@ class Thresholds:
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
             for name, values in group.items():
                 entries.append(_threshold(path, metric, name, values))
-        return cls(tuple(entries), noise)
+        return cls(tuple(entries), noise, path)
 
 
 def _check_name(place: str, field: str, value: Any) -> None:
