@@ -53,7 +53,7 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
     "engine": {"default": "auto", "help": "how runs are computed: see `fedcore list engines`"},
     "precision": {
         "default": "float32",
-        "help": "float32 (default), float64; for GPUs bfloat16, tf32",
+        "help": "float32 (default), float64; GPUs: bfloat16, tf32",
     },
     "jobs": {"type": int, "help": "runs at a time (default: the cores)"},
     "executor": {
