@@ -129,8 +129,11 @@ def _own_code(folder: str) -> tuple[str, tuple[str, ...]]:
     """A digest and the files that it is over."""
     paths = [*sources.tree(_PACKAGE / folder)] if folder else sources.computing(_PACKAGE)
     texts = [(path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in paths]
+    if not folder and (carried := sources.carried(_PACKAGE)):
+        texts += carried.items()
+        paths.append(_PACKAGE / sources.CARRIED)
     files = tuple(map(str, paths))
-    return (CHANGED if sources.changed(files, read=True) else digest(texts)), files
+    return (CHANGED if sources.changed(files, read=True) else digest(sorted(texts))), files
 
 
 def code_of(scenario: Scenario, engine: str) -> Code:
