@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from fedcore.components.registry import REGISTRIES
+from fedcore.components.written import registered
 from fedcore.origin import sources
 from fedcore.origin.closure import Foreign, foreign_code
 from fedcore.origin.syntax import digest
@@ -168,7 +169,7 @@ def chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable
     for place, part in scenario.parts.everything():
         entry = REGISTRIES[part.kind].entry(part.name)
         yield place, entry.component, entry.modules
-    inner = scenario.dataset.partition(":")[2].partition(":")[0]
+    inner = registered("dataset", scenario.parts.dataset.argument or "")
     if inner in DATASETS:  # holdout:NAME
         yield "dataset within", DATASETS[inner], DATASETS.entry(inner).modules
     name = max((known for known in ENGINES if engine.startswith(known)), key=len, default=None)

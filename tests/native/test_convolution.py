@@ -152,7 +152,7 @@ def test_fuses_what_fits_and_keeps_every_name() -> None:
 
 
 def test_a_copy_in_another_type_has_torchs_gradients() -> None:
-    cnn = Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
+    cnn = Cnn().build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
     models = [fuse_convolutions(fuse_pooling(copy.deepcopy(cnn))), fuse_pooling(cnn)]
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     found = []

@@ -17,7 +17,6 @@ from fedcore.exchange.layout import Layout
 from fedcore.harness.proofs import draws
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
-from fedcore.models.architecture import MODELS
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Drawn:
 
     def clean_labels(self, round: int, client: int) -> int:
         """The digest of the labels of a client that is not malicious."""
-        if self.scenario.privacy == "dpsgd":  # each step takes others
+        if self.scenario.parts.per_example:  # each step takes others
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]
@@ -120,7 +119,7 @@ class Expected:
 def expected(record: Record, data_dir: Path | None) -> Expected:
     """What ``record`` must show. DataError, ModelError where data or weights cannot be read."""
     scenario, seed = record.scenario, record.seed
-    data = raw(scenario.dataset, data_dir, scenario.image_size)
+    data = raw(scenario.data, data_dir, scenario.image_size)
     drawn = _drawn(_Key(scenario, seed, data))
     malicious = draws.malicious(scenario, seed)
     acting = set(malicious) if scenario.attack is not None else set()
@@ -199,7 +198,7 @@ class _Key:
     def __init__(self, scenario: Scenario, seed: int, data: Raw) -> None:
         self.scenario, self.seed, self.data = scenario, seed, data
         names = (*_FEDERATION, *_MODEL)
-        private = scenario.privacy == "dpsgd"
+        private = scenario.parts.per_example
         self._values = (seed, id(data), private, *(getattr(scenario, name) for name in names))
 
     def __hash__(self) -> int:
@@ -217,7 +216,7 @@ def _drawn(key: _Key) -> Drawn:
 @functools.lru_cache(maxsize=_KEPT)
 def _model(key: _Key, data_dir: Path | None) -> str:
     """The digest of the initial model, built without `fedcore.models.build`."""
-    scenario, architecture = key.scenario, MODELS[key.scenario.model]
+    scenario, architecture = key.scenario, key.scenario.parts.model
     height, width, depth = key.data.shape
     side = scenario.image_size
     stored = 1 if scenario.grayscale else depth

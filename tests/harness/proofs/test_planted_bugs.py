@@ -16,7 +16,7 @@ from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import load
-from fedcore.engine.solvers import Sgd
+from fedcore.engine.solvers import SgdSolver
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.federation import threat as poisoning
@@ -79,7 +79,7 @@ def test_fednova_that_is_silently_fedavg(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_fednova_whose_normalizers_do_not_know_the_work(
     monkeypatch: pytest.MonkeyPatch, solver: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(Sgd, "normalizer", lambda self, steps: 1.0)
+    monkeypatch.setattr(SgdSolver, "normalizer", lambda self, steps: 1.0)
     with pytest.raises(IdentityError, match="an arm named 'fednova' equals FedAvg's"):
         run(CLEAN.but(**solver), device="cpu")
 
@@ -240,7 +240,7 @@ def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (FedNova, "step", FedAvg.step, "an arm named 'fednova' equals FedAvg's"),
         (
-            Sgd, "normalizer", lambda self, steps: steps**0.5,
+            SgdSolver, "normalizer", lambda self, steps: steps**0.5,
             "(the square root of the steps)",
         ),
         (
