@@ -22,14 +22,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmark.gpu_aggregation import aggregation
-from benchmark.gpu_factorial import factorial
-from benchmark.gpu_measurements import Measurements, Setting
-from benchmark.gpu_training import exactness, lockstep, ratio, study
 from fedcore.data.loading import data_directory
 from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
 from fedcore.records.provenance import fingerprint, git_state
+
+from .gpu_aggregation import aggregation
+from .gpu_factorial import factorial
+from .gpu_measurements import Measurements, Setting
+from .gpu_training import exactness, lockstep, ratio, study
 
 SECTIONS: dict[str, Callable[[Setting], None]] = {
     "exactness": exactness,

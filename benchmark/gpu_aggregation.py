@@ -7,10 +7,11 @@ from functools import partial
 import torch
 from torch.utils.benchmark import Timer
 
-from benchmark.cohort import cohort_of
-from benchmark.gpu_measurements import Setting
 from fedcore.engine.execution import choose_device, exact_arithmetic
 from fedcore.scenario import Scenario
+
+from .cohort import cohort_of
+from .gpu_measurements import Setting
 
 CLIENTS = 50
 PARAMETERS = 1_000_000

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmark.gpu_measurements import Setting
 from fedcore.engine.execution import Execution
 from fedcore.engine.interface import ENGINES
 from fedcore.federation.federation import Federation
@@ -20,6 +19,8 @@ from fedcore.scenario.presets import preset
 from fedcore.simulation.lockstep import run_lockstep
 from fedcore.simulation.runner import run
 from fedcore.streams import Purpose, torch_stream
+
+from .gpu_measurements import Setting
 
 
 def w1(setting: Setting) -> Scenario:

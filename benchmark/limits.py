@@ -29,12 +29,13 @@ from typing import Any
 
 from scipy.stats import chi2
 
-from benchmark import test_privacy, test_robustness
 from fedcore.harness.baselines.file import Baseline, BaselineError
 from fedcore.harness.statistics.estimates import Estimate, Noise, confidence, estimate
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.thresholds import Thresholds
+
+from . import test_privacy, test_robustness
 
 FOLDER = Path(__file__).parent
 DATASETS = ("mnist5k", "bloodmnist")

@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.cohort import cohort_of
-from benchmark.flower_reference import aggregation
 from fedcore import Scenario
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.harness.suite.options import Options
@@ -29,6 +27,9 @@ from fedcore.native.gram import inner_products
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.strategy import STRATEGIES
+
+from .cohort import cohort_of
+from .flower_reference import aggregation
 
 pytestmark = pytest.mark.timing
 

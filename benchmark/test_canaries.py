@@ -149,7 +149,7 @@ def test_canaries(suite_options: Options, request: pytest.FixtureRequest, remark
     scenarios, wrong = built()
     jobs = suite_options.jobs or 1
     now = traces(scenarios, SEED, data_directory(suite_options.data_dir), jobs)
-    if request.config.getoption("update_canaries"):
+    if request.config.getoption("fedcore_update_canaries"):
         record(scenarios, wrong, now, remark)
         return
     try:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from benchmark.test_robustness import IID, SKEWED, TUNED, base
 from fedcore import Scenario
 from fedcore.harness.claims.claims import Claim, ClaimError
 from fedcore.harness.claims.contrasts import (
@@ -32,6 +31,8 @@ from fedcore.harness.claims.contrasts import (
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.targets import dealable
 from fedcore.scenario.presets import preset
+
+from .suite import IID, SKEWED, TUNED, base
 
 SEEDS = {"quick": 10, "full": 20}
 DIRICHLET = [{**SKEWED, "alpha": alpha} for alpha in (0.9, 0.3, 0.1)]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.peers.measure import measure
-from benchmark.peers.summary import steady
 from fedcore import Scenario, run
 from fedcore.data.loading import data_directory
 from fedcore.harness.suite.options import Options
 from fedcore.scenario.presets import preset
+
+from .peers.measure import measure
+from .peers.summary import steady
 
 pytestmark = pytest.mark.timing
 
@@ -82,8 +83,8 @@ def test_ray_against_flowers_own_loop(suite_options: Options, remark) -> None:
         "OMP_NUM_THREADS": "1",
     }
     commands = {
-        "ours": ["benchmark.peers.run_fedcore", "--engine", "flower-ray"],
-        "theirs": ["benchmark.peers.run_flower"],
+        "ours": [f"{__package__}.peers.run_fedcore", "--engine", "flower-ray"],
+        "theirs": [f"{__package__}.peers.run_flower"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(2):

@@ -19,9 +19,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import throughput_cases
-from benchmark.throughput_cases import PROCESSES, Case
-from benchmark.turns import References, Seconds, Turns
 from fedcore.data.dataset import Dataset
 from fedcore.data.loading import load
 from fedcore.engine.execution import choose_device
@@ -30,8 +27,13 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.measuring import commands as cold
 from fedcore.harness.measuring.peak_memory import held_bytes, peak_bytes
 from fedcore.harness.measuring.rounds import GridTimer, RoundTimer, clock
-from fedcore.harness.suite.options import OPTIONS, Options
+from fedcore.harness.plugin.options import OPTIONS
+from fedcore.harness.suite.options import Options
 from fedcore.records.provenance import fingerprint
+
+from . import throughput_cases
+from .throughput_cases import PROCESSES, Case
+from .turns import References, Seconds, Turns
 
 pytestmark = pytest.mark.timing
 
@@ -177,7 +179,7 @@ def test_cold_start_and_memory(benchmark, options: Options, remark, tmp_path: Pa
     run = [sys.executable, "-m", "fedcore", "run", "--preset", "w1", "--device", device]
     run += ["--dataset", f"npz:{file}"]
     run += ["--processes", str(PROCESSES if device == "cpu" and can_fork() else 1)]
-    loop = [sys.executable, "-m", "benchmark.bare_loop", str(file), "10", device]
+    loop = [sys.executable, "-m", f"{__package__}.bare_loop", str(file), "10", device]
     turns = Turns(lambda: cold.seconds(run) / 10, {"bare_loop": lambda: cold.seconds(loop) / 10})
     turns.take(benchmark, 3)
     megabytes = cold.peak_memory(run) / 1e6

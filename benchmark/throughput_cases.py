@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from benchmark.bare_loop import Setting, mobilenet, small_cnn
 from fedcore import Scenario
 from fedcore.data.dataset import Dataset
 from fedcore.engine.execution import Execution
 from fedcore.harness.measuring.rounds import GridTimer, RoundTimer
 from fedcore.harness.suite.options import PROFILES
+
+from .bare_loop import Setting, mobilenet, small_cnn
 
 PROCESSES = 2
 #: Turns of measurement, by profile; otherwise 5, and 3 of cases whose limit is none or wide.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from fedcore import moved as _moved
 from fedcore.origin import sources as _sources  # noqa: F401  before any file is read
-from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
+    from fedcore.scenario import Scenario
     from fedcore.simulation.runner import run
 
 _moved.install()
@@ -24,7 +24,11 @@ __all__ = ["Record", "Scenario", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """`run` and `Record` on first use: they need torch, which takes a second to import."""
+    """The names above on first use: two need torch, and pytest imports this in every project."""
+    if name == "Scenario":
+        from fedcore.scenario import Scenario
+
+        return Scenario
     if name == "run":
         from fedcore.simulation.runner import run
 

@@ -47,7 +47,7 @@ MOVED: Final = {
     "harness.claim_report": "harness.claims.report",
     "harness.claim_session": "harness.plugin.claim_session",
     "harness.cold": "harness.measuring.commands",
-    "harness.collection": "harness.suite.collection",
+    "harness.collection": "harness.plugin.collection",
     "harness.command": "harness.suite.command",
     "harness.confounds": "harness.suite.comparability",
     "harness.contrasts": "harness.claims.contrasts",

@@ -26,7 +26,9 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def shared_data(pytestconfig: pytest.Config) -> Path:
     """The directory that holds bloodmnist.npz: --data-dir, $FEDCORE_DATA or ../shared/data."""
-    chosen = pytestconfig.getoption("data_dir", default=None) or os.environ.get("FEDCORE_DATA")
+    chosen = pytestconfig.getoption("fedcore_data_dir", default=None) or os.environ.get(
+        "FEDCORE_DATA"
+    )
     folder = Path(chosen) if chosen else ROOT.parent / "shared" / "data"
     if not (folder / "bloodmnist.npz").is_file():
         pytest.skip(f"no bloodmnist.npz in {folder}: name its directory with --data-dir")

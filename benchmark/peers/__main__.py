@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmark.peers.environments import InstallError, python_of, versions_of
-from benchmark.peers.measure import Result, measure
-from benchmark.peers.summary import summarise, table
-from benchmark.peers.systems import ROOT, SYSTEMS, System
+from .environments import InstallError, python_of, versions_of
+from .measure import Result, measure
+from .summary import summarise, table
+from .systems import ROOT, SYSTEMS, System
 
 SCHEMA = 1
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmark.peers.systems import ROOT, System
+from .systems import ROOT, System
 
 _VERSIONS = """
 import importlib.metadata as m, json

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmark.peers import w1
+from . import w1
 
 PROCESSES = 2
 

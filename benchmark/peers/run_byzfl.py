@@ -7,7 +7,7 @@ which is one epoch: its loader has 8 batches. ByzFL has one process; torch uses 
 # ruff: noqa: E402
 from __future__ import annotations
 
-from benchmark.peers import w1
+from . import w1
 
 w1.declare_torchvision_operators()
 

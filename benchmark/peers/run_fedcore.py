@@ -13,9 +13,10 @@ import os
 import re
 import sys
 
-from benchmark.peers.laps import SEED, Laps, report  # not w1: the command itself imports torch
 from fedcore.cli import main as fedcore
 from fedcore.cli.process import exit_with
+
+from .laps import SEED, Laps, report  # not w1: the command itself imports torch
 
 COMMAND = ["run", "--preset", "w1", "--seed", str(SEED), "--processes", "2", "--device", "cpu"]
 

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
-from benchmark.peers import w1
+from . import w1
 
 client_app = ClientApp()
 server_app = ServerApp()
@@ -96,6 +96,6 @@ def simulate() -> None:
 
 if __name__ == "__main__":
     # by its name: Ray's workers import the module, and their __main__ is another
-    from benchmark.peers import run_flower
+    from . import run_flower
 
     run_flower.simulate()

@@ -3,7 +3,7 @@
 # ruff: noqa: E402
 from __future__ import annotations
 
-from benchmark.peers import w1
+from . import w1
 
 w1.declare_torchvision_operators()
 

@@ -23,7 +23,7 @@ from pfl.metrics import Metrics
 from pfl.model.pytorch import PyTorchModel
 from torch import nn
 
-from benchmark.peers import w1
+from . import w1
 
 ORDERS = np.random.default_rng(w1.SEED)
 

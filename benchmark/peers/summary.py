@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.peers.systems import REFERENCE
+from .systems import REFERENCE
 
 STEPS = 800  # of W1: 10 rounds of 10 clients with 8 batches each
 STEADY = slice(2, 10)  # rounds 3 to 10

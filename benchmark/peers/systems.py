@@ -26,7 +26,7 @@ class System:
 
 def adapter(name: str) -> tuple[str, ...]:
     """Arguments that run ``run_<name>.py`` of this folder."""
-    return ("-m", f"benchmark.peers.run_{name}")
+    return ("-m", f"{__package__}.run_{name}")
 
 
 _TORCH = ("torch", "numpy")

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from benchmark.bare_loop import small_cnn
-from benchmark.peers.laps import SEED
-from benchmark.peers.laps import Laps as Laps
-from benchmark.peers.laps import report as report
+from ..bare_loop import small_cnn
+from .laps import SEED
+from .laps import Laps as Laps
+from .laps import report as report
 
 ROUNDS, CLIENTS, COHORT, BATCH, LR, MOMENTUM = 10, 50, 10, 32, 0.01, 0.9
 CLASSES = 8

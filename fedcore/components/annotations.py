@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def reading(owner: type, name: str, annotation: Any) -> Reading:
 def _evaluated(owner: type, name: str, annotation: Any) -> Any:
     if not isinstance(annotation, str):
         return annotation
-    declaring = next(c for c in owner.__mro__ if name in c.__dict__.get("__annotations__", {}))
+    declaring = next(c for c in owner.__mro__ if name in inspect.get_annotations(c))
     names = dict(vars(sys.modules[declaring.__module__]))
     return eval(annotation, names, {declaring.__name__: declaring})
 

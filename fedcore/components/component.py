@@ -13,6 +13,7 @@ written ``dirichlet(alpha=0.1)``.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
 from collections.abc import Mapping
@@ -173,9 +174,9 @@ def redeclare(cls: type[Component], specs: Mapping[str, tuple[Spec, Any]]) -> No
     REQUIRED as a default makes one that must be given.
     """
     for name, field in cls.__dict__["__dataclass_fields__"].items():
-        if name in cls.__dict__.get("__annotations__", {}):
+        if name in inspect.get_annotations(cls):
             setattr(cls, name, field)  # as it stood before the class was made a dataclass
-    annotations = dict(cls.__dict__.get("__annotations__", {}))
+    annotations = inspect.get_annotations(cls)
     for name, (spec, default) in specs.items():
         names = ("doc", "low", "high", "open_low", "open_high", "choices", "token", "shared")
         rules = {rule: getattr(spec, rule) for rule in names}

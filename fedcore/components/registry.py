@@ -170,14 +170,14 @@ class Registry(Generic[T]):
         for entry in self._entries.values():
             if entry.component is component:
                 return entry
-        if isinstance(component, type) and issubclass(component, Component):
-            if component.kind in ("", self.field):
-                module = path.partition(":")[0]
-                made = self._entry(path, component.summary or path, component, (module,), {})
-                self._entries[path] = made
-                packages.revise()
-                sources.watch_modules()
-                return made
+        own = isinstance(component, type) and issubclass(component, Component)
+        if own and component.kind in ("", self.field):
+            module = path.partition(":")[0]
+            made = self._entry(path, component.summary or path, component, (module,), {})
+            self._entries[path] = made
+            packages.revise()
+            sources.watch_modules()
+            return made
         raise RegistrationError(
             f"{self.kind} {path!r} is no {self.kind}: name a class that is derived from the base "
             f"class of the kind, got {component!r}"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import tempfile
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedcore.data.places import expanded, is_file, opened
+from fedcore.cache_folder import user_cache
+from fedcore.data.download import DownloadError, download
+from fedcore.data.places import expanded, is_file, opened, reading_from
 from fedcore.errors import ModelError
 
 BASE_URL = "https://download.pytorch.org/models"
@@ -26,8 +25,6 @@ IMAGENET_FILES = {
     "mobilenet_v3_small": "mobilenet_v3_small-047dcff4.pth",
     "resnet18": "resnet18-f37072fd.pth",
 }
-
-_TIMEOUT = 30.0  # seconds without a byte
 
 
 def weights_file(
@@ -135,14 +132,19 @@ def _check_fit(
 
 
 def _folders(data_dir: Path) -> list[Path]:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     # torch.hub.get_dir() follows $TORCH_HOME; the default place may hold an earlier download
-    hubs = (Path(torch.hub.get_dir()), cache / "torch" / "hub")
+    with reading_from("~"):
+        hubs = (Path(torch.hub.get_dir()), user_cache() / "torch" / "hub")
     return list(dict.fromkeys([data_dir, *(hub / "checkpoints" for hub in hubs)]))
 
 
+def _published(name: str) -> str:
+    """How the SHA-256 of the file called ``name`` begins."""
+    return Path(name).stem.rpartition("-")[2]
+
+
 def _check_published(path: Path) -> None:
-    digest = path.stem.rpartition("-")[2]
+    digest = _published(path.name)
     found = weights_digest(path)
     if not found.startswith(digest):
         raise ModelError(
@@ -152,33 +154,18 @@ def _check_published(path: Path) -> None:
 
 
 def _download(name: str, folders: list[Path], url: str) -> Path:
-    """Fetch ``url`` into the first of ``folders`` that can be written; whole and checked, or not.
-
-    Several workers may do this at once: each writes a file of its own and renames it.
-    """
+    """Fetch ``url`` into the first of ``folders`` that can be written."""
     looked = f"looked for {name} in {', '.join(map(str, folders))}"
     folder = next(filter(_writable, folders), None)
     if folder is None:
         raise ModelError(f"{looked}, and none of them can be written: name another data directory")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
-        part = Path(scratch) / name
-        try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as reply, part.open("wb") as stream:
-                while block := reply.read(1 << 20):
-                    stream.write(block)
-        except (OSError, http.client.HTTPException) as error:
-            raise ModelError(
-                f"{looked}, then failed to download {url} ({type(error).__name__}: {error}): put "
-                "the file into one of these folders, give weights as a path, or leave weights out"
-            ) from error
-        try:
-            _check_published(part)
-        except ModelError:
-            raise ModelError(
-                f"{looked}; what {url} sent ({part.stat().st_size} bytes) is not the published "
-                "file: its SHA-256 differs; try again, or put the file into one of these folders"
-            ) from None
-        os.replace(part, folder / name)
+    try:
+        download(url, folder / name, "sha256", _published(name))
+    except DownloadError as error:
+        raise ModelError(
+            f"{looked}, then failed to download {url} ({error}): put the file into one of these "
+            "folders, give weights as a path, or leave weights out"
+        ) from error
     return folder / name
 
 

@@ -141,7 +141,7 @@ def code_of(scenario: Scenario, engine: str) -> Code:
     """
     used = {"torch": torch.__version__, "numpy": np.__version__}
     foreign = {}
-    for kind, component, modules in _chosen(scenario, engine):
+    for kind, component, modules in chosen(scenario, engine):
         used |= _versions(getattr(component, "uses", ()))
         found = _foreign(component, modules)
         if found is not None:
@@ -153,7 +153,7 @@ def code_of(scenario: Scenario, engine: str) -> Code:
     return Code(code_digest(), tuple(sorted(foreign.items())), tuple(sorted(used.items())))
 
 
-def _chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable[str]]]:
+def chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable[str]]]:
     """Kind, component and modules that registered it, of each choice; no object for Flower's.
 
     Steps of pre-aggregation, and components that are parameters of others, are numbered.

@@ -211,9 +211,9 @@ def _declared(name: str) -> Spec | None:
     return None if kinds is None else next(iter(kinds.values()))
 
 
-def _ambiguous(name: str, readers: Iterable[_Chosen]) -> str:
+def _ambiguous(name: str, readers: list[_Chosen]) -> str:
     both = [f"{c.kind} {c.cls.name!r}" for c in readers]
-    last = [c for c in readers][-1]
+    last = readers[-1]
     return (
         f"{name} is a parameter of {' and of '.join(both)}: write it inside the parentheses, as "
         f'{last.kind}="{last.cls.name}({name}=...)"'

@@ -18,14 +18,14 @@ reason filled in.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, Verdict
 from fedcore.harness.suite.options import PROFILES, Options
+from fedcore.records.tables import read_toml, table
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,7 @@ def subject(options: Options) -> str:
 
 def read_records(path: Path) -> dict[tuple[str, str, str], Recorded]:
     """Recorded verdicts by (subject, profile, claim). Raises ClaimError with path and rule."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
-        raise ClaimError(f"recorded verdicts {path}: {error}") from error
+    content = read_toml(path, "recorded verdicts", ClaimError)
     found = {}
     for name, profiles in content.items():
         for profile, claims in _tables(path, name, profiles).items():
@@ -77,22 +74,13 @@ def _tables(path: Path, place: str, values: Any) -> dict[str, Any]:
 
 def _recorded(path: Path, place: str, values: Any) -> Recorded:
     where = f"recorded verdicts {path}, [{place}]"
-    names = [field.name for field in fields(Recorded)]
-    if not isinstance(values, dict) or set(values) != set(names):
-        raise ClaimError(f"{where}: must hold {', '.join(names)}, nothing else")
-    for name in names:
-        wanted: type = int if name == "seeds" else str
-        if type(values[name]) is not wanted or not values[name]:
-            raise ClaimError(
-                f"{where}: {name} must be {'a number' if wanted is int else 'a text'} that is not "
-                f"empty, got {values[name]!r}"
-            )
+    recorded = table(Recorded, values, where, ClaimError)
     known = [v.value for v in Verdict if v is not Verdict.ERROR]
-    if values["verdict"] not in known:
+    if recorded.verdict not in known:
         raise ClaimError(
-            f"{where}: verdict must be one of {', '.join(known)}, got {values['verdict']!r}"
+            f"{where}: verdict must be one of {', '.join(known)}, got {recorded.verdict!r}"
         )
-    return Recorded(**values)
+    return recorded
 
 
 @dataclass(frozen=True)

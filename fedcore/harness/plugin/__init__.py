@@ -1,68 +1,100 @@
-"""The pytest plugin: options, cells as parameters, runs in the background, table and reports.
+"""The pytest plugin: one for cells, claims and baselines, its hooks and fixtures.
 
 A suite marks a test with ``@pytest.mark.cells(function=function)``; ``function(options)`` yields
 the `Cell`s of the chosen profile, the test takes ``outcome`` and calls ``outcome.check()``. By
 position a lambda is fine too; a named function is not, as pytest would take it for the test that
 is marked. All runs that the selected cells need start when the tests do; each test waits for its
-own.
+own. Claims are marked alike (`plugin.claims`); a baseline is compared where the suite has one
+(`plugin.baselines`).
+
+pytest loads this in every project of an environment that has fedcore, by its entry point of the
+same name. So it imports nothing heavy, and does nothing, until a test asks for it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.plugin.session import (
-    SESSION,
-    Checked,
-    publish,
-    starts_here,
-    suite_session,
-    write_reports,
-)
+from fedcore.harness.plugin import baselines, cells, claims, foreign, options
+from fedcore.harness.plugin.options import OPTIONS
+from fedcore.harness.plugin.session import REMARKS, SESSION, publish, require_places, suite_session
 from fedcore.harness.plugin.xdist import (
-    GATHERED,
     TIMING,
     Share,
+    end_for_workers,
+    end_if_refused,
     is_worker,
     receive,
+    refuse,
     send,
     skip_timings,
 )
-from fedcore.harness.suite.collection import name_files_apart, named_cells
-from fedcore.harness.suite.options import OPTIONS, Options, add_options
-from fedcore.records.files import require_writable
-from fedcore.scenario import naming
 
 if TYPE_CHECKING:
+    from fedcore.harness.claims.claims import Claim
+    from fedcore.harness.plugin.claim_session import CheckedClaim
+    from fedcore.harness.plugin.session import Checked
     from fedcore.harness.suite.cells import Cell
+    from fedcore.harness.suite.options import Options
 
-pytest_plugins = ("fedcore.harness.plugin.baselines", "fedcore.harness.plugin.claims")
+_NAME = "fedcore.harness.plugin"
+#: The suite that comes with fedcore, by the name that an installed one has.
+_OWN_SUITE = "fedcore_benchmark"
 
-REMARKS = pytest.StashKey[list[str]]()
 
-_REFUSED = pytest.StashKey[list[FedcoreError]]()
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks of `hookspec`."""
+    from fedcore.harness.plugin import hookspec
+
+    pluginmanager.add_hookspecs(hookspec)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options of the suite."""
-    add_options(parser)
+    """Declare the options, all with a prefix."""
+    options.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    """Declare the short names, too, where the user asked for this plugin by its name.
+
+    Not where pytest has found it among the installed ones: they may be others' names.
+    """
+    known = early_config.known_args_namespace
+    own = known.pyargs and any(
+        str(place).partition("::")[0].partition(".")[0] == _OWN_SUITE for place in known.file_or_dir
+    )
+    if not own and _NAME not in map(str.strip, known.plugins):
+        return
+    options.add_short_names(parser, early_config.pluginmanager)
+    # read once more: the values of these options were taken for folders
+    again = parser.parse_known_args(args, namespace=_copy(early_config.option))
+    again.confcutdir = known.confcutdir
+    early_config.known_args_namespace = again
+
+
+def _copy(values: Any) -> Any:
+    return type(values)(**vars(values))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and declare the markers."""
     config.stash[REMARKS] = []
-    config.addinivalue_line("markers", "cells(function=...): parametrize with the cells it yields")
-    config.addinivalue_line("markers", f"{TIMING}: skipped beside others under pytest-xdist")
-    config.addinivalue_line("markers", "case(**facts): what a cell is about, for exact selection")
-    try:
-        config.stash[OPTIONS] = Options.of(config.getoption)
-    except FedcoreError as error:
-        raise pytest.UsageError(str(error)) from error
+    for marker in (
+        "cells(function=...): parametrize with the cells it yields",
+        "claims(function=...): parametrize with its claims",
+        f"{TIMING}: skipped beside others under pytest-xdist",
+        "case(**facts): what a cell is about, for exact selection",
+    ):
+        config.addinivalue_line("markers", marker)
+    config.stash[OPTIONS] = options.options_of(config)
+    baselines.require_one_process(config)
 
 
 @pytest.fixture
@@ -77,92 +109,6 @@ def suite_options(request: pytest.FixtureRequest) -> Options:
     return request.config.stash[OPTIONS]
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrize tests marked ``cells`` with the cells of the chosen profile."""
-    marker = metafunc.definition.get_closest_marker("cells")
-    if marker is None:
-        return
-    options = metafunc.config.stash[OPTIONS]
-    cells: Sequence[Cell] = ()
-    try:
-        cells = named_cells(marker, metafunc.module, options)
-        remarks = metafunc.config.stash[REMARKS]
-        remarks += [note for note in options.notes if note not in remarks]
-    except FedcoreError as error:
-        # raised here it would be an error of collection, with a traceback and exit status 2
-        metafunc.config.stash.setdefault(_REFUSED, []).append(error)
-    none = pytest.mark.skip(reason=f"profile {options.profile} has no cells here")
-    metafunc.parametrize(
-        "cell",
-        [pytest.param(cell, id=cell.id, marks=pytest.mark.case(**_facts(cell))) for cell in cells]
-        or [pytest.param(None, id="none", marks=none)],
-        scope="session",
-    )
-
-
-def _facts(cell: Cell) -> dict[str, Any]:
-    """Marker values may be str, int, bool or None, so shares are given in percent."""
-    scenario = cell.scenario
-    return {
-        "strategy": naming.strategy_token(scenario),
-        "partition": scenario.partition,
-        "attack": scenario.attack or "clean",
-        "malicious": round(100 * scenario.malicious_fraction),
-        "poison": round(100 * scenario.poison_ratio),
-        "dataset": scenario.dataset,
-        "model": scenario.model,
-        "optimizer": scenario.optimizer,
-        "privacy": scenario.privacy or "none",
-        "epsilon": None if scenario.epsilon is None else naming.token(scenario.epsilon),
-    }
-
-
-@pytest.hookimpl(tryfirst=True)  # before -k selects by the names
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name cells of several files apart; end with status 4 where the user asked for no cells.
-
-    Timings beside other workers of pytest-xdist are skipped.
-    """
-    skip_timings(config, items)
-    refused = dict.fromkeys(str(error) for error in config.stash.get(_REFUSED, ()))
-    if refused:
-        raise pytest.UsageError("\n".join(refused))
-    changed = name_files_apart(items)
-    if changed and config.getoption("update_baseline"):
-        raise pytest.UsageError(f"--update-baseline: {changed}")
-    if changed:
-        config.stash[REMARKS].append(changed)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Before the first test: plan the selected cells and set the workers on.
-
-    UsageError where --report names no place to write to: known now, not after hours of runs.
-    """
-    config = session.config
-    options = config.stash[OPTIONS]
-    computes = not config.option.collectonly and not is_worker(config)  # those write no report
-    if options.report is not None and computes:
-        try:
-            require_writable(options.report)
-        except FedcoreError as error:
-            raise pytest.UsageError(f"--report: {error}") from error
-    cells = selected(session.items)
-    if cells and starts_here(session):
-        suite_session(session.config, session.items).start(cells)
-
-
-def selected(items: Iterable[pytest.Item]) -> list[Cell]:
-    """The cells of the tests that will run, in their order."""
-    found: dict[Any, None] = {}
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is not None and item.get_closest_marker("cells"):
-            found[callspec.params["cell"]] = None
-    return [cell for cell in found if cell is not None]
-
-
 @pytest.fixture
 def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     """The judged cell; its values also travel as JUnit properties."""
@@ -171,18 +117,104 @@ def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     return judged
 
 
+@pytest.fixture
+def claim_outcome(claim: Claim, request: pytest.FixtureRequest) -> CheckedClaim:
+    """The judged claim; its verdict and figures also travel as JUnit properties."""
+    judged = claims.judge(request, claim)
+    publish(request.node, judged.properties())
+    return judged
+
+
+def pytest_pycollect_makemodule(parent: pytest.Collector) -> None:
+    """Before a module is imported, which may name them: components of the conftest files."""
+    foreign.register_components(parent.config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize tests marked ``cells`` or ``claims`` with those of the chosen profile."""
+    for judge in (cells, claims):
+        marker = metafunc.definition.get_closest_marker(judge.MARKER)
+        if marker is not None:
+            judge.parametrize(metafunc, marker)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: Any) -> Generator[None, Any, Any]:
+    """Note every cell of a suite, selected or not."""
+    made = yield
+    baselines.note(collector.config, made if isinstance(made, list) else ())
+    return made
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """Name cells apart before -k selects; then order what is left: cells, claims, the rest.
+
+    The rest are timings, which have the cores for themselves once the workers are done, and last
+    the comparison with the baseline. What the user asked for and cannot have ends with status 4.
+    """
+    skip_timings(config, items)
+    end_if_refused(config, items)
+    cells.name_apart(config, items)
+    yield
+    items.sort(key=_turn)
+    _check_components(config, items)
+    end_if_refused(config, items)
+    baselines.append(session, config, items)
+
+
+def _turn(item: pytest.Item) -> int:
+    for turn, judge in enumerate((cells, claims)):
+        if item.get_closest_marker(judge.MARKER):
+            return turn
+    return 2
+
+
+def _check_components(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Refuse what no other process could import, and in a worker limits that cannot be read."""
+    scenarios = [*cells.scenarios(items), *claims.scenarios(items)]
+    if not scenarios:
+        return
+    note = options.taken_note(config)
+    if note is not None and note not in config.stash[REMARKS]:
+        config.stash[REMARKS].append(note)
+    if config.option.collectonly:
+        return
+    refuse(config, *(options.spelled(config, m) for m in foreign.unimportable(config, scenarios)))
+    if is_worker(config):  # each test would fail alike, and the controller cannot know
+        try:
+            cells.read_thresholds(config, items)
+        except FedcoreError as error:
+            refuse(config, options.spelled(config, str(error)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Before the first test: plan the selected cells and claims, and set the workers on.
+
+    UsageError where --report names no place to write to, or the baseline does not fit: known now,
+    not after hours of runs.
+    """
+    config = session.config
+    if not config.option.collectonly and not is_worker(config):  # those write no report
+        require_places(config)
+    baselines.require_fitting(session)
+    cells.begin(session)
+    claims.begin(session)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """As a worker of pytest-xdist: tell the controller what was judged."""
     config = session.config
     if not is_worker(config):
+        end_for_workers(session)
         return
     share = Share(remarks=config.stash[REMARKS])
-    suite = config.stash.get(SESSION, None)
-    if suite is not None:
-        places = {cell: place for place, cell in enumerate(selected(session.items))}
-        share.outcomes = {places[outcome.cell]: outcome for outcome in suite.outcomes}
-        share.origin = suite.lab.origin
-        share.stored, share.made = suite.lab.progress.stored, len(suite.lab.computed())
+    cells.share(session, share)
+    claims.share(session, share)
     send(config, share)
 
 
@@ -194,35 +226,11 @@ def pytest_testnodedown(node: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the table and write the reports."""
-    if is_worker(config):
-        return
-    suite = config.stash.get(SESSION, None)
-    gathered = config.stash.get(GATHERED, Share())
-    outcomes = gathered.in_order if suite is None else suite.outcomes
-    remarks = config.stash[REMARKS] + gathered.remarks
-    if not outcomes and not remarks:
-        return
-    terminalreporter.section("fedcore")
-    for line in dict.fromkeys(remarks):
-        terminalreporter.write_line(line)
-    if not outcomes:
-        return
-    from fedcore.harness.reports.files import summary_table
-    from fedcore.harness.statistics.estimates import Verdict
+    """Print the tables and write the reports."""
+    if not is_worker(config):
+        from fedcore.harness.plugin import summary
 
-    for name, verdict in (("unsure", Verdict.INCONCLUSIVE), ("without a limit", Verdict.NO_LIMIT)):
-        skipped = [outcome for outcome in outcomes if outcome.verdict is verdict]
-        if skipped:  # pytest counts in its last line whatever stands in its stats
-            terminalreporter.stats[name] = skipped
-    text = summary_table(outcomes)
-    effort = gathered.effort if suite is None else suite.effort()
-    for line in (text, effort, *write_reports(outcomes, config)):
-        terminalreporter.write_line(line)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with open(summary, "a", encoding="utf-8") as file:
-            file.write(f"```\n{text}\n```\n")
+        summary.show(terminalreporter, config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
+from fedcore.harness.plugin.collection import cell_of
+from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.session import origin_of, suite_session
-from fedcore.harness.suite.options import OPTIONS
+from fedcore.harness.plugin.xdist import distributed
 
 if TYPE_CHECKING:
     from fedcore.harness.baselines.comparison import Comparison
@@ -116,12 +118,15 @@ class BaselineItem(pytest.Item):
         )
         summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"
         wrong = list(failures(result))
-        remarks = list(notes(result, here, (recorded.source.code, code_digest())))
+        remarks = [
+            spelled(self.config, line)
+            for line in notes(result, here, (recorded.source.code, code_digest()))
+        ]
         self.user_properties += properties(result)
         self.user_properties += [("fedcore.baseline.failure", line) for line in wrong]
         self.remarks += [summary, *(f"  {line}" for line in (*remarks, *self._write(result, here)))]
         if wrong:
-            accept = f"if this is meant: {self._command()} --update-baseline"
+            accept = f"if this is meant: {self._update()}"
             pytest.fail("\n".join([f"{summary}: FAIL", *wrong, *remarks, accept]), pytrace=False)
         if not result.judged:
             pytest.skip("\n".join([f"{summary}: nothing to compare", *remarks]))
@@ -188,13 +193,13 @@ class BaselineItem(pytest.Item):
                 ]
                 require_one_source(old, self._source(), kept)
         except FedcoreError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise usage_error(self.config, error) from error
 
     def _source(self) -> Source:
         from fedcore.harness.baselines.update import source
 
         fingerprint = suite_session(self.config, self.tests).lab.fingerprint
-        return source(fingerprint, f"{self._command()} --update-baseline")
+        return source(fingerprint, self._update())
 
     def _traces(self, outcomes: dict[str, Outcome]) -> Traces:
         """The traces of the runs behind the sound ``outcomes``."""
@@ -249,13 +254,18 @@ class BaselineItem(pytest.Item):
     def _command(self) -> str:
         """The command that selects these cells, without places that only this machine has."""
         repeat = suite_session(self.config).repeat
-        parts = [part for part in shlex.split(repeat) if not part.startswith("--data-dir=")]
+        places = "--data-dir=", "--fedcore-data-dir="
+        parts = [part for part in shlex.split(repeat) if not part.startswith(places)]
         for flag, value in (
             ("-k", self.config.option.keyword),
             ("-m", self.config.option.markexpr),
         ):
             parts += [flag, value] if value else []
         return shlex.join(parts)
+
+    def _update(self) -> str:
+        """The command that records these cells."""
+        return spelled(self.config, f"{self._command()} --update-baseline")
 
     def _show(self, lines: list[str]) -> None:
         """Print at once, whatever pytest captures."""
@@ -268,17 +278,3 @@ class BaselineItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, None, self.name
-
-
-def cell_of(item: Any) -> Cell | None:
-    """The cell of a test of a suite, None for other tests."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or not item.get_closest_marker("cells"):
-        return None
-    found: Any = callspec.params.get("cell")  # a mark of pytest's where there were no cells
-    return found if hasattr(found, "scenario") else None
-
-
-def distributed(config: pytest.Config) -> bool:
-    """Whether pytest-xdist spreads the tests over processes."""
-    return hasattr(config, "workerinput") or bool(getattr(config.option, "numprocesses", 0))

@@ -1,4 +1,4 @@
-"""The part of the pytest plugin that is about baselines.
+"""The judge of baselines: a test that compares the cells of a session with what is recorded.
 
 Where cells are selected and ``baselines/`` beside the suite's tests has a folder for this data set,
 profile and device, a test of its own comes last: ``baselines/<folder>::regression``. It is no part
@@ -7,58 +7,37 @@ of any selection, so that -k does not lose it. --update-baseline puts ``::update
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.plugin.baseline_item import BaselineFolder, BaselineItem, cell_of, distributed
-from fedcore.harness.suite.options import OPTIONS, Options
+from fedcore.harness.plugin.baseline_item import BaselineFolder, BaselineItem
+from fedcore.harness.plugin.collection import cell_of
+from fedcore.harness.plugin.options import OPTIONS, option, usage_error
+from fedcore.harness.plugin.xdist import distributed
+from fedcore.harness.suite.options import Options
 
 _TESTS = pytest.StashKey[dict[Path, dict[str, str]]]()
 _ITEM = pytest.StashKey[BaselineItem]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options."""
-    group = parser.getgroup("fedcore")
-    group.addoption(
-        "--baseline",
-        default="auto",
-        choices=("auto", "off"),
-        help="compare with the recorded baseline where there is one: auto (default) or off",
-    )
-    group.addoption(
-        "--update-baseline",
-        action="store_true",
-        help="show what differs from the baseline and record the selected cells in it",
-    )
-    group.addoption(
-        "--update-canaries",
-        action="store_true",
-        help="record the canaries, float64 runs that every machine is held to, anew",
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
+def require_one_process(config: pytest.Config) -> None:
     """Refuse what would record a part of the cells only."""
     config.stash[_TESTS] = {}
-    if config.getoption("update_baseline") and distributed(config):
-        raise pytest.UsageError("--update-baseline needs all cells in one process: leave out -n")
+    if option(config, "update_baseline") and distributed(config):
+        raise usage_error(config, "--update-baseline needs all cells in one process: leave out -n")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_pycollect_makeitem(collector: Any) -> Generator[None, Any, Any]:
-    """Note every cell of a suite, selected or not."""
-    made = yield
-    for item in made if isinstance(made, list) else ():
+def note(config: pytest.Config, items: Iterable[Any]) -> None:
+    """Note the cells of ``items``, which may not be selected later."""
+    for item in items:
         cell = cell_of(item)
         if cell is not None:
-            tests = collector.config.stash[_TESTS].setdefault(item.path.parent, {})
+            tests = config.stash[_TESTS].setdefault(item.path.parent, {})
             tests[cell.id] = f"{item.path.name}::{item.originalname}"
-    return made
 
 
 def rename(item: Any, old: str, new: str) -> None:
@@ -68,18 +47,15 @@ def rename(item: Any, old: str, new: str) -> None:
     tests[new] = f"{item.path.name}::{item.originalname}"
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(
-    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
-) -> None:
+def append(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Append the comparison, or the update, behind the selected tests."""
     found = [item for item in items if cell_of(item) is not None]
-    update = config.getoption("update_baseline")
+    update = option(config, "update_baseline")
     if update:
-        _require_recordable(config.stash[OPTIONS], found)
+        _require_recordable(config, found)
     # other cells are no part of what was recorded, and would make all of that look vanished
     own = config.stash[OPTIONS].own_cells
-    off = not update and (config.getoption("baseline") == "off" or not own)
+    off = not update and (option(config, "baseline") == "off" or not own)
     if not found or off or config.option.collectonly:
         return
     from fedcore.engine.execution import choose_device
@@ -90,7 +66,7 @@ def pytest_collection_modifyitems(
     try:
         device = choose_device(options.device).type
     except FedcoreError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise usage_error(config, error) from error
     name = folder_name(options.dataset, options.profile, options.model, device)
     path = folder / "baselines" / name
     recorded = path.with_name(f"{name}.json").exists() or any(path.glob("*.json"))
@@ -106,38 +82,36 @@ def pytest_collection_modifyitems(
     items.append(item)
 
 
-def _require_recordable(options: Options, items: Sequence[pytest.Item]) -> None:
+def _require_recordable(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     """UsageError where the selected cells are not those that later sessions are compared on."""
+    options = config.stash[OPTIONS]
     if not options.own_cells:
         named = "--strategy" if options.strategies else f"--{options.settings[0][0]}"
-        raise pytest.UsageError(
+        raise usage_error(
+            config,
             f"--update-baseline records the suite's own cells, and with {named.replace('_', '-')} "
-            "it has others: leave out one of the two"
+            "it has others: leave out one of the two",
         )
     cells = [cell for item in items if (cell := cell_of(item)) is not None]
     if not cells:
-        raise pytest.UsageError("--update-baseline: no cell is selected, so nothing to record")
+        raise usage_error(config, "--update-baseline: no cell is selected, so nothing to record")
     needed = max(cell.seeds for cell in cells)
     if options.seeds is not None and options.seeds < needed:
-        raise pytest.UsageError(
+        raise usage_error(
+            config,
             f"--update-baseline needs the suite's own {needed} seeds or more, got --seeds "
-            f"{options.seeds}: later sessions could not be compared with fewer"
+            f"{options.seeds}: later sessions could not be compared with fewer",
         )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
+def require_fitting(session: pytest.Session) -> None:
     """Refuse a baseline that does not fit, or could not be written, before anything is computed."""
     item = session.config.stash.get(_ITEM, None)
     if item is not None and item in session.items and not session.testsfailed:
         item.require_fitting()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print what the comparison found, above the table."""
+def remarks(config: pytest.Config) -> list[str]:
+    """What the comparison found, as lines for the summary."""
     item = config.stash.get(_ITEM, None)
-    if item is not None and item.remarks:
-        terminalreporter.section("baseline")
-        for line in item.remarks:
-            terminalreporter.write_line(line)
+    return [] if item is None else item.remarks

@@ -11,9 +11,8 @@ from fedcore.harness.claims.claims import Claim, judge_claim
 from fedcore.harness.claims.files import write_claims
 from fedcore.harness.claims.records import Records, agreement, subject
 from fedcore.harness.claims.report import Judged
-from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of
-from fedcore.harness.suite.command import base_command, named_places
-from fedcore.harness.suite.options import OPTIONS
+from fedcore.harness.plugin.options import OPTIONS
+from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of, repeat
 from fedcore.records.store import StoreWarning
 
 
@@ -67,10 +66,9 @@ def write(config: pytest.Config, judged: Sequence[Judged]) -> list[str]:
         lines.append(
             f"{progress.stored} runs from the store, {made} made in {suite.lab.last_result:.0f} s"
         )
-    repeat = base_command(options, named_places(config))
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            write_claims(judged, place, repeat, origin_of(config))
+            write_claims(judged, place, repeat(config), origin_of(config))
             lines.append(f"written: {place.name}/claims.json, claims.md, claims.toml")
         except OSError as error:
             lines.append(f"the claims could not be written to {place}: {error}")

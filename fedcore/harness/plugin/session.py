@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fedcore.errors import FedcoreError
+from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.harness.suite.command import base_command, named_places
-from fedcore.harness.suite.options import OPTIONS
+from fedcore.records.files import require_writable
 
 if TYPE_CHECKING:
     from fedcore.harness.suite.cells import Cell
     from fedcore.harness.suite.lab import Progress
     from fedcore.harness.suite.outcome import Outcome
+    from fedcore.harness.suite.thresholds import Thresholds
     from fedcore.records.store import Run
     from fedcore.scenario import Scenario
 
 SESSION = pytest.StashKey["SuiteSession"]()
+#: Lines for the summary.
+REMARKS = pytest.StashKey[list[str]]()
 
 
 class SuiteSession:
     """The lab of a session and the outcomes so far. Raises FedcoreError where it cannot start."""
 
-    def __init__(self, config: pytest.Config, thresholds: Path) -> None:
-        # late: these import torch, and most pytest sessions of this repository need no lab
+    def __init__(self, config: pytest.Config, limits: Thresholds) -> None:
+        # late: it imports torch, and most pytest sessions of this repository need no lab
         from fedcore.harness.suite.lab import Lab
-        from fedcore.harness.suite.thresholds import Thresholds
 
         self.config = config
         self.options = config.stash[OPTIONS]
-        self.lab = Lab(self.options, Thresholds.read(thresholds))
+        self.lab = Lab(self.options, limits)
         self._outcomes: dict[Cell, Outcome] = {}
         self._first_verdict: float | None = None
 
@@ -53,7 +56,7 @@ class SuiteSession:
         self.require_any()
         self.lab.expect(cells)
         for note in self.options.notes:
-            self.say(f"fedcore: {note}")
+            self.say(f"fedcore: {spelled(self.config, note)}")
         progress = self.lab.progress
         ray = self.options.executor == "ray"
         jobs = _count(self.lab.jobs, "Ray worker" if ray else "worker")
@@ -87,16 +90,17 @@ class SuiteSession:
         from fedcore.harness.suite.targets import undealt
 
         if reasons := undealt(needs, self.options):
-            raise pytest.UsageError(
+            raise usage_error(
+                self.config,
                 "these partitions of the suite cannot be dealt, so no run was made:\n  "
                 + "\n  ".join(reasons)
-                + "\nset --alpha or --num-clients, or leave out their cells with -k"
+                + "\nset --alpha or --num-clients, or leave out their cells with -k",
             )
 
     def require_any(self) -> None:
         """UsageError where, of all that has begun, no run can be made."""
         if refusals := self.lab.refusals:
-            raise pytest.UsageError("\n".join(refusals))
+            raise usage_error(self.config, "\n".join(refusals))
 
     def judge(self, cell: Cell) -> Checked:
         """The outcome of ``cell``, which joins the table."""
@@ -108,7 +112,7 @@ class SuiteSession:
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
-        return Checked(outcome, self.repeat, self.options.fail_on)
+        return Checked(outcome, self.config, bool(self.lab.thresholds.path))
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -122,7 +126,7 @@ class SuiteSession:
     @property
     def repeat(self) -> str:
         """The command line that selected this session, without -k and -m."""
-        return base_command(self.options, named_places(self.config))
+        return repeat(self.config)
 
     def effort(self) -> str:
         """What this session computed itself; a timing never comes from the store."""
@@ -163,11 +167,10 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
 
     origin = origin_of(config)
     options = config.stash[OPTIONS]
-    repeat = base_command(options, named_places(config))
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            report.write_reports(outcomes, place, repeat=repeat, origin=origin)
+            report.write_reports(outcomes, place, repeat=repeat(config), origin=origin)
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")
@@ -181,27 +184,32 @@ def origin_of(config: pytest.Config) -> dict[str, Any]:
 
 
 class Checked:
-    """An outcome that a test can check."""
+    """An outcome that a test can check. Without ``limited`` nobody has set any limit."""
 
-    def __init__(self, outcome: Outcome, repeat: str, fail_on: Collection[str] = ()) -> None:
+    def __init__(self, outcome: Outcome, config: pytest.Config, limited: bool = True) -> None:
         self.outcome = outcome
-        self.repeat = repeat
-        self.fail_on = fail_on
+        self.config = config
+        self.limited = limited
 
     def check(self) -> None:
         """Fail unless every gate holds; skip, saying so, where nothing can be concluded.
 
-        A verdict of ``fail_on`` (--fail-on) fails instead.
+        A verdict that --fail-on names fails instead. Where the suite has no limits at all, a cell
+        without one has been measured, which is all that was asked: it passes.
         """
         from fedcore.harness.reports.explain import explain
         from fedcore.harness.statistics.estimates import Verdict
 
         verdict = self.outcome.verdict
-        skipped = verdict in (Verdict.INCONCLUSIVE, Verdict.NO_LIMIT)
-        if skipped and verdict.value not in self.fail_on:
-            pytest.skip(explain(self.outcome, self.repeat))
-        if verdict is not Verdict.PASS:
-            pytest.fail(explain(self.outcome, self.repeat), pytrace=False)
+        failing = verdict.value in self.config.stash[OPTIONS].fail_on
+        if verdict is Verdict.PASS:
+            return
+        if verdict is Verdict.NO_LIMIT and not self.limited and not failing:
+            return
+        text = spelled(self.config, explain(self.outcome, repeat(self.config)))
+        if verdict in (Verdict.INCONCLUSIVE, Verdict.NO_LIMIT) and not failing:
+            pytest.skip(text)
+        pytest.fail(text, pytrace=False)
 
     def properties(self) -> list[tuple[str, str]]:
         """Id, verdict and each gate, for JUnit."""
@@ -233,14 +241,43 @@ def starts_here(session: pytest.Session) -> bool:
 def suite_session(
     config: pytest.Config, items: Iterable[Any] = (), marker: str = "cells"
 ) -> SuiteSession:
-    """The session's lab, made on first use; thresholds.toml lies beside the marked tests."""
+    """The session's lab, made on first use; its limits are those of the marked tests."""
     if SESSION not in config.stash:
         folder = next(item.path.parent for item in items if item.get_closest_marker(marker))
         try:
-            config.stash[SESSION] = SuiteSession(config, folder / "thresholds.toml")
+            config.stash[SESSION] = SuiteSession(config, thresholds(config, folder))
         except FedcoreError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise usage_error(config, error) from error
     return config.stash[SESSION]
+
+
+def thresholds(config: pytest.Config, folder: Path) -> Thresholds:
+    """The limits of the tests in ``folder``; none where nobody has set any. ThresholdError."""
+    from fedcore.harness.suite.thresholds import Thresholds
+
+    chosen = config.stash[OPTIONS].thresholds
+    if chosen is None:
+        chosen = config.hook.pytest_fedcore_thresholds(config=config, folder=folder)
+    if chosen is not None:
+        return Thresholds.read(config.invocation_params.dir / chosen)
+    beside = folder / "thresholds.toml"
+    return Thresholds.read(beside) if beside.exists() else Thresholds.none()
+
+
+def require_places(config: pytest.Config) -> None:
+    """UsageError where --report names no place to write to."""
+    report = config.stash[OPTIONS].report
+    if report is None:
+        return
+    try:
+        require_writable(report)
+    except FedcoreError as error:
+        raise usage_error(config, f"--report: {error}") from error
+
+
+def repeat(config: pytest.Config) -> str:
+    """The command line that selected this session, without -k and -m."""
+    return spelled(config, base_command(config.stash[OPTIONS], named_places(config)))
 
 
 def _count(number: int, noun: str) -> str:

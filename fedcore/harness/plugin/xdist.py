@@ -1,7 +1,7 @@
 """Under pytest-xdist: each worker sends what it judged, the controller shows and writes it whole.
 
 A worker has the outcomes of its own tests only, and no terminal; a report of these would replace
-the other workers'.
+the other workers'. Nor can it end the session: what it refuses the controller says, once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fedcore.errors import FedcoreError
+
 if TYPE_CHECKING:
+    from fedcore.harness.claims.report import Judged
     from fedcore.harness.suite.outcome import Outcome
 
 _KEY = "fedcore"
@@ -23,12 +26,14 @@ _KEY = "fedcore"
 class Share:
     """What one worker has to tell, or all of them: ``outcomes`` by the place of their cell.
 
-    A cell that several workers have judged counts once. ``origin`` is what their labs say of
-    device, engine, precision and data.
+    A cell that several workers have judged counts once. ``claims`` are by place, too. ``origin`` is
+    what their labs say of device, engine, precision and data; ``refusals`` end the session.
     """
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    claims: dict[int, Judged] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
     stored: int = 0
     made: int = 0
     origin: dict[str, Any] = field(default_factory=dict)
@@ -36,7 +41,9 @@ class Share:
     def add(self, other: Share) -> None:
         """Take over what another worker sent."""
         self.outcomes |= other.outcomes
+        self.claims |= other.claims
         self.remarks += other.remarks
+        self.refusals += other.refusals
         self.stored += other.stored
         self.made += other.made
         self.origin = joined(self.origin, other.origin)
@@ -45,6 +52,11 @@ class Share:
     def in_order(self) -> list[Outcome]:
         """The outcomes in the order in which the suite lists their cells."""
         return [outcome for _, outcome in sorted(self.outcomes.items())]
+
+    @property
+    def claims_in_order(self) -> list[Judged]:
+        """The judged claims in the order in which the suite lists them."""
+        return [judged for _, judged in sorted(self.claims.items())]
 
     @property
     def effort(self) -> str:
@@ -69,11 +81,31 @@ def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 #: Marker of tests that time something, or measure memory: alone, or not at all.
 TIMING = "timing"
 GATHERED = pytest.StashKey[Share]()
+_REFUSED = pytest.StashKey[list[str]]()
 
 
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process is one of pytest-xdist's workers."""
     return hasattr(config, "workerinput")
+
+
+def distributed(config: pytest.Config) -> bool:
+    """Whether pytest-xdist spreads the tests over processes."""
+    return is_worker(config) or bool(getattr(config.option, "numprocesses", 0))
+
+
+def refuse(config: pytest.Config, *messages: str) -> None:
+    """Take note that the session must end with status 4 before any run, and why."""
+    config.stash.setdefault(_REFUSED, []).extend(messages)
+
+
+def end_if_refused(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Raise UsageError with all that was refused; a worker runs no test, its controller ends."""
+    refused = list(dict.fromkeys(config.stash.get(_REFUSED, ())))
+    if refused and is_worker(config):
+        items.clear()
+    elif refused:
+        raise pytest.UsageError("\n".join(refused))
 
 
 def skip_timings(config: Any, items: Iterable[pytest.Item]) -> None:
@@ -99,11 +131,36 @@ def skip_timings(config: Any, items: Iterable[pytest.Item]) -> None:
 
 
 def send(config: Any, share: Share) -> None:
-    """In a worker: hand ``share`` to the controller at the end of the session."""
-    config.workeroutput[_KEY] = pickle.dumps(share)
+    """In a worker: hand ``share`` to the controller at the end of the session.
+
+    With the names of what this process imported: a controller collects no tests.
+    """
+    share.refusals = list(config.stash.get(_REFUSED, ()))
+    if not share.outcomes and not share.claims:
+        config.workeroutput[_KEY] = pickle.dumps(share)
+        return
+    from fedcore.harness.runs.imports import Parcel, imports_of
+
+    scenarios = [outcome.cell.scenario for outcome in share.outcomes.values()]
+    scenarios += [s for judged in share.claims.values() for s in judged.outcome.claim.scenarios]
+    config.workeroutput[_KEY] = pickle.dumps(Parcel.of(share, imports_of(scenarios)))
 
 
-def receive(config: pytest.Config, workeroutput: dict[str, Any]) -> None:
+def receive(config: pytest.Config, workeroutput: Mapping[str, Any]) -> None:
     """In the controller: add what a worker has sent, if it has, to `GATHERED`."""
-    if _KEY in workeroutput:
-        config.stash.setdefault(GATHERED, Share()).add(pickle.loads(workeroutput[_KEY]))
+    if _KEY not in workeroutput:
+        return
+    gathered = config.stash.setdefault(GATHERED, Share())
+    sent = pickle.loads(workeroutput[_KEY])
+    if not isinstance(sent, Share):
+        try:
+            sent = sent.open()
+        except FedcoreError as error:
+            sent = Share(refusals=[f"what a worker of pytest-xdist judged is lost: {error}"])
+    gathered.add(sent)
+
+
+def end_for_workers(session: pytest.Session) -> None:
+    """In the controller: status 4 where a worker refused to run."""
+    if session.config.stash.get(GATHERED, Share()).refusals:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR

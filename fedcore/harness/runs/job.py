@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
+from fedcore.harness.runs.imports import NOTHING, Imports, Parcel
 from fedcore.records.record import Record
 from fedcore.records.store import Inputs, Run, Store
 from fedcore.simulation.lockstep import lockstep, lockstep_key
@@ -22,7 +23,8 @@ from fedcore.simulation.trial import RoundReport
 class Job:
     """One run and where its record goes; travels to a worker process.
 
-    Without ``inputs`` and ``store`` the record is only handed back.
+    Without ``inputs`` and ``store`` the record is only handed back. ``imports`` are what a process
+    must have imported to read it: a component registers itself when its module is imported.
     """
 
     run: Run
@@ -30,6 +32,7 @@ class Job:
     store: Store | None
     data_dir: Path
     execution: Execution
+    imports: Imports = NOTHING
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,29 @@ class Failure:
 
     message: str
     expected: bool
+
+
+def deliver(run: Callable[[Job], Record | Failure], parcel: Parcel[Job]) -> Record | Failure:
+    """Do the packed job with ``run`` in this process, once it has imported what that needs."""
+    try:
+        job = parcel.open()
+    except FedcoreError as error:
+        return _refused(error)
+    except Exception:  # raised while a worker reads its queue it would end the worker
+        return Failure(traceback.format_exc(), expected=False)
+    return run(job)
+
+
+def packed(job: Job) -> Parcel[Job] | Failure:
+    """``job`` for another process; a Failure where its objects exist in this one only."""
+    try:
+        return Parcel.of(job, job.imports)
+    except Exception as error:
+        return Failure(
+            f"{job.run.id} cannot be handed to a worker process ({error}): define its components "
+            "at the top of a module, or give --jobs 1",
+            expected=True,
+        )
 
 
 def execute(job: Job) -> Record | Failure:

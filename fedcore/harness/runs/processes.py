@@ -10,7 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from fedcore.harness.runs.job import Failure, Job, execute
+from fedcore.harness.runs.imports import Parcel
+from fedcore.harness.runs.job import Failure, Job, deliver, execute, packed
 from fedcore.records.record import Record
 
 Result = Record | Failure
@@ -83,11 +84,16 @@ class Pool:
             return self.result(job, timeout)
 
     def _enter(self, job: Job) -> None:
+        parcel = packed(job)
+        if isinstance(parcel, Failure):
+            self._futures[job] = self._news.of(job, Future())
+            self._futures[job].set_result(parcel)
+            return
         try:
-            future = self._start().submit(self.run, job)
+            future = self._start().submit(deliver, self.run, parcel)
         except BrokenProcessPool:
             self._recover()
-            future = self._start().submit(self.run, job)
+            future = self._start().submit(deliver, self.run, parcel)
         self._futures[job] = self._news.of(job, future)
 
     def _start(self) -> ProcessPoolExecutor:
@@ -109,10 +115,12 @@ class Pool:
                 self._enter(job)
 
     def _alone(self, job: Job) -> Result:
+        parcel = packed(job)
+        assert isinstance(parcel, Parcel), "it has been packed before"
         # twice: a suspect may never have started before, or have died of what ran beside it
         for _ in range(2):
             with _executor(1) as executor, contextlib.suppress(BrokenProcessPool):
-                return executor.submit(self.run, job).result()
+                return executor.submit(deliver, self.run, parcel).result()
         message = f"the worker process died during {job.run.id}, again alone (out of memory?)"
         return Failure(message, expected=False)
 

@@ -18,7 +18,8 @@ from typing import Any
 from fedcore import ray_cluster as ray_head
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
-from fedcore.harness.runs.job import Failure, Job, execute
+from fedcore.harness.runs.imports import Parcel
+from fedcore.harness.runs.job import Failure, Job, execute, packed
 from fedcore.harness.runs.processes import News
 from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
 from fedcore.records.inputs import inputs_of
@@ -61,7 +62,7 @@ class RayPool:
             if cpus < 1:
                 raise RayError(f"the Ray cluster {address} has no CPUs: add a node that has some")
             self.workers = min(workers or cpus, cpus)
-            self._task = self._ray.remote(num_cpus=1, max_retries=0)(on_node)
+            self._task = self._ray.remote(num_cpus=1, max_retries=0)(deliver_on_node)
             self._disconnect = undo.pop_all()
         # each thread waits for one task, so that what is queued here can be dropped
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="fedcore-ray")
@@ -95,9 +96,12 @@ class RayPool:
         errors = self._ray.exceptions
         lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
         cause = ""
+        parcel = packed(job)
+        if isinstance(parcel, Failure):
+            return parcel
         for _ in range(ATTEMPTS):
             try:
-                reply = self._ray.get(self._task.remote(self.run, job))
+                reply = self._ray.get(self._task.remote(self.run, parcel))
             except (*lost, errors.ObjectLostError) as error:
                 cause = type(error).__name__
             except errors.RayError as error:  # such as: fedcore is not installed on that node
@@ -115,6 +119,17 @@ def _stored(job: Job, inputs: Inputs | None, result: Result) -> Result:
         except FedcoreError as error:
             return Failure(f"{type(error).__name__}: {error}", expected=True)
     return result
+
+
+def deliver_on_node(
+    run: Callable[[Job], Result], parcel: Parcel[Job]
+) -> tuple[Inputs | None, Result]:
+    """As `on_node`, once this process has imported what reading the packed job needs."""
+    try:
+        job = parcel.open()
+    except FedcoreError as error:
+        return None, Failure(f"on node {platform.node()}: {error}", expected=True)
+    return on_node(run, job)
 
 
 def on_node(run: Callable[[Job], Result], job: Job) -> tuple[Inputs | None, Result]:

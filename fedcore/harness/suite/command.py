@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 
 def named_places(config: pytest.Config) -> list[str]:
-    """Files and folders named on the command line, each once, relative to where it was given."""
+    """Files and folders named on the command line, each once, relative to where it was given.
+
+    After ``--pyargs``, where that was given, they may be names of modules.
+    """
     if config.args_source is not config.ArgsSource.ARGS:
         return []
     here = config.invocation_params.dir
     named = [Path(argument.partition("::")[0]) for argument in config.args]
     inside = [p.relative_to(here) if p.is_relative_to(here) else p for p in named]
-    return list(dict.fromkeys(map(str, inside)))
+    pyargs = ["--pyargs"] if config.option.pyargs else []
+    return [*pyargs, *dict.fromkeys(map(str, inside))]
 
 
 def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> str:
@@ -37,6 +41,8 @@ def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> st
     for name, value in options.settings:
         shown = "-".join(map(str, value)) if isinstance(value, tuple) else value
         parts.append(shlex.quote(f"--{name.replace('_', '-')}={shown}"))
+    if options.thresholds is not None:
+        parts.append(shlex.quote(f"--thresholds={options.thresholds}"))
     parts += [f"--fail-on={verdict.replace(' ', '-')}" for verdict in options.fail_on]
     return " ".join(parts)
 

@@ -14,6 +14,7 @@ from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
 from fedcore.harness.proofs.arms import Proofs
+from fedcore.harness.runs.imports import KnownImports
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.lockstep import LockstepPool
 from fedcore.harness.runs.processes import Pool
@@ -61,6 +62,8 @@ class Lab:
         self.proofs = Proofs(self.data_dir)
         self._pool = _pool(options, self.execution)
         self.jobs = self._pool.workers
+        #: Whether other processes make the runs.
+        self.elsewhere = options.executor == "ray" or self.jobs > 1
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._open: dict[Job, None] = {}  # submitted and not known to be done
@@ -75,6 +78,7 @@ class Lab:
         #: Seconds from the beginning to the last result that a worker made.
         self.last_result = 0.0
         self._inputs: dict[tuple[str | int | None, ...], Inputs | Failure] = {}
+        self._imports = KnownImports()
         self._ahead = LookAhead()
 
     @property
@@ -131,7 +135,10 @@ class Lab:
             self._found += 1
             self._ahead.finished(run, self._finished)
             return
-        job = Job(run, inputs, self.store, self.data_dir, self.execution.fitting(run.scenario))
+        fitting = self.execution.fitting(run.scenario)
+        fitting = self.execution.fitting(run.scenario)
+        imports = self._imports.of(run.scenario, fitting.label)
+        job = Job(run, inputs, self.store, self.data_dir, fitting, imports)
         self._jobs[run] = job
         self._open[job] = None
         self._examples += self._expected_examples(run)

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
 
-OPTIONS = pytest.StashKey["Options"]()
 PROFILES = ("smoke", "quick", "full", "study")
 EXECUTORS = ("processes", "ray")
 #: Verdicts that skip a cell unless --fail-on names them, by the word on the command line.
@@ -31,7 +28,8 @@ SETTINGS = (
     "optimizer",
     "lr",
 )
-_MEANINGS = {
+#: What each of them is, for the help.
+MEANINGS = {
     "num_clients": "clients in all",
     "fraction_train": "share of the clients in a round's cohort",
     "rounds": "communication rounds",
@@ -55,7 +53,8 @@ class Options:
 
     ``jobs`` None, which only the executor ray takes, is every CPU of its cluster. ``fail_on`` are
     verdicts that fail though they skip otherwise; ``settings`` the fields of `SETTINGS` that were
-    given. ``notes`` take what a suite has to say of how it fitted its cells to the data.
+    given. ``thresholds`` None leaves the limits to the suite. ``notes`` take what a suite has to
+    say of how it fitted its cells to the data.
     """
 
     dataset: str = "mnist5k"
@@ -77,6 +76,7 @@ class Options:
     mods: tuple[str, ...] = ()
     fail_on: tuple[str, ...] = ()
     settings: tuple[tuple[str, Any], ...] = ()
+    thresholds: Path | None = None
     notes: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -148,6 +148,7 @@ class Options:
             mods=mods,
             fail_on=_verdicts(get("fail_on") or ()),
             settings=_settings(get),
+            thresholds=Path(get("thresholds")) if get("thresholds") else None,
         )
 
 
@@ -162,14 +163,14 @@ def _verdicts(words: Sequence[str]) -> tuple[str, ...]:
 
 def _settings(get: Callable[[str], Any]) -> tuple[tuple[str, Any], ...]:
     """The scenario fields that were given, in their types. Raises OptionError."""
+    words = {name: word for name in SETTINGS if (word := get(name)) is not None}
+    if not words:
+        return ()
     from fedcore.cli.flags import flag, parse
     from fedcore.scenario import Scenario
 
     found, problems = [], []
-    for name in SETTINGS:
-        word = get(name)
-        if word is None:
-            continue
+    for name, word in words.items():
         spec = Scenario.specs()[name]
         value = spec.coerce(parse(spec, word))
         problems += [text.replace(name, flag(name), 1) for text in spec.problems(name, value)]
@@ -177,75 +178,3 @@ def _settings(get: Callable[[str], Any]) -> tuple[tuple[str, Any], ...]:
     if problems:
         raise OptionError("; ".join(problems))
     return tuple(found)
-
-
-def add_options(parser: Any) -> None:
-    """Declare the options in a group of pytest's help."""
-    group = parser.getgroup("fedcore", "fedcore: federated learning under attack")
-    declarations: dict[str, dict[str, Any]] = {
-        "--dataset": {
-            "default": "mnist5k",
-            "help": "mnist5k, a MedMNIST set, npz:PATH or folder:PATH",
-        },
-        "--data-dir": {"help": "data sets, weights (default: $FEDCORE_DATA, else the user cache)"},
-        "--model": {"help": "network of every cell (default: the profile's)"},
-        "--image-size": {
-            "type": int,
-            "help": "side in pixels that images are resized to (default: as they are)",
-        },
-        "--strategy": {
-            "action": "append",
-            "dest": "strategies",
-            "metavar": "NAME",
-            "help": "only this strategy: a name, or package.module:Class[:json] of one written for "
-            "Flower; may be repeated",
-        },
-        "--mod": {
-            "action": "append",
-            "dest": "mods",
-            "metavar": "SPEC",
-            "help": "a Flower client mod for these, package.module:name[:json]; may be repeated",
-        },
-        "--profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
-        "--seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},
-        "--device": {
-            "default": "auto",
-            "choices": ("auto", "cpu", "cuda"),
-            "help": "default: auto",
-        },
-        "--engine": {
-            "default": "auto",
-            "help": "how runs are computed: see `fedcore list engines`",
-        },
-        "--precision": {
-            "default": "float32",
-            "help": "float32 (default), float64; for GPUs bfloat16, tf32",
-        },
-        "--jobs": {"type": int, "help": "runs at a time (default: the cores)"},
-        "--executor": {
-            "default": "processes",
-            "choices": EXECUTORS,
-            "help": "what makes the runs: processes of this machine (default), or ray",
-        },
-        "--ray-address": {
-            "help": "a running cluster, HOST:PORT or auto (default: one on loopback)"
-        },
-        "--results": {"default": ".fedcore", "help": "stored runs, last results (.fedcore)"},
-        "--fresh": {"action": "store_true", "help": "compute every run, even if it is stored"},
-        "--fail-on": {
-            "action": "append",
-            "metavar": "VERDICT",
-            "help": "let cells with this verdict fail, not skip: unsure, no-limit; with commas or "
-            "repeated",
-        },
-        "--report": {"help": "write report.md, .html, results.csv, .json, .tex to this directory"},
-    }
-    for name, settings in declarations.items():
-        group.addoption(name, **settings)
-    for name in SETTINGS:
-        group.addoption(
-            f"--{name.replace('_', '-')}",
-            metavar="VALUE",
-            help=f"{_MEANINGS[name]}, of every cell (default: the suite's; limits and baselines "
-            "that were recorded for that do not hold then)",
-        )

@@ -26,22 +26,50 @@ the new mean alone: the published number is a draw as well.
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scipy.special import ndtri
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.statistics.estimates import Estimate, Verdict, judge
 from fedcore.harness.suite.thresholds import Threshold
+from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
 
-_CELL = {"arm": str, "partition": str, "malicious_fraction": float, "poison_ratio": float}
-_VALUE = {"value": float, "runs": int, "noise": str}
-_NOISE = {"sd": float, "reason": str}
+
+@dataclass(frozen=True)
+class _Cell:
+    """A line of ``cells``."""
+
+    arm: str
+    partition: str
+    malicious_fraction: float
+    poison_ratio: float
+    value: float | None = None
+    runs: int | None = None
+    noise: str | None = None
+
+    def __post_init__(self) -> None:
+        if len({self.value is None, self.runs is None, self.noise is None}) > 1:
+            raise ValueError("must hold all of value, runs and noise, or none of them")
+        if self.value is None or self.runs is None:
+            return
+        if not 0 <= self.value <= 100 or self.runs < 1:
+            got = f"{self.value:g} and {self.runs}"
+            raise ValueError(f"needs value in 0..100 and runs >= 1, got {got}")
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """A table ``[noise.NAME]``."""
+
+    sd: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.sd <= 0:
+            raise ValueError(f"needs sd > 0, got {self.sd:g}")
 
 
 class PublishedError(FedcoreError, ValueError):
@@ -119,10 +147,7 @@ def critical(level: float, values: int) -> float:
 
 def read_published(path: Path) -> tuple[PublishedCell, ...]:
     """The cells in ``path``, in its order. Raises PublishedError with path, place and rule."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
-        raise PublishedError(f"published values {path}: {error}") from error
+    content = read_toml(path, "published values", PublishedError)
     if set(content) != {"source", "level", "noise", "cells"}:
         raise PublishedError(
             f"published values {path}: must hold source, level, cells and [noise.NAME], got "
@@ -133,43 +158,27 @@ def read_published(path: Path) -> tuple[PublishedCell, ...]:
         raise PublishedError(f"published values {path}: level must be in (0, 1), got {level!r}")
     if not all(isinstance(cell, dict) for cell in content["cells"]):
         raise PublishedError(f"published values {path}: cells must be tables, [[cells]]")
-    values = sum("value" in cell for cell in content["cells"])
+    cells = [
+        table(_Cell, cell, f"published values {path}, cell {number}", PublishedError)
+        for number, cell in enumerate(content["cells"], start=1)
+    ]
+    z = critical(level, sum(cell.value is not None for cell in cells))
     found: list[PublishedCell] = []
-    for number, cell in enumerate(content["cells"], start=1):
+    for number, cell in enumerate(cells, start=1):
         place = f"published values {path}, cell {number}"
-        allowed = _CELL | (_VALUE if "value" in cell else {})
-        _require(place, cell, allowed)
         published = None
-        if "value" in cell:
-            noise = content["noise"].get(cell["noise"])
-            if noise is None:
+        if cell.value is not None and cell.runs is not None:
+            if cell.noise not in content["noise"]:
                 known = ", ".join(content["noise"])
-                raise PublishedError(f"{place}: noise must be one of {known}, got {cell['noise']}")
-            _require(f"published values {path}, [noise.{cell['noise']}]", noise, _NOISE)
-            if not noise["sd"] > 0 or not 0 <= cell["value"] <= 100 or cell["runs"] < 1:
-                raise PublishedError(f"{place}: needs sd > 0, value in 0..100 and runs >= 1")
-            published = Published(
-                cell["value"],
-                cell["runs"],
-                noise["sd"],
-                critical(level, values),
-                content["source"],
-                noise["reason"],
-            )
-        found.append(PublishedCell(**{name: cell[name] for name in _CELL}, published=published))
+                raise PublishedError(f"{place}: noise must be one of {known}, got {cell.noise}")
+            named = f"published values {path}, [noise.{cell.noise}]"
+            noise = table(_Noise, content["noise"][cell.noise], named, PublishedError)
+            source, reason = content["source"], noise.reason
+            published = Published(cell.value, cell.runs, noise.sd, z, source, reason)
+        arm = cell.arm, cell.partition, cell.malicious_fraction, cell.poison_ratio
+        found.append(PublishedCell(*arm, published))
     keys = [(c.arm, c.partition, c.malicious_fraction, c.poison_ratio) for c in found]
     twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if twice:
         raise PublishedError(f"published values {path}: more than one cell for {twice[0]}")
     return tuple(found)
-
-
-def _require(place: str, values: Mapping[str, Any], types: Mapping[str, type]) -> None:
-    if set(values) != set(types):
-        raise PublishedError(
-            f"{place}: must hold {', '.join(types)}, nothing else; got {', '.join(values)}"
-        )
-    for name, wanted in types.items():
-        value = values[name]
-        if type(value) is not wanted or value == "" or (wanted is float and value != value):
-            raise PublishedError(f"{place}: {name} must be a {wanted.__name__}, got {value!r}")

@@ -26,7 +26,6 @@ the reason why; it takes the place of less specific ones.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from typing import Any
 
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
+from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registered, registries
 
@@ -114,10 +114,16 @@ def cannot_fail(threshold: Threshold, chance: float, clean: float) -> str | None
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits of a suite and what it assumes about noise."""
+    """The limits of a suite and what it assumes about noise; ``path`` is the file they are from."""
 
     entries: tuple[Threshold, ...]
     noise: Noise
+    path: Path | None = None
+
+    @classmethod
+    def none(cls) -> Thresholds:
+        """No limits, and nothing known about noise: intervals are Student's t of the seeds."""
+        return cls((), Noise(1.0, 0.0))
 
     def of(
         self, metric: str, scenario: Scenario, changed: Collection[str] = ()
@@ -138,13 +144,10 @@ class Thresholds:
     @classmethod
     def read(cls, path: Path) -> Thresholds:
         """The thresholds in ``path``. Raises ThresholdError with path, place and rule."""
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
-            raise ThresholdError(f"thresholds {path}: {error}") from error
-        noise = content.pop("noise", None)
-        if not isinstance(noise, dict) or not {"sd", "df"} <= set(noise):
+        content = read_toml(path, "thresholds", ThresholdError)
+        if "noise" not in content:
             raise ThresholdError(f"thresholds {path}: a table [noise] with sd and df is needed")
+        noise = table(Noise, content.pop("noise"), f"thresholds {path}, [noise]", ThresholdError)
         entries: list[Threshold] = []
         for metric, group in content.items():
             if metric not in METRICS:
@@ -155,11 +158,7 @@ class Thresholds:
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
             for name, values in group.items():
                 entries.append(_threshold(path, metric, name, values))
-        sd, df = (_number(f"thresholds {path}, [noise]", key, noise[key]) for key in ("sd", "df"))
-        try:
-            return cls(tuple(entries), Noise(sd, df))
-        except ValueError as error:
-            raise ThresholdError(f"thresholds {path}, [noise]: {error}") from error
+        return cls(tuple(entries), noise, path)
 
 
 def _check_name(place: str, field: str, value: Any) -> None:
@@ -171,35 +170,30 @@ def _check_name(place: str, field: str, value: Any) -> None:
         raise ThresholdError(f"{place}: {unknown_name(field, value, registry)}")
 
 
-def _number(place: str, key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ThresholdError(f"{place}: {key} must be a finite number, got {value!r}")
-    return float(value)
+@dataclass(frozen=True)
+class _Limit:
+    """The table of one threshold."""
+
+    reason: str
+    min: float | None = None
+    max: float | None = None
+    none: bool = False
+    where: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.min, self.max
+        if self.none and (low is not None or high is not None):
+            raise ValueError("none must be true, without min and max, or left out")
+        empty = low is None and high is None and not self.none
+        if empty or (low is not None and high is not None and low > high):
+            raise ValueError(f"needs min or max, and min <= max; got {low} and {high}")
 
 
 def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
     place = f"thresholds {path}, [{metric}.{name}]"
-    if not isinstance(values, dict):
-        raise ThresholdError(f"{place}: must be a table, got {values!r}")
-    unknown = set(values) - {"min", "max", "none", "reason", "where"}
-    if unknown:
-        raise ThresholdError(f"{place}: unknown key {sorted(unknown)[0]!r}")
-    if not values.get("reason"):
-        raise ThresholdError(f"{place}: a reason is needed")
-    low, high = (
-        _number(place, key, values[key]) if key in values else None for key in ("min", "max")
-    )
-    without = values.get("none", False)
-    if without not in (True, False) or (without and (low is not None or high is not None)):
-        raise ThresholdError(f"{place}: none must be true, without min and max, or left out")
-    empty = low is None and high is None and not without
-    if empty or (low is not None and high is not None and low > high):
-        raise ThresholdError(f"{place}: needs min or max, and min <= max; got {low} and {high}")
+    limit = table(_Limit, values, place, ThresholdError)
     where = {}
-    conditions = values.get("where", {})
-    if not isinstance(conditions, dict):
-        raise ThresholdError(f"{place}: where must be a table of fields, got {conditions!r}")
-    for field, wanted in conditions.items():
+    for field, wanted in (limit.where or {}).items():
         if field not in Scenario.specs():
             raise ThresholdError(f"{place}: {unknown_name('field', field, Scenario.specs())}")
         spec = Scenario.specs()[field]
@@ -208,7 +202,7 @@ def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
         where[field] = tuple(None if unset and value == "none" else value for value in listed)
         for value in where[field]:
             _check_name(place, field, value)
-    threshold = Threshold(f"{metric}.{name}", metric, low, high, values["reason"], where)
+    threshold = Threshold(f"{metric}.{name}", metric, limit.min, limit.max, limit.reason, where)
     if threshold.exists:
         _require_bite(place, threshold)
     return threshold

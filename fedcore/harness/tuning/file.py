@@ -12,16 +12,25 @@ share a solver, the one under which the worse off does best, and what is struck 
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from fedcore.errors import FedcoreError
+from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
 
-#: What may be tuned, and nothing else.
-FIELDS = ("optimizer", "lr")
+
+@dataclass(frozen=True)
+class LocalWork:
+    """What may be tuned, and nothing else."""
+
+    optimizer: str
+    lr: float
+
+
+FIELDS = tuple(field.name for field in fields(LocalWork))
 
 
 class TuningError(FedcoreError, ValueError):
@@ -35,19 +44,12 @@ def read_tuning(path: Path) -> Callable[[Scenario], Scenario]:
     ``[dataset.model.strategy]``, which come first for theirs. What it does not hold keeps its
     scenario as it is. Raises TuningError with path and rule.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
-        raise TuningError(f"tuning {path}: {error}") from error
-    choices: dict[tuple[str | None, str, str], Mapping[str, Any]] = {}
+    content = read_toml(path, "tuning", TuningError)
+    choices: dict[tuple[str | None, str, str], dict[str, Any]] = {}
 
     def add(key: tuple[str | None, str, str], values: Any) -> None:
-        if not isinstance(values, dict) or set(values) != set(FIELDS):
-            raise TuningError(
-                f"tuning {path}, [{'.'.join(filter(None, key))}]: must hold "
-                f"{' and '.join(FIELDS)}, nothing else"
-            )
-        choices[key] = values
+        place = f"tuning {path}, [{'.'.join(filter(None, key))}]"
+        choices[key] = asdict(table(LocalWork, values, place, TuningError))
 
     for first, tables in content.items():
         if not isinstance(tables, dict):

@@ -15,6 +15,8 @@ from tests.harness.exact.test_planted import (
     trims_one_too_few,
 )
 
+pytest_plugins = ["pytester"]
+
 SUITE = """
 import pytest
 from fedcore import Scenario

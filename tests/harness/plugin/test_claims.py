@@ -220,15 +220,15 @@ def pytest_runtest_protocol(item):
     return None if "[MINE" in item.name else True
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
-    pathlib.Path("MINE.sent").write_bytes(session.config.workeroutput["fedcore.claims"])
+    pathlib.Path("MINE.sent").write_bytes(session.config.workeroutput["fedcore"])
 """
 CONTROLLER = """
 import pathlib, pytest, types
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
-    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.plugin.claims")
+    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.plugin")
     for file in sorted(pathlib.Path().glob("*.sent"), reverse=True):
-        output = {"fedcore.claims": file.read_bytes()}
+        output = {"fedcore": file.read_bytes()}
         node = types.SimpleNamespace(config=session.config, workeroutput=output)
         plugin.pytest_testnodedown(node)
     plugin.pytest_testnodedown(types.SimpleNamespace(config=session.config))

@@ -9,6 +9,8 @@ import pytest
 from fedcore.harness.suite.command import base_command, named_places, repeat_command
 from fedcore.harness.suite.options import Options
 
+pytest_plugins = ["pytester"]
+
 
 def test_the_command_that_repeats_a_session_holds_what_its_numbers_depend_on() -> None:
     options = Options(dataset="bloodmnist", seeds=4, engine="stacked", precision="bfloat16")

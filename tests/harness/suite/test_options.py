@@ -28,6 +28,7 @@ GIVEN: dict[str, Any] = {
     "ray_address": None,
     "mods": None,
     "fail_on": None,
+    "thresholds": None,
     **dict.fromkeys(SETTINGS),
 }
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fedcore.harness.plugin.baseline_item import cell_of
 from fedcore.harness.suite.options import Options
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def name_files_apart(items: list[pytest.Item]) -> str | None:
     tests = [(i, cell) for i, item in enumerate(items) if (cell := cell_of(item)) is not None]
     if len({items[i].path for i, _ in tests}) < 2:
         return None
-    from fedcore.harness.plugin import baselines as baseline_plugin
+    from fedcore.harness.plugin import baselines
     from fedcore.harness.suite.cells import told_apart
 
     distinct = list(dict.fromkeys(cell for _, cell in tests))
@@ -55,12 +54,21 @@ def name_files_apart(items: list[pytest.Item]) -> str | None:
     files = sorted({items[i].path.name for i, _ in changed})
     for i, cell in changed:
         items[i] = _renamed(items[i], cell, renamed[cell])
-        baseline_plugin.rename(items[i], cell.id, renamed[cell].id)
+        baselines.rename(items[i], cell.id, renamed[cell].id)
     return (
         f"{', '.join(files)} have different scenarios under one id, such as {changed[0][1].id}: "
         "their ids name what differs, and depend on which files are collected; give all grids "
         "one named_against"
     )
+
+
+def cell_of(item: Any) -> Cell | None:
+    """The cell of a test of a suite, None for other tests."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or not item.get_closest_marker("cells"):
+        return None
+    found: Any = callspec.params.get("cell")  # a mark of pytest's where there were no cells
+    return found if hasattr(found, "scenario") else None
 
 
 def _renamed(item: Any, old: Cell, new: Cell) -> pytest.Item:

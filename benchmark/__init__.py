@@ -1,0 +1,1 @@
+"""The suite that comes with fedcore: ``pytest benchmark``, installed ``fedcore_benchmark``."""
