@@ -55,6 +55,12 @@ class CentralDp(Mechanism):
                 "centraldp bounds what a client can do to a weighted mean, so it needs "
                 f"strategy='fedavg', got {scenario.strategy!r}: use localdp, which serves any"
             )
+        if scenario.preaggregation is not None:
+            found.append(
+                "centraldp bounds what a client can do to a weighted mean of the clients' own "
+                f"updates, and preaggregation={scenario.preaggregation!r} mixes them before: leave "
+                "it out, or use localdp"
+            )
         return found
 
     @cached_property
