@@ -53,13 +53,11 @@ def _counts(scenario: Scenario) -> list[str]:
                     f"{name}={getattr(scenario, name)} needs an attack: name one, or set it to 0"
                 )
         return problems
-    owned = MIRRORED in scenario.parts.attack.specs()
-    for name in ("malicious_fraction", MIRRORED) if owned else ("malicious_fraction",):
-        if getattr(scenario, name) == 0:
-            problems.append(
-                f"attack {scenario.attack!r} with {name}=0 would change nothing: raise it"
-            )
-    if not owned and scenario.poison_ratio:
+    if scenario.malicious_fraction == 0:
+        problems.append(
+            f"attack {scenario.attack!r} with malicious_fraction=0 would change nothing: raise it"
+        )
+    if MIRRORED not in scenario.parts.attack.specs() and scenario.poison_ratio:
         readers = ", ".join(readers_of(MIRRORED))
         problems.append(
             f"{MIRRORED}={scenario.poison_ratio} is read by none of the chosen components "
