@@ -118,17 +118,35 @@ class Attack(Component):
         return None
 
     @property
+    def success(self) -> Attack | None:
+        """The attack that says what success is; None: no success rate is defined."""
+        own = type(self).probe is not Attack.probe or self.success_classes is not None
+        return self if own else None
+
+    @property
     def success_classes(self) -> tuple[int, int] | None:
         """(source, target) where success is a test sample of source that is taken for target."""
         return None
 
     def probe(self, test: Samples) -> Samples | None:
-        """The probe set that success is measured on, made of the ``test`` split.
+        """The probe set that success is measured on, made of the ``test`` split with its images.
 
         Success is an image of it that is taken for its label. None where success is no such
         share, or where `success_classes` say what it is.
         """
         return None
+
+    @property
+    def probe_attack(self) -> Attack | None:
+        """The attack that makes the probe set, at a poison ratio of 0; None without a probe set.
+
+        A clean twin has it in the place of the attack.
+        """
+        source = self.success
+        if source is None or source.success_classes is not None:
+            return None
+        ratio = {"poison_ratio": 0.0} if "poison_ratio" in source.specs() else {}
+        return type(source).checked({**source.parameters(), **ratio})
 
     def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         """Preconditions that a data set breaks, each as a message.
@@ -140,11 +158,6 @@ class Attack(Component):
     def audit_problems(self, record: Record) -> list[str]:
         """Where what ``record`` shows is not the signature of this attack, each as a message."""
         return []
-
-    @property
-    def measures_success(self) -> bool:
-        """Whether an attack success rate is defined."""
-        return self.success_classes is not None or type(self).probe is not Attack.probe
 
 
 class DataAttack(Attack):
@@ -234,3 +247,9 @@ def attack_of(scenario: Scenario) -> Attack | None:
     """The attack of ``scenario``; None for a clean one."""
     attack: Attack | None = scenario.parts.attack
     return attack
+
+
+def success_of(scenario: Scenario) -> Attack | None:
+    """What says what success is in ``scenario``: its attack, or its probe where nobody attacks."""
+    measured: Attack | None = scenario.parts.attack or scenario.parts.probe
+    return None if measured is None else measured.success

@@ -15,7 +15,6 @@ from fedcore.attacks.attack import (
     Attack,
     DataAttack,
     LocalWork,
-    Samples,
     Seen,
     UpdateAttack,
 )
@@ -54,11 +53,8 @@ class Scaled(UpdateAttack):
         return "own" if inner is None else inner.knows
 
     @property
-    def success_classes(self) -> tuple[int, int] | None:
-        return None if self.of is None else self.of.success_classes
-
-    def probe(self, test: Samples) -> Samples | None:
-        return None if self.of is None else self.of.probe(test)
+    def success(self) -> Attack | None:
+        return None if self.of is None else self.of.success
 
     def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         return [] if self.of is None else self.of.data_problems(num_classes, shape)

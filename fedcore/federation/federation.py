@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.attacks.attack import Attack, Samples
+from fedcore.attacks.attack import Attack, Samples, success_of
 from fedcore.data.dataset import Dataset, Split, named_classes
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
@@ -97,7 +97,7 @@ class Federation:
             parts=parts,
             threat=threat,
             copies=None if copies is None else _like(clean, copies.images, transform),
-            probe=_probe(threat.attack, dataset),
+            probe=_probe(success_of(scenario), dataset),
         )
 
     def initial_model(self) -> nn.Module:
@@ -171,7 +171,8 @@ class Federation:
     @property
     def success_classes(self) -> tuple[int, int] | None:
         """(source, target) of a targeted attack, else None."""
-        return None if self.threat.attack is None else self.threat.attack.success_classes
+        attack = success_of(self.scenario)
+        return None if attack is None else attack.success_classes
 
     @property
     def measures_success(self) -> bool:
@@ -188,6 +189,8 @@ def _like(clean: torch.Tensor, images: torch.Tensor, transform: Transform) -> to
 def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
     """What the success of ``attack`` is measured on; None where that is no set of its own."""
     if attack is None:
+        return None
+    if attack.success_classes is not None:
         return None
     test = Samples(dataset.test.labels.numpy(), dataset.test.images.numpy())
     made = attack.probe(test)

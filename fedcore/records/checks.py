@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fedcore.attacks.attack import attack_of
+from fedcore.attacks.attack import attack_of, success_of
 from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
@@ -94,12 +94,12 @@ def _scores(record: Record) -> Iterator[str]:
         known_recall = [value for value in row if value is not None]
         if known_recall and not _between(min(known_recall), accuracy, max(known_recall)):
             yield f"accuracy must be a mean of the recalls, got {accuracy}"
-    name, attack = record.scenario.attack, attack_of(record.scenario)
-    pair = attack.success_classes if attack is not None else None
+    name, success = record.scenario.attack, success_of(record.scenario)
+    pair = success.success_classes if success is not None else None
     # a rate over no test image is none; a run that diverged at once is at chance in it, too
     absent = pair is not None and any(row[pair[0] : pair[0] + 1] == (None,) for row in measured)
     due = pair is not None and not absent
-    if attack is not None and pair is None and attack.measures_success:
+    if success is not None and pair is None:
         return  # whether its probe set is empty is for the proofs to say, who have the data
     if (record.asr is not None) != due:
         without = " without a test image of the source class" if absent else ""

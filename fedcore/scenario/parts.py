@@ -28,6 +28,7 @@ class Parts:
     preaggregation: tuple[Any, ...] = ()
     attack: Any = None
     privacy: Any = None
+    probe: Any = None  # the attack whose probe set a clean scenario is scored on
 
     def chosen(self) -> Iterator[tuple[str, Component]]:
         """Kind and component of each choice; steps of pre-aggregation after the strategy."""
@@ -47,6 +48,10 @@ class Parts:
             yield place, part
             for number, inner in enumerate(_within(part), 1):
                 yield f"{place} within {number}", inner
+        if self.probe is not None:
+            yield "probe", self.probe
+            for number, inner in enumerate(_within(self.probe), 1):
+                yield f"probe within {number}", inner
 
     def single(self) -> dict[str, Component]:
         """The components of which there is one at most, by kind."""

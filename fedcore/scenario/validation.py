@@ -37,6 +37,20 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     return problems
 
 
+def _probe(scenario: Scenario) -> list[str]:
+    if scenario.attack is not None:
+        return [
+            f"probe={scenario.probe!r} is for a scenario without attack: attack "
+            f"{scenario.attack!r} is measured on its own, leave probe out"
+        ]
+    if scenario.parts.probe.probe_attack is None:
+        return [
+            f"probe={scenario.probe!r} has no probe set: name an attack that has one, such as "
+            "backdoor(target=0)"
+        ]
+    return []
+
+
 def _counts(scenario: Scenario) -> list[str]:
     problems = []
     if scenario.norm == "batch" and scenario.batch_size == 1:
@@ -46,6 +60,8 @@ def _counts(scenario: Scenario) -> list[str]:
             f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "
             "rounds to an empty cohort: raise either"
         )
+    if scenario.probe is not None:
+        problems += _probe(scenario)
     if scenario.attack is None:
         for name in ("malicious_fraction", "poison_ratio"):
             if getattr(scenario, name):

@@ -71,13 +71,11 @@ def epochs(scenario: Scenario, honest: tuple[int, ...], malicious: tuple[int, ..
     return result
 
 
-def probe(attack: Attack | None, images: Images, labels: Indices) -> Samples | None:
-    """The probe set of ``attack``, of the test split; None where it has none."""
-    if attack is None or not attack.measures_success or attack.success_classes is not None:
-        return None
-    source: Any = attack.data
-    if source is None or source.name != "backdoor":
-        return attack.probe(Samples(labels, images))
+def probe(success: Attack, images: Images, labels: Indices) -> Samples | None:
+    """The probe set of ``success``, of the test split; None where it has none."""
+    source: Any = success
+    if source.name != "backdoor":
+        return success.probe(Samples(labels, images))
     others = labels != source.target
     stamped = _stamped(source.trigger, images[others])
     return Samples(np.full(len(stamped), source.target), stamped)

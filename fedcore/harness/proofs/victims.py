@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fedcore.attacks.attack import attack_of
+from fedcore.attacks.attack import success_of
 from fedcore.exchange.fingerprints import Hashes, content, labelled, long, total
 from fedcore.harness.proofs import poison
 from fedcore.harness.proofs.poison import Poisoned
@@ -68,10 +68,10 @@ class Victims:
 
 def probe_of(scenario: Scenario, data: Raw) -> tuple[int, str] | None:
     """(images, digest) of the probe set of a scenario, None where it has none or an empty one."""
-    attack = attack_of(scenario)
-    if attack is None or not attack.measures_success or attack.success_classes is not None:
+    success = success_of(scenario)
+    if success is None or success.success_classes is not None:
         return None
-    made = poison.probe(attack, data.images[1], data.test_labels)
+    made = poison.probe(success, data.images[1], data.test_labels)
     if made is None or made.images is None or not len(made.labels):
         return None
     pairs = labelled(content(torch.from_numpy(made.images)), made.labels)
