@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.engine.evaluation import Score, evaluate
+from fedcore.engine.evaluation import Score, evaluate, with_success
 from fedcore.engine.interface import ENGINES
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
@@ -149,11 +149,11 @@ class StackedEngine:
         return Work(self.federation, self.bench, state, round, clients, self._kept)
 
     def evaluate(self, state: ServerState) -> Score:
-        """Score ``state`` on the test set."""
+        """Score ``state`` on the test set, and on the probe set where there is one."""
         bench, federation = self.bench, self.federation
         bench.vector.copy_(state.vector)
         bench.counters.copy_(state.counters)
-        return evaluate(
+        score = evaluate(
             bench.model,
             federation.test,
             federation.transform,
@@ -162,6 +162,8 @@ class StackedEngine:
             bench.dtype,
             Eye.of(federation, bench.device),
         )
+        eye = Eye.of(federation, bench.device, probe=True)
+        return with_success(score, bench.model, federation, bench.dtype, eye)
 
     def close(self) -> None:
         """Nothing outlives a round."""

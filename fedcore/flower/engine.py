@@ -119,8 +119,7 @@ class GridEngine:
         )
         replies = list(self.grid.send_and_receive(messages, timeout=self.timeout))
         noted = notes.taken(self._workshop, round, replies)
-        for client in clients:  # under redraw the audit counts what each participation changed
-            self.federation.poisoning.labels_of(client, round)
+        self.federation.threat.note(round, clients)
         cohort = self.conductor.collect(round, replies)
         if self.strict and self.conductor.excluded:
             first = self.conductor.excluded[0]

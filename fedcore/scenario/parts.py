@@ -30,6 +30,7 @@ class Parts:
     preaggregation: tuple[Any, ...] = ()
     attack: Any = None
     privacy: Mechanism | None = None
+    probe: Any = None  # the attack whose probe set a clean scenario is scored on
 
     @property
     def per_example(self) -> bool:
@@ -54,6 +55,10 @@ class Parts:
             yield place, part
             for number, inner in enumerate(_within(part), 1):
                 yield f"{place} within {number}", inner
+        if self.probe is not None:
+            yield "probe", self.probe
+            for number, inner in enumerate(_within(self.probe), 1):
+                yield f"probe within {number}", inner
 
     def single(self) -> dict[str, Component]:
         """The components of which there is one at most, by kind."""

@@ -99,6 +99,10 @@ class Scenario:
     attack: str | None = param("poisoning attack; None: clean", default=None)
     malicious_fraction: float = param("share of malicious clients", default=0.0, low=0, high=1)
     poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
+    probe: str | None = param(
+        "attack, as backdoor(target=0), whose success is measured where nobody attacks",
+        default=None,
+    )
     # privacy
     privacy: str | None = param(
         "mechanism of differential privacy; None: nothing is private", default=None
@@ -186,8 +190,15 @@ class Scenario:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def clean_twin(self) -> Scenario:
-        """The same scenario without the attack; itself if it has none."""
-        return self if self.attack is None else self.but(attack=None)
+        """The same scenario without the attack; itself if it has none.
+
+        It is scored on the probe set of the attack, where that has one.
+        """
+        attack = self.parts.attack
+        if attack is None:
+            return self
+        probe = attack.probe_attack
+        return self.but(attack=None) if probe is None else self.but(attack=None, probe=probe)
 
     def but(self, **changes: Any) -> Scenario:
         """A copy with ``changes``; parameters of a component that is replaced go with it.

@@ -72,16 +72,27 @@ class IdentityCheck:
         self._wrong: list[int] = []
         self._reason = ""
 
-    def before(self, state: ServerState, cohort: Cohort, num_parameters: int, round: int) -> None:
+    def before(
+        self,
+        state: ServerState,
+        cohort: Cohort,
+        num_parameters: int,
+        round: int,
+        honest: Cohort | None = None,
+    ) -> None:
         """Note what the step of ``round`` starts from; call `after` once it is made and finite.
 
-        Between the two, `mixed` sees what each link of a chain makes.
+        Between the two, `mixed` sees what each link of a chain makes. ``honest`` is the cohort
+        before attacks and privacy, which is held to what was seen of its training (None:
+        ``cohort``).
         """
         state.memory.noted = self._look = None
         self._round = round
         self._unequal += len(set(cohort.steps)) > 1
         self.kept(state, round)
-        if self._told is not None and (odd := self._told.problem(cohort, state, num_parameters)):
+        if self._told is not None and (
+            odd := self._told.problem(honest or cohort, state, num_parameters)
+        ):
             self._blame(round, odd)
         if not self.strategy.foreign:
             self._buffers.before(state, cohort, num_parameters)

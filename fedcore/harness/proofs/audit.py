@@ -5,8 +5,9 @@ An attack at half strength, or averages with other weights, still train and stil
 
 from __future__ import annotations
 
-from fedcore.attacks.attack import ATTACKS
+from fedcore.attacks.attack import attack_of
 from fedcore.records.record import Record
+from fedcore.records.updates import update_problems
 from fedcore.scenario import round_half_up
 
 
@@ -15,7 +16,9 @@ def audit_problems(record: Record) -> list[str]:
 
     The malicious clients must be as many as the scenario asks for and poison round_half_up(ratio *
     eligible) samples each in every draw, and every poisoned label must have changed, unless the
-    attack says ``may_keep_labels``. What privacy promises: see `privacy_problems`.
+    attack says ``may_keep_labels``. Under an attack on updates each must have sent something else
+    than it trained, with the signature that the attack's ``audit_problems`` look for. What privacy
+    promises: see `privacy_problems`.
     """
     scenario, audit = record.scenario, record.audit
     name = f"{scenario.id} seed {record.seed}"
@@ -31,11 +34,18 @@ def audit_problems(record: Record) -> list[str]:
             f"{scenario.malicious_fraction:g} of {scenario.num_clients} asks for "
             f"{scenario.num_malicious}"
         )
+    attack = attack_of(scenario)
+    assert attack is not None
+    if attack.update is not None:
+        problems += [f"{name} {text}" for text in update_problems(record)]
+    problems += [f"{name} {text}" for text in attack.audit_problems(record)]
+    if attack.data is None:
+        return problems
     if tuple(client.client for client in audit.poison) != audit.malicious:
         problems.append(f"{name} poisoned other clients than the malicious ones")
     wrong, kept = [], []
     for client in audit.poison:
-        due = round_half_up(scenario.poison_ratio * client.eligible) * client.draws
+        due = round_half_up(attack.data.poison_ratio * client.eligible) * client.draws
         if client.poisoned != due:
             wrong.append(f"client {client.client} {client.poisoned} instead of {due}")
         if client.changed != client.poisoned:
@@ -43,32 +53,42 @@ def audit_problems(record: Record) -> list[str]:
     if wrong:
         problems.append(
             f"{name} poisoned other numbers of samples than poison_ratio="
-            f"{scenario.poison_ratio:g} asks for: {'; '.join(wrong)}"
+            f"{attack.data.poison_ratio:g} asks for: {'; '.join(wrong)}"
         )
-    # pairflip maps the middle one of an odd number of classes to itself
-    may_keep = scenario.attack == "pairflip"
-    if kept and not getattr(ATTACKS[scenario.attack], "may_keep_labels", may_keep):
+    if kept and not attack.data.may_keep_labels:
         problems.append(f"{name} changed fewer labels than it poisoned: {'; '.join(kept)}")
+    if attack.data.changes_images and not any(client.images_changed for client in audit.poison):
+        problems.append(f"{name} changed no image of those that it poisoned")
     return problems
 
 
 def effect_problems(clean: Record, poisoned: Record) -> list[str]:
-    """Whether changed labels left no trace in the model, as messages.
+    """Whether what was attacked left no trace in the model, as messages.
 
-    Then nobody trained on them, whatever was counted. Strategies that choose clients may have
-    passed over the malicious ones, and what has diverged has no bits to compare.
+    Then nobody trained on it, or sent it, whatever was counted. Strategies that choose clients may
+    have passed over the malicious ones, and what has diverged has no bits to compare.
     """
     audit = poisoned.audit
-    acting = {client.client for client in audit.poison if client.changed}
+    acting = {c.client for c in audit.poison if c.changed or c.images_changed}
+    attack = attack_of(poisoned.scenario)
+    beyond = attack is not None and (attack.update is not None or attack.work is not None)
+    if beyond:
+        acting = set(audit.malicious)
     took_part = any(acting.intersection(cohort) for cohort in audit.cohorts)
     told = took_part and not audit.excluded and poisoned.diverged is None
     if not told or poisoned.scenario.parts.strategy.may_ignore_clients:
         return []
     if poisoned.model_digest != clean.model_digest:
         return []
+    what = f"{audit.samples_changed} labels were changed: nobody trained on them"
+    if beyond:
+        what = f"{len(acting)} malicious clients attacked: what they did had no effect"
+    elif not audit.samples_changed:
+        count = sum(client.images_changed for client in audit.poison)
+        what = f"{count} images were changed: nobody trained on them"
     return [
         f"{poisoned.scenario.id} seed {poisoned.seed} ends in its clean twin's model, bit for bit, "
-        f"although {audit.samples_changed} labels were changed: nobody trained on them"
+        f"although {what}"
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import gzip
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ class Raw:
     train_labels: npt.NDArray[np.int64]
     test: Hashes
     test_labels: npt.NDArray[np.int64]
+    _read: Callable[[], tuple[Array, Array]] = field(repr=False)
+
+    @property
+    def images(self) -> tuple[Array, Array]:
+        """Training and test images, [n, h, w, c] uint8, read once more: they are not kept."""
+        return self._read()
 
     @functools.cached_property
     def twice(self) -> npt.NDArray[np.bool_]:
@@ -74,6 +81,7 @@ def _raw(
         train_labels=labels,
         test=content(torch.from_numpy(tests)),
         test_labels=test_labels,
+        _read=lambda: _arrays(name, folder, image_size)[:3:2],
     )
 
 

@@ -160,26 +160,26 @@ def shares_batch_norm(patch: pytest.MonkeyPatch) -> None:
 
 
 def flips_to_any_class(patch: pytest.MonkeyPatch) -> None:
-    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def relabel(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         return (labels + generator.integers(0, classes, size=len(labels))) % classes
 
-    patch.setattr(LabelFlip, "relabel", classmethod(relabel))
+    patch.setattr(LabelFlip, "relabel", relabel)
 
 
 def pairs_shifted(patch: pytest.MonkeyPatch) -> None:
-    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def relabel(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         return (classes - labels) % classes
 
-    patch.setattr(PairFlip, "relabel", classmethod(relabel))
+    patch.setattr(PairFlip, "relabel", relabel)
 
 
 def targets_the_next_class(patch: pytest.MonkeyPatch) -> None:
-    rightly = TargetedFlip.relabel.__func__
+    rightly = TargetedFlip.relabel
 
-    def relabel(cls: Any, *arguments: Any) -> Any:
-        return rightly(cls, *arguments) + 1
+    def relabel(self: Any, *arguments: Any) -> Any:
+        return rightly(self, *arguments) + 1
 
-    patch.setattr(TargetedFlip, "relabel", classmethod(relabel))
+    patch.setattr(TargetedFlip, "relabel", relabel)
 
 
 def scores_999_images(patch: pytest.MonkeyPatch) -> None:

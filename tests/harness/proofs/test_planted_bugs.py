@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from fedcore import Scenario, run
-from fedcore.attacks.attack import ATTACKS
 from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
@@ -18,7 +17,7 @@ from fedcore.data.loading import load
 from fedcore.engine.solvers import SgdSolver
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
-from fedcore.federation import threat as poisoning
+from fedcore.federation import threat
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.rows import row
@@ -57,7 +56,7 @@ def of(strategy: str) -> Scenario:
     return CLEAN.but(strategy=strategy, **extra.get(strategy, {}))
 
 
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("attack", ["labelflip", "pairflip", "targetedflip"])
 @pytest.mark.parametrize("redraw", [False, True])
 @pytest.mark.parametrize("ratio", [0.05, 0.5, 1.0])
 def test_nothing_planted_nothing_found(attack: str, redraw: bool, ratio: float) -> None:
@@ -97,23 +96,23 @@ def test_fednova_whose_effective_steps_cancel(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_label_flip_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     for attack in (LabelFlip, PairFlip, TargetedFlip):
-        monkeypatch.setattr(attack, "relabel", classmethod(lambda cls, labels, *_: labels))
+        monkeypatch.setattr(attack, "relabel", lambda self, labels, *_: labels)
     with pytest.raises(AttackError, match="changed none of their labels"):
         run(ATTACKED, device="cpu")
 
 
 def test_a_label_flip_that_draws_from_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def relabel(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         return generator.integers(0, classes, size=len(labels))
 
-    monkeypatch.setattr(LabelFlip, "relabel", classmethod(relabel))
+    monkeypatch.setattr(LabelFlip, "relabel", relabel)
     outcome = judged()
     assert outcome.verdict is Verdict.ERROR
     assert "changed fewer labels than it poisoned: client" in outcome.errors[0]
 
 
 def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poisoning, "round_half_up", lambda value: round_half_up(value / 2))
+    monkeypatch.setattr(threat, "round_half_up", lambda value: round_half_up(value / 2))
     outcome = judged()
     assert outcome.verdict is Verdict.ERROR
     (message,) = outcome.errors
@@ -122,31 +121,30 @@ def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def half(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         new = (labels + 1) % classes
         return np.where(np.arange(len(labels)) % 2 == 0, labels, new)
 
-    monkeypatch.setattr(LabelFlip, "relabel", classmethod(half))
+    monkeypatch.setattr(LabelFlip, "relabel", half)
     assert "changed fewer labels than it poisoned" in judged().errors[0]
 
 
-def true_labels(self: poisoning.Poisoning, client: int) -> Any:
+def true_labels(self: threat.Threat, client: int) -> Any:
     return load(self.scenario.dataset).train.labels.numpy()[self.parts[client]]
 
 
 def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def clean(self: poisoning.Poisoning, client: int, round: int) -> Any:
+    def clean(self: threat.Threat, client: int, round: int) -> Any:
         return true_labels(self, client)
 
-    monkeypatch.setattr(poisoning.Poisoning, "labels_of", clean)
+    monkeypatch.setattr(threat.Threat, "labels_of", clean)
     (message,) = judged().errors
     assert "seed 0 trained on 0 of 40 poisoned labels of client 0 in round 1; 0 of " in message
 
 
 def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = poisoning.malicious_clients
+    drawn = threat.malicious_clients
     monkeypatch.setattr("fedcore.federation.threat.malicious_clients", lambda *a: drawn(*a)[:-1])
-    monkeypatch.setattr("fedcore.simulation.trial.malicious_clients", lambda *a: drawn(*a)[:-1])
     (message,) = judged().errors
     assert "has 2 malicious clients, malicious_fraction=0.5 of 6 asks for 3" in message
 
@@ -177,15 +175,15 @@ def test_an_audit_of_other_clients_and_poison_in_a_clean_run() -> None:
             "'fedavg' does not step by the sample-weighted mean: it equals the median of every",
         ),
         (
-            LabelFlip, "relabel", classmethod(lambda cls, labels, *_: labels),
+            LabelFlip, "relabel", lambda self, labels, *_: labels,
             "changed none of their labels",
         ),
         (
-            poisoning, "round_half_up", lambda value: round_half_up(value / 2),
+            threat, "round_half_up", lambda value: round_half_up(value / 2),
             "poisoned other numbers of samples than poison_ratio=1 asks for",
         ),
         (
-            poisoning.Poisoning, "labels_of",
+            threat.Threat, "labels_of",
             lambda self, client, round: true_labels(self, client),
             "trained on 0 of",
         ),

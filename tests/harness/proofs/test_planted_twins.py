@@ -16,8 +16,7 @@ from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.solvers import SgdSolver, Solver
 from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
-from fedcore.federation import federation
-from fedcore.federation import threat as poisoning
+from fedcore.federation import federation, threat
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.statistics.estimates import Verdict
 from fedcore.simulation import runner as simulation
@@ -180,19 +179,14 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
     ("places", "message"),
     [
         ([(federation, "partition")], "another partition"),
-        (
-            [(poisoning, "malicious_clients"), ("fedcore.simulation.trial", "malicious_clients")],
-            "has malicious clients",
-        ),
+        ([(threat, "malicious_clients")], "has malicious clients"),
     ],
 )
 def test_arms_on_other_partitions_or_malicious_sets(
     monkeypatch: Patch, places: Any, message: str
 ) -> None:
-    from fedcore.simulation import trial
-
     for module, name in places:
-        of_fednova(monkeypatch, trial if isinstance(module, str) else module, name)
+        of_fednova(monkeypatch, module, name)
     proofs = Proofs()
     assert judged(ATTACKED.but(strategy="fedavg"), proofs=proofs).errors == ()
     errors = judged(ATTACKED, proofs=proofs).errors
