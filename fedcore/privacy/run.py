@@ -43,6 +43,6 @@ def mechanism_of(
     bounds = (len(batch_bounds(n, scenario.batch_size)) for n in samples)
     steps = tuple(int(e) * b for e, b in zip(federation.epochs, bounds, strict=True))
     facts = Facts(federation.seed, engine.layout, samples, steps)
-    mechanism = scenario.parts.privacy.over(scenario, facts, noise)
+    mechanism: Mechanism = scenario.parts.privacy.over(scenario, facts, noise)
     mechanism.run.clients = getattr(engine, "generators", None)
     return mechanism
