@@ -13,6 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedcore.cli.progress import RoundLines, summary
 from fedcore.errors import FedcoreError
 from fedcore.federation.federation import Federation
+from fedcore.flower.assault import require_simulation
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.results import keep
@@ -69,6 +70,8 @@ def run_on(
     few clients come.
     """
     started = time.perf_counter()
+    if engine not in ("flower-ray", "flower-grid"):
+        require_simulation(task.scenario, f"in a federation that runs as {engine!r}")
     device = torch.device(task.device)
     with task.execution.arithmetic():
         federation = Federation.prepare(task.scenario, task.seed, task.data_dir, device)
