@@ -95,7 +95,7 @@ _MOST = 4  # sets whose marks a process keeps
 def known(federation: Federation, device: torch.device) -> Known:
     """The images of a federation's data set, loaded apart from the federation's own."""
     scenario = federation.scenario
-    dataset = load(scenario.dataset, federation.data_dir, scenario.image_size)
+    dataset = load(scenario.data, federation.data_dir, scenario.image_size)
     transform = federation.transform
     key = (transform, device)
     for place, (kept, images) in enumerate(_KEPT):

@@ -13,7 +13,6 @@ from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.fingerprints import model_hash
@@ -63,14 +62,15 @@ class SequentialEngine:
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
-        if scenario.privacy != "dpsgd":  # Opacus looks at every layer, and knows torch's own
+        if not scenario.parts.per_example:
+            # Opacus looks at every layer, and knows torch's own
             fuse_convolutions(fuse_pooling(self.model))
         self._trained = restrict(self.model, self.layout, scenario)
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self.witness = Witness(federation, device, dtype)
-        self._solver = self.witness.watched(OPTIMIZERS[scenario.optimizer](scenario))
+        self._solver = self.witness.watched(scenario.parts.optimizer.solver(scenario))
         size = scenario.cohort_size
         self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
         self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)

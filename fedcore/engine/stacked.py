@@ -12,7 +12,6 @@ from torch import nn
 
 from fedcore.engine.evaluation import Score, evaluate, with_success
 from fedcore.engine.interface import ENGINES
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.step import cuda_graphs
@@ -40,7 +39,7 @@ class Bench:
         self.model: nn.Module = federation.initial_model().to(device=device, dtype=dtype)
         self.layout = Layout.of(self.model)
         self.norm_layers = self.layout.batch_norm_indices().to(device)
-        self.solver = OPTIMIZERS[federation.scenario.optimizer](federation.scenario)
+        self.solver = federation.scenario.parts.optimizer.solver(federation.scenario)
         limit = most_clients(self.model, self.layout, federation, budget)
         network = StackedNetwork(self.model, self.layout, execution.cast)
         record = cuda_graphs(device) if execution.records_steps else None

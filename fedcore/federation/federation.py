@@ -18,7 +18,6 @@ from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.federation.clients import partition
 from fedcore.federation.threat import Threat
-from fedcore.models.architecture import MODELS
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
 from fedcore.records.provenance import CHANGED, code_of
@@ -60,8 +59,8 @@ class Federation:
         folder = data_directory(data_dir)
         # what stands in for `load` in a test need not know of sizes
         size = () if scenario.image_size is None else (scenario.image_size,)
-        dataset = load(scenario.dataset, folder, *size)
-        architecture = MODELS[scenario.model]
+        dataset = load(scenario.data, folder, *size)
+        architecture = scenario.parts.model
         transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
         labels = dataset.train.labels.numpy()
         parts = partition(scenario, labels, dataset.num_classes, seed)

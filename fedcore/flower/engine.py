@@ -10,7 +10,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedcore.engine.evaluation import Score
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.federation.batches import batch_bounds
@@ -144,7 +143,7 @@ class GridEngine:
 def known_facts(federation: Federation) -> Callable[[int], Facts]:
     """What the server of a simulation knows of each client's work."""
     scenario = federation.scenario
-    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
 
     def known(client: int) -> Facts:
         samples = len(federation.parts[client])

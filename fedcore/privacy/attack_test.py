@@ -68,20 +68,23 @@ def audit(
     seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights. Raises
     PrivacyError for mechanisms whose release is neither of single updates nor of single samples.
     """
-    name = scenario.privacy
-    if name not in ("localdp", "localdpmod", "dpsgd"):
-        raise PrivacyError(f"the audit plays against localdp, localdpmod and dpsgd, got {name!r}")
+    chosen = scenario.parts.privacy
+    if chosen is None or not chosen.auditable:
+        *known, last = [name for name in PRIVACY if PRIVACY[name].auditable]
+        raise PrivacyError(
+            f"the audit plays against {', '.join(known)} and {last}, got {scenario.privacy!r}"
+        )
     facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
     scores = []
     for world in (0, 1):
-        mechanism = PRIVACY[name](scenario, facts, noise)
-        if name == "dpsgd":
+        mechanism = chosen.over(scenario, facts, noise)
+        if chosen.per_example:
             scores.append(_train(scenario, seed, world, trials, releases))
         else:
             scores.append(_play(mechanism, world, trials, releases))
     from scipy.special import ndtri  # as in `fedcore.privacy.gaussian`: no run pays for it
 
-    middle = 0.0 if scenario.neighbours != "zero-out" else mechanism.clip_norm * releases / 2
+    middle = 0.0 if scenario.neighbours != "zero-out" else mechanism.limit * releases / 2
     false_negatives = int((scores[0] <= middle).sum())
     false_positives = int((scores[1] > middle).sum())
     level = 1 - (1 - confidence) / 2
@@ -91,7 +94,7 @@ def audit(
     )
     delta = scenario.delta
     assert delta is not None
-    claimed = mechanism.epsilon(0, releases * mechanism.cost(0, (0,)))
+    claimed = mechanism.spent(0, releases * mechanism.cost(0, (0,)))
     return AuditResult(epsilon_of(max(mu, 0.0), delta), claimed, delta, trials, confidence)
 
 
@@ -107,31 +110,31 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
 
     Rounds are numbered on, so that no stream of noise is used twice, in either world.
     """
-    layout = mechanism.facts.layout
+    layout = mechanism.run.facts.layout
     state = ServerState(
         torch.zeros(layout.size), torch.zeros(layout.num_counters, dtype=torch.int64)
     )
-    generator = torch_stream(mechanism.facts.seed, Purpose.ATTACK_NOISE)
+    generator = torch_stream(mechanism.run.facts.seed, Purpose.ATTACK_NOISE)
     direction = torch.randn(layout.size, generator=generator)
-    direction = mechanism.release.put(
-        mechanism.release.take(direction[None]), direction[None], torch.full((layout.size,), 1e9)
-    )[0]
+    release = mechanism.run.release
+    far = torch.full((layout.size,), 1e9)
+    direction = release.put(release.take(direction[None]), direction[None], far)[0]
     direction /= direction.norm()
-    other = 0.0 if mechanism.scenario.neighbours == "zero-out" else -1.0
+    other = 0.0 if mechanism.run.scenario.neighbours == "zero-out" else -1.0
     sign = (1.0, other)[world]
     found = []
     for batch in range(-(-trials // _BATCH)):
         total = torch.zeros(_BATCH)
-        for release in range(releases):
+        for number in range(releases):
             cohort = Cohort(
                 clients=tuple(range(_BATCH)),
-                updates=(sign * _REACH * mechanism.clip_norm * direction).repeat(_BATCH, 1),
+                updates=(sign * _REACH * mechanism.limit * direction).repeat(_BATCH, 1),
                 counters=state.counters.repeat(_BATCH, 1),
                 samples=(1,) * _BATCH,
                 steps=(1,) * _BATCH,
                 normalizers=(1.0,) * _BATCH,
             )
-            round = (2 * batch + world) * releases + release
+            round = (2 * batch + world) * releases + number
             total += mechanism.privatise(state, cohort, round).updates @ direction
         found.append(total)
     return torch.cat(found)[:trials]
@@ -143,13 +146,12 @@ def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -
     At zero weights the two labels of an image have opposite gradients; the learning rate keeps
     the weights there. The image is large, so that the gradient is clipped.
     """
-    from fedcore.engine.solvers import OPTIMIZERS  # they know of scenarios, which know of this
     from fedcore.privacy.dpsgd import DpSgdSteps
 
     model = torch.nn.Linear(1, 2, bias=False)
     layout = Layout.of(model)
     scenario = scenario.but(optimizer="sgd", lr=1e-6, weight_decay=0.0, released="whole")
-    solver = OPTIMIZERS["sgd"](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
     weights, gradient = torch.zeros(2), torch.zeros(2)
     layout.bind(model, weights, torch.zeros(0, dtype=torch.int64), gradient)
     private, label = DpSgdSteps(scenario, model, layout), torch.tensor([world])

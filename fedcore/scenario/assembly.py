@@ -112,7 +112,7 @@ def _chosen(
         try:
             part = _registered(kind, value)
         except FedcoreError as error:
-            unknown.append(str(error))
+            unknown += getattr(error, "problems", (str(error),))
             return None
         specs = part.specs()
         # what an object leaves at its default may be given beside it

@@ -11,8 +11,10 @@ from fedcore.components.kinds import SINGLE
 
 if TYPE_CHECKING:
     from fedcore.data.dataset import Source
+    from fedcore.engine.optimizers import Optimizer
     from fedcore.models.architecture import Architecture
     from fedcore.partition.partitioner import Partitioner
+    from fedcore.privacy.mechanism import Mechanism
     from fedcore.strategies.strategy import Strategy
 
 
@@ -23,12 +25,17 @@ class Parts:
     dataset: Source
     model: Architecture
     partition: Partitioner
-    optimizer: Any
+    optimizer: Optimizer
     strategy: Strategy
     preaggregation: tuple[Any, ...] = ()
     attack: Any = None
-    privacy: Any = None
+    privacy: Mechanism | None = None
     probe: Any = None  # the attack whose probe set a clean scenario is scored on
+
+    @property
+    def per_example(self) -> bool:
+        """Whether clients train on single samples, each with a gradient of its own."""
+        return self.privacy is not None and self.privacy.per_example
 
     def chosen(self) -> Iterator[tuple[str, Component]]:
         """Kind and component of each choice; steps of pre-aggregation after the strategy."""

@@ -144,6 +144,12 @@ class Scenario:
         return round_half_up(self.fraction_train * self.num_clients)
 
     @property
+    def data(self) -> str:
+        """The data set with all of its parameters, as `fedcore.data.loading.load` takes it."""
+        spelled: str = self.parts.dataset.spelled()
+        return spelled
+
+    @property
     def rows(self) -> int:
         """Updates that the strategy is given: the cohort's, after pre-aggregation."""
         rows = self.cohort_size
@@ -248,25 +254,32 @@ def default() -> Scenario:
     return Scenario()
 
 
+@cache
+def _reserved() -> frozenset[str]:
+    """Names that a scenario uses itself."""
+    return frozenset(dir(Scenario))
+
+
 def _flat(own: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     """Every name with its value, and ``_names``: those that go out, in their order.
 
     The component whose parameter has a name that is taken goes out in its written form.
     """
     values = dict(own)
+    reserved = _reserved()
     for kind, part in parts.single().items():
         flat = part.flat()
         specs = part.specs()
         clashes = [
             name
             for name in flat
-            if name in values
-            and name not in (kind, MIRRORED)
-            and not (name in specs and specs[name].shared and values[name] == flat[name])
+            if name not in (kind, MIRRORED)
+            and (name in values or name in reserved)
+            and not (name in specs and specs[name].shared and values.get(name) == flat[name])
         ]
         values |= {kind: part.spelled()} if clashes else flat
-    if parts.preaggregation:
-        values["preaggregation"] = ", ".join(step.spelled() for step in parts.preaggregation)
+    steps = ", ".join(step.spelled() for step in parts.preaggregation)
+    values["preaggregation"] = steps or None
     newer = sorted(n for n, v in values.items() if n not in NAMES and v is not None)
     values = {**dict.fromkeys(NAMES), **values}
     return {**values, "_names": (*NAMES, *newer)}

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from fedcore.scenario.scenario import Scenario
 
 
-def registered_name(kind: str, name: str) -> str:
-    """The registered part of a name: ``npz:PATH`` is registered as ``npz``."""
-    return name.partition(":")[0] if kind == "dataset" else name
-
-
 def entries(scenario: Scenario) -> dict[str, Entry[Any]]:
     """The registration of each chosen component of which there is one, by kind."""
     single = scenario.parts.single()

@@ -125,9 +125,7 @@ def unit_gradient(scenario: Scenario, steps: int) -> Floats:
     The scenario's own solver makes the steps: so this is the sum of FedNova's a_i, whatever the
     solver says of it.
     """
-    from fedcore.engine.solvers import OPTIMIZERS  # imports strategies by way of the engines
-
-    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
     solver.weight_decay = 0.0
     weights = torch.zeros(1, dtype=torch.float64)
     solver.start(weights.clone())

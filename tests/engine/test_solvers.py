@@ -7,13 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.engine.solvers import OPTIMIZERS, accumulated
+from fedcore.engine.solvers import accumulated
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 
 
 def build(optimizer, **changes):
-    return OPTIMIZERS[optimizer](Scenario(optimizer=optimizer, **changes))
+    scenario = Scenario(optimizer=optimizer, **changes)
+    return scenario.parts.optimizer.solver(scenario)
 
 
 def unit_gradient_run(solver, steps: int) -> float:

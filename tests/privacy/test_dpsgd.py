@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.engine.solvers import Sgd
+from fedcore.engine.solvers import SgdSolver
 from fedcore.errors import PrivacyError, ScenarioError
 from fedcore.exchange.layout import Layout
 from fedcore.privacy.dpsgd import DpSgdSteps, sampling_rate
@@ -63,7 +63,7 @@ def steps_of(
     gradient = torch.zeros(layout.num_parameters)
     layout.bind(model, vector, counters, gradient)
     before = vector.clone()
-    solver = Sgd(scenario)
+    solver = SgdSolver(scenario)
     solver.start(before)
     private = DpSgdSteps(scenario, model, layout)
     private.secret = secret

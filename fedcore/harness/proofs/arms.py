@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +12,12 @@ from fedcore.harness.proofs.judge import training_problems
 from fedcore.records.evidence import RATE
 from fedcore.records.record import Record
 
+# paths from a scenario: a component counts with all of its parameters
 _DEALT: Final = (
-    *("dataset", "partition", "alpha", "classes_per_client", "class_assignment"),
-    *("min_partition_size", "self_balancing", "partition_seed", "num_clients"),
-    "validation_fraction",
+    "dataset",
+    *("parts.partition", "partition_seed", "num_clients", "validation_fraction"),
 )
-_NETWORK: Final = ("dataset", "image_size", "grayscale", "model", "norm", "weights")
+_NETWORK: Final = ("dataset", "image_size", "grayscale", "parts.model")
 _ORDERED: Final = (
     *_DEALT,
     *("fraction_train", "rounds", "local_epochs", "batch_size", "privacy", "epsilon_budget"),
@@ -47,7 +48,7 @@ class Proofs:
         """Where ``record`` and an arm of the same seed differ in what both must share."""
         name = f"{record.scenario.id} seed {record.seed}"
         for what, names, value in _shared(record):
-            fields = tuple(getattr(record.scenario, field) for field in names)
+            fields = attrgetter(*names, "dataset")(record.scenario)  # of two at least: a tuple
             key = what, record.seed, record.provenance.data, fields
             first, other = self._shared.setdefault(key, (value, name))
             if first != value:
@@ -55,7 +56,7 @@ class Proofs:
 
 
 def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
-    """(name, scenario fields on which it depends, value) of what the arms of a seed share."""
+    """(name, what of a scenario it depends on, value) of what the arms of a seed share."""
     audit, evidence = record.audit, record.audit.training
     if evidence is None:
         return

@@ -5,17 +5,10 @@ An attack at half strength, or averages with other weights, still train and stil
 
 from __future__ import annotations
 
-import torch
-
 from fedcore.attacks.attack import attack_of
-from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.records.record import Record
 from fedcore.records.updates import update_problems
-from fedcore.scenario import Scenario, round_half_up
-
-# Float32 sums of a few terms near 1 differ by less, other weights by far more.
-_TOLERANCE = 1e-4
-_PARAMETERS, _BUFFERS = 4, 3  # coordinates of a made-up model
+from fedcore.scenario import round_half_up
 
 
 def audit_problems(record: Record) -> list[str]:
@@ -120,46 +113,3 @@ def privacy_problems(record: Record) -> list[str]:
     if budget is not None and (total is None or total > budget * (1 + 1e-9)):
         problems.append(f"{name} spent epsilon {total}, its budget is {budget:g}")
     return problems
-
-
-def buffer_problems(scenario: Scenario) -> list[str]:
-    """Whether the strategy of ``scenario`` averages buffers as it must, on a made-up cohort.
-
-    Float buffers (BatchNorm's running statistics) take the sample-weighted mean and integer ones
-    the maximum, whatever the strategy does to parameters.
-    """
-    if scenario.parts.strategy.foreign:  # what foreign strategies do to buffers is their own
-        return []
-    cohort, after = _trial(scenario)
-    size = scenario.cohort_size
-    weights = torch.tensor(cohort.samples, dtype=torch.float32) / sum(cohort.samples)
-    due = 1 + (weights[:, None] * cohort.updates[:, _PARAMETERS:]).sum(dim=0)
-    problems = []
-    error = float((after.vector[_PARAMETERS:] - due).abs().max())
-    if not error <= _TOLERANCE:
-        problems.append(
-            f"strategy {scenario.strategy!r} does not weight float buffers (BatchNorm's running "
-            f"statistics) by samples: off by {error:.3g} on a cohort of {size}"
-        )
-    if int(after.counters[0]) != size - 1:
-        problems.append(
-            f"strategy {scenario.strategy!r} does not take the maximum of integer buffers: "
-            f"{int(after.counters[0])} instead of {size - 1}"
-        )
-    return problems
-
-
-def _trial(scenario: Scenario) -> tuple[Cohort, ServerState]:
-    """A made-up cohort, and the model after the scenario's strategy has aggregated it."""
-    size = scenario.cohort_size
-    generator = torch.Generator().manual_seed(0)
-    cohort = Cohort(
-        clients=tuple(range(size)),
-        updates=torch.randn(size, _PARAMETERS + _BUFFERS, generator=generator),
-        counters=torch.arange(size).flip(0)[:, None],
-        samples=tuple(range(10, 10 + 7 * size, 7)),
-        steps=tuple(range(1, size + 1)),
-        normalizers=tuple(float(step) for step in range(1, size + 1)),
-    )
-    before = ServerState(torch.ones(_PARAMETERS + _BUFFERS), torch.zeros(1, dtype=torch.int64))
-    return cohort, scenario.parts.strategy.aggregate(before, cohort, _PARAMETERS)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from fedcore.partition.partitioner import PARTITIONERS
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -25,11 +23,6 @@ Indices = npt.NDArray[np.int64]
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _PARTITION, _WEIGHTS, _COHORT, _ORDER, _MALICIOUS = 1, 2, 3, 4, 5
 _EPOCHS, _VALIDATION = 10, 12
-_DEALERS: Final = ("dirichlet", "pathological")
-_DEALING: Final = (
-    *("partition", "alpha", "classes_per_client", "class_assignment", "min_partition_size"),
-    *("self_balancing", "num_clients", "allow_incomplete"),
-)
 
 
 def generator(seed: int, purpose: int, round: int = -1, client: int = -1) -> np.random.Generator:
@@ -81,11 +74,7 @@ def parts(scenario: Scenario, seed: int, labels: Indices) -> list[Indices]:
     if scenario.partition == "iid":
         dealt = np.array_split(drawing.permutation(len(labels)), scenario.num_clients)
     else:
-        asked = scenario.clean_twin()
-        if scenario.partition in _DEALERS:
-            # a scenario of nothing else: what is dealt depends on no attack and no strategy
-            asked = type(scenario)(**{name: getattr(scenario, name) for name in _DEALING})
-        dealt = PARTITIONERS[scenario.partition].split(labels, asked, drawing)
+        dealt = scenario.parts.partition.split(labels, scenario.num_clients, drawing)
     owner = seed if fixed is None else fixed
     return [_kept(scenario, owner, client, part) for client, part in enumerate(dealt)]
 
@@ -111,7 +100,7 @@ def places(
 ) -> Indices:
     """The places, in its part, of the samples that a client trains on in a round, in order."""
     drawing = generator(seed, _ORDER, round, client)
-    if scenario.privacy != "dpsgd":
+    if not scenario.parts.per_example:
         return np.concatenate([drawing.permutation(samples) for _ in range(epochs)])
     rate = min(1.0, scenario.batch_size / samples)
     steps = epochs * len(batches(samples, scenario.batch_size))

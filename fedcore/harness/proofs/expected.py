@@ -28,7 +28,6 @@ from fedcore.harness.proofs import draws, poison
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
 from fedcore.harness.proofs.victims import Victims, probe_of
-from fedcore.models.architecture import MODELS
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Drawn:
 
     def clean_labels(self, round: int, client: int) -> int:
         """The digest of the labels of a client that is not malicious."""
-        if self.scenario.privacy == "dpsgd":  # each step takes others
+        if self.scenario.parts.per_example:  # each step takes others
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]
@@ -146,7 +145,7 @@ class Expected:
 def expected(record: Record, data_dir: Path | None) -> Expected:
     """What ``record`` must show. DataError, ModelError where data or weights cannot be read."""
     scenario, seed = record.scenario, record.seed
-    data = raw(scenario.dataset, data_dir, scenario.image_size)
+    data = raw(scenario.data, data_dir, scenario.image_size)
     drawn = _drawn(_Key(scenario, seed, data))
     malicious = draws.malicious(scenario, seed)
     attack = poison.data_attack(scenario)
@@ -230,7 +229,7 @@ class _Key:
     def __init__(self, scenario: Scenario, seed: int, data: Raw) -> None:
         self.scenario, self.seed, self.data = scenario, seed, data
         names = (*_FEDERATION, *_MODEL)
-        private = scenario.privacy == "dpsgd"
+        private = scenario.parts.per_example
         attack = attack_of(scenario)
         # of the attacks only those on local work change what is drawn
         works = attack is not None and attack.work is not None
@@ -253,7 +252,7 @@ def _drawn(key: _Key) -> Drawn:
 @functools.lru_cache(maxsize=_KEPT)
 def _model(key: _Key, data_dir: Path | None) -> str:
     """The digest of the initial model, built without `fedcore.models.build`."""
-    scenario, architecture = key.scenario, MODELS[key.scenario.model]
+    scenario, architecture = key.scenario, key.scenario.parts.model
     height, width, depth = key.data.shape
     side = scenario.image_size
     stored = 1 if scenario.grayscale else depth

@@ -13,7 +13,7 @@ import torch
 from fedcore import Scenario, run
 from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
-from fedcore.engine.solvers import Sgd, Solver
+from fedcore.engine.solvers import SgdSolver, Solver
 from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
 from fedcore.federation import federation, threat
@@ -73,12 +73,12 @@ def double_rate(patch: Patch) -> None:
 
 
 def double_step(patch: Patch) -> None:
-    def around(original: Any, self: Sgd, weights: Any, gradient: Any) -> None:
+    def around(original: Any, self: SgdSolver, weights: Any, gradient: Any) -> None:
         original(self, weights, gradient)
         if self.scenario.attack is None:
             original(self, weights, gradient)
 
-    wrapped(patch, Sgd, "_apply", around)
+    wrapped(patch, SgdSolver, "_apply", around)
 
 
 @pytest.mark.parametrize("engine", ["sequential", "stacked"])
@@ -218,11 +218,11 @@ def test_local_work_that_is_cut_short(monkeypatch: Patch) -> None:
 
 
 def test_a_solver_that_is_another(monkeypatch: Patch) -> None:
-    def around(original: Any, self: Sgd, weights: Any, gradient: Any) -> None:
+    def around(original: Any, self: SgdSolver, weights: Any, gradient: Any) -> None:
         gradient.copy_(torch.rand_like(gradient) * gradient.abs().mean())
         original(self, weights, gradient)
 
-    wrapped(monkeypatch, Sgd, "_apply", around)
+    wrapped(monkeypatch, SgdSolver, "_apply", around)
     assert "realised learning rate" in judged(ATTACKED.but(strategy="fedavg")).errors[0]
 
 
