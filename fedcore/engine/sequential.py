@@ -17,7 +17,7 @@ from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.fingerprints import model_hash
 from fedcore.exchange.layout import Layout
-from fedcore.federation.batches import batch_bounds
+from fedcore.federation.batches import batch_bounds, local_steps
 from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
@@ -125,7 +125,7 @@ class SequentialEngine:
         federation, size = self.federation, self.federation.scenario.batch_size
         samples = tuple(len(federation.parts[c]) for c in clients)
         steps = tuple(
-            int(federation.epochs[c]) * len(batch_bounds(n, size))
+            local_steps(n, federation.epochs[c], size)
             for c, n in zip(clients, samples, strict=True)
         )
         return Cohort(
