@@ -15,6 +15,7 @@ from fedcore.engine.shared import shared_zeros
 from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.evidence import WIDTH
 from fedcore.exchange.fingerprints import model_hash
 from fedcore.exchange.layout import Layout
 from fedcore.federation.batches import batch_bounds, local_steps
@@ -22,7 +23,6 @@ from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
 from fedcore.native.pooling import fuse_pooling
-from fedcore.records.evidence import WIDTH
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 
 from fedcore.engine.marks import Known, Marks, known, marks_of
 from fedcore.engine.solverlog import SolverLog, watches
+from fedcore.exchange.evidence import Row, Scored, row_of
 from fedcore.exchange.fingerprints import bits, in_order, labelled, long, signed, total
-from fedcore.records.evidence import Row, Scored, row_of
 
 if TYPE_CHECKING:
     from fedcore.engine.solvers import Solver

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedcore.errors import FedcoreError, StoreError
+from fedcore.exchange.evidence import TrainingEvidence
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
-from fedcore.records.evidence import TrainingEvidence
 from fedcore.records.provenance import Provenance
 from fedcore.scenario import Scenario
 

@@ -14,9 +14,9 @@ import torch
 
 from fedcore.engine.solverlog import along, chosen
 from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.evidence import FIELDS
 from fedcore.exchange.fingerprints import of_bits
 from fedcore.federation.batches import local_steps
-from fedcore.records.evidence import FIELDS
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -14,11 +14,11 @@ from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
 from fedcore.federation.federation import Federation
 from fedcore.federation.threat import malicious_clients
 from fedcore.privacy.run import mechanism_of
-from fedcore.records.evidence import EvidenceLog
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.cohort_check import CohortCheck

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcore.exchange.evidence import Row
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
-from fedcore.records.evidence import Row
 from fedcore.streams import Indices, Purpose, stream
 
 

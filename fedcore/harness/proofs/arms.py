@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fedcore.exchange.evidence import RATE
 from fedcore.harness.proofs.judge import training_problems
-from fedcore.records.evidence import RATE
 from fedcore.records.record import Record
 
 _DEALT: Final = (
