@@ -19,6 +19,7 @@ from typing import Final
 MOVED: Final = {
     "attacks.base": "attacks.attack",
     "attacks.poisoning": "federation.threat",
+    "cli.progress": "console",
     "cohort_check": "simulation.cohort_check",
     "component": "components.component",
     "data.base": "data.dataset",
@@ -54,6 +55,7 @@ MOVED: Final = {
     "harness.costs": "harness.reports.costs",
     "harness.distributed": "harness.plugin.xdist",
     "harness.documents": "harness.reports.formats",
+    "harness.exact.canaries": "harness.baselines.canaries",
     "harness.explain": "harness.reports.explain",
     "harness.figures": "harness.reports.figures",
     "harness.gates": "harness.statistics.estimates",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from fedcore._version import __version__
 from fedcore.components.bridge import OldComponent as Component
 from fedcore.components.kinds import PRIVACY as PRIVACY
 from fedcore.errors import PrivacyError
@@ -71,8 +72,6 @@ class Mechanism(Component):
     """What the clients of a network draw from; None where `privatise` stands for them."""
 
     def __init__(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> None:
-        from fedcore import __version__
-
         assert scenario.clip_norm is not None
         self.scenario, self.facts = scenario, facts
         self.noise = noise or SeededNoise(facts.seed)

@@ -1,4 +1,4 @@
-"""What ``fedcore run`` prints: a line per round, then a summary of the record."""
+"""What a run prints for people: a line per round, then a summary of the record."""
 
 from __future__ import annotations
 
