@@ -30,7 +30,6 @@ import pytest
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
 from fedcore.harness.baselines.canaries import (
     EXECUTION,
@@ -45,6 +44,7 @@ from fedcore.harness.baselines.update import source
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.suite.options import Options
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.records.provenance import fingerprint
 from fedcore.strategies.strategy import STRATEGIES

@@ -27,6 +27,7 @@ MOVED: Final = {
     "engine.base": "engine.interface",
     "engine.batches": "federation.batches",
     "engine.flower": "engine.flower_engines",
+    "engine.solvers": "optimizers.solvers",
     "evidence": "exchange.evidence",
     "execution": "engine.execution",
     "fields": "components.parameters",

@@ -12,7 +12,6 @@ from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH
@@ -23,6 +22,7 @@ from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
 from fedcore.native.pooling import fuse_pooling
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from torch import nn
 
 from fedcore.engine.evaluation import Score, evaluate
 from fedcore.engine.interface import ENGINES
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.step import cuda_graphs
@@ -22,6 +21,7 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH, Row
 from fedcore.exchange.layout import Layout
 from fedcore.federation.federation import Federation
+from fedcore.optimizers.solvers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from fedcore.engine.execution import Execution

@@ -22,8 +22,8 @@ from fedcore.exchange.evidence import Row, Scored, row_of
 from fedcore.exchange.fingerprints import bits, in_order, labelled, long, signed, total
 
 if TYPE_CHECKING:
-    from fedcore.engine.solvers import Solver
     from fedcore.federation.federation import Federation
+    from fedcore.optimizers.solvers import Solver
 
 _UNMARKED: Final = 1 << 20  # values of images that may wait for their marks
 #: How far a mark may be from its image's. Marks of different images lie about 1 apart.

@@ -10,7 +10,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedcore.engine.evaluation import Score
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.federation.batches import local_steps
@@ -22,6 +21,7 @@ from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.privacy.noise import Generators
 from fedcore.records.provenance import code_digest
 from fedcore.records.record import Exclusion

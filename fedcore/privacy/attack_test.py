@@ -20,6 +20,7 @@ import torch
 from fedcore.errors import PrivacyError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.privacy.noise import NoiseSource
@@ -144,7 +145,6 @@ def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -
     At zero weights the two labels of an image have opposite gradients; the learning rate keeps
     the weights there. The image is large, so that the gradient is clipped.
     """
-    from fedcore.engine.solvers import OPTIMIZERS  # they know of scenarios, which know of this
     from fedcore.privacy.dpsgd import DpSgdSteps
 
     model = torch.nn.Linear(1, 2, bias=False)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.records.record import Identity
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
 

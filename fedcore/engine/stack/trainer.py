@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.engine.solvers import Solver
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch, Recorder, Steps, unwatched
 from fedcore.engine.stack.witness import StackWitness
 from fedcore.federation.federation import Federation
+from fedcore.optimizers.solvers import Solver
 from fedcore.streams import Purpose, torch_stream
 
 
