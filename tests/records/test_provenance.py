@@ -136,7 +136,7 @@ def test_code_that_changes_under_a_process_is_no_code(copied) -> None:
 _LATE = """
 import sys, pathlib
 import fedcore
-solver = pathlib.Path(fedcore.__file__).parent / "engine" / "solvers.py"
+solver = pathlib.Path(fedcore.__file__).parent / "optimizers" / "solvers.py"
 text = solver.read_text()
 if "before" in sys.argv:
     solver.write_text(text + "\\nEXTRA = 1\\n")
