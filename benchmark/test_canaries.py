@@ -43,6 +43,7 @@ from fedcore.harness.baselines.file import BaselineError
 from fedcore.harness.baselines.update import source
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.runs.job import Failure
+from fedcore.harness.suite.cells import poisons
 from fedcore.harness.suite.options import Options
 from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
@@ -123,7 +124,10 @@ def canaries() -> Iterator[tuple[str, dict[str, Any]]]:
             arm |= {"partition": partition, **GIVEN.get(partition, {})}
             yield f"{strategy}-{partition}-clean", arm
             for attack in ours(ATTACKS):
-                poison = {"attack": attack, **GIVEN.get(attack, {}), **SHARES}
+                shares = dict(SHARES)
+                if not poisons(attack):
+                    del shares["poison_ratio"]
+                poison = {"attack": attack, **GIVEN.get(attack, {}), **shares}
                 yield f"{strategy}-{partition}-{attack}", {**arm, **poison}
     for optimizer in ours(OPTIMIZERS):
         yield f"fedavg-{optimizer}", {"optimizer": optimizer, **GIVEN.get(optimizer, {})}

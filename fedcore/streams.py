@@ -37,6 +37,7 @@ class Purpose(enum.IntEnum):
     BOOTSTRAP = 14
     IDENTITY_SAMPLE = 15
     PREAGGREGATION = 16
+    UPDATE_ATTACK = 17
 
 
 def _entropy(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -138,7 +138,7 @@ def test_tox_names_no_version_and_no_stranger() -> None:
 def test_tox_environments_are_described_and_pass_arguments_on() -> None:
     tox = read_tox()
     names = {name.removeprefix("testenv:") for name in tox.sections() if ":" in name}
-    assert names == {"tests", "benchmark", "flower", "imports", "lint", "types"}
+    assert names == {"tests", "benchmark", "flower", "imports", "lint", "native", "types"}
     for name in names:
         assert tox[f"testenv:{name}"]["description"]
         assert "{posargs" in tox[f"testenv:{name}"]["commands"]

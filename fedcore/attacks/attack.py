@@ -1,42 +1,255 @@
-"""Attacks on the training data of malicious clients."""
+"""Attacks: what malicious clients do to their data, to their local work, or to what they send.
+
+An attack has up to three parts, one for each place where it acts: ``data`` before training,
+``work`` during training, ``update`` after training and before privacy. The engines ask for these
+and never for a class. An attack of one kind is its own part::
+
+    @ATTACKS.register("signflip", "sends the negative of its own update")
+    class SignFlip(UpdateAttack):
+        def craft(self, seen: Seen) -> torch.Tensor:
+            return -seen.own
+
+and a composed attack hands out the parts of others: ``Scaled.data`` is ``self.of.data``. An attack
+is a frozen value; all that it draws comes from the generator that it is handed.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.components.bridge import OldComponent as Component
+from fedcore.attacks import old_style
+from fedcore.components.component import Component
 from fedcore.components.kinds import ATTACKS as ATTACKS
+from fedcore.components.parameters import param
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
+    import torch
+
+    from fedcore.exchange.cohort import ServerState
+    from fedcore.records.record import Record
     from fedcore.scenario import Scenario
+    from fedcore.strategies.aggregation import Aggregation
+    from fedcore.strategies.strategy import Strategy
+
+Images = npt.NDArray[np.uint8]
 
 
-class LabelAttack(Component):
-    """Changes labels of a share of a malicious client's samples. Registered in `ATTACKS`."""
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one client: ``labels`` [k] int64 and ``images`` [k, height, width, channels].
 
-    @classmethod
-    def eligible(cls, labels: Indices, scenario: Scenario) -> npt.NDArray[np.bool_]:
+    Images are uint8, as the data set has them, before any resizing. They are None where nobody
+    reads or changes them.
+    """
+
+    labels: Indices
+    images: Images | None = None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The circumstances of one poisoning: number of classes, client, and what to draw from."""
+
+    num_classes: int
+    client: int
+    generator: Generator
+
+
+@dataclass(frozen=True)
+class Work:
+    """The local work of a client in a round: numbers only, so that every engine can stack it."""
+
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the malicious clients of a round see before they send, tensors to be read only.
+
+    ``own`` [m, P] are their honest updates, ``benign`` [K - m, P] those of the others, None unless
+    the attack ``knows`` them. ``state`` is the global model that all trained from, with a copy of
+    what the server remembers; ``server`` is what it will do with the updates, pre-aggregation and
+    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort.
+    """
+
+    own: torch.Tensor
+    benign: torch.Tensor | None
+    state: ServerState
+    server: Aggregation
+    round: int
+    clients: int
+    generator: torch.Generator
+
+    @property
+    def strategy(self) -> Strategy:
+        """The server's strategy."""
+        return self.server.strategy
+
+    @property
+    def visible(self) -> torch.Tensor:
+        """The updates from which an attacker estimates: the benign ones where it knows any."""
+        return self.own if self.benign is None or not len(self.benign) else self.benign
+
+
+class Attack(Component):
+    """Base of all attacks; subclasses are registered in `ATTACKS`. See the module's docstring."""
+
+    kind: ClassVar[str] = "attack"
+
+    @property
+    def data(self) -> DataAttack | None:
+        """What is done to the training data; None: nothing."""
+        return None
+
+    @property
+    def work(self) -> LocalWork | None:
+        """What is done to the local work; None: nothing."""
+        return None
+
+    @property
+    def update(self) -> UpdateAttack | None:
+        """What is done to the updates; None: nothing."""
+        return None
+
+    @property
+    def success(self) -> Attack | None:
+        """The attack that says what success is; None: no success rate is defined."""
+        own = type(self).probe is not Attack.probe or self.success_classes is not None
+        return self if own else None
+
+    @property
+    def success_classes(self) -> tuple[int, int] | None:
+        """(source, target) where success is a test sample of source that is taken for target."""
+        return None
+
+    def probe(self, test: Samples) -> Samples | None:
+        """The probe set that success is measured on, made of the ``test`` split with its images.
+
+        Success is an image of it that is taken for its label. None where success is no such
+        share, or where `success_classes` say what it is.
+        """
+        return None
+
+    @property
+    def probe_attack(self) -> Attack | None:
+        """The attack that makes the probe set, at a poison ratio of 0; None without a probe set.
+
+        A clean twin has it in the place of the attack.
+        """
+        source = self.success
+        if source is None or source.success_classes is not None:
+            return None
+        ratio = {"poison_ratio": 0.0} if "poison_ratio" in source.specs() else {}
+        return type(source).checked({**source.parameters(), **ratio})
+
+    def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
+        """Preconditions that a data set breaks, each as a message.
+
+        ``shape`` is that of an image: (height, width, channels).
+        """
+        return []
+
+    def audit_problems(self, record: Record) -> list[str]:
+        """Where what ``record`` shows is not the signature of this attack, each as a message."""
+        return []
+
+
+class DataAttack(Attack):
+    """Changes labels, images or both of a share of a malicious client's training samples.
+
+    The share is ``poison_ratio`` of the eligible samples, halves up. Which ones is
+    drawn once a run, or under ``redraw`` at every participation. An attack that ``changes_images``
+    makes its copies once a run, so that it has no redraw; ``may_keep_labels`` says that a poisoned
+    sample can keep its label.
+    """
+
+    changes_images: ClassVar[bool] = False
+    may_keep_labels: ClassVar[bool] = False
+    redraw = False
+    poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
+
+    @property
+    def data(self) -> DataAttack:
+        return self
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        """A poison ratio of 0."""
+        if self.poison_ratio:
+            return []
+        return [f"attack {self.name!r} with poison_ratio=0 would change nothing: raise it"]
+
+    def eligible(self, labels: Indices) -> npt.NDArray[np.bool_]:
         """Which samples may be poisoned, [n] bool; the poison ratio is a share of these."""
         return np.ones(len(labels), dtype=np.bool_)
 
-    @classmethod
     @abstractmethod
-    def relabel(
-        cls, labels: Indices, num_classes: int, scenario: Scenario, generator: Generator
-    ) -> Indices:
-        """New labels, [k] int64, of the poisoned samples whose labels are given."""
+    def poison(self, samples: Samples, draw: Draw) -> Samples:
+        """What poisoned ``samples`` become, in their order.
 
-    @classmethod
-    def data_problems(cls, scenario: Scenario, num_classes: int) -> list[str]:
-        """Preconditions that the data set breaks, each as a message."""
-        return []
+        ``samples`` are all eligible ones of a client in a random order, of which the first are
+        taken. Images are given and returned where the attack ``changes_images``, else None.
+        """
 
-    @classmethod
-    def success_classes(cls, scenario: Scenario) -> tuple[int, int] | None:
-        """(source, target) where an attack success rate is defined, else None."""
-        return None
+
+class LabelAttack(DataAttack):
+    """Changes labels only."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        old_style.adapt(cls)
+
+    def poison(self, samples: Samples, draw: Draw) -> Samples:
+        return Samples(self.relabel(samples.labels, draw.num_classes, draw.generator))
+
+    @abstractmethod
+    def relabel(self, labels: Indices, num_classes: int, generator: Generator) -> Indices:
+        """New labels, [k] int64, of the poisoned samples whose ``labels`` are given."""
+
+
+class LocalWork(Attack):
+    """Changes how much a malicious client trains, in the same way in every round."""
+
+    @property
+    def work(self) -> LocalWork:
+        return self
+
+    @abstractmethod
+    def changed(self, base: Work) -> Work:
+        """The work of a malicious client that would honestly do ``base``."""
+
+
+class UpdateAttack(Attack):
+    """Changes the updates of the malicious clients of a round, which they make up together.
+
+    Of an update the parameters are changed; float buffers and counters are those of honest work.
+    ``knows`` says which updates they see: ``"own"``, their honest ones, or ``"benign"``, those of
+    the others, too. A class whose paper has both makes it a parameter.
+    """
+
+    knows = "own"
+
+    @property
+    def update(self) -> UpdateAttack:
+        return self
+
+    @abstractmethod
+    def craft(self, seen: Seen) -> torch.Tensor:
+        """What the malicious clients send in place of ``seen.own``, [m, P] of its type."""
+
+
+def attack_of(scenario: Scenario) -> Attack | None:
+    """The attack of ``scenario``; None for a clean one."""
+    attack: Attack | None = scenario.parts.attack
+    return attack
+
+
+def success_of(scenario: Scenario) -> Attack | None:
+    """What says what success is in ``scenario``: its attack, or its probe where nobody attacks."""
+    measured: Attack | None = scenario.parts.attack or scenario.parts.probe
+    return None if measured is None else measured.success

@@ -6,28 +6,22 @@ Data Heterogeneity", 2025. Some suites draw from all C labels, which leaves 1 in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fedcore.attacks.attack import ATTACKS, LabelAttack
+from fedcore.components.parameters import param
 from fedcore.streams import Generator, Indices
 
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
-
-@ATTACKS.register("labelflip", "a uniformly random other label", redraw=False)
+@ATTACKS.register("labelflip", "a uniformly random other label")
 class LabelFlip(LabelAttack):
     """Every sample is eligible, and every poisoned one changes."""
 
-    @classmethod
-    def relabel(
-        cls, labels: Indices, num_classes: int, scenario: Scenario, generator: Generator
-    ) -> Indices:
+    redraw: bool = param("draw the poison anew at every participation", default=False)
+
+    def relabel(self, labels: Indices, num_classes: int, generator: Generator) -> Indices:
         """(y + d) mod C with d uniform in 1 ... C - 1; [k] int64."""
         return (labels + generator.integers(1, num_classes, size=len(labels))) % num_classes
 
-    @classmethod
-    def data_problems(cls, scenario: Scenario, num_classes: int) -> list[str]:
+    def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         """Fewer than two classes."""
         if num_classes < 2:
             return [f"labelflip needs at least 2 classes, got {num_classes}: use another data set"]

@@ -6,66 +6,56 @@ ratio is a share of a client's samples *of the source class*.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fedcore.attacks.attack import ATTACKS, LabelAttack
-from fedcore.components.registry import REQUIRED
+from fedcore.components.parameters import param
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-@ATTACKS.register(
-    "targetedflip",
-    "source class passed off as target class",
-    source_class=REQUIRED,
-    target_class=REQUIRED,
-    redraw=False,
-)
+@ATTACKS.register("targetedflip", "source class passed off as target class")
 class TargetedFlip(LabelAttack):
     """Only samples of source_class are eligible, and every poisoned one changes."""
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    named: ClassVar[tuple[str, ...]] = ("source_class", "target_class")
+    source_class: int = param("class to poison", low=0)
+    target_class: int = param("class to pass it off as", low=0)
+    redraw: bool = param("draw the poison anew at every participation", default=False)
+
+    def problems(self, scenario: Scenario) -> list[str]:
         """A source class that is the target class as well."""
-        if scenario.source_class == scenario.target_class:
-            return [
+        problems = super().problems(scenario)
+        if self.source_class == self.target_class:
+            problems.append(
                 "targetedflip needs source_class != target_class, got "
-                f"{scenario.source_class} for both: change either"
-            ]
-        return []
+                f"{self.source_class} for both: change either"
+            )
+        return problems
 
-    @classmethod
-    def eligible(cls, labels: Indices, scenario: Scenario) -> npt.NDArray[np.bool_]:
+    def eligible(self, labels: Indices) -> npt.NDArray[np.bool_]:
         """The samples of the source class, [n] bool."""
-        source, _ = cls.success_classes(scenario)
-        return np.equal(labels, source, dtype=np.bool_)
+        return np.equal(labels, self.source_class, dtype=np.bool_)
 
-    @classmethod
-    def relabel(
-        cls, labels: Indices, num_classes: int, scenario: Scenario, generator: Generator
-    ) -> Indices:
+    def relabel(self, labels: Indices, num_classes: int, generator: Generator) -> Indices:
         """The target class, [k] int64."""
-        _, target = cls.success_classes(scenario)
-        return np.full(len(labels), target, dtype=np.int64)
+        return np.full(len(labels), self.target_class, dtype=np.int64)
 
-    @classmethod
-    def data_problems(cls, scenario: Scenario, num_classes: int) -> list[str]:
+    def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         """A class that the data set does not have."""
         return [
             f"targetedflip needs {name} < classes, got {name}={value} and {num_classes} classes: "
             f"choose one of 0 to {num_classes - 1}"
             for name in ("source_class", "target_class")
-            if (value := getattr(scenario, name)) >= num_classes
+            if (value := getattr(self, name)) >= num_classes
         ]
 
-    @classmethod
-    def success_classes(cls, scenario: Scenario) -> tuple[int, int]:
+    @property
+    def success_classes(self) -> tuple[int, int]:
         """(source, target): success is a test sample of source that is taken for target."""
-        assert scenario.source_class is not None  # a Scenario has required them
-        assert scenario.target_class is not None
-        return scenario.source_class, scenario.target_class
+        return self.source_class, self.target_class

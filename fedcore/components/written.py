@@ -114,6 +114,18 @@ def component(kind: str, text: str) -> Any:
     raise ScenarioError(problems)
 
 
+def registered(kind: str, value: Any) -> str:
+    """The registered name that ``value`` of a component field stands for.
+
+    ``npz`` for ``npz:PATH``, ``alie`` for ``alie(z=1.5)`` and for an object; a text that names
+    nothing registered as it is.
+    """
+    if isinstance(value, Component):
+        return value.name
+    found = choice(kind, value).cls if isinstance(value, str) else None
+    return str(value) if found is None else found.name
+
+
 def completed(
     kind: str, cls: type[Component], values: dict[str, Any]
 ) -> tuple[list[str], dict[str, Any]]:

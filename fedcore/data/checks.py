@@ -25,18 +25,6 @@ Array = npt.NDArray[Any]
 _LARGEST_LABEL: Final = 2**31 - 1
 
 
-def argument(name: str) -> str:
-    """What follows the colon of a data set's name: ``npz:a.npz`` -> ``a.npz``, else empty."""
-    return name.partition(":")[2]
-
-
-def argument_problems(name: str) -> list[str]:
-    """A message if ``name`` carries an argument that its source does not read."""
-    if ":" not in name:
-        return []
-    return [f"dataset {name!r}: {name.partition(':')[0]} takes nothing after a colon, leave it out"]
-
-
 def refuse(problems: Sequence[str]) -> None:
     """Raise the first of ``problems``, if any, as a `DataError`."""
     if problems:

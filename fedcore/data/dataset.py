@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.component import Component
 from fedcore.components.kinds import DATASETS as DATASETS
+from fedcore.components.parameters import param
 
 if TYPE_CHECKING:  # `fedcore run` finds and reads data while it imports torch
     import torch
+
+    from fedcore.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -62,24 +65,36 @@ class Dataset:
 class Source(Component):
     """One place that data sets come from. Subclasses are registered in `DATASETS`.
 
-    Where ``resizes`` is True, `load` takes a third argument, the side in pixels that images are
+    Where ``resizes`` is True, `load` takes another argument, the side in pixels that images are
     resized to as they are read (None: as they are).
     """
 
+    kind: ClassVar[str] = "dataset"
+    follows: ClassVar[str | None] = "argument"
     resizes: ClassVar[bool] = False
 
-    @classmethod
+    argument: str | None = param("what follows the colon, as in npz:PATH", default=None)
+
     @abstractmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
-        """The data set called ``name``, such as ``bloodmnist`` or ``npz:PATH``.
+    def load(self, data_dir: Path) -> Dataset:
+        """The data set, called as a scenario calls it: ``bloodmnist``, ``npz:PATH``.
 
         Raises `DataError` with path and reason where the data are missing, damaged or invalid.
         """
 
-    @classmethod
-    def classes(cls, name: str, data_dir: Path) -> int | None:
-        """Number of classes of ``name`` where that is known without reading it, else None."""
+    def classes(self, data_dir: Path) -> int | None:
+        """Number of classes where that is known without reading it, else None."""
         return None
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        """An argument, which most sources do not take."""
+        return self.argument_problems()
+
+    def argument_problems(self) -> list[str]:
+        """What is wrong with what follows the colon."""
+        if self.argument is None:
+            return []
+        return [f"dataset {self.called!r}: {self.name} takes nothing after a colon, leave it out"]
 
 
 def class_label(number: int, names: Sequence[str]) -> str:

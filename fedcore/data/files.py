@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from fedcore.data.checks import argument, build, refuse
+from fedcore.data.checks import build, refuse
 from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.data.npz import read_npz
 from fedcore.data.places import expanded, printable
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 
 class PathSource(Source):
@@ -19,30 +16,24 @@ class PathSource(Source):
 
     scheme: ClassVar[str]
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        """A message if the path is left out."""
-        return cls._problems(scenario.dataset)
-
-    @classmethod
-    def path(cls, name: str) -> Path:
-        """The path in ``name``, ``~`` expanded, relative to the working directory.
+    def path(self) -> Path:
+        """The path, ``~`` expanded, relative to the working directory.
 
         Raises `DataError` where it is left out, or has a home that does not exist.
         """
-        refuse(cls._problems(name))
-        return expanded(argument(name))
+        refuse(self.argument_problems())
+        return expanded(self.argument or "")
 
-    @classmethod
-    def _problems(cls, name: str) -> list[str]:
-        path = argument(name)
+    def argument_problems(self) -> list[str]:
+        """A path that is left out, or that no table could hold."""
+        path = self.argument
         if not path:
-            return [f"dataset {name!r} needs a path after a colon: {cls.scheme}:PATH"]
+            return [f"dataset {self.called!r} needs a path after a colon: {self.scheme}:PATH"]
         if printable(path) != path:
             # the name stands in records, which are UTF-8, and in one line of every table
             return [
-                f"dataset '{printable(name)}': the path must be printable UTF-8 text; rename the "
-                "file or the folder, or link to it under another name"
+                f"dataset '{printable(self.called)}': the path must be printable UTF-8 text; "
+                "rename the file or the folder, or link to it under another name"
             ]
         return []
 
@@ -53,11 +44,10 @@ class NpzFile(PathSource):
 
     scheme = "npz"
 
-    @classmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
+    def load(self, data_dir: Path) -> Dataset:
         """See `checks.build` for what the arrays must be; classes = largest label + 1.
 
         An array ``class_names`` of strings, one a class, names the classes.
         """
-        path = cls.path(name)
-        return build(name, read_npz(path), str(path))
+        path = self.path()
+        return build(self.called, read_npz(path), str(path))

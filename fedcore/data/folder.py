@@ -37,10 +37,9 @@ class Folder(PathSource):
     scheme = "folder"
     resizes = True
 
-    @classmethod
-    def load(cls, name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
+    def load(self, data_dir: Path, image_size: int | None = None) -> Dataset:
         """Raises `DataError` naming the folder or the file that breaks a rule."""
-        root = cls.path(name)
+        root = self.path()
         with reading_from(root):
             tree = Tree(root)
             files = {part: tree.files(part) for part in PARTS}
@@ -56,7 +55,7 @@ class Folder(PathSource):
             "test_labels": np.array([label for _, label in files["test"]]),
         }
         return build(
-            name,
+            self.called,
             arrays,
             printable(root),
             num_classes=len(tree.classes),
@@ -64,10 +63,9 @@ class Folder(PathSource):
             notes=(*tree.notes(), *reader.notes(), *warned.notes()),
         )
 
-    @classmethod
-    def classes(cls, name: str, data_dir: Path) -> int:
+    def classes(self, data_dir: Path) -> int:
         """Number of class folders; reads no image."""
-        root = cls.path(name)
+        root = self.path()
         with reading_from(root):
             return len(Tree(root).classes)
 

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 
-from fedcore.data.checks import argument, digest
+from fedcore.components.written import registered
+from fedcore.data.checks import digest, refuse
 from fedcore.data.dataset import DATASETS, Dataset, Source, Split
 from fedcore.data.duplicates import duplicate_notes
-from fedcore.data.loading import load
-from fedcore.scenario.validation import registered_name
+from fedcore.data.loading import load, source_of
 from fedcore.streams import Purpose, stream
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 _SHARE: Final = 0.2
 
@@ -30,24 +27,21 @@ class Holdout(Source):
 
     resizes = True  # where NAME does
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def argument_problems(self) -> list[str]:
         """NAME must be a data set, and not itself a hold-out."""
-        inner = registered_name("dataset", argument(scenario.dataset))
+        inner = registered("dataset", self.argument or "")
         if inner in DATASETS and inner != "holdout":
             return []
-        return [f"dataset {scenario.dataset!r}: write holdout:NAME with the name of a data set"]
+        return [f"dataset {self.called!r}: write holdout:NAME with the name of a data set"]
 
-    @classmethod
-    def classes(cls, name: str, data_dir: Path) -> int | None:
+    def classes(self, data_dir: Path) -> int | None:
         """As NAME's source knows it."""
-        inner = argument(name)
-        return DATASETS[registered_name("dataset", inner)].classes(inner, data_dir)
+        return source_of(self.argument or "").classes(data_dir)
 
-    @classmethod
-    def load(cls, name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
+    def load(self, data_dir: Path, image_size: int | None = None) -> Dataset:
         """NAME's training samples, 80 % to train and 20 % to test."""
-        whole = load(argument(name), data_dir, image_size)
+        refuse(self.argument_problems())
+        whole = load(self.argument or "", data_dir, image_size)
         generator = stream(0, Purpose.VALIDATION_SPLIT)
         order = torch.from_numpy(generator.permutation(len(whole.train)))
         held = round(_SHARE * len(whole.train))
@@ -56,10 +50,10 @@ class Holdout(Source):
             for part in (order[held:], order[:held])
         )
         # what the whole set has in common with its own test samples is not in use here
-        shared = duplicate_notes(whole.train, whole.test, name, refuse=False)
+        shared = duplicate_notes(whole.train, whole.test, self.called, refuse=False)
         kept = [note for note in whole.notes if note not in shared]
         note = f"test samples are a fifth of the training samples of {whole.name}"
-        notes = (*kept, note, *duplicate_notes(train, test, name, refuse=False))
+        notes = (*kept, note, *duplicate_notes(train, test, self.called, refuse=False))
         return dataclasses.replace(
-            whole, name=name, train=train, test=test, digest=digest(train, test), notes=notes
+            whole, name=self.called, train=train, test=test, digest=digest(train, test), notes=notes
         )

@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 from fedcore.cache_folder import user_cache
-from fedcore.data.dataset import DATASETS, Dataset
+from fedcore.components.written import component
+from fedcore.data.dataset import Dataset, Source
 from fedcore.data.places import expanded, reading_from
 from fedcore.data.warned import collecting
 from fedcore.errors import FedcoreError
-from fedcore.scenario.validation import registered_name
 
 # The suite works through few sets at a time; more would only hold memory.
 _CACHED_SETS = 4
@@ -23,7 +23,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     image_size: int | None = None,
 ) -> Dataset:
-    """The data set called ``name`` (``mnist5k``, ``bloodmnist``, ``npz:PATH``, ...).
+    """The data set called ``name`` (``mnist5k``, ``npz:PATH``, ``acme/retina(grade=2)``, ...).
 
     ``data_dir`` as in `data_directory`. ``image_size`` is the side in pixels that the scenario asks
     for: sources that read single image files (``folder:PATH``) resize to it as they read, others
@@ -36,8 +36,14 @@ def load(
     with reading_from("."):  # the working directory may be gone
         here = Path.cwd()
     # a relative PATH means another file in another working directory
-    source = DATASETS[registered_name("dataset", name)]
-    return _load(name, directory, here, image_size if source.resizes else None)
+    source = source_of(name)
+    return _load(source, directory, here, image_size if source.resizes else None)
+
+
+def source_of(name: str) -> Source:
+    """The source that ``name`` describes. UnknownNameError, or ScenarioError for its parameters."""
+    found: Source = component("dataset", name)
+    return found
 
 
 def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> int | None:
@@ -51,19 +57,19 @@ def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> 
     if published is not None:
         return published.num_classes
     try:
-        source = DATASETS[registered_name("dataset", name)]
-        known = source.classes(name, data_directory(data_dir))
+        known = source_of(name).classes(data_directory(data_dir))
         return load(name, data_dir).num_classes if known is None else known
     except FedcoreError:
         return None
 
 
 @functools.lru_cache(maxsize=_CACHED_SETS)
-def _load(name: str, directory: Path, working_directory: Path, image_size: int | None) -> Dataset:
-    source = DATASETS[registered_name("dataset", name)]
-    with collecting() as warned, reading_from(name.partition(":")[2] or directory):
+def _load(
+    source: Source, directory: Path, working_directory: Path, image_size: int | None
+) -> Dataset:
+    with collecting() as warned, reading_from(source.argument or directory):
         more = (image_size,) if source.resizes else ()
-        dataset = source.load(name, directory, *more)
+        dataset = source.load(directory, *more)
     if not (notes := warned.notes()):
         return dataset
     return dataclasses.replace(dataset, notes=(*dataset.notes, *notes))

@@ -9,17 +9,14 @@ and test splits are used as they are; ``val_images`` and ``val_labels`` are not 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from fedcore.data.checks import argument_problems, build, refuse
+from fedcore.data.checks import build, refuse
 from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.data.download import fetch, md5_of
 from fedcore.data.npz import read_npz
 from fedcore.data.places import is_file
 from fedcore.errors import DataError
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 PUBLISHER: Final = "https://zenodo.org/records/10519652/files"
 
@@ -131,19 +128,14 @@ _MULTI_LABEL: Final = (
 class MedMnist(Source):
     """One of `SETS`; registered once under each name."""
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        """A MedMNIST name takes no argument."""
-        return argument_problems(scenario.dataset)
-
-    @classmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
+    def load(self, data_dir: Path) -> Dataset:
         """``<data_dir>/<name>.npz``, downloaded and checked against its MD5 if it is not there.
 
         A file that is there but is not the publisher's is used, and `Dataset.notes` gives both
         digests. Raises `DataError` where the file can be neither found nor fetched, or is invalid.
         """
-        refuse(argument_problems(name))
+        refuse(self.argument_problems())
+        name = self.name
         facts, path = SETS[name], data_dir / f"{name}.npz"
         if not is_file(path):
             fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
@@ -175,12 +167,10 @@ for _name, _facts in SETS.items():
 class ChestMnist(Source):
     """Registered so that its name earns a reason instead of "unknown"."""
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def argument_problems(self) -> list[str]:
         """Always the one reason."""
         return [_MULTI_LABEL]
 
-    @classmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
+    def load(self, data_dir: Path) -> Dataset:
         """Raises `DataError` with the reason."""
         raise DataError(_MULTI_LABEL)

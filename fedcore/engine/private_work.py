@@ -39,4 +39,4 @@ def hold_norms(model: nn.Module, scenario: Scenario) -> None:
 
 def private_steps(scenario: Scenario, model: nn.Module, layout: Layout) -> DpSgdSteps | None:
     """The steps of DP-SGD where the scenario asks for them. PrivacyError without Opacus."""
-    return DpSgdSteps(scenario, model, layout) if scenario.privacy == "dpsgd" else None
+    return DpSgdSteps(scenario, model, layout) if scenario.parts.per_example else None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fedcore.engine.evaluation import Score, evaluate, score_batch
+from fedcore.data.dataset import Split
+from fedcore.engine.evaluation import Score, evaluate, score_batch, with_success
 from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
@@ -22,7 +23,6 @@ from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
 from fedcore.native.pooling import fuse_pooling
-from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ class SequentialEngine:
         self._vector, self._counters = self.layout.flatten(self.model.state_dict())
         self._gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self._vector, self._counters, self._gradient)
-        if scenario.privacy != "dpsgd":  # Opacus looks at every layer, and knows torch's own
+        if not scenario.parts.per_example:
+            # Opacus looks at every layer, and knows torch's own
             fuse_convolutions(fuse_pooling(self.model))
         self._trained = restrict(self.model, self.layout, scenario)
         self._private_steps = private_steps(scenario, self.model, self.layout)
         self._initial = ServerState(self._vector.clone(), self._counters.clone())
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self.witness = Witness(federation, device, dtype)
-        self._solver = self.witness.watched(OPTIMIZERS[scenario.optimizer](scenario))
+        self._solver = self.witness.watched(scenario.parts.optimizer.solver(scenario))
         size = scenario.cohort_size
         self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
         self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)
@@ -139,10 +140,10 @@ class SequentialEngine:
         )
 
     def evaluate(self, state: ServerState) -> Score:
-        """Score ``state`` on the test set."""
+        """Score ``state`` on the test set, and on the probe set where there is one."""
         self._load(state)
         federation = self.federation
-        return evaluate(
+        score = evaluate(
             self.model,
             federation.test,
             federation.transform,
@@ -151,21 +152,21 @@ class SequentialEngine:
             self.dtype,
             self.witness.eye(),
         )
+        return with_success(score, self.model, federation, self.dtype, self.witness.eye(True))
 
     def score(
-        self, state: ServerState, batch: slice, eye: Eye | None = None
+        self, state: ServerState, split: Split, batch: slice, eye: Eye | None = None
     ) -> tuple[float, torch.Tensor]:
-        """(sum of the losses, confusion matrix) of ``state`` on one batch of the test set.
+        """(sum of the losses, confusion matrix) of ``state`` on one batch of ``split``.
 
         ``eye`` notes what is scored.
         """
         self.model.eval()
         self._load(state)
         federation = self.federation
-        test = federation.test
-        images = federation.transform(test.images[batch]).to(self.dtype)
+        images = federation.transform(split.images[batch]).to(self.dtype)
         classes = federation.dataset.num_classes
-        loss, confusion = score_batch(self.model, images, test.labels[batch], classes, eye)
+        loss, confusion = score_batch(self.model, images, split.labels[batch], classes, eye)
         return float(loss), confusion
 
     def close(self) -> None:
@@ -213,8 +214,8 @@ class SequentialEngine:
                 )
             )
         order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
-        part = federation.parts[client]
-        believed = federation.poisoning.labels_of(client, round)
+        part = federation.threat.samples_of(client)
+        believed = federation.threat.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
         epochs = int(federation.epochs[client])
         if self._private_steps is not None:
@@ -268,7 +269,7 @@ class SequentialEngine:
 
     def _images(self, samples: torch.Tensor) -> torch.Tensor:
         """The transformed training images of ``samples`` [n]: [n, channels, *size]."""
-        raw = self.federation.train_images.index_select(0, samples)
+        raw = self.federation.pool.index_select(0, samples)
         return self.federation.transform(raw).to(self.dtype)
 
 

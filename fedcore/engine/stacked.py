@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.engine.evaluation import Score, evaluate
+from fedcore.engine.evaluation import Score, evaluate, with_success
 from fedcore.engine.interface import ENGINES
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
@@ -21,7 +21,6 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH, Row
 from fedcore.exchange.layout import Layout
 from fedcore.federation.federation import Federation
-from fedcore.optimizers.solvers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from fedcore.engine.execution import Execution
@@ -40,7 +39,7 @@ class Bench:
         self.model: nn.Module = federation.initial_model().to(device=device, dtype=dtype)
         self.layout = Layout.of(self.model)
         self.norm_layers = self.layout.batch_norm_indices().to(device)
-        self.solver = OPTIMIZERS[federation.scenario.optimizer](federation.scenario)
+        self.solver = federation.scenario.parts.optimizer.solver(federation.scenario)
         limit = most_clients(self.model, self.layout, federation, budget)
         network = StackedNetwork(self.model, self.layout, execution.cast)
         record = cuda_graphs(device) if execution.records_steps else None
@@ -150,11 +149,11 @@ class StackedEngine:
         return Work(self.federation, self.bench, state, round, clients, self._kept)
 
     def evaluate(self, state: ServerState) -> Score:
-        """Score ``state`` on the test set."""
+        """Score ``state`` on the test set, and on the probe set where there is one."""
         bench, federation = self.bench, self.federation
         bench.vector.copy_(state.vector)
         bench.counters.copy_(state.counters)
-        return evaluate(
+        score = evaluate(
             bench.model,
             federation.test,
             federation.transform,
@@ -163,6 +162,8 @@ class StackedEngine:
             bench.dtype,
             Eye.of(federation, bench.device),
         )
+        eye = Eye.of(federation, bench.device, probe=True)
+        return with_success(score, bench.model, federation, bench.dtype, eye)
 
     def close(self) -> None:
         """Nothing outlives a round."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from fedcore.engine.marks import Known, Marks, known, marks_of
+from fedcore.engine.marks import Known, Marks, known, known_pool, known_probe, marks_of
 from fedcore.engine.solverlog import SolverLog, watches
 from fedcore.exchange.evidence import Row, Scored, row_of
 from fedcore.exchange.fingerprints import bits, in_order, labelled, long, signed, total
@@ -36,8 +36,17 @@ _LIKENESS: Final = 0.1
 class Witness:
     """Notes the round of one client after the other. ``dtype`` is that of the network's input."""
 
-    def __init__(self, federation: Federation, device: torch.device, dtype: torch.dtype) -> None:
-        self.known = known(federation, device)
+    def __init__(
+        self,
+        federation: Federation,
+        device: torch.device,
+        dtype: torch.dtype,
+        images: Known | None = None,
+    ) -> None:
+        """``images`` are what may enter the loss; None: the federation's."""
+        self.known = images or known_pool(federation, device)
+        self._federation, self._device = federation, device
+        self._probe: Known | None = None
         self._vector = self.known.vector.to(device)
         self._tolerance = _ROUNDING.get(dtype, _TOLERANCE)
         self.solver_log = SolverLog(federation.scenario)
@@ -128,19 +137,29 @@ class Witness:
             noted["strangers"] = len(strange)
             noted["scored"] = int(near(strange, known.test, self._tolerance).sum())
         if known.twice is not None:
-            noted["leaked"] = int(known.twice[claims].sum())
-        hashes, given = known.content[claims], labels[: len(claims)]
+            stand = claims if known.origins is None else known.origins[claims]
+            noted["leaked"] = int(known.twice[stand].sum())
+        pixels, given = known.content[claims], labels[: len(claims)]
         noted["changed"] = int(np.count_nonzero(given != known.train_labels[claims]))
         if len(strange):  # such an image has none of the hashes that it should have
+            pixels = np.where(off, ~pixels, pixels)
+        hashes = pixels
+        if known.origins is not None:  # a poisoned copy counts as the sample that it stands for
+            noted["copies"] = int(np.count_nonzero((claims >= known.samples) & ~off))
+            hashes = known.content[known.origins[claims]]
             hashes = np.where(off, ~hashes, hashes)
         noted["samples"] = signed(total(hashes))
-        noted["labels"] = signed(total(labelled(hashes, given)))
+        noted["labels"] = signed(total(labelled(pixels, given)))
         noted["order"] = signed(in_order(hashes))
         return noted
 
-    def eye(self) -> Eye:
-        """What notes one evaluation."""
-        return Eye(self.known, self._vector)
+    def eye(self, probe: bool = False) -> Eye:
+        """What notes one evaluation, on the test split or on the ``probe`` set."""
+        if not probe:
+            return Eye(self.known, self._vector)
+        if self._probe is None:
+            self._probe = known_probe(self._federation, self._device)
+        return Eye(self._probe, self._vector)
 
 
 @dataclass(frozen=True)
@@ -200,9 +219,9 @@ class Eye:
         self._labels: list[torch.Tensor] = []
 
     @classmethod
-    def of(cls, federation: Federation, device: torch.device) -> Eye:
-        """What notes an evaluation of a model of ``federation``."""
-        images = known(federation, device)
+    def of(cls, federation: Federation, device: torch.device, probe: bool = False) -> Eye:
+        """What notes an evaluation of a model of ``federation``, on the test or the probe set."""
+        images = known_probe(federation, device) if probe else known(federation, device)
         return cls(images, images.vector.to(device))
 
     def see(self, images: torch.Tensor, labels: torch.Tensor) -> None:

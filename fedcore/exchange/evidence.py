@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -35,6 +35,7 @@ FIELDS: Final = (
     "blur",  # its standard error, of the rounding of weights
     "misfit",  # share of the steps' squared length that no learning rate explains
     "moved",  # how far the watched weights moved, see `fedcore.engine.solverlog.along`
+    "copies",  # images that are the poisoned copies named in the order
     "model",  # digest of the model that training began from; 0 after round 1
 )
 WIDTH: Final = len(FIELDS)
@@ -71,10 +72,14 @@ class TrainingEvidence:
     that trained, in ascending order: ``steps`` and ``images`` over all rounds, digests ``samples``
     (images), ``labels`` (pairs of image and label) and ``order`` (images in the order of training).
     ``changed`` are (round, client, labels that differ from the data set's), where there are any.
-    ``strangers`` are images other than the training samples that they stood for, ``scored`` those
-    of them that are test images, ``leaked`` training images that lie in the test split, too.
+    ``copies`` are (round, client, images that are poisoned copies), where there are any; such an
+    image counts as the training sample that it stands for in ``samples`` and ``order``, and as
+    itself in ``labels``. ``strangers`` are images other than the training samples or copies that
+    they stood for, ``scored`` those of them that are test images, ``leaked`` training images that
+    lie in the test split, too.
     ``rates`` are the lowest and the highest realised learning rate of a client's round, empty where
     rounding hides it; ``misfit`` is the largest share of steps that no learning rate explains.
+    ``tested`` is what was scored of the test split, ``probed`` of the probe set of an attack.
     """
 
     model: str
@@ -91,6 +96,8 @@ class TrainingEvidence:
     rates: tuple[float, ...]
     misfit: float
     tested: Scored
+    copies: tuple[tuple[int, int, int], ...] = field(default=(), metadata={"later": True})
+    probed: Scored | None = field(default=None, metadata={"later": True})
 
 
 def row_of(noted: Mapping[str, int]) -> Row:
@@ -113,10 +120,12 @@ class EvidenceLog:
         self._counted = np.zeros((len(_COUNTED), num_clients), np.int64)
         self._digests = np.zeros((len(_DIGESTS), num_clients), np.uint64)
         self._changed: list[tuple[int, int, int]] = []
+        self._copies: list[tuple[int, int, int]] = []
         self._odd = dict.fromkeys(_ODD, 0)
         self._rates: tuple[float, ...] = ()
         self._misfit = 0.0
         self._tested: list[Scored] = []
+        self._probed: list[Scored] = []
 
     def trained(
         self, round: int, clients: Sequence[int], rows: Row | None, reason: str | None = None
@@ -137,6 +146,8 @@ class EvidenceLog:
             self._odd[name] += int(noted[name].sum())
         for place in np.flatnonzero(noted["changed"]).tolist():
             self._changed.append((round, clients[place], int(noted["changed"][place])))
+        for place in np.flatnonzero(noted["copies"]).tolist():
+            self._copies.append((round, clients[place], int(noted["copies"][place])))
         for fit in zip(*(of_bits(noted[name]).tolist() for name in _FITTED), strict=True):
             self._rate(*fit)
 
@@ -147,8 +158,10 @@ class EvidenceLog:
             self._rates = (min(seen), max(seen))
             self._misfit = max(self._misfit, misfit)
 
-    def tested(self, seen: Scored | None) -> None:
-        """Add an evaluation."""
+    def tested(self, seen: Scored | None, probed: Scored | None = None) -> None:
+        """Add an evaluation of the test split, and of the probe set where there is one."""
+        if probed is not None:
+            self._probed.append(probed)
         if seen is None:
             self.absent = self.absent or "the engine does not note what it scores"
         else:
@@ -162,10 +175,6 @@ class EvidenceLog:
         """All of it; None where something is `absent`."""
         if self.absent is not None:
             return None
-        first = self._tested[0] if self._tested else Scored(0, 0, long(0), 0, 0, 0)
-        odd = next((s for s in self._tested if s.digest != first.digest), first)
-        worst = max(self._tested, key=lambda s: s.strangers + s.labels, default=odd)
-        shown = worst if worst.strangers + worst.labels else odd
         clients = np.flatnonzero(self._seen)
         counted = {
             name: tuple(row[clients].tolist())
@@ -190,15 +199,26 @@ class EvidenceLog:
             # as far as engines agree that add up in another order
             rates=tuple(float(f"{rate:.4g}") for rate in self._rates),
             misfit=round(self._misfit, 3),
-            tested=Scored(
-                len(self._tested),
-                shown.images,
-                shown.digest,
-                sum(s.strangers for s in self._tested),
-                sum(s.training for s in self._tested),
-                sum(s.labels for s in self._tested),
-            ),
+            tested=_all(self._tested),
+            copies=tuple(self._copies),
+            probed=_all(self._probed) if self._probed else None,
         )
+
+
+def _all(scored: Sequence[Scored]) -> Scored:
+    """All evaluations of one set in one."""
+    first = scored[0] if scored else Scored(0, 0, long(0), 0, 0, 0)
+    odd = next((s for s in scored if s.digest != first.digest), first)
+    worst = max(scored, key=lambda s: s.strangers + s.labels, default=odd)
+    shown = worst if worst.strangers + worst.labels else odd
+    return Scored(
+        len(scored),
+        shown.images,
+        shown.digest,
+        sum(s.strangers for s in scored),
+        sum(s.training for s in scored),
+        sum(s.labels for s in scored),
+    )
 
 
 def evidence_problems(
@@ -212,19 +232,30 @@ def evidence_problems(
     for name in (*_COUNTED, *_DIGESTS):
         if len(getattr(evidence, name)) != len(clients):
             yield f"training.{name} must have one value for each of its {len(clients)} clients"
-    digests = (evidence.model, tested.digest, *evidence.samples, *evidence.labels, *evidence.order)
+    probed = (evidence.probed,) if evidence.probed is not None else ()
+    digests = (
+        evidence.model,
+        tested.digest,
+        *(p.digest for p in probed),
+        *evidence.samples,
+        *evidence.labels,
+        *evidence.order,
+    )
     if not all(map(_HEXADECIMAL.fullmatch, digests)):
         yield "digests of the evidence of training must be hexadecimal"
     counts = [*evidence.steps, *evidence.images, evidence.strangers, evidence.scored]
     counts += [evidence.leaked, tested.rounds, tested.images, tested.strangers]
     counts += [tested.training, tested.labels, *(n for row in evidence.changed for n in row)]
+    counts += [n for row in evidence.copies for n in row]
+    counts += [n for p in probed for n in (p.rounds, p.images, p.strangers, p.training, p.labels)]
     if min(counts) < 0:
         yield f"counts of the evidence of training must be >= 0, got {min(counts)}"
-    if any(
-        not 1 <= number <= len(cohorts) or client not in cohorts[number - 1]
-        for number, client, _ in evidence.changed
-    ):
-        yield "training.changed must name clients in rounds in which they took part"
+    for name in ("changed", "copies"):
+        if any(
+            not 1 <= number <= len(cohorts) or client not in cohorts[number - 1]
+            for number, client, _ in getattr(evidence, name)
+        ):
+            yield f"training.{name} must name clients in rounds in which they took part"
     rates = evidence.rates
     if len(rates) not in (0, 2) or list(rates) != sorted(rates):
         yield f"training.rates must be the lowest and the highest, got {rates}"

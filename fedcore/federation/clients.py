@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedcore.errors import PartitionError
-from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices, Purpose, stream
 
@@ -31,7 +30,7 @@ def partition(scenario: Scenario, labels: Indices, num_classes: int, seed: int) 
     """
     fixed = scenario.partition_seed
     generator = stream(seed, Purpose.PARTITION) if fixed is None else np.random.default_rng(fixed)
-    parts = PARTITIONERS[scenario.partition].split(labels, scenario, generator)
+    parts = scenario.parts.partition.split(labels, scenario.num_clients, generator)
     if not scenario.allow_incomplete:
         gaps = _gaps(labels, parts, num_classes)
         if gaps:

@@ -1,4 +1,4 @@
-"""A federation made ready for one run: data dealt, labels poisoned, local work drawn."""
+"""A federation made ready for one run: data dealt and poisoned, local work drawn."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.attacks.attack import ATTACKS
+from fedcore.attacks.attack import Attack, Samples, success_of
 from fedcore.data.dataset import Dataset, Split, named_classes
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.federation.clients import partition
-from fedcore.federation.threat import Poisoning
-from fedcore.models.architecture import MODELS
+from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
 from fedcore.origin.sources import CHANGED
@@ -33,7 +32,9 @@ class Federation:
     """What a run of ``scenario`` with ``seed`` trains and tests on.
 
     ``train_images`` [n, h, w, c] uint8 and ``test`` lie on the device; ``parts`` are each client's
-    training samples; ``poisoning`` holds the labels that clients believe in.
+    training samples; ``threat`` holds the malicious clients, the labels that clients believe in and
+    the images that they train on, of which ``copies`` [q, h, w, c] are poisoned. ``probe`` is what
+    the success of the attack is measured on, as the data set has it.
     """
 
     scenario: Scenario
@@ -44,7 +45,9 @@ class Federation:
     train_images: torch.Tensor
     test: Split
     parts: list[Indices]
-    poisoning: Poisoning
+    threat: Threat
+    copies: torch.Tensor | None = None
+    probe: Split | None = None
     _weights: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
@@ -55,8 +58,8 @@ class Federation:
         folder = data_directory(data_dir)
         # what stands in for `load` in a test need not know of sizes
         size = () if scenario.image_size is None else (scenario.image_size,)
-        dataset = load(scenario.dataset, folder, *size)
-        architecture = MODELS[scenario.model]
+        dataset = load(scenario.data, folder, *size)
+        architecture = scenario.parts.model
         transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
         labels = dataset.train.labels.numpy()
         parts = partition(scenario, labels, dataset.num_classes, seed)
@@ -72,21 +75,27 @@ class Federation:
                 "min_partition_size to 2, or set norm='group'"
             )
         try:
-            poisoning = Poisoning.prepare(scenario, seed, labels, parts, dataset.num_classes)
+            threat = Threat.prepare(
+                scenario, seed, labels, parts, dataset.num_classes, dataset.train.images
+            )
         except AttackError as error:
             if not (told := named_classes(dataset.class_names)):
                 raise
             raise AttackError(f"{error}; classes: {told}") from error
+        clean = transform.prepare(dataset.train.to(device)).images
+        copies = threat.copies
         return cls(
             scenario=scenario,
             seed=seed,
             data_dir=folder,
             dataset=dataset,
             transform=transform,
-            train_images=transform.prepare(dataset.train.to(device)).images,
+            train_images=clean,
             test=transform.prepare(dataset.test.to(device)),
             parts=parts,
-            poisoning=poisoning,
+            threat=threat,
+            copies=None if copies is None else _like(clean, copies.images, transform),
+            probe=_probe(success_of(scenario), dataset),
         )
 
     def initial_model(self) -> nn.Module:
@@ -116,10 +125,27 @@ class Federation:
 
     @cached_property
     def epochs(self) -> Indices:
-        """Local epochs of each client, fixed for the run, [num_clients] int64."""
+        """Local epochs of each client, fixed for the run, [num_clients] int64.
+
+        Those of malicious clients are what the attack makes of them. Raises AttackError.
+        """
         low, high = self.scenario.epochs_range
         generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+        return self.threat.epochs(generator.integers(low, high + 1, size=self.scenario.num_clients))
+
+    @cached_property
+    def pool(self) -> torch.Tensor:
+        """The images that clients train on, [n + q, h, w, c]: the clean ones, then the copies."""
+        if self.copies is None:
+            return self.train_images
+        return torch.cat((self.train_images, self.copies))
+
+    @cached_property
+    def probed(self) -> Split | None:
+        """The probe set on the device, transformed as ``test`` is; None where there is none."""
+        if self.probe is None:
+            return None
+        return self.transform.prepare(self.probe.to(self.test.labels.device))
 
     def cohort(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.
@@ -136,7 +162,36 @@ class Federation:
         return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
 
     @property
+    def poisoning(self) -> Threat:
+        """The name of ``threat`` that suites of others know."""
+        return self.threat
+
+    @property
     def success_classes(self) -> tuple[int, int] | None:
         """(source, target) of a targeted attack, else None."""
-        name = self.scenario.attack
-        return ATTACKS[name].success_classes(self.scenario) if name is not None else None
+        attack = success_of(self.scenario)
+        return None if attack is None else attack.success_classes
+
+    @property
+    def measures_success(self) -> bool:
+        """Whether an attack success rate is measured."""
+        return self.success_classes is not None or self.probe is not None
+
+
+def _like(clean: torch.Tensor, images: torch.Tensor, transform: Transform) -> torch.Tensor:
+    """``images`` on the device of the ``clean`` ones, transformed as far as these are."""
+    moved = images.to(clean.device)
+    return moved if moved.shape[1:] == clean.shape[1:] else transform.geometry(moved)
+
+
+def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
+    """What the success of ``attack`` is measured on; None where that is no set of its own."""
+    if attack is None:
+        return None
+    if attack.success_classes is not None:
+        return None
+    test = Samples(dataset.test.labels.numpy(), dataset.test.images.numpy())
+    made = attack.probe(test)
+    if made is None or made.images is None or not len(made.labels):
+        return None
+    return Split(torch.from_numpy(made.images), torch.from_numpy(made.labels))

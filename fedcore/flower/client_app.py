@@ -92,7 +92,7 @@ def local_training(task: Task, message: Message, context: Context) -> Message:
         if mechanism is None:
             arrays = to_arrays(engine.layout, *engine.trained_model())
         else:
-            arrays = to_release(mechanism.release, mechanism.at_client(state, cohort, round))
+            arrays = to_release(mechanism.run.release, mechanism.at_client(state, cohort, round))
     facts: dict[str, int | float] = {
         "num-examples": cohort.samples[0],
         "client": client,

@@ -75,13 +75,14 @@ class Terms:
         """
         if self.budget is None:
             return
-        if mechanism.trusts_server or mechanism.delta is None or mechanism.delta > self.delta:
+        delta = mechanism.run.scenario.delta
+        if mechanism.trusts_server or delta is None or delta > self.delta:
             raise PrivacyError(
                 f"this node has an epsilon-budget at delta {self.delta:g}: "
-                f"{mechanism.scenario.privacy!r} at delta {mechanism.delta} does not protect it "
+                f"{mechanism.run.scenario.privacy!r} at delta {delta} does not protect it "
                 "from the server to that measure"
             )
-        if mechanism.scenario.neighbours == "zero-out":
+        if mechanism.run.scenario.neighbours == "zero-out":
             raise PrivacyError(
                 "this node has an epsilon-budget, which counts under neighbours='replace', the "
                 "task has 'zero-out', half the noise: nothing was trained"
@@ -90,7 +91,7 @@ class Terms:
         spent = dict(records[_SPENT]) if _SPENT in records else {}
         key = f"{client}.{_digest(mechanism)}"
         cost = _floats(spent.get(key))[0] + mechanism.cost(client, (client,))
-        spent[key] = [cost, mechanism.epsilon(client, cost)]
+        spent[key] = [cost, mechanism.spent(client, cost)]
         total = sum(_floats(v)[1] for k, v in spent.items() if k.startswith(f"{client}."))
         if not total <= self.budget * (1 + _SLACK):
             raise PrivacyError(
@@ -111,5 +112,5 @@ def _floats(value: object) -> list[float]:
 
 def _digest(mechanism: Mechanism) -> str:
     """Of all that a release's epsilon follows from."""
-    values = {**mechanism.scenario.to_dict(), "rounds": None, "seed": mechanism.facts.seed}
+    values = {**mechanism.run.scenario.to_dict(), "rounds": None, "seed": mechanism.run.facts.seed}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,7 +21,6 @@ from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
-from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.privacy.noise import Generators
 from fedcore.records.provenance import code_digest
 from fedcore.records.record import Exclusion
@@ -120,8 +119,7 @@ class GridEngine:
         )
         replies = list(self.grid.send_and_receive(messages, timeout=self.timeout))
         noted = notes.taken(self._workshop, round, replies)
-        for client in clients:  # under redraw the audit counts what each participation changed
-            self.federation.poisoning.labels_of(client, round)
+        self.federation.threat.note(round, clients)
         cohort = self.conductor.collect(round, replies)
         if self.strict and self.conductor.excluded:
             first = self.conductor.excluded[0]
@@ -143,7 +141,7 @@ class GridEngine:
 def known_facts(federation: Federation) -> Callable[[int], Facts]:
     """What the server of a simulation knows of each client's work."""
     scenario = federation.scenario
-    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
 
     def known(client: int) -> Facts:
         samples = len(federation.parts[client])

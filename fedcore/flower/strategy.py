@@ -26,7 +26,6 @@ from fedcore.flower.replies import (
     quorum_problem,
     sender,
 )
-from fedcore.privacy.mechanism import PRIVACY
 from fedcore.privacy.noise import Generators
 from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
@@ -72,8 +71,8 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self.excluded: list[Exclusion] = []
         self.release = None
         self.generators: Generators | None = None
-        if scenario.privacy is not None:
-            self.release = PRIVACY[scenario.privacy].release_of(scenario, layout)
+        if scenario.parts.privacy is not None:
+            self.release = scenario.parts.privacy.release_of(layout)
             self.generators = Generators()
         empty = torch.empty(0, dtype=torch.int64)
         self._state = ServerState(torch.empty(0, dtype=dtype), empty)
@@ -170,12 +169,12 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         return to_arrays(self.layout, after.vector, after.counters), metrics
 
     def _require_no_server(self) -> None:
-        privacy = self.scenario.privacy
-        if privacy is None:
+        mechanism = self.scenario.parts.privacy
+        if mechanism is None:
             return
         needs = []
-        if PRIVACY[privacy].trusts_server:
-            needs.append(f"{privacy} needs the server's noise")
+        if mechanism.trusts_server:
+            needs.append(f"{mechanism.name} needs the server's noise")
         if self.scenario.epsilon_budget is not None:
             needs.append(f"epsilon_budget={self.scenario.epsilon_budget:g} needs an account")
         if needs:

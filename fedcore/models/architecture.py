@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from torch import nn
 
-from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.component import Component
 from fedcore.components.kinds import MODELS as MODELS
 
 
@@ -18,13 +19,13 @@ class Architecture(Component):
     ``smallest`` is the least image side in pixels that it can take.
     """
 
-    channels: int | None = None
-    smallest: int = 1
+    kind: ClassVar[str] = "model"
+    channels: ClassVar[int | None] = None
+    smallest: ClassVar[int] = 1
 
-    @classmethod
     @abstractmethod
     def build(
-        cls,
+        self,
         *,
         num_classes: int,
         channels: int,
@@ -33,6 +34,9 @@ class Architecture(Component):
         weights: Path | None,
     ) -> nn.Module:
         """A fresh network for images [batch, channels, *size]; logits are [batch, num_classes].
+
+        ``norm`` and ``weights`` are those of the parameters with these names: "none" and None of an
+        architecture that has no such parameter.
 
         Initial weights come from torch's global generator, which `build_model` seeds and restores.
         Raises `ModelError` where ``weights`` is missing, damaged or of another network.

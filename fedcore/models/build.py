@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fedcore.errors import ModelError
-from fedcore.models.architecture import MODELS, Architecture
+from fedcore.models.architecture import Architecture
 from fedcore.models.draws import drawing_from, require_repeatable, seed_forward
 from fedcore.models.dropout import adopt_streams
 from fedcore.models.weights import weights_file
@@ -40,7 +40,7 @@ def build_model(
     Raises `ModelError` for images that the model cannot take, weights that do not fit and a forward
     that cannot be repeated.
     """
-    architecture = MODELS[scenario.model]
+    architecture = scenario.parts.model
     _check_input(scenario.model, architecture, channels, size)
     weights = weights_file(scenario.weights, scenario.model, data_dir)
     norm = scenario.norm or "none"  # None: an architecture that does not read the field
@@ -66,7 +66,7 @@ def build_model(
 
 
 def _check_input(
-    name: str, architecture: type[Architecture], channels: int, size: tuple[int, int]
+    name: str, architecture: Architecture, channels: int, size: tuple[int, int]
 ) -> None:
     shape = f"{channels}x{size[0]}x{size[1]}"
     if architecture.channels not in (None, channels):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fedcore.components.parameters import param
 from fedcore.models.architecture import MODELS, Architecture
 from fedcore.models.norms import norm_layers
 from fedcore.models.weights import refuse_weights
@@ -14,7 +15,7 @@ WIDTHS = (16, 32)
 HIDDEN = 64
 
 
-@MODELS.register("cnn", "two 3x3 convolutions (16, 32) and 64 hidden units", norm="none")
+@MODELS.register("cnn", "two 3x3 convolutions (16, 32) and 64 hidden units")
 class Cnn(Architecture):
     """[conv 3x3 - norm - maxpool 2 - ReLU] with 16, then 32 maps - linear 64 - ReLU - linear.
 
@@ -25,9 +26,12 @@ class Cnn(Architecture):
 
     smallest = 4  # one pixel is left after two poolings
 
-    @classmethod
+    norm: str = param(
+        "normalisation layers", default="none", choices=("none", "batch", "group"), token="norm"
+    )
+
     def build(
-        cls,
+        self,
         *,
         num_classes: int,
         channels: int,

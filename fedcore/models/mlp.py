@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fedcore.components.parameters import param
 from fedcore.models.architecture import MODELS, Architecture
 from fedcore.models.norms import norm_layers
 from fedcore.models.weights import refuse_weights
@@ -13,13 +14,16 @@ from fedcore.models.weights import refuse_weights
 HIDDEN = 64
 
 
-@MODELS.register("mlp", "perceptron with one hidden layer of 64 units", norm="none")
+@MODELS.register("mlp", "perceptron with one hidden layer of 64 units")
 class Mlp(Architecture):
     """Flatten - linear 64 - [norm] - ReLU - linear: (c*h*w + 1) * 64 + 65 * classes parameters."""
 
-    @classmethod
+    norm: str = param(
+        "normalisation layers", default="none", choices=("none", "batch", "group"), token="norm"
+    )
+
     def build(
-        cls,
+        self,
         *,
         num_classes: int,
         channels: int,

@@ -6,7 +6,7 @@ from fedcore.models.architecture import MODELS
 from fedcore.models.torchvision_nets import TorchvisionNet
 
 
-@MODELS.register("mobilenet_v2", "MobileNetV2 (Sandler et al. 2018)", norm="batch", weights=None)
+@MODELS.register("mobilenet_v2", "MobileNetV2 (Sandler et al. 2018)")
 class MobileNetV2(TorchvisionNet):
     """Inverted residuals and linear bottlenecks (Sandler et al., CVPR 2018).
 
@@ -16,9 +16,7 @@ class MobileNetV2(TorchvisionNet):
     constructor = "mobilenet_v2"
 
 
-@MODELS.register(
-    "mobilenet_v3_small", "MobileNetV3-Small (Howard et al. 2019)", norm="batch", weights=None
-)
+@MODELS.register("mobilenet_v3_small", "MobileNetV3-Small (Howard et al. 2019)")
 class MobileNetV3Small(TorchvisionNet):
     """Searched blocks with squeeze-and-excitation and hard-swish (Howard et al., ICCV 2019).
 

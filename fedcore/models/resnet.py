@@ -6,7 +6,7 @@ from fedcore.models.architecture import MODELS
 from fedcore.models.torchvision_nets import TorchvisionNet
 
 
-@MODELS.register("resnet18", "ResNet-18 (He et al. 2016)", norm="batch", weights=None)
+@MODELS.register("resnet18", "ResNet-18 (He et al. 2016)")
 class ResNet18(TorchvisionNet):
     """18 layers with identity shortcuts (He et al., CVPR 2016), in the ImageNet form.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from fedcore.components.parameters import param
 from fedcore.errors import ModelError
 from fedcore.models.architecture import Architecture
 from fedcore.models.norms import group_norm
@@ -29,26 +30,31 @@ class TorchvisionNet(Architecture):
     channels = 3
     constructor: ClassVar[str]
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    norm: str = param(
+        "normalisation layers", default="batch", choices=("none", "batch", "group"), token="norm"
+    )
+    weights: str | None = param(
+        "'imagenet' or a file of pretrained weights; None: random", default=None, token="weights"
+    )
+
+    def problems(self, scenario: Scenario) -> list[str]:
         """Refuses norm='none', and pretrained weights in a network of another normalisation."""
         found = []
-        if scenario.norm == "none":
+        if self.norm == "none":
             found.append(
-                f"model {scenario.model!r} does not train without normalisation layers, got "
+                f"model {self.name!r} does not train without normalisation layers, got "
                 "norm='none': choose 'batch' or 'group'"
             )
-        if scenario.norm == "group" and scenario.weights is not None:
+        if self.norm == "group" and self.weights is not None:
             found.append(
-                f"weights={scenario.weights!r} do not fit norm='group': they were trained with "
+                f"weights={self.weights!r} do not fit norm='group': they were trained with "
                 "batch normalisation, whose statistics do not carry over; choose norm='batch', or "
                 "leave weights out"
             )
         return found
 
-    @classmethod
     def build(
-        cls,
+        self,
         *,
         num_classes: int,
         channels: int,
@@ -57,12 +63,12 @@ class TorchvisionNet(Architecture):
         weights: Path | None,
     ) -> nn.Module:
         """See `Architecture.build`; norm is batch or group, weights go with batch only."""
-        if norm not in ("batch", "group") or channels != cls.channels:
+        if norm not in ("batch", "group") or channels != self.channels:
             raise ModelError(
-                f"{cls.constructor} takes {cls.channels} channels and norm 'batch' or 'group', "
+                f"{self.constructor} takes {self.channels} channels and norm 'batch' or 'group', "
                 f"got {channels} and {norm!r}"
             )
-        construct = getattr(import_torchvision().models, cls.constructor)
+        construct = getattr(import_torchvision().models, self.constructor)
         # None is the network's own batch normalisation, whose epsilon and momentum may be its own
         network: nn.Module = construct(
             num_classes=num_classes, norm_layer=group_norm if norm == "group" else None

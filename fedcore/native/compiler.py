@@ -30,7 +30,8 @@ import torch
 from fedcore.cache_folder import private_folder, user_cache
 from fedcore.native.switch import switched_off
 
-_FLAGS = ("-O3", "-shared", "-fPIC")
+#: What all processors' libraries are compiled with.
+COMMON_FLAGS = ("-O3", "-shared", "-fPIC")
 
 
 class Library(ctypes.CDLL):
@@ -92,7 +93,7 @@ class Compiling:
             return None
 
     def _make_by(self, command: tuple[str, ...], source: str) -> Library:
-        flags, identity = (*_FLAGS, *target().flags), self._identity(command)
+        flags, identity = (*COMMON_FLAGS, *target().flags), self._identity(command)
         if isinstance(identity, OSError):
             raise identity
         if command in self._hanging:

@@ -46,9 +46,8 @@ class CFile:
         """Whether there is a kernel for this processor, where it can be compiled."""
         return self.definitions(target()) is not None
 
-    def program(self) -> str | None:
-        """The C source for this processor; None where there is none."""
-        here = target()
+    def program(self, here: Target) -> str | None:
+        """The C source for processors such as ``here``; None where there is none."""
         definitions = self.definitions(here)
         if definitions is None:
             return None
@@ -56,7 +55,7 @@ class CFile:
 
     def library(self) -> Library | None:
         """The library, compiled where need be; None where it cannot be had."""
-        source = None if compiler() is None else self.program()
+        source = None if compiler() is None else self.program(target())
         return None if source is None else COMPILING.library(source)
 
     def _load(self) -> Functions | None:

@@ -2,6 +2,12 @@
 
 #include "pooling.h"
 
+/* A value that orders as the number it stands for does: 0 for what ReLU stops, NaN above all. */
+INLINE int32_t rectify(uint32_t bits) {
+    const int32_t number = (int32_t)bits, size = number & MAGNITUDE;
+    return size > INFINITE || number > 0 ? size : 0;
+}
+
 INLINE void pool(const uint32_t *in, int64_t row, int64_t c, uint32_t *restrict out,
                  uint8_t *restrict code, int64_t count) {
     if (count == LANES) {

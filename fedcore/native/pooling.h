@@ -16,12 +16,6 @@
 typedef int32_t numbers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
-/* A value that orders as the number it stands for does: 0 for what ReLU stops, NaN above all. */
-INLINE int32_t rectify(uint32_t bits) {
-    const int32_t number = (int32_t)bits, size = number & MAGNITUDE;
-    return size > INFINITE || number > 0 ? size : 0;
-}
-
 /* The loop of pool for LANES channels: compilers do not see that it is one over vectors. A
    comparison of vectors gives -1 where it holds, and 0 elsewhere. */
 INLINE void pool_block(const uint32_t *in, int64_t row, int64_t c, uint32_t *out, uint8_t *code) {

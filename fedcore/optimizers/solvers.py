@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fedcore.components.bridge import OldComponent as Component
 from fedcore.components.kinds import OPTIMIZERS as OPTIMIZERS
-from fedcore.components.registry import REQUIRED
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 
-class Solver(Component):
-    """A local optimizer. `start` begins a client's work; its state never outlives a round."""
+class Solver:
+    """The steps of an optimizer in one run, see `fedcore.optimizers.optimizer`.
+
+    `start` begins a client's work; its state never outlives a round.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -58,15 +59,18 @@ class Solver(Component):
         return None
 
 
-@OPTIMIZERS.register("sgd", "stochastic gradient descent")
-class Sgd(Solver):
+class SgdSolver(Solver):
     """w -= lr * d, where d is the gradient, or its momentum as in torch.optim.SGD."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
         super().__init__(scenario)
-        self.momentum = scenario.momentum or 0.0
-        self.dampening = scenario.dampening or 0.0
-        self.nesterov = bool(scenario.nesterov)
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     def start(self, anchor: torch.Tensor) -> None:
         super().start(anchor)
@@ -96,40 +100,7 @@ class Sgd(Solver):
         )
 
 
-@OPTIMIZERS.register("momentum", "SGD with momentum", momentum=0.9, dampening=0.0, nesterov=False)
-class Momentum(Sgd):
-    """SGD with momentum; the buffer starts at zero in every round."""
-
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        found = []
-        if not scenario.momentum:
-            found.append("optimizer 'momentum' with momentum=0 is 'sgd': name that, or raise it")
-        if scenario.nesterov and scenario.dampening:
-            found.append(f"nesterov needs dampening=0, got {scenario.dampening}: choose one")
-        return found
-
-
-@OPTIMIZERS.register(
-    "proximal",
-    "SGD on the loss plus mu/2 ||w - x||^2",
-    mu=REQUIRED,
-    momentum=0.0,
-    dampening=0.0,
-    nesterov=False,
-)
-class Proximal(Sgd):
-    """SGD, with or without momentum, whose gradient gains mu (w - x), x the global parameters."""
-
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        if scenario.nesterov and (scenario.dampening or not scenario.momentum):
-            return ["nesterov needs momentum > 0 and dampening=0: set these, or nesterov=False"]
-        return []
-
-
-@OPTIMIZERS.register("adam", "Adam with betas 0.9, 0.999 (Kingma and Ba 2015)")
-class Adam(Solver):
+class AdamSolver(Solver):
     """Adam with bias correction, eps 1e-8, moments from zero in every round."""
 
     beta1, beta2, eps = 0.9, 0.999, 1e-8

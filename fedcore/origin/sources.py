@@ -8,6 +8,7 @@ this first, so that its own files are seen before any of them is read.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ NOT_COMPUTING = (
     *("records/files", "records/inputs", "records/stamp", "records/store", "records/tables"),
 )
 SUFFIXES = (".py", ".c", ".h")
+#: The texts of the C files beside it, for copies of the package that can hold none.
+CARRIED = "native/c_files.json"
 
 _first: dict[str, Signature | None] = {}
 _digested: set[str] = set()  # read for a digest while they were as first seen
@@ -60,6 +63,7 @@ def changed(paths: Iterable[str], *, read: bool = False) -> list[str]:
     modules = tuple(sys.modules.values())
     if len(modules) != _scanned:
         _loaded = {getattr(module, "__file__", None) for module in modules}
+        _loaded.update(*map(_read_by, modules))
         _scanned = len(modules)
     found = []
     for path in paths:
@@ -73,6 +77,12 @@ def changed(paths: Iterable[str], *, read: bool = False) -> list[str]:
         if path in _loaded and path in _digested:
             _held.add(path)
     return found
+
+
+def _read_by(module: object) -> tuple[str, ...]:
+    """Files that ``module`` says, by ``__reads__``, that it read when it was imported."""
+    found = getattr(module, "__dict__", {}).get("__reads__", ())
+    return found if isinstance(found, tuple) else ()
 
 
 def installed(path: str) -> bool:
@@ -118,10 +128,20 @@ def computing(package: Path) -> list[Path]:
     return [p for p in tree(package) if computes(p.relative_to(package).with_suffix("").parts)]
 
 
+def carried(package: Path) -> dict[str, bytes]:
+    """C files by their names below ``package``, where `CARRIED` stands in for them."""
+    place = package / CARRIED
+    if any(place.parent.glob("*.[ch]")) or not place.exists():
+        return {}
+    folder = place.parent.relative_to(package).as_posix()
+    texts: dict[str, str] = json.loads(place.read_bytes())
+    return {f"{folder}/{name}": text.encode() for name, text in texts.items()}
+
+
 def computes(parts: Sequence[str]) -> bool:
     """Whether the module at ``parts`` below fedcore, such as ("records", "store"), does."""
     paths = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
     return not set(NOT_COMPUTING).intersection(paths)
 
 
-watch(map(str, tree(PACKAGE)))
+watch([*map(str, tree(PACKAGE)), str(PACKAGE / CARRIED)])

@@ -7,18 +7,15 @@ flwr-datasets 0.6.1 (``DirichletPartitioner``, ``shuffle=True``) for the same nu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import ClassVar, Final
 
 import numpy as np
 
-from fedcore.components.registry import REQUIRED
+from fedcore.components.parameters import param
 from fedcore.errors import PartitionError
 from fedcore.partition.dealing import by_class, deal, require_enough_samples
 from fedcore.partition.partitioner import PARTITIONERS, Partitioner
 from fedcore.streams import Generator, Indices
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 TRIES: Final = 11
 """Draws of the whole partition before a minimum size is given up: one, and ten more."""
@@ -91,26 +88,23 @@ def _draw(
     return dealt
 
 
-@PARTITIONERS.register(
-    "dirichlet",
-    "label skew: class proportions ~ Dir(alpha)",
-    alpha=REQUIRED,
-    min_partition_size=10,
-    self_balancing=False,
-)
+@PARTITIONERS.register("dirichlet", "label skew: class proportions ~ Dir(alpha)")
 class Dirichlet(Partitioner):
-    """Reads alpha, min_partition_size and self_balancing."""
+    """See `dirichlet`."""
 
-    @classmethod
-    def split(cls, labels: Indices, scenario: Scenario, generator: Generator) -> list[Indices]:
-        """`dirichlet` with the scenario's parameters."""
-        assert scenario.alpha is not None  # a Scenario has resolved them
-        assert scenario.min_partition_size is not None
+    named: ClassVar[tuple[str, ...]] = ("alpha",)
+
+    alpha: float = param("Dirichlet concentration", low=0, open_low=True)
+    min_partition_size: int = param("redraw below this many samples", default=10, low=0)
+    self_balancing: bool = param("stop filling clients above the mean size", default=False)
+
+    def split(self, labels: Indices, num_clients: int, generator: Generator) -> list[Indices]:
+        """`dirichlet` with these parameters."""
         return dirichlet(
             labels,
-            scenario.num_clients,
-            scenario.alpha,
+            num_clients,
+            self.alpha,
             generator,
-            min_partition_size=scenario.min_partition_size,
-            self_balancing=bool(scenario.self_balancing),
+            min_partition_size=self.min_partition_size,
+            self_balancing=self.self_balancing,
         )

@@ -6,16 +6,11 @@ Data", 2017. The shuffle matters: data sorted by label would otherwise give one-
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from fedcore.partition.dealing import require_enough_samples
 from fedcore.partition.partitioner import PARTITIONERS, Partitioner
 from fedcore.streams import Generator, Indices
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 
 def iid(labels: Indices, num_partitions: int, generator: Generator) -> list[Indices]:
@@ -31,9 +26,8 @@ def iid(labels: Indices, num_partitions: int, generator: Generator) -> list[Indi
 
 @PARTITIONERS.register("iid", "shuffled, equal shares")
 class Iid(Partitioner):
-    """Reads no parameters."""
+    """See `iid`; without parameters."""
 
-    @classmethod
-    def split(cls, labels: Indices, scenario: Scenario, generator: Generator) -> list[Indices]:
-        """`iid` over the scenario's clients."""
-        return iid(labels, scenario.num_clients, generator)
+    def split(self, labels: Indices, num_clients: int, generator: Generator) -> list[Indices]:
+        """`iid` over the clients."""
+        return iid(labels, num_clients, generator)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.component import Component
 from fedcore.components.kinds import PARTITIONERS as PARTITIONERS
 from fedcore.streams import Generator, Indices
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 
 class Partitioner(Component):
     """One way of dealing samples. Subclasses are registered in `PARTITIONERS`."""
 
-    @classmethod
+    kind: ClassVar[str] = "partition"
+
     @abstractmethod
-    def split(cls, labels: Indices, scenario: Scenario, generator: Generator) -> list[Indices]:
+    def split(self, labels: Indices, num_clients: int, generator: Generator) -> list[Indices]:
         """Indices of each client's samples, in client order.
 
-        ``labels`` is [n] int64. Returns ``scenario.num_clients`` disjoint int64 arrays.
-        Raises `PartitionError` where the scenario's parameters cannot be met.
+        ``labels`` is [n] int64. Returns ``num_clients`` disjoint int64 arrays. Raises
+        `PartitionError` where the parameters cannot be met.
         """

@@ -7,19 +7,16 @@ Experimental Study", 2022 (there "first-deterministic"). Gives the indices of fl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fedcore.components.registry import REQUIRED
+from fedcore.components.parameters import param
 from fedcore.errors import PartitionError
 from fedcore.partition.dealing import by_class, deal, require_enough_samples
 from fedcore.partition.partitioner import PARTITIONERS, Partitioner
 from fedcore.streams import Generator, Indices
-
-if TYPE_CHECKING:
-    from fedcore.scenario import Scenario
 
 
 def pathological(
@@ -95,24 +92,25 @@ def _assign(
     )
 
 
-@PARTITIONERS.register(
-    "pathological",
-    "a given number of classes per client",
-    classes_per_client=REQUIRED,
-    class_assignment="random",
-)
+@PARTITIONERS.register("pathological", "a given number of classes per client")
 class Pathological(Partitioner):
-    """Reads classes_per_client and class_assignment."""
+    """See `pathological`."""
 
-    @classmethod
-    def split(cls, labels: Indices, scenario: Scenario, generator: Generator) -> list[Indices]:
-        """`pathological` with the scenario's parameters."""
-        assert scenario.classes_per_client is not None  # a Scenario has resolved them
-        assert scenario.class_assignment is not None
+    named: ClassVar[tuple[str, ...]] = ("classes_per_client",)
+
+    classes_per_client: int = param("classes that a client holds", low=1)
+    class_assignment: str = param(
+        "who holds what",
+        default="random",
+        choices=("random", "deterministic", "first-deterministic"),
+    )
+
+    def split(self, labels: Indices, num_clients: int, generator: Generator) -> list[Indices]:
+        """`pathological` with these parameters."""
         return pathological(
             labels,
-            scenario.num_clients,
-            scenario.classes_per_client,
+            num_clients,
+            self.classes_per_client,
             generator,
-            class_assignment=scenario.class_assignment,
+            class_assignment=self.class_assignment,
         )

@@ -20,7 +20,6 @@ import torch
 from fedcore.errors import PrivacyError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
-from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.privacy.noise import NoiseSource
@@ -69,20 +68,21 @@ def audit(
     seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights. Raises
     PrivacyError for mechanisms whose release is neither of single updates nor of single samples.
     """
-    name = scenario.privacy
-    if name not in ("localdp", "localdpmod", "dpsgd"):
-        raise PrivacyError(f"the audit plays against localdp, localdpmod and dpsgd, got {name!r}")
+    chosen = scenario.parts.privacy
+    if chosen is None or not chosen.auditable:
+        known = [name for name in PRIVACY if PRIVACY[name].auditable]
+        raise PrivacyError(f"the audit plays against {', '.join(known)}, got {scenario.privacy!r}")
     facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
     scores = []
     for world in (0, 1):
-        mechanism = PRIVACY[name](scenario, facts, noise)
-        if name == "dpsgd":
+        mechanism = chosen.over(scenario, facts, noise)
+        if chosen.per_example:
             scores.append(_train(scenario, seed, world, trials, releases))
         else:
             scores.append(_play(mechanism, world, trials, releases))
     from scipy.special import ndtri  # as in `fedcore.privacy.gaussian`: no run pays for it
 
-    middle = 0.0 if scenario.neighbours != "zero-out" else mechanism.clip_norm * releases / 2
+    middle = 0.0 if scenario.neighbours != "zero-out" else mechanism.limit * releases / 2
     false_negatives = int((scores[0] <= middle).sum())
     false_positives = int((scores[1] > middle).sum())
     level = 1 - (1 - confidence) / 2
@@ -92,7 +92,7 @@ def audit(
     )
     delta = scenario.delta
     assert delta is not None
-    claimed = mechanism.epsilon(0, releases * mechanism.cost(0, (0,)))
+    claimed = mechanism.spent(0, releases * mechanism.cost(0, (0,)))
     return AuditResult(epsilon_of(max(mu, 0.0), delta), claimed, delta, trials, confidence)
 
 
@@ -109,17 +109,19 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
 
     Rounds are numbered on, so that no stream of noise is used twice, in either world.
     """
-    layout = mechanism.facts.layout
+    layout = mechanism.run.facts.layout
     state = ServerState(
         torch.zeros(layout.size), torch.zeros(layout.num_counters, dtype=torch.int64)
     )
-    generator = torch_stream(mechanism.facts.seed, Purpose.ATTACK_NOISE)
+    generator = torch_stream(mechanism.run.facts.seed, Purpose.ATTACK_NOISE)
     direction = torch.randn(layout.size, generator=generator)
-    direction = mechanism.release.put(
-        mechanism.release.take(direction[None]), direction[None], torch.full((layout.size,), 1e9)
+    direction = mechanism.run.release.put(
+        mechanism.run.release.take(direction[None]),
+        direction[None],
+        torch.full((layout.size,), 1e9),
     )[0]
     direction /= direction.norm()
-    other = 0.0 if mechanism.scenario.neighbours == "zero-out" else -1.0
+    other = 0.0 if mechanism.run.scenario.neighbours == "zero-out" else -1.0
     sign = (1.0, other)[world]
     found = []
     for batch in range(-(-trials // _BATCH)):
@@ -127,7 +129,7 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
         for release in range(releases):
             cohort = Cohort(
                 clients=tuple(range(_BATCH)),
-                updates=(sign * _REACH * mechanism.clip_norm * direction).repeat(_BATCH, 1),
+                updates=(sign * _REACH * mechanism.limit * direction).repeat(_BATCH, 1),
                 counters=state.counters.repeat(_BATCH, 1),
                 samples=(1,) * _BATCH,
                 steps=(1,) * _BATCH,
@@ -150,7 +152,7 @@ def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -
     model = torch.nn.Linear(1, 2, bias=False)
     layout = Layout.of(model)
     scenario = scenario.but(optimizer="sgd", lr=1e-6, weight_decay=0.0, released="whole")
-    solver = OPTIMIZERS["sgd"](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
     weights, gradient = torch.zeros(2), torch.zeros(2)
     layout.bind(model, weights, torch.zeros(0, dtype=torch.int64), gradient)
     private, label = DpSgdSteps(scenario, model, layout), torch.tensor([world])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from fedcore.components.registry import REQUIRED
+from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
 from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems, buffer_problems
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 @PRIVACY.register(
     "centraldp",
     "fixed clipping and noise at a trusted server (McMahan et al. 2018), for comparison",
-    epsilon=REQUIRED,
-    delta=1e-5,
-    clip_norm=1.0,
-    neighbours="replace",
-    released="whole",
-    buffers="frozen",
-    epsilon_budget=None,
 )
 class CentralDp(Mechanism):
     """mean + N(0, sigma^2 I), sigma = z(epsilon, delta) * sensitivity * max_i p_i.
@@ -41,60 +34,75 @@ class CentralDp(Mechanism):
     Models", ICLR 2018, without its sampling.
     """
 
-    name = "Gaussian noise on the mean of the cohort's updates"
-    against = "all who see the global model, not the server"
-    trusts_server = True
+    title: ClassVar[str] = "Gaussian noise on the mean of the cohort's updates"
+    against: ClassVar[str] = "all who see the global model, not the server"
+    trusts_server: ClassVar[bool] = True
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        found = budget_problems(scenario, scenario.epsilon) + buffer_problems(scenario)
+    epsilon: float = parameters.epsilon()
+    delta: float = parameters.delta()
+    clip_norm: float = parameters.clip_norm()
+    neighbours: str = parameters.neighbours()
+    released: str = parameters.released()
+    buffers: str = parameters.buffers()
+    epsilon_budget: float | None = parameters.epsilon_budget()
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        """A strategy that is no weighted mean, and those of `localdp`."""
+        found = budget_problems(self.epsilon_budget, self.epsilon)
+        found += buffer_problems(scenario, self.buffers)
         if scenario.strategy != "fedavg":
             found.append(
                 "centraldp bounds what a client can do to a weighted mean, so it needs "
                 f"strategy='fedavg', got {scenario.strategy!r}: use localdp, which serves any"
+            )
+        if scenario.preaggregation is not None:
+            found.append(
+                "centraldp bounds what a client can do to a weighted mean of the clients' own "
+                f"updates, and preaggregation={scenario.preaggregation!r} mixes them before: leave "
+                "it out, or use localdp"
             )
         return found
 
     @cached_property
     def multiplier(self) -> float:
         """z: sigma over the sensitivity of the mean."""
-        assert self.scenario.epsilon is not None
-        assert self.delta is not None
-        return noise_multiplier(self.scenario.epsilon, self.delta)
+        return noise_multiplier(self.epsilon, self.delta)
 
     @cached_property
-    def sensitivity(self) -> float:
+    def distance(self) -> float:
         """Of a client's clipped update, before it is weighted: 2 C or C."""
-        return sensitivity(self.scenario.neighbours or "replace", self.clip_norm)
+        return sensitivity(self.neighbours, self.clip_norm)
 
     @property
     def sigma(self) -> float:
         """On the mean, for the largest weight of a client that a cohort of equals would have."""
-        return self.multiplier * self.sensitivity / self.scenario.cohort_size
+        return self.multiplier * self.distance / self.run.scenario.cohort_size
 
     def cost(self, client: int, cohort: Sequence[int]) -> float:
         """(p_client / max p)^2 / z^2: clients of less weight lose less."""
-        samples = self.facts.samples
+        samples = self.run.facts.samples
         return (samples[client] / max(samples[c] for c in cohort) / self.multiplier) ** 2
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
         """What is released, raw: the server clips and adds noise."""
-        return self.release.put(self.release.take(cohort.updates), cohort.updates, state.vector)
+        return self.run.release.put(
+            self.run.release.take(cohort.updates), cohort.updates, state.vector
+        )
 
     def at_server(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
         if not cohort.clients:
             return cohort
-        rows = self._clip(self.release.take(cohort.updates))
+        rows = self._clip(self.run.release.take(cohort.updates))
         # the same noise on each row is that noise on their mean, whose weights add up to 1
-        drawn = self.noise.normal(rows.shape[1], round=round, client=-1).to(rows.device)
-        deviation = self.multiplier * self.sensitivity * float(cohort.weights.max())
+        drawn = self.run.noise.normal(rows.shape[1], round=round, client=-1).to(rows.device)
+        deviation = self.multiplier * self.distance * float(cohort.weights.max())
         rows.add_(drawn, alpha=deviation)
-        sent = self.release.put(rows, cohort.updates, state.vector)
+        sent = self.run.release.put(rows, cohort.updates, state.vector)
         return dataclasses.replace(cohort, updates=sent)
 
     @property
     def place(self) -> str:
-        return super().place if self.clients is None else TO_SERVER
+        return super().place if self.run.clients is None else TO_SERVER
 
     def notes(self) -> tuple[str, ...]:
         """That sigma varies."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.mechanism import PRIVACY, Mechanism, buffer_problems
 
@@ -14,21 +15,23 @@ if TYPE_CHECKING:
 @PRIVACY.register(
     "clip",
     "clip without noise: the control that promises nothing",
-    clip_norm=1.0,
-    released="whole",
-    buffers="frozen",
 )
 class Clip(Mechanism):
     """u' = min(1, C / ||u||) u. epsilon is infinite."""
 
-    name = "clipping alone, no noise: no privacy"
+    noise_parameters: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = "clipping alone, no noise: no privacy"
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        return buffer_problems(scenario)
+    clip_norm: float = parameters.clip_norm()
+    released: str = parameters.released()
+    buffers: str = parameters.buffers()
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        """Batch statistics that nobody computes."""
+        return buffer_problems(scenario, self.buffers)
 
     @property
-    def sensitivity(self) -> float:
+    def distance(self) -> float:
         """2 C."""
         return sensitivity("replace", self.clip_norm)
 

@@ -17,18 +17,18 @@ import importlib
 import secrets
 import warnings
 from collections.abc import Callable
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cache, cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fedcore.components.registry import REQUIRED
+from fedcore.components.parameters import param
 from fedcore.errors import PrivacyError
 from fedcore.models.dropout import StreamDropout
-from fedcore.privacy import sampled
+from fedcore.privacy import parameters, sampled
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
 from fedcore.privacy.noise import NoiseSource, SecureNoise, secret_uniform
@@ -57,11 +57,6 @@ def opacus(module: str) -> Any:
 @PRIVACY.register(
     "dpsgd",
     "DP-SGD on the client through Opacus (Abadi et al. 2016): protects single samples",
-    noise_multiplier=REQUIRED,
-    delta=1e-5,
-    clip_norm=1.0,
-    released="whole",
-    epsilon_budget=None,
 )
 class DpSgd(Mechanism):
     """The update is private by how it was trained; nothing is added to it afterwards.
@@ -70,18 +65,29 @@ class DpSgd(Mechanism):
     q = batch_size / samples.
     """
 
-    uses = ("opacus", "scipy")
-    name = "DP-SGD on the client"
-    accountant = sampled.ACCOUNTANT
-    unit = "one training sample of a client"
+    uses: ClassVar[tuple[str, ...]] = ("opacus", "scipy")
+    title: ClassVar[str] = "DP-SGD on the client"
+    accountant: ClassVar[str] = sampled.ACCOUNTANT
+    unit: ClassVar[str] = "one training sample of a client"
+    per_example: ClassVar[bool] = True
+    auditable: ClassVar[bool] = True
+    noise_parameters: ClassVar[tuple[str, ...]] = ("noise_multiplier", "delta", "epsilon_budget")
 
-    def __init__(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> None:
-        super().__init__(scenario, facts, noise)
-        opacus("grad_sample")  # says what is missing before anything is trained
-        self._known: dict[tuple[float, int], float] = {}
+    noise_multiplier: float = param(
+        "noise of a DP-SGD step over clip_norm", low=0, open_low=True, token="noise"
+    )
+    delta: float = parameters.delta()
+    clip_norm: float = parameters.clip_norm()
+    released: str = parameters.released()
+    epsilon_budget: float | None = parameters.epsilon_budget()
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
+    def over(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> Self:
+        """PrivacyError, before anything is trained, where Opacus is not installed."""
+        opacus("grad_sample")
+        return super().over(scenario, facts, noise)
+
+    def problems(self, scenario: Scenario) -> list[str]:
+        """Batch normalisation."""
         if scenario.norm == "batch":
             return [
                 "dpsgd cannot train norm='batch', which mixes the samples of a batch so that no "
@@ -89,8 +95,8 @@ class DpSgd(Mechanism):
             ]
         return []
 
-    @classmethod
-    def trains(cls, scenario: Scenario) -> bool:
+    def trains(self, scenario: Scenario) -> bool:
+        """Always: the noise is in the steps."""
         return True
 
     @property
@@ -98,15 +104,14 @@ class DpSgd(Mechanism):
         return "one sample of a client's data replaced by any other (replace-one)"
 
     @property
-    def sensitivity(self) -> float:
+    def distance(self) -> float:
         """2 C: of the sum of clipped gradients."""
         return sensitivity("replace", self.clip_norm)
 
     @cached_property
     def sigma(self) -> float:
         """Z C, on the sum of clipped gradients."""
-        assert self.scenario.noise_multiplier is not None
-        return self.scenario.noise_multiplier * self.clip_norm
+        return self.noise_multiplier * self.clip_norm
 
     @property
     def epsilon_nominal(self) -> None:
@@ -114,41 +119,42 @@ class DpSgd(Mechanism):
 
     def cost(self, client: int, cohort: object) -> float:
         """Steps, all of one kind."""
-        return float(self.facts.steps[client])
+        return float(self.run.facts.steps[client])
 
-    def epsilon(self, client: int, cost: float) -> float:
+    def spent(self, client: int, cost: float) -> float:
         """Of ``cost`` steps at the client's sampling rate."""
-        key = (sampling_rate(self.scenario.batch_size, self.facts.samples[client]), int(cost))
-        if not cost or not key[0]:
+        rate = sampling_rate(self.run.scenario.batch_size, self.run.facts.samples[client])
+        if not cost or not rate:
             return 0.0
-        if key not in self._known:
-            assert self.scenario.noise_multiplier is not None
-            assert self.delta is not None
-            self._known[key] = sampled.replace_epsilon(
-                key[0], self.scenario.noise_multiplier, key[1], self.delta
-            )
-        return self._known[key]
+        return _epsilon(rate, self.noise_multiplier, int(cost), self.delta)
 
     def epsilon_once(self) -> float:
         """Of the client that a release costs most."""
-        clients = range(len(self.facts.samples))
-        return max(self.epsilon(c, self.cost(c, (c,))) for c in clients if self.facts.samples[c])
+        clients = range(len(self.run.facts.samples))
+        return max(self.spent(c, self.cost(c, (c,))) for c in clients if self.run.facts.samples[c])
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
-        rows = self.release.take(cohort.updates).to(torch.float64)
+        rows = self.run.release.take(cohort.updates).to(torch.float64)
         broken = ~torch.isfinite(rows).all(dim=1)
-        self._broken += int(broken.sum())
+        self.run.broken += int(broken.sum())
         rows = torch.where(broken[:, None], 0.0, rows)
-        return self.release.put(rows, cohort.updates, state.vector)
+        return self.run.release.put(rows, cohort.updates, state.vector)
 
     def statement(self) -> PrivacyStatement:
         return dataclasses.replace(super().statement(), clipped=None)
 
     def notes(self) -> tuple[str, ...]:
         """The sampling rates."""
-        rates = {sampling_rate(self.scenario.batch_size, n) for n in self.facts.samples if n}
+        rates = {
+            sampling_rate(self.run.scenario.batch_size, n) for n in self.run.facts.samples if n
+        }
         text = f"sampling rates {min(rates):.3g} to {max(rates):.3g}, clip share not counted"
         return (*super().notes(), text)
+
+
+@lru_cache(maxsize=4096)
+def _epsilon(rate: float, noise: float, steps: int, delta: float) -> float:
+    return sampled.replace_epsilon(rate, noise, steps, delta)
 
 
 @cache
@@ -196,10 +202,10 @@ class DpSgdSteps:
     secret = False
 
     def __init__(self, scenario: Scenario, model: nn.Module, layout: Layout) -> None:
-        assert scenario.clip_norm is not None
-        assert scenario.noise_multiplier is not None
+        mechanism = scenario.parts.privacy
+        assert isinstance(mechanism, DpSgd)  # what engines build this for
         self.scenario = scenario
-        self._trained = trained_slice(scenario.released, layout)
+        self._trained = trained_slice(mechanism.released, layout)
         self._model = opacus("grad_sample").GradSampleModule(model)
         parameters = dict(model.named_parameters())
         self._pairs = [
@@ -209,8 +215,8 @@ class DpSgdSteps:
         ]
         self._optimizer = _optimizer_class()(
             torch.optim.SGD([p for _, p in self._pairs], lr=1.0),  # never steps: a Solver does
-            noise_multiplier=scenario.noise_multiplier,
-            max_grad_norm=scenario.clip_norm,
+            noise_multiplier=mechanism.noise_multiplier,
+            max_grad_norm=mechanism.clip_norm,
             expected_batch_size=1,
         )
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from fedcore.components.registry import REQUIRED
+from fedcore.components.parameters import param
 from fedcore.errors import PrivacyError
+from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import classical_multiplier, epsilon_of
 from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems
@@ -30,37 +31,42 @@ if TYPE_CHECKING:
 @PRIVACY.register(
     "localdpmod",
     "Flower's LocalDpMod as shipped: not the epsilon that it names; ruins BatchNorm",
-    epsilon=REQUIRED,
-    delta=1e-5,
-    clip_norm=1.0,
-    sensitivity=1.0,
-    epsilon_budget=None,
 )
 class LocalDpMod(Mechanism):
     """Everything is sent: parameters, float buffers, counters. Neighbours: replace."""
 
-    name = "Flower's LocalDpMod as shipped"
+    title: ClassVar[str] = "Flower's LocalDpMod as shipped"
+    auditable: ClassVar[bool] = True
 
-    @classmethod
-    def problems(cls, scenario: Scenario) -> list[str]:
-        if scenario.epsilon is None or scenario.delta is None or scenario.clip_norm is None:
-            return []
-        return budget_problems(scenario, epsilon_of(_mu(scenario), scenario.delta))
+    epsilon: float = parameters.epsilon()
+    delta: float = parameters.delta()
+    clip_norm: float = parameters.clip_norm()
+    sensitivity: float = param(
+        "what LocalDpMod is told, whatever it clips to",
+        default=1.0,
+        low=0,
+        open_low=True,
+        token="sensitivity",
+    )
+    epsilon_budget: float | None = parameters.epsilon_budget()
 
-    @classmethod
-    def release_of(cls, scenario: Scenario, layout: Layout) -> Release:
+    def problems(self, scenario: Scenario) -> list[str]:
+        """A budget below one release."""
+        return budget_problems(self.epsilon_budget, epsilon_of(self._mu, self.delta))
+
+    def release_of(self, layout: Layout) -> Release:
         # no variance is kept from falling below zero, as it is shipped
         return dataclasses.replace(Release.of(layout, "whole", "released"), variances=())
 
     @property
-    def sensitivity(self) -> float:
+    def distance(self) -> float:
         """The true one: 2 C."""
         return sensitivity("replace", self.clip_norm)
 
     @cached_property
     def sigma(self) -> float:
         """Sensitivity * sqrt(2 ln(1.25 / delta)) / epsilon with the sensitivity that was named."""
-        return self.sensitivity / _mu(self.scenario)
+        return self.distance / self._mu
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
         rows = cohort.updates.to(torch.float64).clone()
@@ -73,8 +79,8 @@ class LocalDpMod(Mechanism):
                     f"{round}: use privacy='localdp'"
                 )
             row.mul_(min(1.0, self.clip_norm / length))
-            self._clipped += length > self.clip_norm
-            drawn = self.noise.normal(len(row), round=round, client=client)
+            self.run.clipped += length > self.clip_norm
+            drawn = self.run.noise.normal(len(row), round=round, client=client)
             row.add_(drawn.to(row.device), alpha=self.sigma)
         return rows.to(cohort.updates)
 
@@ -84,12 +90,7 @@ class LocalDpMod(Mechanism):
         zero = "a client whose update is zero refuses, which shows that it is zero"
         return (*super().notes(), text, zero)
 
-
-def _mu(scenario: Scenario) -> float:
-    """True sensitivity over the sigma of Flower's formula."""
-    assert scenario.sensitivity is not None
-    assert scenario.epsilon is not None
-    assert scenario.delta is not None
-    assert scenario.clip_norm is not None
-    sigma = scenario.sensitivity * classical_multiplier(scenario.epsilon, scenario.delta)
-    return sensitivity("replace", scenario.clip_norm) / sigma
+    @property
+    def _mu(self) -> float:
+        """True sensitivity over the sigma of Flower's formula."""
+        return self.distance / (self.sensitivity * classical_multiplier(self.epsilon, self.delta))

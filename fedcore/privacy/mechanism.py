@@ -10,16 +10,17 @@ like all others: what is measured is poison that passes through it, not an attac
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
 from fedcore._version import __version__
-from fedcore.components.bridge import OldComponent as Component
+from fedcore.components.component import Component
 from fedcore.components.kinds import PRIVACY as PRIVACY
 from fedcore.errors import PrivacyError
 from fedcore.privacy import gaussian
@@ -54,46 +55,99 @@ class Facts:
     steps: tuple[int, ...]
 
 
-class Mechanism(Component):
-    """A mechanism over one run. Subclasses are registered in `PRIVACY`.
+@dataclasses.dataclass
+class Run:
+    """What serves one run of a mechanism; ``costs`` and ``releases`` are per client.
 
-    The cost of a release adds up over a client's releases: by default mu^2, from which the exact
-    total follows (`fedcore.privacy.gaussian`). Raises PrivacyError where the model lacks what is
-    to be released.
+    ``clients`` is what the clients of a network draw from; None where `Mechanism.privatise` stands
+    for them. ``stopped`` is the round before which the budget ends the run.
     """
 
-    uses: ClassVar[tuple[str, ...]] = ("scipy",)
-    name = "Gaussian noise on each client's update"
-    against = "the server and all who see the update"
-    unit = "a client's whole data"
-    accountant = gaussian.ACCOUNTANT
-    trusts_server = False  # clients send what is released without noise, the server adds it
+    scenario: Scenario
+    facts: Facts
+    noise: NoiseSource
+    release: Release
+    costs: list[float]
+    releases: list[int]
     clients: Generators | None = None
-    """What the clients of a network draw from; None where `privatise` stands for them."""
+    stopped: int | None = None
+    clipped: int = 0
+    broken: int = 0
 
-    def __init__(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> None:
-        assert scenario.clip_norm is not None
-        self.scenario, self.facts = scenario, facts
-        self.noise = noise or SeededNoise(facts.seed)
-        self.clip_norm = scenario.clip_norm
-        self.delta = scenario.delta
-        self.release = self.release_of(scenario, facts.layout)
-        self.version = f"fedcore {__version__}"
-        self.stopped: int | None = None
-        self._costs = [0.0] * len(facts.samples)
-        self._releases = [0] * len(facts.samples)
-        self._clipped = self._broken = 0
 
-    @classmethod
-    def trains(cls, scenario: Scenario) -> bool:
+class Mechanism(Component):
+    """A mechanism of differential privacy. Subclasses are registered in `PRIVACY`.
+
+    An object has the parameters; `over` gives its equal for one run, which keeps the account. The
+    cost of a release adds up over a client's releases: by default mu^2, from which the exact total
+    follows (`fedcore.privacy.gaussian`).
+
+    ``per_example``: local training itself clips and noises each sample's gradient. ``auditable``:
+    `fedcore.privacy.attack_test` can play against it. ``noise_parameters``: those that say how much
+    noise there is, in which runs of one privacy surface differ. ``binds_attackers``: malicious
+    clients run it like all others.
+    """
+
+    kind: ClassVar[str] = "privacy"
+    uses: ClassVar[tuple[str, ...]] = ("scipy",)
+    title: ClassVar[str] = "Gaussian noise on each client's update"
+    against: ClassVar[str] = "the server and all who see the update"
+    unit: ClassVar[str] = "a client's whole data"
+    accountant: ClassVar[str] = gaussian.ACCOUNTANT
+    #: Clients send what is released without noise, the server adds it.
+    trusts_server: ClassVar[bool] = False
+    per_example: ClassVar[bool] = False
+    auditable: ClassVar[bool] = False
+    noise_parameters: ClassVar[tuple[str, ...]] = (
+        *("epsilon", "delta", "neighbours", "epsilon_budget"),
+    )
+    binds_attackers: ClassVar[bool] = True
+
+    def over(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> Self:
+        """This mechanism for a run of ``scenario``, with an account of its own.
+
+        Raises PrivacyError where the model lacks what is to be released.
+        """
+        made = copy.copy(self)
+        release = self.release_of(facts.layout)
+        clients = len(facts.samples)
+        run = Run(
+            scenario,
+            facts,
+            noise or SeededNoise(facts.seed),
+            release,
+            [0.0] * clients,
+            [0] * clients,
+        )
+        object.__setattr__(made, "_run", run)
+        return made
+
+    @property
+    def run(self) -> Run:
+        """What serves the run that `over` made this for."""
+        run: Run = self.__dict__["_run"]
+        return run
+
+    @property
+    def limit(self) -> float:
+        """C: the longest update that is sent."""
+        return float(self._parameter("clip_norm", 1.0))
+
+    def _parameter(self, name: str, without: Any) -> Any:
+        """The value of a parameter that not every mechanism has."""
+        value = self.__dict__.get(name)
+        return without if value is None else value
+
+    def trains(self, scenario: Scenario) -> bool:
         """Whether local training itself must differ, which takes an engine that knows how."""
-        frozen_norms = scenario.norm == "batch" and scenario.buffers == "frozen"
-        return scenario.released == "head" or frozen_norms
+        buffers = self._parameter("buffers", None)
+        frozen_norms = scenario.norm == "batch" and buffers == "frozen"
+        return self._parameter("released", "whole") == "head" or frozen_norms
 
-    @classmethod
-    def release_of(cls, scenario: Scenario, layout: Layout) -> Release:
+    def release_of(self, layout: Layout) -> Release:
         """What is released of an update: of the parameters, and of buffers. PrivacyError."""
-        return Release.of(layout, scenario.released or "whole", scenario.buffers or "frozen")
+        released = self._parameter("released", "whole")
+        return Release.of(layout, released, self._parameter("buffers", "frozen"))
 
     @property
     @abstractmethod
@@ -102,42 +156,44 @@ class Mechanism(Component):
 
     @property
     @abstractmethod
-    def sensitivity(self) -> float:
+    def distance(self) -> float:
         """Distance of neighbouring releases that ``sigma`` is measured against."""
 
     @property
     def relation(self) -> str:
         """Which data are neighbours, in words."""
-        return RELATIONS[self.scenario.neighbours or "replace"]
+        return RELATIONS[self._parameter("neighbours", "replace")]
 
     @property
     def epsilon_nominal(self) -> float | None:
         """What the mechanism's own formula says of one release."""
-        return self.scenario.epsilon
+        epsilon: float | None = self._parameter("epsilon", None)
+        return epsilon
 
     def cost(self, client: int, cohort: Sequence[int]) -> float:
         """What one release of ``client`` in ``cohort`` adds to its account: mu^2."""
-        return (self.sensitivity / self.sigma) ** 2 if self.sigma else math.inf
+        return (self.distance / self.sigma) ** 2 if self.sigma else math.inf
 
-    def epsilon(self, client: int, cost: float) -> float:
+    def spent(self, client: int, cost: float) -> float:
         """The total epsilon of ``client`` whose account stands at ``cost``; may be infinite."""
-        if math.isinf(cost) or self.delta is None:
+        delta = self._parameter("delta", None)
+        if math.isinf(cost) or delta is None:
             return math.inf if cost else 0.0
-        return gaussian.epsilon_of(math.sqrt(cost), self.delta)
+        return gaussian.epsilon_of(math.sqrt(cost), delta)
 
     def affordable(self, cohorts: Cohorts) -> Cohorts:
         """The rounds before the first in which some client would exceed the budget; all without.
 
         Raises PrivacyError if not even the first round fits.
         """
-        budget = self.scenario.epsilon_budget
+        budget = self._parameter("epsilon_budget", None)
         if budget is None:
             return cohorts
-        costs = [0.0] * len(self.facts.samples)
+        costs = [0.0] * len(self.run.facts.samples)
         for index, cohort in enumerate(cohorts):
             for client in cohort:
                 costs[client] += self.cost(client, cohort)
-                total = self.epsilon(client, costs[client])
+                total = self.spent(client, costs[client])
                 if total <= budget * (1 + _SLACK):
                     continue
                 if index == 0:
@@ -145,7 +201,7 @@ class Mechanism(Component):
                         f"epsilon_budget={budget:g} is less than the epsilon {total:.4g} of a "
                         "single release: raise it, or release less"
                     )
-                self.stopped = index + 1
+                self.run.stopped = index + 1
                 return cohorts[:index]
         return cohorts
 
@@ -161,10 +217,10 @@ class Mechanism(Component):
         Over a network ``cohort`` is what the clients have released, in one process what they have
         trained.
         """
-        if self.clients is None:
+        if self.run.clients is None:
             cohort = self.at_client(state, cohort, round)
-        elif self.trusts_server and self.clients.secret:
-            self.noise = SecureNoise()  # of real clients, who know the seed of the run
+        elif self.trusts_server and self.run.clients.secret:
+            self.run.noise = SecureNoise()  # of real clients, who know the seed of the run
         cohort = self.at_server(state, cohort, round)
         self.charge(cohort.clients if asked is None or self.trusts_server else asked)
         return cohort
@@ -172,7 +228,7 @@ class Mechanism(Component):
     def at_client(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
         """What leaves the clients of ``cohort``, in its place: zeros stand for what does not."""
         counters = cohort.counters
-        if not self.release.buffers:
+        if not self.run.release.buffers:
             counters = state.counters.expand_as(counters)
         sent = self._updates(state, cohort, round)
         return dataclasses.replace(cohort, updates=sent, counters=counters)
@@ -188,22 +244,22 @@ class Mechanism(Component):
         sent all the same.
         """
         for client in clients:
-            self._costs[client] += self.cost(client, clients)
-            self._releases[client] += 1
+            self.run.costs[client] += self.cost(client, clients)
+            self.run.releases[client] += 1
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
         """Clipped to the norm and noised, each client from its own stream; [K, D]."""
-        rows = self._clip(self.release.take(cohort.updates))
+        rows = self._clip(self.run.release.take(cohort.updates))
         if self.sigma:
             for row, client in zip(rows, cohort.clients, strict=True):
-                drawn = self.noise.normal(len(row), round=round, client=client)
+                drawn = self.run.noise.normal(len(row), round=round, client=client)
                 row.add_(drawn.to(row.device), alpha=self.sigma)
-        return self.release.put(rows, cohort.updates, state.vector)
+        return self.run.release.put(rows, cohort.updates, state.vector)
 
     def _clip(self, rows: torch.Tensor) -> torch.Tensor:
-        rows, long, broken = clip_rows(rows, self.clip_norm)
-        self._clipped += int(long.sum())
-        self._broken += int(broken.sum())
+        rows, long, broken = clip_rows(rows, self.limit)
+        self.run.clipped += int(long.sum())
+        self.run.broken += int(broken.sum())
         return rows
 
     def notes(self) -> tuple[str, ...]:
@@ -213,48 +269,49 @@ class Mechanism(Component):
     @property
     def place(self) -> str:
         """Where the mechanism runs, in words."""
-        return SIMULATED if self.clients is None else AT_CLIENT
+        return SIMULATED if self.run.clients is None else AT_CLIENT
 
     def statement(self) -> PrivacyStatement:
         """The statement about all releases so far."""
-        made = sum(self._releases)
-        totals = [self.epsilon(client, cost) for client, cost in enumerate(self._costs)]
+        made = sum(self.run.releases)
+        totals = [self.spent(client, cost) for client, cost in enumerate(self.run.costs)]
         first = self.epsilon_once()
-        away = self.clients is not None and not self.trusts_server
+        away = self.run.clients is not None and not self.trusts_server
         return PrivacyStatement(
-            mechanism=self.name,
+            mechanism=self.title,
             unit=self.unit,
             relation=self.relation,
             against=self.against,
-            released=self.release.description,
-            dimension=self.release.dimension,
-            clip_norm=self.clip_norm,
-            sensitivity=self.sensitivity,
+            released=self.run.release.description,
+            dimension=self.run.release.dimension,
+            clip_norm=self.limit,
+            sensitivity=self.distance,
             sigma=self.sigma,
-            delta=self.delta,
+            delta=self._parameter("delta", None),
             epsilon_nominal=self.epsilon_nominal,
             epsilon_round=_finite(first),
             epsilon_total=_finite(max(totals, default=0.0)),
             epsilons=tuple(_finite(total) for total in totals),
-            participations=tuple(self._releases),
+            participations=tuple(self.run.releases),
             accountant=self.accountant,
-            version=self.version,
-            generator=self.clients.description if away and self.clients else self.noise.description,
-            budget=self.scenario.epsilon_budget,
-            stopped=self.stopped,
-            clipped=self._clipped / made if made and not away else None,
-            non_finite=None if away else self._broken,
+            version=f"fedcore {__version__}",
+            generator=self.run.clients.description
+            if away and self.run.clients
+            else self.run.noise.description,
+            budget=self._parameter("epsilon_budget", None),
+            stopped=self.run.stopped,
+            clipped=self.run.clipped / made if made and not away else None,
+            non_finite=None if away else self.run.broken,
             notes=self.notes(),
         )
 
     def epsilon_once(self) -> float:
         """The true epsilon of one release, of the client with the largest; may be infinite."""
-        return self.epsilon(0, self.cost(0, (0,)))
+        return self.spent(0, self.cost(0, (0,)))
 
 
-def budget_problems(scenario: Scenario, epsilon: float | None) -> list[str]:
+def budget_problems(budget: float | None, epsilon: float | None) -> list[str]:
     """A budget that the first release exceeds."""
-    budget = scenario.epsilon_budget
     if budget is None or epsilon is None or budget * (1 + _SLACK) >= epsilon:
         return []
     return [
@@ -263,9 +320,9 @@ def budget_problems(scenario: Scenario, epsilon: float | None) -> list[str]:
     ]
 
 
-def buffer_problems(scenario: Scenario) -> list[str]:
+def buffer_problems(scenario: Scenario, buffers: str) -> list[str]:
     """Batch normalisation whose server would score with statistics that nobody computed."""
-    if scenario.norm == "batch" and scenario.buffers == "local" and scenario.weights is None:
+    if scenario.norm == "batch" and buffers == "local" and scenario.weights is None:
         return [
             "buffers='local' leaves the server without running statistics to score "
             "norm='batch' with: set buffers='frozen' or 'released', give weights, or set "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import PrivacyError
 from fedcore.federation.batches import local_steps
-from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
+from fedcore.privacy.mechanism import Facts, Mechanism
 
 if TYPE_CHECKING:
     from fedcore.engine.interface import Engine
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def needs_reference_engine(scenario: Scenario) -> bool:
     """Whether clients must train otherwise than engines do that know nothing of privacy."""
-    return scenario.privacy is not None and PRIVACY[scenario.privacy].trains(scenario)
+    mechanism = scenario.parts.privacy
+    return mechanism is not None and mechanism.trains(scenario)
 
 
 def mechanism_of(
@@ -30,7 +31,7 @@ def mechanism_of(
     the engine would train as if nothing were to be private.
     """
     scenario = federation.scenario
-    if scenario.privacy is None:
+    if scenario.parts.privacy is None:
         return None
     trains: Any = getattr(engine, "trains_privately", False)
     if needs_reference_engine(scenario) and not trains:
@@ -42,6 +43,6 @@ def mechanism_of(
     work = zip(samples, federation.epochs, strict=True)
     steps = tuple(local_steps(n, epochs, scenario.batch_size) for n, epochs in work)
     facts = Facts(federation.seed, engine.layout, samples, steps)
-    mechanism = PRIVACY[scenario.privacy](scenario, facts, noise)
-    mechanism.clients = getattr(engine, "generators", None)
+    mechanism = scenario.parts.privacy.over(scenario, facts, noise)
+    mechanism.run.clients = getattr(engine, "generators", None)
     return mechanism

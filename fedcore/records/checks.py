@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fedcore.attacks.attack import ATTACKS
+from fedcore.attacks.attack import attack_of, success_of
 from fedcore.exchange.evidence import evidence_problems
 from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
@@ -29,7 +29,7 @@ _MOST_CLIENTS = 10**7  # of a record: drawing the malicious among more takes sec
 
 def record_problems(record: Record) -> list[str]:
     """Rules that ``record`` breaks, each as a message; [] for every record that a run makes."""
-    parts = (_scores, _diverged, _audit, _poison, _training, _privacy, _rest)
+    parts = (_scores, _diverged, _audit, _poison, _updates, _training, _privacy, _rest)
     problems = [*_rounds(record)]
     # the others rely on equal lengths and on clients that exist
     return problems or [text for part in parts for text in part(record)]
@@ -94,11 +94,13 @@ def _scores(record: Record) -> Iterator[str]:
         known_recall = [value for value in row if value is not None]
         if known_recall and not _between(min(known_recall), accuracy, max(known_recall)):
             yield f"accuracy must be a mean of the recalls, got {accuracy}"
-    name = record.scenario.attack
-    pair = ATTACKS[name].success_classes(record.scenario) if name is not None else None
+    name, success = record.scenario.attack, success_of(record.scenario)
+    pair = success.success_classes if success is not None else None
     # a rate over no test image is none; a run that diverged at once is at chance in it, too
     absent = pair is not None and any(row[pair[0] : pair[0] + 1] == (None,) for row in measured)
     due = pair is not None and not absent
+    if success is not None and pair is None:
+        return  # whether its probe set is empty is for the proofs to say, who have the data
     if (record.asr is not None) != due:
         without = " without a test image of the source class" if absent else ""
         yield f"asr must be {'given' if due else 'null'} under attack {name}{without}"
@@ -131,9 +133,11 @@ def _diverged(record: Record) -> Iterator[str]:
 def _audit(record: Record) -> Iterator[str]:
     scenario, audit = record.scenario, record.audit
     low, high = scenario.epochs_range
+    attack = attack_of(scenario)
+    works = set(audit.malicious) if attack is not None and attack.work is not None else ()
     if any(n < 0 for n in audit.samples):
         yield f"samples must be >= 0, got {min(audit.samples)}"
-    if any(not low <= n <= high for n in audit.epochs):
+    if any(n < 1 if c in works else not low <= n <= high for c, n in enumerate(audit.epochs)):
         yield f"epochs must be in [{low}, {high}], got {_short(audit.epochs)}"
     for cohort in audit.cohorts:
         if any(audit.samples[client] == 0 for client in cohort):
@@ -161,26 +165,49 @@ def _counts(name: str, part: Any, most: int) -> Iterator[str]:
 
 def _poison(record: Record) -> Iterator[str]:
     scenario, audit = record.scenario, record.audit
-    expected = audit.malicious if scenario.attack is not None else ()
+    attack = attack_of(scenario)
+    data = attack.data if attack is not None else None
+    expected = audit.malicious if data is not None else ()
     if tuple(each.client for each in audit.poison) != expected:
         yield "poison must have one entry for each malicious client, in their order"
         return
     for each in audit.poison:
         took_part = sum(each.client in cohort for cohort in audit.cohorts)
-        draws = range(took_part + 1) if scenario.redraw else (1,)
-        selected = each.draws * round_half_up(scenario.poison_ratio * each.eligible)
+        redraw = data is not None and data.redraw
+        draws = range(took_part + 1) if redraw else (1,)
+        ratio = 0.0 if data is None else data.poison_ratio
+        selected = each.draws * round_half_up(ratio * each.eligible)
         if each.poisoned != selected:
             yield (
                 f"client {each.client} poisoned other numbers of samples than poison_ratio="
-                f"{scenario.poison_ratio:g} asks for: {each.poisoned} instead of {selected}"
+                f"{ratio:g} asks for: {each.poisoned} instead of {selected}"
             )
         elif (
             each.samples != audit.samples[each.client]
             or not 0 <= each.eligible <= each.samples
             or each.draws not in draws
             or not 0 <= each.changed <= each.poisoned
+            or not 0 <= each.images_changed <= each.poisoned
         ):
             yield f"the counts of poison of client {each.client} do not agree: {each}"
+
+
+def _updates(record: Record) -> Iterator[str]:
+    attack, audit = attack_of(record.scenario), record.audit
+    if audit.updates and (attack is None or attack.update is None):
+        yield f"attack {record.scenario.attack!r} changes no updates, yet the audit has some"
+    clients = [each.client for each in audit.updates]
+    if clients != sorted(set(clients)) or not _clients(clients, record.scenario):
+        yield "updates must have one entry for each client, in ascending order"
+    for each in audit.updates:
+        took_part = sum(each.client in cohort for cohort in audit.cohorts)
+        spans = (each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio)
+        if not 1 <= each.participations <= took_part or not 0 <= each.alone <= each.participations:
+            yield f"client {each.client} cannot have sent {each.participations} updates"
+        elif any(span is not None and span[0] > span[1] for span in spans):
+            yield f"updates of client {each.client} have spans whose ends are swapped"
+        elif not _DIGEST.fullmatch(each.digest):
+            yield f"updates of client {each.client} have no digest of 16 hexadecimal digits"
 
 
 def _training(record: Record) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 An integer is no boolean and no float, a float is finite; every field is there and no other, in
 their order; a tuple has the length that its annotation gives. A new field of a dataclass is read
-without a change here.
+without a change here; one with ``later`` in its metadata is missing where it has its default, as
+in what was written before it was declared.
 """
 
 from __future__ import annotations
@@ -69,18 +70,30 @@ def _fields(kind: Any) -> dict[str, Reader]:
     return {f.name: _reader(hints[f.name]) for f in dataclasses.fields(kind)}
 
 
+@functools.cache
+def _later(kind: Any) -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(kind) if f.metadata.get("later")}
+
+
 def _object(kind: Any, value: Any, place: str) -> Any:
     if type(value) is kind:  # a part that its owner has read
         return value
     readers = _fields(kind)
     if type(value) is not dict:
         raise _wrong(place, "an object", value)
-    if list(value) != list(readers):
+    later = _later(kind)
+    absent = later.keys() - value.keys()
+    if list(value) != [name for name in readers if name not in absent]:
         odd = ", ".join(sorted(value.keys() ^ readers.keys()))
         what = f"{odd} missing or unknown" if odd else "its keys are in another order"
         raise ValueError(f"{place or 'the whole'}: {what}")
     prefix = f"{place}." if place else ""
-    return kind(**{name: read(value[name], prefix + name) for name, read in readers.items()})
+    present = {name: read for name, read in readers.items() if name not in absent}
+    result = kind(**{name: read(value[name], prefix + name) for name, read in present.items()})
+    for name, default in later.items():
+        if name not in absent and getattr(result, name) == default:
+            raise ValueError(f"{prefix}{name}: it is written where it differs from {default!r}")
+    return result
 
 
 def _plain(kind: type, name: str, value: Any, place: str) -> Any:

@@ -29,7 +29,7 @@ def inputs_with(scenario: Scenario, data_dir: Path, engine: str, device: torch.d
     weights = weights_file(scenario.weights, scenario.model, data_dir)
     code = code_of(scenario, engine)
     return Inputs(
-        data=load(scenario.dataset, data_dir, scenario.image_size).digest,
+        data=load(scenario.data, data_dir, scenario.image_size).digest,
         weights=None if weights is None else weights_digest(weights),
         code=code.own,
         foreign=code.foreign,

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from fedcore.components.registry import REGISTRIES
+from fedcore.components.written import registered
 from fedcore.origin import sources
 from fedcore.origin.closure import Foreign, foreign_code
 from fedcore.origin.sources import CHANGED as CHANGED
@@ -128,8 +129,11 @@ def _own_code(folder: str) -> tuple[str, tuple[str, ...]]:
     """A digest and the files that it is over."""
     paths = [*sources.tree(_PACKAGE / folder)] if folder else sources.computing(_PACKAGE)
     texts = [(path.relative_to(_PACKAGE).as_posix(), path.read_bytes()) for path in paths]
+    if not folder and (carried := sources.carried(_PACKAGE)):
+        texts += carried.items()
+        paths.append(_PACKAGE / sources.CARRIED)
     files = tuple(map(str, paths))
-    return (CHANGED if sources.changed(files, read=True) else digest(texts)), files
+    return (CHANGED if sources.changed(files, read=True) else digest(sorted(texts))), files
 
 
 def code_of(scenario: Scenario, engine: str) -> Code:
@@ -164,7 +168,7 @@ def chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable
     for place, part in scenario.parts.everything():
         entry = REGISTRIES[part.kind].entry(part.name)
         yield place, entry.component, entry.modules
-    inner = scenario.dataset.partition(":")[2].partition(":")[0]
+    inner = registered("dataset", scenario.parts.dataset.argument or "")
     if inner in DATASETS:  # holdout:NAME
         yield "dataset within", DATASETS[inner], DATASETS.entry(inner).modules
     name = max((known for known in ENGINES if engine.startswith(known)), key=len, default=None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedcore.errors import FedcoreError, StoreError
 from fedcore.exchange.evidence import TrainingEvidence
+from fedcore.exchange.updates import UpdateAudit
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
@@ -60,6 +61,7 @@ class Audit:
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
+    ``updates`` are what malicious clients sent under an attack on updates.
     """
 
     samples: tuple[int, ...]
@@ -74,6 +76,7 @@ class Audit:
     notes: tuple[str, ...] = ()
     training: TrainingEvidence | None = None
     unseen: str | None = None
+    updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
 
     @property
     def samples_changed(self) -> int:
@@ -206,8 +209,14 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, Scenario):
         return value.to_dict()
-    names = getattr(value, "__dataclass_fields__", None)
-    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is None:
+        return value
+    return {
+        name: _plain(own)
+        for name, field in fields.items()
+        if (own := getattr(value, name)) != field.default or not field.metadata.get("later")
+    }
 
 
 def _checksum(values: dict[str, Any]) -> str:

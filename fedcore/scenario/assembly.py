@@ -20,6 +20,7 @@ from fedcore.scenario.parts import Parts
 from fedcore.scenario.wire import MIRRORED, POSITION
 
 _STEPS = "preaggregation"
+_PROBE = "probe"
 
 
 @dataclass
@@ -72,6 +73,7 @@ def assemble(given: Mapping[str, Any], own: Mapping[str, Spec]) -> tuple[dict[st
         if chosen is not None:
             found[kind] = chosen
     steps = _steps(values[_STEPS], problems, unknown)
+    probe = _probe(values[_PROBE], problems, unknown)
     loose = _beside(given, own, found, problems, unknown)
     _mirror(given, values, found, unknown)
     shared = _shared(found, problems)
@@ -84,7 +86,8 @@ def assemble(given: Mapping[str, Any], own: Mapping[str, Spec]) -> tuple[dict[st
     if texts := problems.all():
         raise ScenarioError(texts)
     made: dict[str, Any] = {kind: chosen.made(shared) for kind, chosen in found.items()}
-    return values, Parts(**made, preaggregation=steps)
+    values[_PROBE] = None if probe is None else probe.spelled()
+    return values, Parts(**made, preaggregation=steps, probe=probe)
 
 
 def _own_values(
@@ -93,7 +96,7 @@ def _own_values(
     values = {}
     for name, spec in own.items():
         value = given.get(name, spec.default)
-        if name in SINGLE or name == _STEPS:
+        if name in SINGLE or name in (_STEPS, _PROBE):
             values[name] = value
             continue
         values[name] = spec.coerce(value)
@@ -109,7 +112,7 @@ def _chosen(
         try:
             part = _registered(kind, value)
         except FedcoreError as error:
-            unknown.append(str(error))
+            unknown += getattr(error, "problems", (str(error),))
             return None
         specs = part.specs()
         # what an object leaves at its default may be given beside it
@@ -152,17 +155,23 @@ def _steps(value: Any, problems: _Problems, unknown: list[str]) -> tuple[Compone
     except ValueError as error:
         unknown.append(f"{_STEPS} {value!r}: {error}")
         return ()
-    found = []
-    for item in items:
-        spec = Spec(str, "a step")
-        chosen = _chosen(_STEPS, item, spec, problems, unknown)
-        if chosen is None:
-            continue
-        missing = completed(_STEPS, chosen.cls, chosen.values)[0]
-        unknown += missing
-        if not missing and not unknown and not problems.all():
-            found.append(chosen.made({}))
-    return tuple(found)
+    found = (_alone(_STEPS, item, problems, unknown) for item in items)
+    return tuple(step for step in found if step is not None)
+
+
+def _probe(value: Any, problems: _Problems, unknown: list[str]) -> Component | None:
+    """The attack whose probe set is scored: an object or a written form."""
+    return None if value is None else _alone("attack", value, problems, unknown)
+
+
+def _alone(kind: str, value: Any, problems: _Problems, unknown: list[str]) -> Component | None:
+    """A component that takes no parameters from beside it; None where anything is wrong so far."""
+    chosen = _chosen(kind, value, Spec(str, f"of {kind}"), problems, unknown)
+    if chosen is None:
+        return None
+    missing = completed(kind, chosen.cls, chosen.values)[0]
+    unknown += missing
+    return None if missing or unknown or problems.all() else chosen.made({})
 
 
 def _listed(value: Any) -> Iterable[Any]:

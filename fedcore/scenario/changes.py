@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def adapt(scenario: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
     """What makes ``scenario`` with ``changes``, for `Scenario`."""
-    values = {n: v for n, v in scenario.to_dict().items() if v is not None}
+    values = {n: v for n, v in scenario._values().items() if v is not None}
     old = scenario.parts.single()
     replaced = {k: _choice(k, changes[k]) for k in SINGLE if k in changes}
     replaced = {k: new for k, new in replaced.items() if _differs(new, old.get(k), changes[k])}
@@ -33,6 +33,8 @@ def adapt(scenario: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
             kept = name in read and name not in new.values and flat.get(name) != spec.default
             if name not in changes and not kept and values.get(name) == flat.get(name):
                 values.pop(name, None)
+    if changes.get("attack") is not None:
+        values.pop("probe", None)  # the attack brings its own
     if "attack" in replaced:
         new_attack = replaced["attack"].cls
         if changes["attack"] is None:

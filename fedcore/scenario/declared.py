@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from fedcore.components.component import Component
 from fedcore.components.kinds import SINGLE
 from fedcore.components.parameters import Spec
 from fedcore.components.registry import REGISTRIES, Registry
-from fedcore.components.written import choice
+from fedcore.components.written import registered as registered
 from fedcore.scenario.wire import MIRRORED
 
 
@@ -39,18 +38,6 @@ def readers_of(parameter: str) -> list[str]:
         for key in registry
         if parameter in registry.entry(key).part.specs()
     ]
-
-
-def registered(kind: str, value: Any) -> str:
-    """The registered name that ``value`` of a component field stands for.
-
-    ``npz`` for ``npz:PATH``, ``alie`` for ``alie(z=1.5)`` and for an object; a text that names
-    nothing registered as it is.
-    """
-    if isinstance(value, Component):
-        return value.name
-    found = choice(kind, value).cls if isinstance(value, str) else None
-    return str(value) if found is None else found.name
 
 
 def _state() -> tuple[tuple[int, int], ...]:

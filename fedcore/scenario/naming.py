@@ -114,11 +114,12 @@ def identifier(
     for part in (scenario.parts.partition, scenario.parts.attack):
         if part is not None and None not in (getattr(part, name) for name in part.named):
             named |= set(part.named)
+    read = {name for part in scenario.parts.single().values() for name in part.specs()}
     for name in dict.fromkeys((*_order(scenario), *specs)):
         value = getattr(scenario, name)
         if name in named or value == usual[name]:
             continue
-        if value is None and name in parameter_names():
+        if value is None and name in parameter_names() and name not in read:
             continue  # no chosen component reads it
         tokens.append(field_token(name, value, specs))
     return "-".join(tokens)

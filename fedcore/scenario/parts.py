@@ -12,7 +12,9 @@ from fedcore.components.kinds import SINGLE
 if TYPE_CHECKING:
     from fedcore.data.dataset import Source
     from fedcore.models.architecture import Architecture
+    from fedcore.optimizers.optimizer import Optimizer
     from fedcore.partition.partitioner import Partitioner
+    from fedcore.privacy.mechanism import Mechanism
     from fedcore.strategies.strategy import Strategy
 
 
@@ -23,11 +25,17 @@ class Parts:
     dataset: Source
     model: Architecture
     partition: Partitioner
-    optimizer: Any
+    optimizer: Optimizer
     strategy: Strategy
     preaggregation: tuple[Any, ...] = ()
     attack: Any = None
-    privacy: Any = None
+    privacy: Mechanism | None = None
+    probe: Any = None  # the attack whose probe set a clean scenario is scored on
+
+    @property
+    def per_example(self) -> bool:
+        """Whether clients train on single samples, each with a gradient of its own."""
+        return self.privacy is not None and self.privacy.per_example
 
     def chosen(self) -> Iterator[tuple[str, Component]]:
         """Kind and component of each choice; steps of pre-aggregation after the strategy."""
@@ -47,6 +55,10 @@ class Parts:
             yield place, part
             for number, inner in enumerate(_within(part), 1):
                 yield f"{place} within {number}", inner
+        if self.probe is not None:
+            yield "probe", self.probe
+            for number, inner in enumerate(_within(self.probe), 1):
+                yield f"probe within {number}", inner
 
     def single(self) -> dict[str, Component]:
         """The components of which there is one at most, by kind."""

@@ -99,6 +99,10 @@ class Scenario:
     attack: str | None = param("poisoning attack; None: clean", default=None)
     malicious_fraction: float = param("share of malicious clients", default=0.0, low=0, high=1)
     poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
+    probe: str | None = param(
+        "attack, as backdoor(target=0), whose success is measured where nobody attacks",
+        default=None,
+    )
     # privacy
     privacy: str | None = param(
         "mechanism of differential privacy; None: nothing is private", default=None
@@ -138,6 +142,11 @@ class Scenario:
     def cohort_size(self) -> int:
         """Clients sampled a round: fraction_train * num_clients, halves up."""
         return round_half_up(self.fraction_train * self.num_clients)
+
+    @property
+    def data(self) -> str:
+        """The data set with all of its parameters, as `fedcore.data.loading.load` takes it."""
+        return self.parts.dataset.spelled()
 
     @property
     def rows(self) -> int:
@@ -181,8 +190,15 @@ class Scenario:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def clean_twin(self) -> Scenario:
-        """The same scenario without the attack; itself if it has none."""
-        return self if self.attack is None else self.but(attack=None)
+        """The same scenario without the attack; itself if it has none.
+
+        It is scored on the probe set of the attack, where that has one.
+        """
+        attack = self.parts.attack
+        if attack is None:
+            return self
+        probe = attack.probe_attack
+        return self.but(attack=None) if probe is None else self.but(attack=None, probe=probe)
 
     def but(self, **changes: Any) -> Scenario:
         """A copy with ``changes``; parameters of a component that is replaced go with it.
@@ -237,25 +253,32 @@ def default() -> Scenario:
     return Scenario()
 
 
+@cache
+def _reserved() -> frozenset[str]:
+    """Names that a scenario uses itself."""
+    return frozenset(dir(Scenario))
+
+
 def _flat(own: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     """Every name with its value, and ``_names``: those that go out, in their order.
 
     The component whose parameter has a name that is taken goes out in its written form.
     """
     values = dict(own)
+    reserved = _reserved()
     for kind, part in parts.single().items():
         flat = part.flat()
         specs = part.specs()
         clashes = [
             name
             for name in flat
-            if name in values
-            and name not in (kind, MIRRORED)
-            and not (name in specs and specs[name].shared and values[name] == flat[name])
+            if name not in (kind, MIRRORED)
+            and (name in values or name in reserved)
+            and not (name in specs and specs[name].shared and values.get(name) == flat[name])
         ]
         values |= {kind: part.spelled()} if clashes else flat
-    if parts.preaggregation:
-        values["preaggregation"] = ", ".join(step.spelled() for step in parts.preaggregation)
+    steps = ", ".join(step.spelled() for step in parts.preaggregation)
+    values["preaggregation"] = steps or None
     newer = sorted(n for n, v in values.items() if n not in NAMES and v is not None)
     values = {**dict.fromkeys(NAMES), **values}
     return {**values, "_names": (*NAMES, *newer)}

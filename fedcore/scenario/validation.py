@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from fedcore.scenario.scenario import Scenario
 
 
-def registered_name(kind: str, name: str) -> str:
-    """The registered part of a name: ``npz:PATH`` is registered as ``npz``."""
-    return name.partition(":")[0] if kind == "dataset" else name
-
-
 def entries(scenario: Scenario) -> dict[str, Entry[Any]]:
     """The registration of each chosen component of which there is one, by kind."""
     single = scenario.parts.single()
@@ -37,6 +32,20 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     return problems
 
 
+def _probe(scenario: Scenario) -> list[str]:
+    if scenario.attack is not None:
+        return [
+            f"probe={scenario.probe!r} is for a scenario without attack: attack "
+            f"{scenario.attack!r} is measured on its own, leave probe out"
+        ]
+    if scenario.parts.probe.probe_attack is None:
+        return [
+            f"probe={scenario.probe!r} has no probe set: name an attack that has one, such as "
+            "backdoor(target=0)"
+        ]
+    return []
+
+
 def _counts(scenario: Scenario) -> list[str]:
     problems = []
     if scenario.norm == "batch" and scenario.batch_size == 1:
@@ -46,6 +55,8 @@ def _counts(scenario: Scenario) -> list[str]:
             f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "
             "rounds to an empty cohort: raise either"
         )
+    if scenario.probe is not None:
+        problems += _probe(scenario)
     if scenario.attack is None:
         for name in ("malicious_fraction", "poison_ratio"):
             if getattr(scenario, name):
@@ -53,13 +64,11 @@ def _counts(scenario: Scenario) -> list[str]:
                     f"{name}={getattr(scenario, name)} needs an attack: name one, or set it to 0"
                 )
         return problems
-    owned = MIRRORED in scenario.parts.attack.specs()
-    for name in ("malicious_fraction", MIRRORED) if owned else ("malicious_fraction",):
-        if getattr(scenario, name) == 0:
-            problems.append(
-                f"attack {scenario.attack!r} with {name}=0 would change nothing: raise it"
-            )
-    if not owned and scenario.poison_ratio:
+    if scenario.malicious_fraction == 0:
+        problems.append(
+            f"attack {scenario.attack!r} with malicious_fraction=0 would change nothing: raise it"
+        )
+    if MIRRORED not in scenario.parts.attack.specs() and scenario.poison_ratio:
         readers = ", ".join(readers_of(MIRRORED))
         problems.append(
             f"{MIRRORED}={scenario.poison_ratio} is read by none of the chosen components "

@@ -16,6 +16,7 @@ from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.records.record import Identity
 from fedcore.simulation.cohort_check import CohortCheck
+from fedcore.simulation.identity_buffers import BufferCheck
 from fedcore.simulation.identity_chain import ChainCheck
 from fedcore.simulation.identity_look import Look, eps_of, unit_of
 from fedcore.simulation.identity_sample import Sample, columns, disagreement, host, visible
@@ -42,10 +43,11 @@ class IdentityCheck:
     Behind pre-aggregation the definition is that of the strategy on the rows that were made, each
     link of the chain is held to its own (`ChainCheck`), and FedAvg's step is that on what was sent.
 
-    The solver of ``scenario`` says how far local steps go. ``told`` checks what cohorts say of
-    their clients. The model that a step led to must be the one that the next starts from, and the
-    last. ``spans`` are (offset, size) of the model's tensors: half of a sample lies in four of
-    them, drawn anew, so that small ones are looked at, too.
+    Buffers are held to a weighted mean, counters to a maximum (`BufferCheck`). The solver of
+    ``scenario`` says how far local steps go. ``told`` checks what cohorts say of their clients. The
+    model that a step led to must be the one that the next starts from, and the last. ``spans`` are
+    (offset, size) of the model's tensors: half of a sample lies in four of them, drawn anew, so
+    that small ones are looked at, too.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class IdentityCheck:
         self._sample = Sample(stream(server.seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
+        self._buffers = BufferCheck(stream(server.seed, Purpose.IDENTITY_SAMPLE, client=0))
+        self._round = 0
         self._places: torch.Tensor | None = None
         self._memory: dict[str, Floats] = {}
         self._displacement: Floats = np.empty(0)
@@ -68,16 +72,30 @@ class IdentityCheck:
         self._wrong: list[int] = []
         self._reason = ""
 
-    def before(self, state: ServerState, cohort: Cohort, num_parameters: int, round: int) -> None:
+    def before(
+        self,
+        state: ServerState,
+        cohort: Cohort,
+        num_parameters: int,
+        round: int,
+        honest: Cohort | None = None,
+    ) -> None:
         """Note what the step of ``round`` starts from; call `after` once it is made and finite.
 
-        Between the two, `mixed` sees what each link of a chain makes.
+        Between the two, `mixed` sees what each link of a chain makes. ``honest`` is the cohort
+        before attacks and privacy, which is held to what was seen of its training (None:
+        ``cohort``).
         """
         state.memory.noted = self._look = None
+        self._round = round
         self._unequal += len(set(cohort.steps)) > 1
         self.kept(state, round)
-        if self._told is not None and (odd := self._told.problem(cohort, state, num_parameters)):
+        if self._told is not None and (
+            odd := self._told.problem(honest or cohort, state, num_parameters)
+        ):
             self._blame(round, odd)
+        if not self.strategy.foreign:
+            self._buffers.before(state, cohort, num_parameters)
         if num_parameters == 0 or cohort.updates.shape[1] == 0:
             return
         cohort = cohort.restricted(num_parameters)
@@ -122,6 +140,8 @@ class IdentityCheck:
 
     def after(self, state: ServerState) -> None:
         """Judge the step that led to ``state``, whose numbers are finite."""
+        if (odd := self._buffers.after(state)) is not None:
+            self._blame(self._round, f"strategy {self._named!r} {odd}")
         look, self._look = self._look, None
         if look is None:
             return

@@ -16,11 +16,12 @@ from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
+from fedcore.exchange.updates import UpdateLog
 from fedcore.federation.federation import Federation
-from fedcore.federation.threat import malicious_clients
 from fedcore.privacy.run import mechanism_of
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
+from fedcore.simulation.assault import assaulted
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.aggregation import Aggregation
@@ -58,7 +59,7 @@ class Trial:
         scenario, seed = federation.scenario, federation.seed
         self.federation, self.engine, self.engine_name = federation, engine, engine_name
         self.device, self.on_round = device, on_round
-        self._malicious = tuple(int(c) for c in malicious_clients(scenario, seed))
+        self._malicious = tuple(federation.threat.malicious.tolist())
         self._cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
         self._mechanism = mechanism_of(federation, engine)
         if self._mechanism is not None:
@@ -78,6 +79,7 @@ class Trial:
         )
         self._scores: list[Score] = []
         self._log = EvidenceLog(scenario.num_clients)
+        self._updates = UpdateLog(self._malicious)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -123,17 +125,21 @@ class Trial:
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
+        honest = cohort
+        if cohort is not None and cohort.clients and self._attacks_updates:
+            with self.clock("train"):
+                cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
             with self.clock("train"):
                 cohort = self._mechanism.privatise(self.state, cohort, self.round, self.clients)
         if cohort is not None and cohort.clients:
-            self._aggregate(cohort)
+            self._aggregate(cohort, honest)
         score = None
         if self.round in self._evaluated:
             with self.clock("evaluate"):
                 score = self.engine.evaluate(self.state) if self.trains else self._chance()
             if self.trains:
-                self._log.tested(score.seen)
+                self._log.tested(score.seen, score.probed)
             self._scores.append(score)
         report = RoundReport(
             self.round,
@@ -147,11 +153,24 @@ class Trial:
             self.on_round(report)
         return report
 
-    def _aggregate(self, cohort: Cohort) -> None:
+    @property
+    def _attacks_updates(self) -> bool:
+        attack = self.federation.threat.attack
+        return attack is not None and attack.update is not None
+
+    def _assaulted(self, cohort: Cohort) -> Cohort:
+        """What the clients send of the updates that they have trained; both are noted."""
+        size = self.engine.layout.num_parameters
+        threat, state = self.federation.threat, self.state
+        sent = assaulted(threat, cohort, state, self._server, self.round, size)
+        self._updates.sent(self.round, cohort, sent, size)
+        return sent
+
+    def _aggregate(self, cohort: Cohort, honest: Cohort | None) -> None:
         parameters = self.engine.layout.num_parameters
         with self.clock("aggregate"):
             before = self.state
-            self._check.before(before, cohort, parameters, self.round)
+            self._check.before(before, cohort, parameters, self.round, honest)
             self.state = self._server.aggregate(
                 before, cohort, parameters, self.round, self._check.mixed
             )
@@ -163,7 +182,7 @@ class Trial:
     def _chance(self) -> Score:
         """The score of a diverged model: that of guessing; it is never dropped from a mean."""
         classes = self.federation.dataset.num_classes
-        asr = None if self.federation.success_classes is None else 1 / classes
+        asr = 1 / classes if self.federation.measures_success else None
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
 
     def _identity(self) -> Identity:
@@ -187,13 +206,14 @@ class Trial:
             cohorts=self._cohorts,
             malicious=self._malicious,
             malicious_per_round=self._present,
-            poison=federation.poisoning.audit(),
+            poison=federation.threat.audit(),
             identity=self._identity(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
             notes=self._server.strategy.remarks(self.state.memory),
             training=self._log.evidence(),
             unseen=self._log.absent,
+            updates=self._updates.audits(),
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(
@@ -221,20 +241,29 @@ class Trial:
 
 
 def _refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]]) -> None:
-    """AttackError unless a client with changed labels takes part in some round.
+    """AttackError unless a client that is attacked takes part in some round.
 
-    Under redraw every malicious client that takes part counts: its first draw has been checked.
+    Under redraw every malicious client that takes part counts: its first draw has been checked. So
+    does one that attacks its local work or its updates.
     """
-    scenario, poisoning = federation.scenario, federation.poisoning
-    if scenario.attack is None:
+    threat = federation.threat
+    attack = threat.attack
+    if attack is None:
         return
-    malicious = {int(c) for c in poisoning.malicious}
-    effective = malicious if scenario.redraw else {p.client for p in poisoning.audit() if p.changed}
+    malicious = set(threat.malicious.tolist())
+    effective, what = malicious, "malicious clients"
+    if attack.data is not None and attack.work is None and attack.update is None:
+        what = "clients with changed labels"
+        if attack.data.changes_images:
+            what = "clients with changed samples"
+        if not attack.data.redraw:
+            effective = {p.client for p in threat.audit() if p.changed or p.images_changed}
     if not any(effective.intersection(cohort) for cohort in cohorts):
+        rounds = federation.scenario.rounds
         raise AttackError(
-            f"none of the {len(effective)} clients with changed labels takes part in any of the "
-            f"{scenario.rounds} rounds with seed {federation.seed}: the attack would change "
-            "nothing; raise rounds, fraction_train or malicious_fraction"
+            f"none of the {len(effective)} {what} takes part in any of the {rounds} rounds with "
+            f"seed {federation.seed}: the attack would change nothing; raise rounds, "
+            "fraction_train or malicious_fraction"
         )
 
 

@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.optimizers.solvers import OPTIMIZERS
-
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Noted
     from fedcore.scenario import Scenario
@@ -127,7 +125,7 @@ def unit_gradient(scenario: Scenario, steps: int) -> Floats:
     The scenario's own solver makes the steps: so this is the sum of FedNova's a_i, whatever the
     solver says of it.
     """
-    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
     solver.weight_decay = 0.0
     weights = torch.zeros(1, dtype=torch.float64)
     solver.start(weights.clone())

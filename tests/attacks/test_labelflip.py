@@ -7,16 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.attacks.labelflip import LabelFlip
-from fedcore.scenario import Scenario
 
-FLIP = Scenario(attack="labelflip", malicious_fraction=0.3, poison_ratio=0.5)
+FLIP = LabelFlip(poison_ratio=0.5)
 
 
 @given(st.integers(2, 12), st.integers(0, 200), st.integers(0, 2**32))
 def test_never_the_old_label(num_classes: int, samples: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     old = generator.integers(0, num_classes, samples)
-    new = LabelFlip.relabel(old, num_classes, FLIP, generator)
+    new = FLIP.relabel(old, num_classes, generator)
     assert new.shape == old.shape
     assert new.dtype == np.int64
     assert (new != old).all()
@@ -26,18 +25,18 @@ def test_never_the_old_label(num_classes: int, samples: int, seed: int) -> None:
 def test_uniform_over_the_other_classes() -> None:
     for label in range(8):
         old = np.full(7000, label)
-        new = LabelFlip.relabel(old, 8, FLIP, np.random.default_rng(label))
+        new = FLIP.relabel(old, 8, np.random.default_rng(label))
         counts = np.delete(np.bincount(new, minlength=8), label)
         chi_square = ((counts - 1000) ** 2 / 1000).sum()
         assert chi_square < 22.5  # 6 degrees of freedom: exceeded with probability 0.001
 
 
 def test_every_sample_is_eligible_and_there_is_no_success_rate() -> None:
-    assert LabelFlip.eligible(np.arange(5), FLIP).all()
-    assert LabelFlip.success_classes(FLIP) is None
+    assert FLIP.eligible(np.arange(5)).all()
+    assert FLIP.success_classes is None
 
 
 def test_one_class_is_refused() -> None:
-    (problem,) = LabelFlip.data_problems(FLIP, 1)
+    (problem,) = FLIP.data_problems(1, (8, 8, 1))
     assert problem == "labelflip needs at least 2 classes, got 1: use another data set"
-    assert LabelFlip.data_problems(FLIP, 2) == []
+    assert FLIP.data_problems(2, (8, 8, 1)) == []

@@ -16,7 +16,7 @@ from fedcore.data import medmnist
 from fedcore.data.dataset import DATASETS
 from fedcore.data.download import fetch
 from fedcore.data.loading import load
-from fedcore.data.medmnist import CLASS_NAMES, SETS, Facts, MedMnist
+from fedcore.data.medmnist import CLASS_NAMES, SETS, Facts
 from fedcore.errors import DataError, ScenarioError
 
 
@@ -84,20 +84,20 @@ def test_download_then_reuse(
     publisher: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "made" / "on the way"
-    dataset = MedMnist.load("breastmnist", folder)
+    dataset = DATASETS["breastmnist"]().load(folder)
     assert [file.name for file in folder.iterdir()] == ["breastmnist.npz"]
     assert (folder / "breastmnist.npz").read_bytes() == GOOD
     assert dataset.train.images.unique().tolist() == [7]
     assert dataset.train.labels.tolist() == [0, 1, 1]
     assert (len(dataset.test), dataset.num_classes, dataset.notes) == (2, 2, ())
     monkeypatch.setattr(medmnist, "PUBLISHER", "http://127.0.0.1:1/nobody")
-    assert MedMnist.load("breastmnist", folder).digest == dataset.digest
+    assert DATASETS["breastmnist"]().load(folder).digest == dataset.digest
 
 
 def test_other_local_file_is_used_and_noted(publisher: str, tmp_path: Path) -> None:
     other = content((1, 0, 1))
     (tmp_path / "breastmnist.npz").write_bytes(other)
-    dataset = MedMnist.load("breastmnist", tmp_path)
+    dataset = DATASETS["breastmnist"]().load(tmp_path)
     assert dataset.train.labels.tolist() == [1, 0, 1]
     (note,) = dataset.notes
     assert hashlib.md5(other).hexdigest() in note
@@ -108,7 +108,7 @@ def test_other_local_file_is_used_and_noted(publisher: str, tmp_path: Path) -> N
 def test_labels_beyond_the_publishers_classes(publisher: str, tmp_path: Path) -> None:
     (tmp_path / "breastmnist.npz").write_bytes(content((0, 1, 2)))
     with pytest.raises(DataError, match=r"train_labels: labels must be <= 1, got 2"):
-        MedMnist.load("breastmnist", tmp_path)
+        DATASETS["breastmnist"]().load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def plain_client(federation: Federation, client: int, round: int):
             images = federation.transform(federation.train_images[batch]).double()
             optimizer.zero_grad()
             F.cross_entropy(
-                model(images), torch.from_numpy(federation.poisoning.labels[batch])
+                model(images), torch.from_numpy(federation.threat.labels[batch])
             ).backward()
             optimizer.step()
             steps += 1

@@ -8,7 +8,7 @@ import torch
 
 from fedcore import Scenario
 from fedcore.engine.solverlog import SolverLog, directions, watches
-from fedcore.optimizers.solvers import OPTIMIZERS
+from fedcore.optimizers.solvers import SgdSolver
 
 SIZE, STEPS = 5000, 7
 SOLVERS: list[dict[str, Any]] = [
@@ -58,7 +58,7 @@ def test_directions_are_those_of_torch_optim(solver: dict[str, Any]) -> None:
 def trained(scenario: Scenario, factor: float = 1.0, clients: int | None = None) -> SolverLog:
     """A log of ``STEPS`` steps of the scenario's solver with ``factor`` times its rate."""
     log = SolverLog(scenario)
-    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
     solver.lr *= factor
     watched = log.watched(solver)
     shape = (SIZE,) if clients is None else (clients, SIZE)
@@ -108,7 +108,7 @@ def test_a_quarter_of_all_participations_is_watched_and_all_of_round_1() -> None
 def test_unwatched_steps_are_counted() -> None:
     log = SolverLog(Scenario(optimizer="sgd"))
     log.watching = False
-    watched = log.watched(OPTIMIZERS["sgd"](log.scenario))
+    watched = log.watched(SgdSolver(log.scenario))
     weights = torch.zeros(3)
     watched.start(weights)
     watched.step(weights, torch.ones(3))

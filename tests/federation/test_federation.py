@@ -89,11 +89,11 @@ def test_twins_share_all_but_labels() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(clean.parts, poisoned.parts, strict=True))
     assert [clean.cohort(r) for r in range(1, 20)] == [poisoned.cohort(r) for r in range(1, 20)]
     assert torch.equal(clean.train_images, poisoned.train_images)
-    malicious = set(poisoned.poisoning.malicious.tolist())
+    malicious = set(poisoned.threat.malicious.tolist())
     assert len(malicious) == 3
     for client in range(10):
         same = np.array_equal(
-            clean.poisoning.labels_of(client, 1), poisoned.poisoning.labels_of(client, 1)
+            clean.threat.labels_of(client, 1), poisoned.threat.labels_of(client, 1)
         )
         assert same is (client not in malicious)
 
@@ -102,7 +102,7 @@ def test_who_is_malicious_says_nothing_about_who_is_drawn() -> None:
     """Hypergeometric: 4 of 10 drawn, 3 malicious: mean 1.2, variance 0.56 a seed."""
     scenario = BASE.but(**ATTACK)
     present = [
-        len(set(federation.cohort(1)) & set(federation.poisoning.malicious.tolist()))
+        len(set(federation.cohort(1)) & set(federation.threat.malicious.tolist()))
         for federation in (prepare(scenario, seed) for seed in range(200))
     ]
     assert abs(np.mean(present) - 1.2) < 4 * (0.56 / 200) ** 0.5

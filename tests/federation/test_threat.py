@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import AttackError
-from fedcore.federation.threat import Poisoning, malicious_clients
+from fedcore.federation.threat import Threat, malicious_clients
 from fedcore.scenario import Scenario, round_half_up
 
 CLASSES, CLIENTS = 5, 10
@@ -29,8 +29,8 @@ def scenario(attack: str | None = "labelflip", ratio: float = 0.5, **fields: Any
 
 def prepare(
     chosen: Scenario, seed: int = 0, labels: Any = LABELS, classes: int = CLASSES
-) -> Poisoning:
-    return Poisoning.prepare(chosen, seed, labels, PARTS, classes)
+) -> Threat:
+    return Threat.prepare(chosen, seed, labels, PARTS, classes)
 
 
 def test_the_study_has_fifteen_malicious_of_fifty() -> None:
@@ -64,33 +64,33 @@ def test_poisoned_samples_are_nested_with_the_same_labels(
 
 @given(RATIOS, SEEDS)
 def test_counts_are_exact_and_the_rest_is_untouched(ratio: float, seed: int) -> None:
-    poisoning = prepare(scenario(ratio=ratio), seed)
+    threat = prepare(scenario(ratio=ratio), seed)
     malicious = malicious_clients(scenario(), seed).tolist()
-    assert [poison.client for poison in poisoning.audit()] == malicious
-    for poison in poisoning.audit():
+    assert [poison.client for poison in threat.audit()] == malicious
+    for poison in threat.audit():
         part = PARTS[poison.client]
         assert poison.samples == poison.eligible == len(part)
         assert poison.poisoned == poison.changed == round_half_up(ratio * len(part))
-        assert poison.changed == (poisoning.labels[part] != LABELS[part]).sum()
+        assert poison.changed == (threat.labels[part] != LABELS[part]).sum()
         assert poison.draws == 1
     for client in set(range(CLIENTS)) - set(malicious):
-        assert np.array_equal(poisoning.labels[PARTS[client]], LABELS[PARTS[client]])
+        assert np.array_equal(threat.labels[PARTS[client]], LABELS[PARTS[client]])
 
 
 def test_labels_of_a_client_are_its_part_of_all_labels_in_every_round() -> None:
-    poisoning = prepare(scenario())
+    threat = prepare(scenario())
     for client in range(CLIENTS):
         for round in (1, 2):
-            expected = poisoning.labels[PARTS[client]]
-            assert np.array_equal(poisoning.labels_of(client, round), expected)
+            expected = threat.labels[PARTS[client]]
+            assert np.array_equal(threat.labels_of(client, round), expected)
 
 
 def test_no_attack_changes_nothing() -> None:
-    poisoning = prepare(scenario(None))
-    assert poisoning.audit() == ()
-    assert np.array_equal(poisoning.labels, LABELS)
-    assert not np.shares_memory(poisoning.labels, LABELS)
-    assert np.array_equal(poisoning.labels_of(3, 1), LABELS[PARTS[3]])
+    threat = prepare(scenario(None))
+    assert threat.audit() == ()
+    assert np.array_equal(threat.labels, LABELS)
+    assert not np.shares_memory(threat.labels, LABELS)
+    assert np.array_equal(threat.labels_of(3, 1), LABELS[PARTS[3]])
 
 
 def test_the_labels_given_are_left_alone() -> None:
@@ -101,42 +101,42 @@ def test_the_labels_given_are_left_alone() -> None:
 
 def test_targeted_flip_counts_samples_of_its_source_class() -> None:
     chosen = scenario("targetedflip", source_class=2, target_class=0, malicious_fraction=1.0)
-    poisoning = prepare(chosen)
-    touched = poisoning.labels != LABELS
+    threat = prepare(chosen)
+    touched = threat.labels != LABELS
     assert set(LABELS[touched]) == {2}
-    assert set(poisoning.labels[touched]) == {0}
-    for poison in poisoning.audit():
+    assert set(threat.labels[touched]) == {0}
+    for poison in threat.audit():
         assert poison.eligible == (LABELS[PARTS[poison.client]] == 2).sum()
         assert poison.changed == poison.poisoned == round_half_up(0.5 * poison.eligible)
 
 
 def test_pair_flip_audit_shows_the_middle_class_of_an_odd_number() -> None:
-    poisoning = prepare(scenario("pairflip", ratio=1.0))
-    for poison in poisoning.audit():
+    threat = prepare(scenario("pairflip", ratio=1.0))
+    for poison in threat.audit():
         middle = int((LABELS[PARTS[poison.client]] == 2).sum())
         assert poison.changed == poison.poisoned - middle
-    assert sum(p.changed for p in poisoning.audit()) < sum(p.poisoned for p in poisoning.audit())
+    assert sum(p.changed for p in threat.audit()) < sum(p.poisoned for p in threat.audit())
 
 
 def test_redraw_differs_by_round_and_repeats() -> None:
-    poisoning, again = prepare(scenario(redraw=True)), prepare(scenario(redraw=True))
-    client = int(poisoning.malicious[-1])
-    first, second = poisoning.labels_of(client, 1), poisoning.labels_of(client, 2)
+    threat, again = prepare(scenario(redraw=True)), prepare(scenario(redraw=True))
+    client = int(threat.malicious[-1])
+    first, second = threat.labels_of(client, 1), threat.labels_of(client, 2)
     assert not np.array_equal(first, second)
     assert np.array_equal(second, again.labels_of(client, 2))  # whatever was asked before
     clean = LABELS[PARTS[client]]
     assert (first != clean).sum() == (second != clean).sum() == round_half_up(0.5 * len(clean))
-    assert np.array_equal(poisoning.labels, LABELS)
-    benign = next(c for c in range(CLIENTS) if c not in poisoning.malicious)
-    assert np.array_equal(poisoning.labels_of(benign, 1), LABELS[PARTS[benign]])
+    assert np.array_equal(threat.labels, LABELS)
+    benign = next(c for c in range(CLIENTS) if c not in threat.malicious)
+    assert np.array_equal(threat.labels_of(benign, 1), LABELS[PARTS[benign]])
 
 
 def test_redraw_audit_sums_over_the_participations() -> None:
-    poisoning = prepare(scenario(redraw=True))
-    client, idle = int(poisoning.malicious[0]), int(poisoning.malicious[1])
+    threat = prepare(scenario(redraw=True))
+    client, idle = int(threat.malicious[0]), int(threat.malicious[1])
     for round in (1, 4, 4, 9):
-        poisoning.labels_of(client, round)
-    audit = {poison.client: poison for poison in poisoning.audit()}
+        threat.labels_of(client, round)
+    audit = {poison.client: poison for poison in threat.audit()}
     each = round_half_up(0.5 * len(PARTS[client]))
     assert (audit[client].draws, audit[client].poisoned, audit[client].changed) == (
         3,

@@ -141,16 +141,19 @@ class _Sparse(LocalGrid):
         return list(self.contexts)[:2]
 
 
-def test_flowers_own_loop_ends_in_the_same_model(tiny: Scenario) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"strategy": "fednova"}, {"strategy": "median", "preaggregation": "bucketing"}]
+)
+def test_flowers_own_loop_ends_in_the_same_model(tiny: Scenario, changes) -> None:
     """`FedcoreStrategy.start` on a grid, as in anybody's ServerApp."""
-    scenario = tiny.but(strategy="fednova")
+    scenario = tiny.but(**changes)
     federation = Federation.prepare(scenario, 2, None, torch.device("cpu"))
     task = task_of(federation, Execution(device="cpu"))
     grid = LocalGrid(app, scenario.num_clients)
     engine = GridEngine(federation, task, grid)
     start = engine.initial_state()
     strategy = FedcoreStrategy(
-        scenario, engine.layout, federation.cohort, known=known_facts(federation)
+        scenario, engine.layout, federation.cohort, known=known_facts(federation), seed=2
     )
     result = strategy.start(
         grid,
@@ -163,6 +166,23 @@ def test_flowers_own_loop_ends_in_the_same_model(tiny: Scenario) -> None:
     from fedcore.exchange.layout import digest
 
     assert digest(*state) == by_hand.model_digest
+
+
+def test_a_chain_in_flowers_own_loop_needs_the_seed(tiny: Scenario) -> None:
+    scenario = tiny.but(strategy="median", preaggregation="bucketing")
+    federation = Federation.prepare(scenario, 2, None, torch.device("cpu"))
+    layout = GridEngine(
+        federation, task_of(federation, Execution(device="cpu")), LocalGrid(app, 6)
+    ).layout
+    with pytest.raises(FedcoreError, match=r"'bucketing\(size=2\)' draws by the seed of the run"):
+        FedcoreStrategy(scenario, layout, federation.cohort)
+
+
+def test_the_server_app_mixes_as_the_plain_engine_does(tiny: Scenario) -> None:
+    task = Task(tiny.but(strategy="median", preaggregation="bucketing"), 3)
+    record = run_on(LocalGrid(app, 6), task, min_clients=6, wait=0, timeout=None, strict=True)
+    plain = run(task.scenario, seed=3, device="cpu", engine="sequential")
+    assert (record.model_digest, record.audit) == (plain.model_digest, plain.audit)
 
 
 def test_a_client_asked_for_another_refuses(tiny: Scenario) -> None:

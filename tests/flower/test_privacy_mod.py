@@ -20,7 +20,7 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.privacy_mod import PrivateUpdates, layout_of
 from fedcore.privacy.gaussian import noise_multiplier
-from fedcore.privacy.mechanism import PRIVACY, Facts
+from fedcore.privacy.mechanism import Facts, Mechanism
 from fedcore.scenario import Scenario
 
 
@@ -86,6 +86,11 @@ def test_flowers_mod_destroys_the_update_and_this_one_does_not(monkeypatch) -> N
     assert norm_of_parameters(start, reply.content["arrays"]) == pytest.approx(0.32, abs=1e-6)
 
 
+def over(scenario: Scenario, facts: Facts) -> Mechanism:
+    assert scenario.parts.privacy is not None
+    return scenario.parts.privacy.over(scenario, facts, Silence())
+
+
 @pytest.mark.parametrize("norms", [0, 3])
 def test_the_scenarios_localdpmod_is_flowers(monkeypatch, norms) -> None:
     """Without noise the same arrays, counters included; and the same sigma."""
@@ -95,7 +100,7 @@ def test_the_scenarios_localdpmod_is_flowers(monkeypatch, norms) -> None:
     sent = LocalDpMod(0.5, 2.0, 4.0, 1e-5)(message(start), context(), lambda m, c: message(end))
     layout = layout_of(start)
     fields = {"privacy": "localdpmod", "epsilon": 4.0, "clip_norm": 0.5, "sensitivity": 2.0}
-    mechanism = PRIVACY["localdpmod"](Scenario(**fields), Facts(0, layout, (1,), (1,)), Silence())
+    mechanism = over(Scenario(**fields), Facts(0, layout, (1,), (1,)))
     (vector, counters), (after, counted) = layout.flatten(start), layout.flatten(end)
     cohort = Cohort((0,), (after - vector)[None], counted[None], (1,), (1,), (None,))
     ours = mechanism.privatise(ServerState(vector, counters), cohort, 1)
@@ -126,7 +131,7 @@ def test_central_clipping_and_noise_are_those_of_flowers_wrapper(monkeypatch) ->
     arrays, _ = wrapper.aggregate_train(1, replies)
     fields = {"privacy": "centraldp", "epsilon": 2.0, "clip_norm": 0.5}
     scenario = Scenario(**fields, num_clients=3, fraction_train=1.0)
-    mechanism = PRIVACY["centraldp"](scenario, Facts(0, layout, (10,) * 3, (1,) * 3), Silence())
+    mechanism = over(scenario, Facts(0, layout, (10,) * 3, (1,) * 3))
     cohort = Cohort((0, 1, 2), updates, none.expand(3, 0), (10,) * 3, (1,) * 3, (None,) * 3)
     state = ServerState(start, none)
     sent = mechanism.privatise(state, cohort, 1)

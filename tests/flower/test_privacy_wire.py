@@ -58,7 +58,7 @@ def test_a_reply_holds_the_release_and_what_the_statement_calls_clear(
                 parameters = vector[: layout.num_parameters]
                 assert not any(piece in sent.data for piece in fragments(parameters)[::7])
         else:
-            assert np.array_equal(release, mechanism.release.take(sent.raw[None])[0])
+            assert np.array_equal(release, mechanism.run.release.take(sent.raw[None])[0])
     assert told.clipped is None or name == "centraldp", "nobody tells the server who was clipped"
     assert any("leaves it" in note for note in told.notes) == (name != "centraldp")
 
@@ -73,13 +73,13 @@ def test_what_is_sent_is_the_clipped_update_and_noise_of_sigma(
     assert record.audit.privacy.sigma == mechanism.sigma
     for sent in grid.sent:
         release = torch.from_numpy(records(sent.data)["arrays"]["arrays/release"])
-        raw = mechanism.release.take(sent.raw[None])
+        raw = mechanism.run.release.take(sent.raw[None])
         clipped, long, _ = clip_rows(raw, scenario.clip_norm)
         noise = SeededNoise(3).normal(len(release), round=sent.round, client=sent.client)
         expected = (clipped[0] + mechanism.sigma * noise).to(torch.float32)
         # what the client may do to its release: no running variance falls below zero
-        place = mechanism.release.put(expected[None], sent.raw[None], sent.state.vector)
-        expected = mechanism.release.take(place)[0]
+        place = mechanism.run.release.put(expected[None], sent.raw[None], sent.state.vector)
+        expected = mechanism.run.release.take(place)[0]
         torch.testing.assert_close(release, expected, rtol=1e-6, atol=1e-7)
         # far from the ball that was clipped to: norm sqrt(C^2 + n sigma^2) within 5 deviations
         size = mechanism.sigma * len(release) ** 0.5
@@ -115,7 +115,9 @@ def test_noise_of_a_deployed_node_is_not_the_seeds(
         noises = []
         for sent in grid.sent:
             release = torch.from_numpy(records(sent.data)["arrays"]["arrays/release"])
-            clipped, _, _ = clip_rows(mechanism.release.take(sent.raw[None]), scenario.clip_norm)
+            clipped, _, _ = clip_rows(
+                mechanism.run.release.take(sent.raw[None]), scenario.clip_norm
+            )
             noise = (release.to(torch.float64) - clipped[0]) / mechanism.sigma
             seeded = SeededNoise(3).normal(len(noise), round=sent.round, client=sent.client)
             assert float(noise.std()) == pytest.approx(1, abs=5 / (2 * len(noise)) ** 0.5)

@@ -23,7 +23,7 @@ from fedcore.flower.client_app import app
 from fedcore.flower.local import LocalGrid
 from fedcore.flower.server_app import run_on
 from fedcore.flower.task import Task, Workshop
-from fedcore.privacy.mechanism import PRIVACY, Facts
+from fedcore.privacy.mechanism import Facts
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 
@@ -117,4 +117,4 @@ def parts_of(scenario: Scenario) -> tuple[Any, Layout]:
     engine = Workshop.of(Task(scenario, 3)).engine
     clients = scenario.num_clients
     facts = Facts(3, engine.layout, (50,) * clients, (2,) * clients)
-    return PRIVACY[scenario.privacy](scenario, facts), engine.layout
+    return scenario.parts.privacy.over(scenario, facts), engine.layout

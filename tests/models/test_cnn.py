@@ -11,7 +11,7 @@ from fedcore.models.cnn import Cnn
 
 
 def build(norm: str = "none", channels: int = 3, size: tuple[int, int] = (28, 28)) -> nn.Sequential:
-    network = Cnn.build(num_classes=8, channels=channels, size=size, norm=norm, weights=None)
+    network = Cnn().build(num_classes=8, channels=channels, size=size, norm=norm, weights=None)
     assert isinstance(network, nn.Sequential)
     return network
 
@@ -49,7 +49,7 @@ def test_logits_at_many_sizes(channels: int, size: tuple[int, int]) -> None:
 
 def test_weights_are_refused() -> None:
     with pytest.raises(ModelError, match="'cnn' takes no pretrained weights"):
-        Cnn.build(num_classes=2, channels=1, size=(8, 8), norm="none", weights=Path("w.pth"))
+        Cnn().build(num_classes=2, channels=1, size=(8, 8), norm="none", weights=Path("w.pth"))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

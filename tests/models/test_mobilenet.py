@@ -17,7 +17,7 @@ from fedcore.models.mobilenet import MobileNetV2, MobileNetV3Small
 def test_parameters(
     architecture: type[MobileNetV2 | MobileNetV3Small], classes: int, parameters: int
 ) -> None:
-    network = architecture.build(
+    network = architecture().build(
         num_classes=classes, channels=3, size=(28, 28), norm="batch", weights=None
     )
     assert sum(p.numel() for p in network.parameters()) == parameters

@@ -26,7 +26,7 @@ def seeded() -> Iterator[None]:
 
 
 def build(model: str, norm: str = "batch", channels: int = 3) -> nn.Module:
-    return MODELS[model].build(
+    return MODELS[model]().build(
         num_classes=8, channels=channels, size=(28, 28), norm=norm, weights=None
     )
 

@@ -226,8 +226,8 @@ def test_imagenet_weights_give_the_outputs_of_torchvision(shared_data: Path) -> 
     plain.load_state_dict(torch.load(file, weights_only=True))
     images = torch.randn(2, 3, 64, 64)
     shape = {"channels": 3, "size": (64, 64), "norm": "batch", "weights": file}
-    whole = MobileNetV2.build(num_classes=1000, **shape).eval()
-    other = MobileNetV2.build(num_classes=8, **shape).eval()
+    whole = MobileNetV2().build(num_classes=1000, **shape).eval()
+    other = MobileNetV2().build(num_classes=8, **shape).eval()
     with torch.no_grad():
         assert torch.equal(whole(images), plain(images))
         assert torch.equal(other.features(images), plain.features(images))

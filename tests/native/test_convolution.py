@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import re
-import shlex
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -157,7 +152,7 @@ def test_fuses_what_fits_and_keeps_every_name() -> None:
 
 
 def test_a_copy_in_another_type_has_torchs_gradients() -> None:
-    cnn = Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
+    cnn = Cnn().build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
     models = [fuse_convolutions(fuse_pooling(copy.deepcopy(cnn))), fuse_pooling(cnn)]
     images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     found = []
@@ -190,17 +185,3 @@ def test_a_fused_model_computes_without_kernels_too() -> None:
     with disabled():
         (late,) = torch.autograd.grad(out, leaf, gradient)
     assert torch.equal(late, with_kernels[1])
-
-
-def test_without_a_compiler_the_fingerprint_says_so() -> None:
-    code = "from fedcore.records.provenance import machine; print(machine())"
-    own = shlex.join(compiler() or ())
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "CC": name}, text=True,
-            capture_output=True, check=True,
-        ).stdout.strip()
-        for name in (own, "no-such-compiler")
-    ]  # fmt: skip
-    assert re.fullmatch(r"(.*, kernels )[0-9a-f]{16}", told[0])
-    assert told[1] == told[0][:-16] + "none"

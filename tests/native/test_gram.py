@@ -21,15 +21,6 @@ needs_kernel = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=["AVX-512", "AVX2"])
-def processor(request, monkeypatch) -> None:
-    """Both shapes of the kernel, where the machine can run them."""
-    if request.param == "AVX2":
-        monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: False)
-    elif not torch.cpu._is_avx512_supported():
-        pytest.skip("needs AVX-512")
-
-
 def normal(size: int, width: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(size, width, generator=torch.Generator().manual_seed(seed))
 

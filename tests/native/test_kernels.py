@@ -76,6 +76,17 @@ def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
     assert "1 of 5 compiled kernels are missing" in text
 
 
+@pytest.mark.skipif(
+    shutil.which("gcc") is None or shutil.which("clang") is None, reason="needs gcc and clang"
+)
+def test_gcc_and_clang_are_two_fingerprints(tmp_path: Path) -> None:
+    """What they make are other files, even where these compute the same."""
+    digests = {told(tmp_path, CC=name)[0] for name in ("gcc", "clang")}
+    assert len(digests) == 2
+    assert NONE not in digests
+    assert len([*(tmp_path / "fedcore" / "native").iterdir()]) == 10
+
+
 def test_without_a_compiler_a_warning_says_so_and_ends_nothing(tmp_path: Path) -> None:
     digest, text = told(tmp_path, "-W", "error", CC="no-such-compiler")
     assert digest == "none"

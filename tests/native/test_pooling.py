@@ -128,7 +128,7 @@ def test_another_type_is_torchs(dtype: torch.dtype) -> None:
 def test_other_types_and_models_without_parameters_are_left_alone() -> None:
     for model in (
         nn.Sequential(nn.MaxPool2d(2), nn.ReLU()),
-        Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None).double(),
+        Cnn().build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None).double(),
     ):
         before = [type(m) for m in model.modules()]
         assert [type(m) for m in fuse_pooling(model).modules()] == before
@@ -164,5 +164,5 @@ def test_training_without_kernels(size: int) -> None:
 
 @needs_compiler
 def test_the_cnn_is_made_of_what_is_fused() -> None:
-    model = Cnn.build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
+    model = Cnn().build(num_classes=3, channels=1, size=(8, 8), norm="none", weights=None)
     assert sum(isinstance(m, PoolRelu) for m in fuse_pooling(model).modules()) == 2

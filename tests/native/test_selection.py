@@ -32,6 +32,7 @@ def rows_of(size: int, columns: int = 1003) -> torch.Tensor:
 
 
 @needs_kernel
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize(
     ("size", "cut"), [(1, 0), (2, 0), (3, 1), (4, 1), (10, 0), (10, 2), (10, 4), (37, 7), (50, 24)]
 )

@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.errors import ScenarioError
-from fedcore.optimizers.solvers import OPTIMIZERS, accumulated
+from fedcore.optimizers.solvers import accumulated
 from fedcore.scenario import Scenario
 
 
 def build(optimizer, **changes):
-    return OPTIMIZERS[optimizer](Scenario(optimizer=optimizer, **changes))
+    scenario = Scenario(optimizer=optimizer, **changes)
+    return scenario.parts.optimizer.solver(scenario)
 
 
 def unit_gradient_run(solver, steps: int) -> float:

@@ -73,6 +73,22 @@ def test_a_change_after_digest_and_import_matters_no_more(file: Path) -> None:
     assert changed([str(file)]) == []
 
 
+def test_what_a_module_has_read_is_loaded_with_it(file: Path, tmp_path: Path) -> None:
+    """C files, which Python does not import."""
+    read, other = tmp_path / "kernel.c", tmp_path / "other.c"
+    for path in (read, other):
+        path.write_text("int one;")
+    file.write_text(f"__reads__ = ({str(read)!r},)")
+    paths = [str(read), str(other)]
+    watch(paths)
+    changed(paths, read=True)
+    __import__("watched_module")
+    assert changed(paths) == []
+    for path in (read, other):
+        rewrite(path)
+    assert changed(paths) == [str(other)]
+
+
 def test_files_of_several_digests(file: Path, tmp_path: Path) -> None:
     """Of what is imported both know, whichever is asked first."""
     second = tmp_path / "watched_second.py"

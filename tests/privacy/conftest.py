@@ -11,7 +11,7 @@ from torch import nn
 
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
-from fedcore.privacy.mechanism import PRIVACY, Facts, Mechanism
+from fedcore.privacy.mechanism import Facts, Mechanism
 from fedcore.scenario import Scenario
 
 
@@ -30,7 +30,7 @@ def mechanism_for() -> Callable[..., Mechanism]:
         scenario = Scenario(num_clients=clients, fraction_train=1.0, **fields)
         samples = samples or (10,) * clients
         facts = Facts(seed, layout, samples, (steps,) * clients)
-        return PRIVACY[scenario.privacy](scenario, facts, noise)
+        return scenario.parts.privacy.over(scenario, facts, noise)
 
     return make
 

@@ -21,7 +21,7 @@ def test_the_mean_gets_one_noise_of_the_stated_deviation(linear, mechanism_for) 
     cohort = cohort_of(torch.zeros(4, linear.size), samples=samples)
     sent = mechanism.privatise(state, cohort, 3)
     made = FedAvg().aggregate(state, sent, linear.num_parameters).vector
-    noise = mechanism.noise.normal(linear.size, round=3, client=-1).float()
+    noise = mechanism.run.noise.normal(linear.size, round=3, client=-1).float()
     torch.testing.assert_close(made, noise * noise_multiplier(2.0, 1e-5) * 2 * 40 / 80)
 
 

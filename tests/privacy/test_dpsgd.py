@@ -12,7 +12,7 @@ from torch import nn
 
 from fedcore.errors import PrivacyError, ScenarioError
 from fedcore.exchange.layout import Layout
-from fedcore.optimizers.solvers import Sgd
+from fedcore.optimizers.solvers import SgdSolver
 from fedcore.privacy.dpsgd import DpSgdSteps, sampling_rate
 from fedcore.privacy.sampled import replace_epsilon
 from fedcore.scenario import Scenario
@@ -63,7 +63,7 @@ def steps_of(
     gradient = torch.zeros(layout.num_parameters)
     layout.bind(model, vector, counters, gradient)
     before = vector.clone()
-    solver = Sgd(scenario)
+    solver = SgdSolver(scenario)
     solver.start(before)
     private = DpSgdSteps(scenario, model, layout)
     private.secret = secret

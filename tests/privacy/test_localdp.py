@@ -30,7 +30,7 @@ def test_noise_is_the_clients_own_stream_on_the_clipped_update(linear, mechanism
     sent = mechanism.privatise(zero_state(linear), cohort_of(updates), 7).updates
     clipped = updates * (0.5 / updates.norm(dim=1).clamp_min(0.5))[:, None]
     for client, row in enumerate(sent):
-        noise = mechanism.noise.normal(linear.size, round=7, client=client)
+        noise = mechanism.run.noise.normal(linear.size, round=7, client=client)
         torch.testing.assert_close(row, clipped[client] + (mechanism.sigma * noise).float())
     # who else took part does not matter
     alone = mechanism.privatise(zero_state(linear), cohort_of(updates[2:3], clients=(2,)), 7)
@@ -50,7 +50,7 @@ def test_zero_nan_and_infinite_updates_are_noise_alone(linear, mechanism_for) ->
     mechanism = mechanism_for(linear, **DP)
     sent = mechanism.privatise(zero_state(linear), cohort_of(updates), 1).updates
     for client, row in enumerate(sent):
-        noise = mechanism.noise.normal(linear.size, round=1, client=client)
+        noise = mechanism.run.noise.normal(linear.size, round=1, client=client)
         torch.testing.assert_close(row, (mechanism.sigma * noise).float())
     assert mechanism.statement().non_finite == 2
 

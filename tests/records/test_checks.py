@@ -52,11 +52,14 @@ def chosen() -> list[dict[str, Any]]:
             parameters = registry.entry(name).parameters
             needed = {p: GIVEN[p] for p, default in parameters.items() if default is REQUIRED}
             more = ATTACK if kind in ("attack", "strategy") else {}
+            if kind == "attack" and "poison_ratio" not in registry.entry(name).part.specs():
+                more = {"malicious_fraction": 0.25}
             if name == "fedbn":
                 more = {**more, "model": "cnn", "norm": "batch"}
             found.append({**more, kind: name, **needed})
     return [
         *found,
+        {"attack": "scaled(of=backdoor(poison_ratio=0.5), gamma=4)", "malicious_fraction": 0.25},
         {**ATTACK, "redraw": True},
         {**ATTACK, "redraw": True, "lr": 1e6, "optimizer": "sgd", "rounds": 6},
         {"lr": 1e6, "optimizer": "sgd", "rounds": 7, "eval_every": 3},

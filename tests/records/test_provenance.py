@@ -92,16 +92,25 @@ def test_code_digest_sees_what_computes_and_nothing_else(copied) -> None:
     assert digest_now(copied) != one
 
 
-def test_c_files_and_c_in_strings_are_code(copied) -> None:
+def test_each_c_file_is_code(copied) -> None:
     one = digest_now(copied)
-    gram = copied / "strategies" / "gram.py"
-    text = gram.read_text()
-    assert "int64_t" in text
-    gram.write_text(text.replace("int64_t", "int32_t", 1))
-    assert digest_now(copied) != one
-    gram.write_text(text)
+    files = [*(copied / "native").glob("*.c"), *(copied / "native").glob("*.h")]
+    assert {"gram.c", "vectors.h"} <= {path.name for path in files}
+    for path in files:
+        text = path.read_text()
+        path.write_text(text + "int x;\n")
+        assert digest_now(copied) != one, path.name
+        path.write_text(text)
+    assert digest_now(copied) == one
     (copied / "engine" / "kernel.c").write_text("int x;")
     assert digest_now(copied) != one
+
+
+def test_c_files_are_loaded_with_the_module_that_reads_them() -> None:
+    from fedcore.native import source
+
+    folder = Path(module.__file__).parents[1] / "native"
+    assert set(map(Path, source.__reads__)) == {*folder.glob("*.c"), *folder.glob("*.h")}
 
 
 def test_no_module_that_computes_asks_for_docstrings() -> None:

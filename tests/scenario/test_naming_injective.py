@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from fedcore.attacks.backdoor import Backdoor
+from fedcore.attacks.signflip import SignFlip
+from fedcore.attacks.square import CORNERS, Square
 from fedcore.components.registry import REQUIRED
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
@@ -56,6 +59,11 @@ SPECS = (
 )
 TEXTS = {
     "preaggregation": st.none(),
+    "trigger": st.builds(
+        Square, size=st.integers(1, 3), at=st.sampled_from(CORNERS), level=st.sampled_from([0, 9])
+    ),
+    "of": st.builds(SignFlip, stretch=st.sampled_from([1.0, 2.0]))
+    | st.builds(Backdoor, target=st.integers(0, 3), poison_ratio=st.sampled_from([0.3, 0.5])),
     "dataset": st.sampled_from(DATASETS) | st.text(max_size=5).map("npz:{}".format),
     "weights": st.sampled_from(["imagenet", "/w/a_b.pth", "/w/ab.pth", "ab.pth", "none", "NONE"]),
     "strategy_spec": st.sampled_from(SPECS),
@@ -103,7 +111,9 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             given[name] = draw(values(name))
     if given["attack"] is not None:
         shares = st.sampled_from([0.3, 0.30000000000000004, 0.5, 1.0]) | st.floats(0.3, 1)
-        given |= {"malicious_fraction": draw(shares), "poison_ratio": draw(shares)}
+        given["malicious_fraction"] = draw(shares)
+        if "poison_ratio" in registries()["attack"].entry(chosen["attack"]).part.specs():
+            given["poison_ratio"] = draw(shares)
     return accepted(given)
 
 

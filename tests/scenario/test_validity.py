@@ -52,7 +52,7 @@ def test_clean_twin_and_poisoned_run_share_everything_but_the_poison() -> None:
     )
     assert torch.equal(start_a, start_b)
     assert all(np.array_equal(x, y) for x, y in zip(fed_a.parts, fed_b.parts, strict=True))
-    malicious = set(fed_a.poisoning.malicious.tolist())
+    malicious = set(fed_a.threat.malicious.tolist())
     assert len(malicious) == 2
     for client in range(6):
         same = torch.equal(a.updates[client], b.updates[client])
@@ -160,7 +160,7 @@ def test_malicious_clients_that_never_take_part_are_an_error() -> None:
     seeds = {True: [], False: []}
     for seed in range(40):
         federation = Federation.prepare(scenario, seed, None, CPU)
-        seeds[federation.poisoning.malicious[0] in federation.cohort(1)].append(seed)
+        seeds[federation.threat.malicious[0] in federation.cohort(1)].append(seed)
     assert seeds[True]
     assert seeds[False]
     with pytest.raises(AttackError, match="none of the 1 clients with changed labels takes part"):

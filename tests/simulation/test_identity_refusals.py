@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
-from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.records.record import Identity
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
@@ -148,7 +147,7 @@ def test_no_fednova_of_a_proximal_solver_is_refused(shrink, momentum, one, other
         scenario = of("fednova", optimizer="proximal", lr=0.1, mu=10 * shrink, momentum=momentum)
     except ScenarioError:
         return  # a sum of coefficients vanishes
-    strategy, solver = scenario.parts.strategy, OPTIMIZERS["proximal"](scenario)
+    strategy, solver = scenario.parts.strategy, scenario.parts.optimizer.solver(scenario)
     steps = [one, other, one]
     rows = torch.randn(3, 40, generator=torch.Generator().manual_seed(seed))
     cohort = sent(rows, steps=steps, normalizers=[solver.normalizer(s) for s in steps])

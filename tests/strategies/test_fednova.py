@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as stn
 
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
-from fedcore.optimizers.solvers import OPTIMIZERS
+from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
 
@@ -84,7 +84,7 @@ def local_update(solver, start, curvature, centre, steps):
 def test_quadratic_losses_with_unequal_work(cohort, work) -> None:
     """F = (3 (w + 1)^2 + (w - 3)^2) / 4: the minimiser is 0; FedAvg ends nearer to 3."""
     scenario = Scenario(strategy="fednova", lr=1e-5, **work)
-    solver = OPTIMIZERS[scenario.optimizer](scenario)
+    solver = scenario.parts.optimizer.solver(scenario)
     samples, centres, steps = (3, 1), (-1.0, 3.0), (3, 60)
     normalizers = [solver.normalizer(s) for s in steps]
     ends = {}
@@ -118,7 +118,7 @@ def test_quadratic_losses_with_unequal_work(cohort, work) -> None:
 def test_plain_rounds_reach_the_minimiser(cohort) -> None:
     """The same without Newton: 400 rounds of SGD, as a server would run them."""
     scenario = Scenario(strategy="fednova", optimizer="sgd", lr=1e-3)
-    solver = OPTIMIZERS["sgd"](scenario)
+    solver = SgdSolver(scenario)
     state = ServerState(
         torch.full((1,), 2.0, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcore.engine.stack.pool import Pool
 from fedcore.exchange.evidence import Row
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
@@ -57,8 +58,8 @@ class Schedule:
     labels: torch.Tensor
 
     @classmethod
-    def of(cls, tasks: Sequence[Task], device: torch.device) -> Schedule:
-        """The batches that every task would see alone, in the same order."""
+    def of(cls, tasks: Sequence[Task], device: torch.device, pool: Pool) -> Schedule:
+        """The batches that every task would see alone, in the same order; places in ``pool``."""
         counts = [steps_of(task) for task in tasks]
         order = sorted(range(len(tasks)), key=lambda i: -counts[i])  # stable
         longest = max(stop - start for task in tasks for start, stop in _bounds(task))
@@ -68,7 +69,8 @@ class Schedule:
         for row, place in enumerate(order):
             for step, (chosen, believed) in enumerate(_batches(tasks[place])):
                 sizes[step, row] = len(chosen)
-                samples[step, row] = np.resize(chosen, longest)
+                places = pool.places(tasks[place].federation, chosen)
+                samples[step, row] = np.resize(places, longest)
                 labels[step, row] = np.resize(believed, longest)
         return cls(
             tuple(order),
@@ -92,8 +94,8 @@ def _bounds(task: Task) -> list[tuple[int, int]]:
 def _batches(task: Task) -> Iterable[tuple[Indices, Indices]]:
     """(samples, labels) of each batch of a client's round."""
     federation, round, client = task.federation, task.round, task.client
-    part = federation.parts[client]
-    believed = federation.poisoning.labels_of(client, round)
+    part = federation.threat.samples_of(client)
+    believed = federation.threat.labels_of(client, round)
     order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
     bounds = _bounds(task)
     for _ in range(int(federation.epochs[client])):

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcore.data.transforms import Transform
 from fedcore.engine.stack.network import StackedNetwork
+from fedcore.engine.stack.pool import Pool, distinct
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch, Recorder, Steps, unwatched
 from fedcore.engine.stack.witness import StackWitness
-from fedcore.federation.federation import Federation
 from fedcore.optimizers.solvers import Solver
 from fedcore.streams import Purpose, torch_stream
 
@@ -39,6 +40,7 @@ class StackedTrainer:
         self._network, self._layout, self._solver = network, network.layout, solver
         self._watched = solver
         self._dtype, self._device = dtype, device
+        self._pool: Pool | None = None
         self._allocate(0)
 
     def train(self, tasks: Sequence[Task]) -> tuple[int, ...]:
@@ -62,15 +64,16 @@ class StackedTrainer:
     def _train(self, tasks: Sequence[Task]) -> list[int]:
         if len(self._vectors) < len(tasks):
             self._allocate(len(tasks))
-        schedule = Schedule.of(tasks, self._device)
+        pool = self._pooled(tasks)
+        schedule = Schedule.of(tasks, self._device, pool)
         rows = [tasks[place] for place in schedule.order]
         for row, task in enumerate(rows):
             task.load(self._vectors[row], self._counters[row])
-        witness = StackWitness(rows, schedule, self._device)
+        witness = StackWitness(rows, schedule, self._device, pool.known)
         models = witness.models(self._vectors, self._counters)
         self._steps.watch = witness.see
         self._watched = witness.log.watched(self._solver)
-        self._work(rows, schedule)
+        self._work(rows, schedule, pool)
         self._steps.watch = unwatched
         noted = witness.noted(models)
         for row, task in enumerate(rows):
@@ -79,7 +82,16 @@ class StackedTrainer:
         steps = dict(zip(schedule.order, schedule.steps, strict=True))
         return [steps[place] for place in range(len(tasks))]
 
-    def _work(self, rows: Sequence[Task], schedule: Schedule) -> None:
+    def _pooled(self, tasks: Sequence[Task]) -> Pool:
+        """The images that ``tasks`` train on; the last ones, where they are the same."""
+        federations = distinct([task.federation for task in tasks])
+        pool = self._pool
+        if pool is None or not pool.holders or not pool.holds(federations):
+            self._pool = None  # before another one is made: both take memory
+            self._pool = pool = Pool(federations, self._device)
+        return pool
+
+    def _work(self, rows: Sequence[Task], schedule: Schedule, pool: Pool) -> None:
         """All local steps of ``rows``, in place."""
         solver = self._watched
         parameters = self._layout.num_parameters
@@ -100,7 +112,8 @@ class StackedTrainer:
             batch = sizes[:active]
             longest = int(batch.max())
             self._backward(
-                rows[0].federation,
+                rows[0].federation.transform,
+                pool.images,
                 batch,
                 schedule.samples[step, :active, :longest],
                 schedule.labels[step, :active, :longest],
@@ -109,15 +122,16 @@ class StackedTrainer:
 
     def _backward(
         self,
-        federation: Federation,
+        transform: Transform,
+        pool: torch.Tensor,
         sizes: npt.NDArray[np.int64],
         samples: torch.Tensor,
         labels: torch.Tensor,
     ) -> None:
         """Write the gradient of each client's mean loss over its batch, [K, batch] samples."""
         clients, longest = samples.shape
-        raw = federation.train_images.index_select(0, samples.t().flatten())
-        images = federation.transform(raw).to(self._dtype)
+        raw = pool.index_select(0, samples.t().flatten())
+        images = transform(raw).to(self._dtype)
         share = counts = None
         if sizes.min() < longest:
             own = torch.from_numpy(np.arange(longest) < sizes[:, None]).to(self._device)
@@ -145,6 +159,7 @@ class StackedTrainer:
     def give_back(self) -> None:
         """Free what training keeps between rounds; the next block allocates it anew."""
         self._allocate(0)
+        self._pool = None
         # the network and the solver would still look at, and so hold, what was given back
         self._network.bind(self._vectors, self._counters, self._gradients)
         self._solver.start(self._vectors)

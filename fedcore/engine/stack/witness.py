@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.engine.marks import marks_of
+from fedcore.engine.marks import Known, marks_of
 from fedcore.engine.solverlog import SolverLog
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch
@@ -21,9 +21,11 @@ from fedcore.exchange.fingerprints import model_hash
 class StackWitness:
     """Notes one training of ``rows``, as ``schedule`` has them; nothing waits for the device."""
 
-    def __init__(self, rows: Sequence[Task], schedule: Schedule, device: torch.device) -> None:
+    def __init__(
+        self, rows: Sequence[Task], schedule: Schedule, device: torch.device, known: Known
+    ) -> None:
         federation = rows[0].federation
-        self._witness = Witness(federation, device, torch.float32)
+        self._witness = Witness(federation, device, torch.float32, known)
         self._rows, self._schedule = rows, schedule
         self._vector = self._witness.known.vector.to(device)
         self.log = SolverLog(federation.scenario)

@@ -108,7 +108,7 @@ def traces(
             if isinstance(result, Failure):
                 found[name] = result
                 continue
-            tested = len(load(result.scenario.dataset, data_dir).test)
+            tested = len(load(result.scenario.data, data_dir).test)
             found[name] = Trace.of(result, tested).without_model()
         return found
     finally:

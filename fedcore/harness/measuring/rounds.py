@@ -54,7 +54,7 @@ class GridTimer:
         self.scenario, self.runs = scenario, runs
         self.execution = execution or Execution(device="cpu")
         self.data_dir: Path = data_directory(data_dir)
-        self.dataset: Dataset = load(scenario.dataset, self.data_dir, scenario.image_size)
+        self.dataset: Dataset = load(scenario.data, self.data_dir, scenario.image_size)
         self.examples_per_round = 0.0
         lockstep = self.execution.stacks
         self._pool = LockstepPool() if lockstep else Pool(workers)

@@ -130,6 +130,16 @@ def pytest_pycollect_makemodule(parent: pytest.Collector) -> None:
     foreign.register_components(parent.config)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that names what there is not is refused, as if its cells named it."""
+    report = yield
+    foreign.refuse_names(collector, report)
+    return report
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize tests marked ``cells`` or ``claims`` with those of the chosen profile."""
     for judge in (cells, claims):

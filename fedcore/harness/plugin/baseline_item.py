@@ -225,7 +225,7 @@ class BaselineItem(pytest.Item):
         ]
 
         def tested(scenario: Scenario) -> int:
-            return len(load(scenario.dataset, lab.data_dir, scenario.image_size).test)
+            return len(load(scenario.data, lab.data_dir, scenario.image_size).test)
 
         return traces_of(runs, record, tested)
 

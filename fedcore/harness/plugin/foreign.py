@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fedcore.harness.plugin.options import OPTIONS
+from fedcore.errors import FedcoreError
+from fedcore.harness.plugin.options import OPTIONS, spelled
 from fedcore.harness.plugin.xdist import is_worker, refuse
 
 if TYPE_CHECKING:
@@ -53,6 +54,18 @@ def _modules(result: Any) -> list[str]:
         if not isinstance(name, str):
             raise TypeError(f"it must return names of modules, got {name!r} among them")
     return names
+
+
+def refuse_names(collector: pytest.Collector, report: pytest.CollectReport) -> None:
+    """Refuse what importing a module has raised, if fedcore did: a collection error otherwise."""
+    call: Any = getattr(report, "call", None)  # pytest's own, for those who ask why it failed
+    error = getattr(getattr(call, "excinfo", None), "value", None)
+    if not report.failed or not isinstance(error, FedcoreError):
+        return
+    lines = [e.lineno + 1 for e in call.excinfo.traceback if e.path == collector.path]
+    place = ":".join([collector.path.name, *map(str, lines[-1:])])
+    refuse(collector.config, spelled(collector.config, f"{place}: {error}"))
+    report.outcome, report.longrepr, report.result = "passed", None, []
 
 
 def unimportable(config: pytest.Config, scenarios: Iterable[Scenario]) -> list[str]:

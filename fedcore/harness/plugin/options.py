@@ -165,7 +165,7 @@ def taken_note(config: pytest.Config) -> str | None:
         return None
     mine = " ".join(f"--{_PREFIX}{name}" for name in names.taken)
     theirs = " ".join(f"--{name}" for name in names.taken)
-    return f"{theirs} belong to another plugin in this environment: write {mine}"
+    return f"in this environment another plugin has {theirs}: write {mine}"
 
 
 def _group(parser: pytest.Parser) -> Any:

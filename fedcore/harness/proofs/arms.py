@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
+from fedcore.attacks.attack import attack_of
 from fedcore.exchange.evidence import RATE
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.records.record import Record
 
+# paths from a scenario: a component counts with all of its parameters
 _DEALT: Final = (
-    *("dataset", "partition", "alpha", "classes_per_client", "class_assignment"),
-    *("min_partition_size", "self_balancing", "partition_seed", "num_clients"),
-    "validation_fraction",
+    "dataset",
+    *("parts.partition", "partition_seed", "num_clients", "validation_fraction"),
 )
-_NETWORK: Final = ("dataset", "image_size", "grayscale", "model", "norm", "weights")
+_NETWORK: Final = ("dataset", "image_size", "grayscale", "parts.model")
 _ORDERED: Final = (
     *_DEALT,
     *("fraction_train", "rounds", "local_epochs", "batch_size", "privacy", "epsilon_budget"),
@@ -46,7 +48,7 @@ class Proofs:
         """Where ``record`` and an arm of the same seed differ in what both must share."""
         name = f"{record.scenario.id} seed {record.seed}"
         for what, names, value in _shared(record):
-            fields = tuple(getattr(record.scenario, field) for field in names)
+            fields = attrgetter(*names, "dataset")(record.scenario)  # of two at least: a tuple
             key = what, record.seed, record.provenance.data, fields
             first, other = self._shared.setdefault(key, (value, name))
             if first != value:
@@ -54,19 +56,22 @@ class Proofs:
 
 
 def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
-    """(name, scenario fields on which it depends, value) of what the arms of a seed share."""
+    """(name, what of a scenario it depends on, value) of what the arms of a seed share."""
     audit, evidence = record.audit, record.audit.training
     if evidence is None:
         return
     yield "samples per client", _DEALT, audit.samples
-    yield "local epochs", ("local_epochs", "num_clients"), audit.epochs
+    attack = attack_of(record.scenario)
+    works = attack is not None and attack.work is not None  # whoever is malicious does other work
+    if not works:
+        yield "local epochs", ("local_epochs", "num_clients"), audit.epochs
     if record.scenario.attack is not None:
         # fewer malicious clients are the first of more
         yield "malicious clients", ("malicious_fraction", "num_clients"), audit.malicious
     if record.scenario.epsilon_budget is None:
         yield "cohorts", (*_DEALT, "fraction_train", "rounds"), audit.cohorts
     yield "initial model", _NETWORK, evidence.model
-    if record.diverged is None and not audit.excluded:
+    if record.diverged is None and not audit.excluded and not works:
         work = evidence.clients, evidence.steps, evidence.samples, evidence.order
         yield "the images that clients trained on, in their order", _ORDERED, work
     yield "scored images", ("dataset",), (evidence.tested.images, evidence.tested.digest)
@@ -79,18 +84,30 @@ def apart(clean: Record, poisoned: Record) -> list[str]:
         return []
     found = ["initial model"] * (first.model != second.model)
     if all(r.diverged is None and not r.audit.excluded for r in (clean, poisoned)):
+        attack = attack_of(poisoned.scenario)
+        works = attack is not None and attack.work is not None
+        other = set(poisoned.audit.malicious) if works else set()
+
+        def of_all(*columns: tuple[Any, ...]) -> list[Any]:
+            rows = zip(first.clients, *columns, strict=True)
+            return [row for row in rows if row[0] not in other]
+
         compared: dict[str, Callable[[Any], Any]] = {
             "clients that trained": lambda e: e.clients,
-            "local steps": lambda e: (e.steps, e.images),
-            "partition": lambda e: e.samples,
-            "batch order": lambda e: e.order,
+            "local steps": lambda e: of_all(e.steps, e.images),
+            "partition": lambda e: of_all(e.samples),
+            "batch order": lambda e: of_all(e.order),
         }
+        if first.clients != second.clients:
+            compared = {"clients that trained": lambda e: e.clients}
         found += [what for what, value in compared.items() if value(first) != value(second)][:1]
     rates = (*first.rates, *second.rates)
     if first.rates and second.rates and max(rates) - min(rates) > 2 * RATE * max(rates):
         found.append("realised learning rate")
     if (first.tested.images, first.tested.digest) != (second.tested.images, second.tested.digest):
         found.append("scored images")
+    sets = [(p.images, p.digest) for p in (first.probed, second.probed) if p is not None]
+    found += ["probe set"] * (len(set(sets)) > 1)
     return found
 
 

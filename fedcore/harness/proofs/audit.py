@@ -5,16 +5,10 @@ An attack at half strength, or averages with other weights, still train and stil
 
 from __future__ import annotations
 
-import torch
-
-from fedcore.attacks.attack import ATTACKS
-from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.attacks.attack import attack_of
+from fedcore.exchange.updates import update_problems
 from fedcore.records.record import Record
-from fedcore.scenario import Scenario, round_half_up
-
-# Float32 sums of a few terms near 1 differ by less, other weights by far more.
-_TOLERANCE = 1e-4
-_PARAMETERS, _BUFFERS = 4, 3  # coordinates of a made-up model
+from fedcore.scenario import round_half_up
 
 
 def audit_problems(record: Record) -> list[str]:
@@ -22,7 +16,9 @@ def audit_problems(record: Record) -> list[str]:
 
     The malicious clients must be as many as the scenario asks for and poison round_half_up(ratio *
     eligible) samples each in every draw, and every poisoned label must have changed, unless the
-    attack says ``may_keep_labels``. What privacy promises: see `privacy_problems`.
+    attack says ``may_keep_labels``. Under an attack on updates each must have sent something else
+    than it trained, with the signature that the attack's ``audit_problems`` look for. What privacy
+    promises: see `privacy_problems`.
     """
     scenario, audit = record.scenario, record.audit
     name = f"{scenario.id} seed {record.seed}"
@@ -38,11 +34,18 @@ def audit_problems(record: Record) -> list[str]:
             f"{scenario.malicious_fraction:g} of {scenario.num_clients} asks for "
             f"{scenario.num_malicious}"
         )
+    attack = attack_of(scenario)
+    assert attack is not None
+    if attack.update is not None:
+        problems += [f"{name} {text}" for text in update_problems(record)]
+    problems += [f"{name} {text}" for text in attack.audit_problems(record)]
+    if attack.data is None:
+        return problems
     if tuple(client.client for client in audit.poison) != audit.malicious:
         problems.append(f"{name} poisoned other clients than the malicious ones")
     wrong, kept = [], []
     for client in audit.poison:
-        due = round_half_up(scenario.poison_ratio * client.eligible) * client.draws
+        due = round_half_up(attack.data.poison_ratio * client.eligible) * client.draws
         if client.poisoned != due:
             wrong.append(f"client {client.client} {client.poisoned} instead of {due}")
         if client.changed != client.poisoned:
@@ -50,32 +53,42 @@ def audit_problems(record: Record) -> list[str]:
     if wrong:
         problems.append(
             f"{name} poisoned other numbers of samples than poison_ratio="
-            f"{scenario.poison_ratio:g} asks for: {'; '.join(wrong)}"
+            f"{attack.data.poison_ratio:g} asks for: {'; '.join(wrong)}"
         )
-    # pairflip maps the middle one of an odd number of classes to itself
-    may_keep = scenario.attack == "pairflip"
-    if kept and not getattr(ATTACKS[scenario.attack], "may_keep_labels", may_keep):
+    if kept and not attack.data.may_keep_labels:
         problems.append(f"{name} changed fewer labels than it poisoned: {'; '.join(kept)}")
+    if attack.data.changes_images and not any(client.images_changed for client in audit.poison):
+        problems.append(f"{name} changed no image of those that it poisoned")
     return problems
 
 
 def effect_problems(clean: Record, poisoned: Record) -> list[str]:
-    """Whether changed labels left no trace in the model, as messages.
+    """Whether what was attacked left no trace in the model, as messages.
 
-    Then nobody trained on them, whatever was counted. Strategies that choose clients may have
-    passed over the malicious ones, and what has diverged has no bits to compare.
+    Then nobody trained on it, or sent it, whatever was counted. Strategies that choose clients may
+    have passed over the malicious ones, and what has diverged has no bits to compare.
     """
     audit = poisoned.audit
-    acting = {client.client for client in audit.poison if client.changed}
+    acting = {c.client for c in audit.poison if c.changed or c.images_changed}
+    attack = attack_of(poisoned.scenario)
+    beyond = attack is not None and (attack.update is not None or attack.work is not None)
+    if beyond:
+        acting = set(audit.malicious)
     took_part = any(acting.intersection(cohort) for cohort in audit.cohorts)
     told = took_part and not audit.excluded and poisoned.diverged is None
     if not told or poisoned.scenario.parts.strategy.may_ignore_clients:
         return []
     if poisoned.model_digest != clean.model_digest:
         return []
+    what = f"{audit.samples_changed} labels were changed: nobody trained on them"
+    if beyond:
+        what = f"{len(acting)} malicious clients attacked: what they did had no effect"
+    elif not audit.samples_changed:
+        count = sum(client.images_changed for client in audit.poison)
+        what = f"{count} images were changed: nobody trained on them"
     return [
         f"{poisoned.scenario.id} seed {poisoned.seed} ends in its clean twin's model, bit for bit, "
-        f"although {audit.samples_changed} labels were changed: nobody trained on them"
+        f"although {what}"
     ]
 
 
@@ -100,46 +113,3 @@ def privacy_problems(record: Record) -> list[str]:
     if budget is not None and (total is None or total > budget * (1 + 1e-9)):
         problems.append(f"{name} spent epsilon {total}, its budget is {budget:g}")
     return problems
-
-
-def buffer_problems(scenario: Scenario) -> list[str]:
-    """Whether the strategy of ``scenario`` averages buffers as it must, on a made-up cohort.
-
-    Float buffers (BatchNorm's running statistics) take the sample-weighted mean and integer ones
-    the maximum, whatever the strategy does to parameters.
-    """
-    if scenario.parts.strategy.foreign:  # what foreign strategies do to buffers is their own
-        return []
-    cohort, after = _trial(scenario)
-    size = scenario.cohort_size
-    weights = torch.tensor(cohort.samples, dtype=torch.float32) / sum(cohort.samples)
-    due = 1 + (weights[:, None] * cohort.updates[:, _PARAMETERS:]).sum(dim=0)
-    problems = []
-    error = float((after.vector[_PARAMETERS:] - due).abs().max())
-    if not error <= _TOLERANCE:
-        problems.append(
-            f"strategy {scenario.strategy!r} does not weight float buffers (BatchNorm's running "
-            f"statistics) by samples: off by {error:.3g} on a cohort of {size}"
-        )
-    if int(after.counters[0]) != size - 1:
-        problems.append(
-            f"strategy {scenario.strategy!r} does not take the maximum of integer buffers: "
-            f"{int(after.counters[0])} instead of {size - 1}"
-        )
-    return problems
-
-
-def _trial(scenario: Scenario) -> tuple[Cohort, ServerState]:
-    """A made-up cohort, and the model after the scenario's strategy has aggregated it."""
-    size = scenario.cohort_size
-    generator = torch.Generator().manual_seed(0)
-    cohort = Cohort(
-        clients=tuple(range(size)),
-        updates=torch.randn(size, _PARAMETERS + _BUFFERS, generator=generator),
-        counters=torch.arange(size).flip(0)[:, None],
-        samples=tuple(range(10, 10 + 7 * size, 7)),
-        steps=tuple(range(1, size + 1)),
-        normalizers=tuple(float(step) for step in range(1, size + 1)),
-    )
-    before = ServerState(torch.ones(_PARAMETERS + _BUFFERS), torch.zeros(1, dtype=torch.int64))
-    return cohort, scenario.parts.strategy.aggregate(before, cohort, _PARAMETERS)

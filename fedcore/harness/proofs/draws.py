@@ -1,21 +1,19 @@
 """What scenario and seed ask for, drawn a second time, apart from the code that runs it.
 
-Who is malicious, who takes part, how samples are dealt, in which order clients train and which
-labels an attack gives them. Nothing here is imported from where a run draws the same: a mistake on
-one side shows as a difference. Components of other packages are asked for what only they know.
+Who is malicious, who takes part, how samples are dealt and in which order clients train. What an
+attack makes of it is in `fedcore.harness.proofs.poison`. Nothing here is imported from where a run
+draws the same: a mistake on one side shows as a difference. Components of other packages are asked
+for what only they know.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from fedcore.attacks.attack import ATTACKS
-from fedcore.partition.partitioner import PARTITIONERS
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -24,12 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _PARTITION, _WEIGHTS, _COHORT, _ORDER, _MALICIOUS = 1, 2, 3, 4, 5
-_SAMPLES, _LABELS, _EPOCHS, _VALIDATION = 6, 7, 10, 12
-_DEALERS: Final = ("dirichlet", "pathological")
-_DEALING: Final = (
-    *("partition", "alpha", "classes_per_client", "class_assignment", "min_partition_size"),
-    *("self_balancing", "num_clients", "allow_incomplete"),
-)
+_EPOCHS, _VALIDATION = 10, 12
 
 
 def generator(seed: int, purpose: int, round: int = -1, client: int = -1) -> np.random.Generator:
@@ -43,13 +36,14 @@ def weights_seed(seed: int) -> int:
     return (int(words[0]) << 31) ^ int(words[1])
 
 
-def _half_up(value: float) -> int:
+def half_up(value: float) -> int:
+    """The nearest integer, halves up."""
     return math.floor(value + 0.5 + 1e-9)
 
 
 def malicious(scenario: Scenario, seed: int) -> tuple[int, ...]:
     """The malicious clients, ascending."""
-    count = _half_up(scenario.malicious_fraction * scenario.num_clients)
+    count = half_up(scenario.malicious_fraction * scenario.num_clients)
     order = generator(seed, _MALICIOUS).permutation(scenario.num_clients)
     return tuple(sorted(order[:count].tolist()))
 
@@ -65,7 +59,7 @@ def epochs(scenario: Scenario, seed: int) -> tuple[int, ...]:
 def cohorts(scenario: Scenario, seed: int, parts: Sequence[Indices]) -> tuple[tuple[int, ...], ...]:
     """The clients of each round, ascending; those without samples are never drawn."""
     able = np.array([client for client, part in enumerate(parts) if len(part)])
-    size = _half_up(scenario.fraction_train * scenario.num_clients)
+    size = half_up(scenario.fraction_train * scenario.num_clients)
     result = []
     for round in range(1, scenario.rounds + 1):
         drawn = generator(seed, _COHORT, round).choice(len(able), size=size, replace=False)
@@ -80,17 +74,13 @@ def parts(scenario: Scenario, seed: int, labels: Indices) -> list[Indices]:
     if scenario.partition == "iid":
         dealt = np.array_split(drawing.permutation(len(labels)), scenario.num_clients)
     else:
-        asked = scenario.clean_twin()
-        if scenario.partition in _DEALERS:
-            # a scenario of nothing else: what is dealt depends on no attack and no strategy
-            asked = type(scenario)(**{name: getattr(scenario, name) for name in _DEALING})
-        dealt = PARTITIONERS[scenario.partition].split(labels, asked, drawing)
+        dealt = scenario.parts.partition.split(labels, scenario.num_clients, drawing)
     owner = seed if fixed is None else fixed
     return [_kept(scenario, owner, client, part) for client, part in enumerate(dealt)]
 
 
 def _kept(scenario: Scenario, seed: int, client: int, part: Indices) -> Indices:
-    held = min(_half_up(scenario.validation_fraction * len(part)), len(part) - 1)
+    held = min(half_up(scenario.validation_fraction * len(part)), len(part) - 1)
     if held <= 0:
         return part
     out = generator(seed, _VALIDATION, client=client).permutation(len(part))[:held]
@@ -110,43 +100,8 @@ def places(
 ) -> Indices:
     """The places, in its part, of the samples that a client trains on in a round, in order."""
     drawing = generator(seed, _ORDER, round, client)
-    if scenario.privacy != "dpsgd":
+    if not scenario.parts.per_example:
         return np.concatenate([drawing.permutation(samples) for _ in range(epochs)])
     rate = min(1.0, scenario.batch_size / samples)
     steps = epochs * len(batches(samples, scenario.batch_size))
     return np.concatenate([np.flatnonzero(drawing.random(samples) < rate) for _ in range(steps)])
-
-
-def poisoned(
-    scenario: Scenario, seed: int, round: int, client: int, clean: Indices, classes: int
-) -> Indices:
-    """The labels that a malicious client trains on, [n], of those it has, ``clean`` [n]."""
-    assert scenario.attack is not None
-    drawn_for = round if scenario.redraw else -1
-    candidates = np.arange(len(clean))
-    if scenario.attack == "targetedflip":
-        candidates = np.flatnonzero(clean == scenario.source_class)
-    elif scenario.attack not in _OWN:
-        candidates = np.flatnonzero(ATTACKS[scenario.attack].eligible(clean, scenario))
-    order = generator(seed, _SAMPLES, drawn_for, client).permutation(candidates)
-    new = _relabelled(scenario, clean[order], classes, generator(seed, _LABELS, drawn_for, client))
-    count = _half_up(scenario.poison_ratio * len(candidates))
-    result = clean.copy()
-    result[order[:count]] = new[:count]
-    return result
-
-
-_OWN: Final = ("labelflip", "pairflip", "targetedflip")
-
-
-def _relabelled(
-    scenario: Scenario, labels: Indices, classes: int, drawing: np.random.Generator
-) -> Indices:
-    if scenario.attack == "labelflip":
-        return (labels + drawing.integers(1, classes, size=len(labels))) % classes
-    if scenario.attack == "pairflip":
-        return classes - 1 - labels
-    if scenario.attack == "targetedflip":
-        return np.full(len(labels), scenario.target_class)
-    assert scenario.attack is not None
-    return ATTACKS[scenario.attack].relabel(labels, classes, scenario, drawing)

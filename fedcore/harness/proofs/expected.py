@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
+from fedcore.attacks.attack import attack_of
 from fedcore.data.loading import data_directory
-from fedcore.exchange.fingerprints import in_order, labelled, long, model_hash, short, total, turned
+from fedcore.exchange.fingerprints import (
+    Hashes,
+    in_order,
+    labelled,
+    long,
+    model_hash,
+    short,
+    total,
+    turned,
+)
 from fedcore.exchange.layout import Layout
-from fedcore.harness.proofs import draws
+from fedcore.harness.proofs import draws, poison
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
-from fedcore.models.architecture import MODELS
+from fedcore.harness.proofs.victims import Victims, probe_of
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
@@ -51,8 +61,10 @@ class Drawn:
 
     @functools.cached_property
     def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client."""
-        return draws.epochs(self.scenario, self.seed)
+        """Local epochs by client, those that an attack asks for included."""
+        honest = draws.epochs(self.scenario, self.seed)
+        malicious = draws.malicious(self.scenario, self.seed)
+        return tuple(poison.epochs(self.scenario, honest, malicious))
 
     def steps(self, client: int) -> int:
         """Local steps of a client in a round."""
@@ -74,7 +86,7 @@ class Drawn:
 
     def clean_labels(self, round: int, client: int) -> int:
         """The digest of the labels of a client that is not malicious."""
-        if self.scenario.privacy == "dpsgd":  # each step takes others
+        if self.scenario.parts.per_example:  # each step takes others
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]
@@ -82,10 +94,15 @@ class Drawn:
             self._clean[client] = own * self.epochs[client] % 2**64
         return self._clean[client]
 
-    def labels(self, round: int, client: int, believed: Indices) -> int:
-        """The digest of the labels of a client that believes in ``believed``, by its part."""
-        part = self.parts[client]
-        pairs = labelled(self.data.train[part], believed)
+    def labels(
+        self, round: int, client: int, believed: Indices, images: Hashes | None = None
+    ) -> int:
+        """The digest of the labels of a client that believes in ``believed``, by its part.
+
+        ``images`` are hashes of what it trains on in the place of its samples, where it does.
+        """
+        own = self.data.train[self.parts[client]] if images is None else images
+        pairs = labelled(own, believed)
         return int(total(pairs[self.work(round, client)[0]]))
 
 
@@ -103,7 +120,12 @@ class Client:
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What a record must show. ``changed`` are labels that differ, by (round, client)."""
+    """What a record must show.
+
+    ``changed`` are labels that differ and ``copies`` poisoned images, by (round, client);
+    ``repainted`` (images that differ, their digest) of each malicious client under an attack on
+    images. ``probe`` is (images, digest) of the probe set, None where there is none.
+    """
 
     data: Raw
     malicious: tuple[int, ...]
@@ -112,22 +134,27 @@ class Expected:
     epochs: tuple[int, ...]
     clients: dict[int, Client]
     changed: dict[tuple[int, int], int]
+    copies: dict[tuple[int, int], int]
+    repainted: dict[int, tuple[int, str]]
     leaked: int
     model: str
     evaluations: int
+    probe: tuple[int, str] | None
 
 
 def expected(record: Record, data_dir: Path | None) -> Expected:
     """What ``record`` must show. DataError, ModelError where data or weights cannot be read."""
     scenario, seed = record.scenario, record.seed
-    data = raw(scenario.dataset, data_dir, scenario.image_size)
+    data = raw(scenario.data, data_dir, scenario.image_size)
     drawn = _drawn(_Key(scenario, seed, data))
     malicious = draws.malicious(scenario, seed)
-    acting = set(malicious) if scenario.attack is not None else set()
-    believed: dict[tuple[int, int], Indices] = {}
+    attack = poison.data_attack(scenario)
+    acting = set(malicious) if attack is not None else set()
+    victims = Victims(scenario, seed, drawn)
     work: list[tuple[int, int, int, int]] = []
     digests: list[tuple[int, int, int]] = []
     changed: dict[tuple[int, int], int] = {}
+    copies: dict[tuple[int, int], int] = {}
     leaked = 0
     twice = data.twice if data.twice.any() else None
     for round, client in participations(record):
@@ -135,14 +162,14 @@ def expected(record: Record, data_dir: Path | None) -> Expected:
         labels = drawn.clean_labels(round, client) if client not in acting else 0
         part = drawn.parts[client]
         if client in acting:
-            key = round if scenario.redraw else 0, client
-            clean = data.train_labels[part]
-            if key not in believed:
-                believed[key] = draws.poisoned(scenario, seed, round, client, clean, data.classes)
-            labels = drawn.labels(round, client, believed[key])
-            count = int(np.count_nonzero((believed[key] != clean)[places]))
+            made, images = victims.at(round, client)
+            labels = drawn.labels(round, client, made.labels, images)
+            count = int(np.count_nonzero((made.labels != data.train_labels[part])[places]))
             if count:
                 changed[round, client] = count
+            if images is not None:
+                copied = np.isin(places, made.places)
+                copies[round, client] = int(np.count_nonzero(copied))
         if twice is not None:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(client), len(places)))
@@ -155,9 +182,12 @@ def expected(record: Record, data_dir: Path | None) -> Expected:
         epochs=drawn.epochs,
         clients=_clients(scenario.num_clients, work, digests),
         changed=changed,
+        copies={key: count for key, count in copies.items() if count},
+        repainted=victims.repainted(malicious) if attack is not None else {},
         leaked=leaked,
         model=_model(_Key(scenario, seed, data), data_dir),
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
+        probe=probe_of(scenario, data),
     )
 
 
@@ -199,8 +229,13 @@ class _Key:
     def __init__(self, scenario: Scenario, seed: int, data: Raw) -> None:
         self.scenario, self.seed, self.data = scenario, seed, data
         names = (*_FEDERATION, *_MODEL)
-        private = scenario.privacy == "dpsgd"
-        self._values = (seed, id(data), private, *(getattr(scenario, name) for name in names))
+        private = scenario.parts.per_example
+        attack = attack_of(scenario)
+        # of the attacks only those on local work change what is drawn
+        works = attack is not None and attack.work is not None
+        work = (attack, scenario.malicious_fraction) if works else None
+        fields = (getattr(scenario, name) for name in names)
+        self._values = (seed, id(data), private, work, *fields)
 
     def __hash__(self) -> int:
         return hash(self._values)
@@ -217,7 +252,7 @@ def _drawn(key: _Key) -> Drawn:
 @functools.lru_cache(maxsize=_KEPT)
 def _model(key: _Key, data_dir: Path | None) -> str:
     """The digest of the initial model, built without `fedcore.models.build`."""
-    scenario, architecture = key.scenario, MODELS[key.scenario.model]
+    scenario, architecture = key.scenario, key.scenario.parts.model
     height, width, depth = key.data.shape
     side = scenario.image_size
     stored = 1 if scenario.grayscale else depth

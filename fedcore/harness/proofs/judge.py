@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fedcore.attacks.attack import attack_of
 from fedcore.errors import FedcoreError
 from fedcore.exchange.evidence import TrainingEvidence, other_rate
 from fedcore.harness.proofs.expected import Expected, expected
@@ -32,7 +33,8 @@ def training_problems(record: Record, data_dir: Path | None = None) -> list[str]
     except FedcoreError as error:
         return [f"{name} cannot be compared with its data: {error}"]
     problems = list(_drawn(record, due)) or list(_trained(record, evidence, due))
-    return [f"{name} {text}" for text in (*problems, *_scored(evidence, due))]
+    problems += [*_scored(evidence, due), *_probed(evidence, due)]
+    return [f"{name} {text}" for text in problems]
 
 
 def unproven(record: Record) -> str | None:
@@ -132,8 +134,24 @@ def _work(record: Record, evidence: TrainingEvidence, due: Expected) -> Iterator
         yield (f"trained on images of another partition than that of its seed: {_clients(samples)}")
     if orders:
         yield f"trained in another batch order than that of its seed: {_clients(orders)}"
-    if labels:
+    if other := list(_copies(record, evidence, due)):
+        yield f"trained on {_some(other, '; ')}"
+    elif labels:
         yield f"trained on {_some(list(_labels(record, labels, changed, due)), '; ')}"
+
+
+def _copies(record: Record, evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+    """Of clients that an attack on images has other poisoned images for than it makes."""
+    shown = {(round, client): count for round, client, count in evidence.copies}
+    for round, client in sorted(set(shown) | set(due.copies)):
+        had, wanted = (counts.get((round, client), 0) for counts in (shown, due.copies))
+        if had != wanted:
+            yield f"{had} of {wanted} poisoned images of client {client} in round {round}"
+            return
+    for poison in record.audit.poison:
+        own = poison.images_changed, poison.images
+        if own != due.repainted.get(poison.client, (0, "")):
+            yield f"other poisoned images of client {poison.client} than the attack makes"
 
 
 def _labels(
@@ -143,10 +161,11 @@ def _labels(
     due: Expected,
 ) -> Iterator[str]:
     """Of ``clients`` whose labels differ: how many labels the attack had changed, and was to."""
-    acting = due.malicious if record.scenario.attack is not None else ()
+    attack = attack_of(record.scenario)
+    acting = due.malicious if attack is not None and attack.data is not None else ()
     for client in clients:
         # an epoch's, where all epochs are alike
-        epochs = 1 if record.scenario.privacy == "dpsgd" else due.epochs[client]
+        epochs = 1 if record.scenario.parts.per_example else due.epochs[client]
         counts = {
             round: (changed.get((round, client), 0), due.changed.get((round, client), 0))
             for round in due.clients[client].rounds
@@ -161,7 +180,8 @@ def _labels(
             where = f"of client {client} in round {odd[0]}{more}"
             yield f"{had:g} of {wanted:g} poisoned labels {where}"
         else:
-            yield f"other poisoned labels of client {client} than the attack gives"
+            what = "images and labels" if due.repainted else "labels"
+            yield f"other poisoned {what} of client {client} than the attack gives"
 
 
 def _scored(evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
@@ -183,6 +203,24 @@ def _scored(evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
             f"was scored on {tested.images} images, which are not the {len(due.data.test)} of the "
             "data set's test split"
         )
+
+
+def _probed(evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+    """What the success of the attack was measured on."""
+    probed = evidence.probed
+    if due.probe is None or due.evaluations == 0:
+        if probed is not None:
+            yield "was scored on a probe set, its scenario has none"
+    elif probed is None or probed.rounds != due.evaluations:
+        made = 0 if probed is None else probed.rounds
+        yield f"has evidence of {made} evaluations of its probe set, made {due.evaluations}"
+    elif probed.strangers or probed.labels:
+        yield (
+            f"was probed with {probed.strangers} images and {probed.labels} labels that are not "
+            "those of its probe set"
+        )
+    elif (probed.images, probed.digest) != due.probe:
+        yield "was probed with another set than the triggered test images of its attack"
 
 
 def _clients(clients: Sequence[int]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import gzip
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.data.dataset import DATASETS
-from fedcore.data.loading import data_directory
+from fedcore.data.loading import data_directory, source_of
 from fedcore.data.medmnist import SETS
 from fedcore.errors import DataError
 from fedcore.exchange.fingerprints import Hashes, content, labelled, long, total
 from fedcore.harness.proofs.draws import generator
-from fedcore.scenario.validation import registered_name
 
 Array = npt.NDArray[Any]
 _SYNTHETIC, _VALIDATION = 13, 12  # purposes, as in `draws`
@@ -35,6 +34,12 @@ class Raw:
     train_labels: npt.NDArray[np.int64]
     test: Hashes
     test_labels: npt.NDArray[np.int64]
+    _read: Callable[[], tuple[Array, Array]] = field(repr=False)
+
+    @property
+    def images(self) -> tuple[Array, Array]:
+        """Training and test images, [n, h, w, c] uint8, read once more: they are not kept."""
+        return self._read()
 
     @functools.cached_property
     def twice(self) -> npt.NDArray[np.bool_]:
@@ -76,6 +81,7 @@ def _raw(
         train_labels=labels,
         test=content(torch.from_numpy(tests)),
         test_labels=test_labels,
+        _read=lambda: _arrays(name, folder, image_size)[:3:2],
     )
 
 
@@ -115,8 +121,8 @@ def _arrays(
         most = max(int(splits[1].max()), int(splits[3].max())) + 1
         return splits[0], splits[1], splits[2], splits[3], classes or most
     # folders and other packages' data sets have one reader: it reads anew, past every cache
-    source = DATASETS[registered_name("dataset", name)]
-    dataset = source.load(name, folder, *((image_size,) if source.resizes else ()))
+    source = source_of(name)
+    dataset = source.load(folder, *((image_size,) if source.resizes else ()))
     train, test = dataset.train, dataset.test
     return (
         *(train.images.numpy(), train.labels.numpy()),

@@ -18,13 +18,13 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fedcore.components.kinds import PRIVACY
+from fedcore.components.written import registered
 from fedcore.harness.reports.figures import new_figure, png
 from fedcore.harness.reports.rows import Row, mean
 from fedcore.harness.statistics.estimates import Estimate, Noise, estimate
 from fedcore.scenario import Scenario
 
-# What a mechanism with noise has beyond one that only clips.
-_NOISE = ("epsilon", "delta", "neighbours", "epsilon_budget")
 _UNKNOWN = Noise(2.2, 4)  # between seeds, as in the suite's thresholds.toml
 
 
@@ -52,7 +52,7 @@ def private(cells: Sequence[Row]) -> list[Row]:
 
 def effect(cell: Row, cells: Sequence[Row], noise: Noise = _UNKNOWN) -> Effect | None:
     """What noise does to the poisoned ``cell``; None without a clip-only twin on its seeds."""
-    if not cell["values"]["drop"] or cell["scenario"]["privacy"] == "clip":
+    if not cell["values"]["drop"] or not _noise(cell):
         return None
     for twin in cells:
         if _key(twin, plain=True) == _key(cell) and twin["seeds"] == cell["seeds"]:
@@ -144,9 +144,15 @@ def figure(cells: Sequence[Row]) -> bytes | None:
 def _key(cell: Row, plain: bool = False) -> dict[str, Any] | None:
     """The scenario without its noise, to find twins by; None for a plain cell that has noise."""
     scenario = cell["scenario"]
-    if plain and scenario["privacy"] != "clip":
+    if plain and _noise(cell):
         return None
-    return {k: v for k, v in scenario.items() if k not in (*_NOISE, "privacy")}
+    noise = {name for mechanism in PRIVACY for name in PRIVACY[mechanism].noise_parameters}
+    return {k: v for k, v in scenario.items() if k not in noise and k != "privacy"}
+
+
+def _noise(cell: Row) -> tuple[str, ...]:
+    """What the cell's mechanism has beyond one that only clips."""
+    return PRIVACY[registered("privacy", cell["scenario"]["privacy"])].noise_parameters
 
 
 def _arm(cell: Row) -> str:

@@ -7,14 +7,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fedcore.components.written import choice
 from fedcore.harness.suite.published import Published
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registered
 from fedcore.scenario.naming import apart, identifier
+from fedcore.scenario.wire import MIRRORED
 
 _SHARES = ("malicious_fraction", "poison_ratio")
+
+
+def poisons(attack: Any) -> bool:
+    """Whether ``attack``, as a scenario names it, reads a poison ratio of the scenario.
+
+    Attacks on local work and on updates have none; a composed one has it in its parentheses.
+    """
+    cls = choice("attack", attack).cls if isinstance(attack, str) else type(attack)
+    return cls is None or MIRRORED in cls.specs()
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,13 @@ class Grid:
             changed = self._changed(strategy, partition)
             if self.clean:
                 yield self._cell(arm, None, changed)
-            for attack, fraction, ratio in itertools.product(self.attacks, fractions, ratios):
+            levels = (
+                (attack, fraction, ratio)
+                for attack in self.attacks
+                for fraction in fractions
+                for ratio in (ratios if poisons(attack["attack"]) else [0.0])
+            )
+            for attack, fraction, ratio in levels:
                 highest = self.strongest or (max(fractions), max(ratios))
                 strongest = self._attacked(
                     self._arm(self.undefended, partition),
@@ -127,7 +144,10 @@ class Grid:
     def _attacked(
         arm: Scenario, attack: Mapping[str, Any], fraction: float, ratio: float
     ) -> Scenario:
-        return arm.but(**attack, malicious_fraction=fraction, poison_ratio=ratio)
+        shares = {"malicious_fraction": fraction}
+        if poisons(attack["attack"]):
+            shares["poison_ratio"] = ratio
+        return arm.but(**{**attack, **shares})
 
     def _cell(self, scenario: Scenario, control: Scenario | None, changed: Sequence[str]) -> Cell:
         reference = self.named_against or self.base

@@ -250,9 +250,9 @@ class Lab:
     def _expected_examples(self, run: Run) -> float:
         """Training examples that ``run`` will see, with mean epochs and mean client sizes."""
         scenario = run.scenario
-        data = (scenario.dataset, scenario.image_size)
+        data = (scenario.data, scenario.image_size)
         if data not in self._samples:
-            loaded = load(scenario.dataset, self.data_dir, scenario.image_size)
+            loaded = load(scenario.data, self.data_dir, scenario.image_size)
             self._samples[data] = len(loaded.train)
         samples = self._samples[data]
         share = scenario.cohort_size / scenario.num_clients * (1 - scenario.validation_fraction)
@@ -267,7 +267,7 @@ class Lab:
         """Digests of what ``run`` depends on; a Failure where data or weights are not to be had."""
         scenario = run.scenario
         # what code_of and the files depend on: the names of all components, and the size on reading
-        named = (scenario.strategy_spec, scenario.client_mods, scenario.dataset, scenario.weights)
+        named = (scenario.strategy_spec, scenario.client_mods, scenario.data, scenario.weights)
         chosen = (f"{part.kind} {part.name}" for _, part in scenario.parts.everything())
         fitting = needs_reference_engine(scenario)  # which engine auto means
         key = (*named, *chosen, scenario.image_size, str(fitting))

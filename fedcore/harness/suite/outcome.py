@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
-from fedcore.harness.proofs.audit import (
-    audit_problems,
-    buffer_problems,
-    effect_problems,
-)
+from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.estimates import Estimate, Noise, Verdict, estimate, worst
@@ -181,7 +177,7 @@ def _epsilon_totals(cell: Cell, seeds: Sequence[int], records: Records) -> tuple
 
 
 def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records, proofs: Proofs) -> list[str]:
-    """What the audits of the runs, of the strategy and of the pairs find, as messages."""
+    """What the audits of the runs and of the pairs find, as messages."""
     problems: list[str] = []
     for run in cell.runs(seeds):
         record = records[run]
@@ -189,7 +185,6 @@ def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records, proofs: P
     if not problems:
         for scenario in dict.fromkeys(run.scenario for run in cell.runs(seeds)):
             problems += seeds_alike({seed: records[Run(scenario, seed)] for seed in seeds})
-    problems += buffer_problems(cell.scenario)
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is not None and arm.attack is not None:
             for seed in seeds:

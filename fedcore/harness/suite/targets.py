@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from fedcore.data.loading import data_directory, known_classes, load
@@ -21,11 +22,10 @@ ALPHAS = (0.1, 0.3, 0.5, 0.9, 2.0, 5.0, 10.0)
 #: Seeds that a partition must be dealt on before a suite takes it: as many as any profile has.
 SEEDS = 20
 
-# the fields that decide whether a partition can be dealt
-_DEALING = (
-    "dataset", "partition", "alpha", "classes_per_client", "class_assignment",
-    "min_partition_size", "self_balancing", "partition_seed", "allow_incomplete", "num_clients",
-)  # fmt: skip
+# what decides whether a partition can be dealt
+_DEALING = attrgetter(
+    "dataset", "parts.partition", "partition_seed", "allow_incomplete", "num_clients"
+)
 
 
 def targeted_flip(options: Options) -> dict[str, Any]:
@@ -77,11 +77,11 @@ def undealt(needs: Mapping[Scenario, int], options: Options) -> list[str]:
     """
     seeds: dict[tuple[Any, ...], tuple[Scenario, int]] = {}
     for scenario, count in needs.items():
-        key = tuple(getattr(scenario, name) for name in _DEALING)
+        key = _DEALING(scenario)
         seeds[key] = (scenario, max(count, seeds.get(key, (scenario, 0))[1]))
     found = []
     for scenario, count in seeds.values():
-        dataset = _dataset(scenario.dataset, options)
+        dataset = _dataset(scenario.data, options)
         if dataset is None:
             continue
         for seed in range(count):
@@ -110,20 +110,20 @@ def _dataset(name: str, options: Options) -> Dataset | None:
 
 def _alpha(options: Options, scenario: Scenario, dataset: Dataset) -> float:
     """The alpha of ``scenario``, or the next of `ALPHAS` with which all seeds can be dealt."""
-    assert scenario.alpha is not None
+    asked: float = scenario.alpha
     seeds = range(max(SEEDS, options.seeds or 0))
     labels = dataset.train.labels.numpy()
-    for alpha in (scenario.alpha, *(a for a in ALPHAS if a > scenario.alpha)):
+    for alpha in (asked, *(a for a in ALPHAS if a > asked)):
         try:
             for seed in seeds:
                 partition(scenario.but(alpha=alpha), labels, dataset.num_classes, seed)
         except PartitionError:
             continue
-        if alpha != scenario.alpha:
+        if alpha != asked:
             options.note(
                 f"{options.dataset} cannot be dealt to {scenario.num_clients} clients with alpha "
-                f"{scenario.alpha:g} on each of {len(seeds)} seeds: the suite takes alpha "
+                f"{asked:g} on each of {len(seeds)} seeds: the suite takes alpha "
                 f"{alpha:g} (--alpha and --num-clients choose)"
             )
         return alpha
-    return scenario.alpha
+    return asked

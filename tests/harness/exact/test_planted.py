@@ -49,8 +49,9 @@ def deviations(names: Sequence[str]) -> list[str]:
 
 
 def trims_one_too_few(patch: pytest.MonkeyPatch) -> None:
-    rightly = trimmedmean.trimmed
-    patch.setattr(trimmedmean, "trimmed", lambda scenario, clients: rightly(scenario, clients) - 1)
+    cls = trimmedmean.TrimmedMean
+    rightly = cls.trimmed
+    patch.setattr(cls, "trimmed", lambda self, clients: rightly(self, clients) - 1)
 
 
 def keeps_one_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -141,7 +142,7 @@ def second_moment_from_twice_tau(patch: pytest.MonkeyPatch) -> None:
     rightly = AdaptiveServer.step
 
     def step(self: Any, updates: Any, cohort: Any, memory: dict[str, torch.Tensor]) -> Any:
-        memory.setdefault("second", torch.full_like(updates[0], (2 * self.scenario.tau) ** 2))
+        memory.setdefault("second", torch.full_like(updates[0], (2 * self.tau) ** 2))
         return rightly(self, updates, cohort, memory)
 
     patch.setattr(AdaptiveServer, "step", step)
@@ -149,7 +150,7 @@ def second_moment_from_twice_tau(patch: pytest.MonkeyPatch) -> None:
 
 def yogi_is_adam(patch: pytest.MonkeyPatch) -> None:
     def second_moment(self: Any, second: torch.Tensor, square: torch.Tensor) -> None:
-        second.lerp_(square, 1 - self.scenario.beta_2)
+        second.lerp_(square, 1 - self.beta_2)
 
     patch.setattr(fedyogi.FedYogi, "second_moment", second_moment)
 
@@ -159,26 +160,26 @@ def shares_batch_norm(patch: pytest.MonkeyPatch) -> None:
 
 
 def flips_to_any_class(patch: pytest.MonkeyPatch) -> None:
-    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def relabel(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         return (labels + generator.integers(0, classes, size=len(labels))) % classes
 
-    patch.setattr(LabelFlip, "relabel", classmethod(relabel))
+    patch.setattr(LabelFlip, "relabel", relabel)
 
 
 def pairs_shifted(patch: pytest.MonkeyPatch) -> None:
-    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def relabel(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         return (classes - labels) % classes
 
-    patch.setattr(PairFlip, "relabel", classmethod(relabel))
+    patch.setattr(PairFlip, "relabel", relabel)
 
 
 def targets_the_next_class(patch: pytest.MonkeyPatch) -> None:
-    rightly = TargetedFlip.relabel.__func__
+    rightly = TargetedFlip.relabel
 
-    def relabel(cls: Any, *arguments: Any) -> Any:
-        return rightly(cls, *arguments) + 1
+    def relabel(self: Any, *arguments: Any) -> Any:
+        return rightly(self, *arguments) + 1
 
-    patch.setattr(TargetedFlip, "relabel", classmethod(relabel))
+    patch.setattr(TargetedFlip, "relabel", relabel)
 
 
 def scores_999_images(patch: pytest.MonkeyPatch) -> None:

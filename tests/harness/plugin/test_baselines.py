@@ -264,9 +264,7 @@ def test_a_part_of_the_cells_is_recorded_only_beside_others_of_its_own_source(
 def test_a_cell_without_values_is_not_recorded(
     recorded: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "fedcore.harness.suite.outcome.buffer_problems", lambda scenario: ["planted"]
-    )
+    monkeypatch.setattr("fedcore.harness.suite.outcome.audit_problems", lambda record: ["planted"])
     before = file_of(recorded).read_text()
     result = recorded.run(*NOVA, "--update-baseline")
     result.assert_outcomes(failed=3, deselected=5)
@@ -286,8 +284,8 @@ def test_cells_without_values_do_not_keep_those_of_another_commit(
     tamper(recorded, both(shift(3), older))
     before = file_of(recorded).read_text()
     monkeypatch.setattr(
-        "fedcore.harness.suite.outcome.buffer_problems",
-        lambda scenario: ["planted"] if scenario.attack else [],
+        "fedcore.harness.suite.outcome.audit_problems",
+        lambda record: ["planted"] if record.scenario.attack else [],
     )
     result = recorded.run(*NOVA, "--update-baseline")
     assert "a baseline is of one machine and one commit" in recorded.text(result)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.federation import threat as poisoning
+from fedcore.federation import threat
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.statistics.estimates import Noise
 from fedcore.harness.suite.cells import Cell
@@ -23,7 +23,7 @@ ATTACKED = Scenario(
     malicious_fraction=0.5, poison_ratio=0.8,
 )  # fmt: skip
 LIMITS = Thresholds((), Noise(2, 4))
-MALICIOUS = [int(c) for c in poisoning.malicious_clients(ATTACKED, 0)]
+MALICIOUS = [int(c) for c in threat.malicious_clients(ATTACKED, 0)]
 
 
 def judged(

@@ -14,8 +14,8 @@ from fedcore import Scenario, streams
 from fedcore.data.loading import data_directory
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
-from fedcore.federation.threat import Poisoning, malicious_clients
-from fedcore.harness.proofs import draws
+from fedcore.federation.threat import Threat, malicious_clients
+from fedcore.harness.proofs import draws, poison
 from fedcore.streams import Purpose
 
 BASE = Scenario(
@@ -71,11 +71,11 @@ def test_poisoned_labels(attack: dict[str, Any], redraw: bool) -> None:
     scenario = BASE.but(**attack, redraw=redraw)
     labels = np.arange(200) % 10
     parts = np.array_split(np.random.default_rng(0).permutation(200), 8)
-    poisoning = Poisoning.prepare(scenario, 3, labels, parts, 10)
+    threat = Threat.prepare(scenario, 3, labels, parts, 10)
     for client in draws.malicious(scenario, 3):
         for round in (1, 2):
-            ours = draws.poisoned(scenario, 3, round, client, labels[parts[client]], 10)
-            assert (ours == poisoning.labels_of(client, round)).all()
+            ours = poison.poisoned(scenario, 3, round, client, labels[parts[client]], 10)
+            assert (ours.labels == threat.labels_of(client, round)).all()
 
 
 @given(samples=st.integers(1, 300), size=st.integers(1, 70))

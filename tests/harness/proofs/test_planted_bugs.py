@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,14 @@ import pytest
 import torch
 
 from fedcore import Scenario, run
-from fedcore.attacks.attack import ATTACKS
 from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import load
 from fedcore.errors import AttackError, IdentityError
-from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.federation import threat as poisoning
-from fedcore.harness.proofs.audit import audit_problems, buffer_problems
+from fedcore.exchange.cohort import Cohort
+from fedcore.federation import threat
+from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import footer
@@ -27,12 +25,12 @@ from fedcore.harness.statistics.estimates import Noise, Verdict
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Thresholds
-from fedcore.optimizers.solvers import Sgd
+from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
-from fedcore.strategies.strategy import STRATEGIES, Strategy, combine
+from fedcore.strategies.strategy import STRATEGIES, combine
 
 pytest_plugins = ["pytester"]
 
@@ -58,7 +56,7 @@ def of(strategy: str) -> Scenario:
     return CLEAN.but(strategy=strategy, **extra.get(strategy, {}))
 
 
-@pytest.mark.parametrize("attack", sorted(ATTACKS))
+@pytest.mark.parametrize("attack", ["labelflip", "pairflip", "targetedflip"])
 @pytest.mark.parametrize("redraw", [False, True])
 @pytest.mark.parametrize("ratio", [0.05, 0.5, 1.0])
 def test_nothing_planted_nothing_found(attack: str, redraw: bool, ratio: float) -> None:
@@ -79,7 +77,7 @@ def test_fednova_that_is_silently_fedavg(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_fednova_whose_normalizers_do_not_know_the_work(
     monkeypatch: pytest.MonkeyPatch, solver: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(Sgd, "normalizer", lambda self, steps: 1.0)
+    monkeypatch.setattr(SgdSolver, "normalizer", lambda self, steps: 1.0)
     with pytest.raises(IdentityError, match="an arm named 'fednova' equals FedAvg's"):
         run(CLEAN.but(**solver), device="cpu")
 
@@ -98,23 +96,23 @@ def test_fednova_whose_effective_steps_cancel(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_label_flip_that_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     for attack in (LabelFlip, PairFlip, TargetedFlip):
-        monkeypatch.setattr(attack, "relabel", classmethod(lambda cls, labels, *_: labels))
+        monkeypatch.setattr(attack, "relabel", lambda self, labels, *_: labels)
     with pytest.raises(AttackError, match="changed none of their labels"):
         run(ATTACKED, device="cpu")
 
 
 def test_a_label_flip_that_draws_from_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def relabel(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def relabel(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         return generator.integers(0, classes, size=len(labels))
 
-    monkeypatch.setattr(LabelFlip, "relabel", classmethod(relabel))
+    monkeypatch.setattr(LabelFlip, "relabel", relabel)
     outcome = judged()
     assert outcome.verdict is Verdict.ERROR
     assert "changed fewer labels than it poisoned: client" in outcome.errors[0]
 
 
 def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poisoning, "round_half_up", lambda value: round_half_up(value / 2))
+    monkeypatch.setattr(threat, "round_half_up", lambda value: round_half_up(value / 2))
     outcome = judged()
     assert outcome.verdict is Verdict.ERROR
     (message,) = outcome.errors
@@ -123,31 +121,30 @@ def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_poison_at_half_the_ratio_that_is_counted_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(cls: Any, labels: Any, classes: int, scenario: Any, generator: Any) -> Any:
+    def half(self: Any, labels: Any, classes: int, generator: Any) -> Any:
         new = (labels + 1) % classes
         return np.where(np.arange(len(labels)) % 2 == 0, labels, new)
 
-    monkeypatch.setattr(LabelFlip, "relabel", classmethod(half))
+    monkeypatch.setattr(LabelFlip, "relabel", half)
     assert "changed fewer labels than it poisoned" in judged().errors[0]
 
 
-def true_labels(self: poisoning.Poisoning, client: int) -> Any:
+def true_labels(self: threat.Threat, client: int) -> Any:
     return load(self.scenario.dataset).train.labels.numpy()[self.parts[client]]
 
 
 def test_poisoned_labels_that_nobody_trains_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def clean(self: poisoning.Poisoning, client: int, round: int) -> Any:
+    def clean(self: threat.Threat, client: int, round: int) -> Any:
         return true_labels(self, client)
 
-    monkeypatch.setattr(poisoning.Poisoning, "labels_of", clean)
+    monkeypatch.setattr(threat.Threat, "labels_of", clean)
     (message,) = judged().errors
     assert "seed 0 trained on 0 of 40 poisoned labels of client 0 in round 1; 0 of " in message
 
 
 def test_too_few_malicious_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = poisoning.malicious_clients
+    drawn = threat.malicious_clients
     monkeypatch.setattr("fedcore.federation.threat.malicious_clients", lambda *a: drawn(*a)[:-1])
-    monkeypatch.setattr("fedcore.simulation.trial.malicious_clients", lambda *a: drawn(*a)[:-1])
     (message,) = judged().errors
     assert "has 2 malicious clients, malicious_fraction=0.5 of 6 asks for 3" in message
 
@@ -161,86 +158,12 @@ def test_an_audit_of_other_clients_and_poison_in_a_clean_run() -> None:
     assert f"{CLEAN.id} seed 0 has no attack, yet poisoned samples on client" in message
 
 
-@pytest.mark.parametrize("strategy", ALL)
-def test_every_strategy_averages_buffers_as_it_must(strategy: str) -> None:
-    for clients in (8, 20, 50):
-        assert buffer_problems(of(strategy).but(num_clients=clients)) == []
-
-
-Aggregate = Callable[[Strategy, ServerState, Cohort, int], ServerState]
-
-
-def aggregate_with(
-    buffers: Callable[[Strategy, Cohort, int], torch.Tensor],
-    counters: Callable[[Cohort], torch.Tensor] = lambda cohort: cohort.counters.amax(dim=0),
-) -> Aggregate:
-    def aggregate(self: Strategy, state: ServerState, cohort: Cohort, n: int) -> ServerState:
-        vector = state.vector.clone()
-        vector[:n] += self.step(cohort.updates[:, :n], cohort, state.memory)
-        vector[n:] += buffers(self, cohort, n)
-        kept = counters(cohort) if cohort.counters.numel() else state.counters
-        return ServerState(vector, kept, state.memory)
-
-    return aggregate
-
-
-def equally(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
-    return cohort.updates[:, n:].mean(dim=0)
-
-
-def normalised(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
-    return combine(cohort.updates[:, n:], FedNova.coefficients(cohort))
-
-
-def not_at_all(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
-    return torch.zeros_like(cohort.updates[0, n:])
-
-
-def rightly(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
-    return combine(cohort.updates[:, n:], cohort.weights)
-
-
-@pytest.mark.parametrize("buffers", [equally, normalised, not_at_all])
-@pytest.mark.parametrize("strategy", ALL)
-def test_buffers_weighted_wrongly(
-    monkeypatch: pytest.MonkeyPatch, strategy: str, buffers: Any
-) -> None:
-    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(buffers))
-    (message,) = buffer_problems(of(strategy))
-    assert f"strategy '{strategy}' does not weight float buffers" in message
-    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(rightly))
-    assert buffer_problems(of(strategy)) == []
-
-
-def test_buffers_weighted_wrongly_make_the_cell_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(equally))
-    outcome = judged()
-    assert outcome.verdict is Verdict.ERROR
-    assert "does not weight float buffers" in outcome.errors[0]
-
-
-def test_samples_that_do_not_weigh(monkeypatch: pytest.MonkeyPatch) -> None:
-    def weights(cohort: Cohort) -> torch.Tensor:
-        return torch.full((len(cohort.samples),), 1 / len(cohort.samples), dtype=torch.float64)
-
-    monkeypatch.setattr(Cohort, "weights", property(weights))
-    assert "does not weight float buffers" in buffer_problems(CLEAN)[0]
-
-
-def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    summed = aggregate_with(rightly, lambda cohort: cohort.counters.sum(dim=0))
-    monkeypatch.setattr(Strategy, "aggregate", summed)
-    assert buffer_problems(CLEAN) == [
-        "strategy 'fednova' does not take the maximum of integer buffers: 15 instead of 5"
-    ]
-
-
 @pytest.mark.parametrize(
     ("target", "name", "bug", "message"),
     [
         (FedNova, "step", FedAvg.step, "an arm named 'fednova' equals FedAvg's"),
         (
-            Sgd, "normalizer", lambda self, steps: steps**0.5,
+            SgdSolver, "normalizer", lambda self, steps: steps**0.5,
             "(the square root of the steps)",
         ),
         (
@@ -252,23 +175,22 @@ def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
             "'fedavg' does not step by the sample-weighted mean: it equals the median of every",
         ),
         (
-            LabelFlip, "relabel", classmethod(lambda cls, labels, *_: labels),
+            LabelFlip, "relabel", lambda self, labels, *_: labels,
             "changed none of their labels",
         ),
         (
-            poisoning, "round_half_up", lambda value: round_half_up(value / 2),
+            threat, "round_half_up", lambda value: round_half_up(value / 2),
             "poisoned other numbers of samples than poison_ratio=1 asks for",
         ),
-        (Strategy, "aggregate", aggregate_with(equally), "does not weight float buffers"),
         (
-            poisoning.Poisoning, "labels_of",
+            threat.Threat, "labels_of",
             lambda self, client, round: true_labels(self, client),
             "trained on 0 of",
         ),
     ],
     ids=[
         "fednova is fedavg", "square roots", "half steps", "fedavg is the median",
-        "label flip off", "half the ratio", "buffers unweighted", "nobody",
+        "label flip off", "half the ratio", "nobody",
     ],
 )  # fmt: skip
 def test_a_suite_is_red_and_names_the_cause(

@@ -15,58 +15,58 @@ from fedcore.data import loading
 from fedcore.data.dataset import Split
 from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
+from fedcore.engine.stack.pool import Pool
 from fedcore.engine.stack.step import Steps
-from fedcore.engine.stack.trainer import StackedTrainer
 from fedcore.federation import federation
 from fedcore.federation.federation import Federation
-from fedcore.federation.threat import Poisoning
+from fedcore.federation.threat import Threat
 from fedcore.harness.statistics.estimates import Verdict
 from tests.harness.proofs.planted import ATTACKED, MALICIOUS, Patch, judged, wrapped
 
-Undo = Callable[[Poisoning, int, int, Any, Any], Any]
+Undo = Callable[[Threat, int, int, Any, Any], Any]
 
 
 def labels_where(patch: Patch, undone: Undo) -> None:
-    """Training labels that ``undone`` (poisoning, client, round, clean, poisoned) gives."""
+    """Training labels that ``undone`` (threat, client, round, clean, poisoned) gives."""
     truth = loading.load(ATTACKED.dataset).train.labels.numpy()
 
-    def around(original: Any, self: Poisoning, client: int, round: int) -> Any:
+    def around(original: Any, self: Threat, client: int, round: int) -> Any:
         clean = truth[self.parts[client]]
         return undone(self, client, round, clean, original(self, client, round))
 
-    wrapped(patch, Poisoning, "labels_of", around)
+    wrapped(patch, Threat, "labels_of", around)
 
 
-def half(poisoning: Poisoning, client: int, round: int, clean: Any, poisoned: Any) -> Any:
+def half(threat: Threat, client: int, round: int, clean: Any, poisoned: Any) -> Any:
     changed = np.flatnonzero(clean != poisoned)
     result = poisoned.copy()
     result[changed[::2]] = clean[changed[::2]]
     return result
 
 
-def every_second(poisoning: Poisoning, client: int, round: int, clean: Any, poisoned: Any) -> Any:
-    acting = [int(c) for c in poisoning.malicious]
+def every_second(threat: Threat, client: int, round: int, clean: Any, poisoned: Any) -> Any:
+    acting = [int(c) for c in threat.malicious]
     return clean if client in acting and acting.index(client) % 2 else poisoned
 
 
-def odd_rounds(poisoning: Poisoning, client: int, round: int, clean: Any, poisoned: Any) -> Any:
+def odd_rounds(threat: Threat, client: int, round: int, clean: Any, poisoned: Any) -> Any:
     return poisoned if round % 2 else clean
 
 
-def nobody(poisoning: Poisoning, client: int, round: int, clean: Any, poisoned: Any) -> Any:
+def nobody(threat: Threat, client: int, round: int, clean: Any, poisoned: Any) -> Any:
     return clean
 
 
-def everybody(poisoning: Poisoning, client: int, round: int, clean: Any, poisoned: Any) -> Any:
+def everybody(threat: Threat, client: int, round: int, clean: Any, poisoned: Any) -> Any:
     """An honest client flips a label as well."""
-    if poisoning.scenario.attack is None or client in poisoning.malicious:
+    if threat.scenario.attack is None or client in threat.malicious:
         return poisoned
     result = poisoned.copy()
     result[0] = (result[0] + 1) % 10
     return result
 
 
-def permuted(poisoning: Poisoning, client: int, round: int, clean: Any, poisoned: Any) -> Any:
+def permuted(threat: Threat, client: int, round: int, clean: Any, poisoned: Any) -> Any:
     """As many wrong labels, on other samples."""
     changed = clean != poisoned
     result = poisoned.copy()
@@ -212,11 +212,11 @@ def test_images_of_the_test_split_in_training(
 
 
 def stacked_from_test(patch: Patch) -> None:
-    def around(original: Any, self: Any, fed: Federation, *rest: Any) -> None:
-        images = fed.test.images[: len(fed.train_images)]
-        original(self, dataclasses.replace(fed, train_images=images), *rest)
+    def around(original: Any, self: Pool, feds: Any, device: Any) -> None:
+        original(self, feds, device)
+        self.images = feds[0].test.images[: len(self.images)]
 
-    wrapped(patch, StackedTrainer, "_backward", around)
+    wrapped(patch, Pool, "__init__", around)
 
 
 @pytest.mark.parametrize(

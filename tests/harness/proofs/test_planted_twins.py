@@ -15,11 +15,10 @@ from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
-from fedcore.federation import federation
-from fedcore.federation import threat as poisoning
+from fedcore.federation import federation, threat
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.statistics.estimates import Verdict
-from fedcore.optimizers.solvers import Sgd, Solver
+from fedcore.optimizers.solvers import SgdSolver, Solver
 from fedcore.simulation import runner as simulation
 from fedcore.streams import Purpose
 from tests.harness.proofs.planted import ATTACKED, Patch, judged, wrapped
@@ -74,12 +73,12 @@ def double_rate(patch: Patch) -> None:
 
 
 def double_step(patch: Patch) -> None:
-    def around(original: Any, self: Sgd, weights: Any, gradient: Any) -> None:
+    def around(original: Any, self: SgdSolver, weights: Any, gradient: Any) -> None:
         original(self, weights, gradient)
         if self.scenario.attack is None:
             original(self, weights, gradient)
 
-    wrapped(patch, Sgd, "_apply", around)
+    wrapped(patch, SgdSolver, "_apply", around)
 
 
 @pytest.mark.parametrize("engine", ["sequential", "stacked"])
@@ -180,19 +179,14 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
     ("places", "message"),
     [
         ([(federation, "partition")], "another partition"),
-        (
-            [(poisoning, "malicious_clients"), ("fedcore.simulation.trial", "malicious_clients")],
-            "has malicious clients",
-        ),
+        ([(threat, "malicious_clients")], "has malicious clients"),
     ],
 )
 def test_arms_on_other_partitions_or_malicious_sets(
     monkeypatch: Patch, places: Any, message: str
 ) -> None:
-    from fedcore.simulation import trial
-
     for module, name in places:
-        of_fednova(monkeypatch, trial if isinstance(module, str) else module, name)
+        of_fednova(monkeypatch, module, name)
     proofs = Proofs()
     assert judged(ATTACKED.but(strategy="fedavg"), proofs=proofs).errors == ()
     errors = judged(ATTACKED, proofs=proofs).errors
@@ -224,11 +218,11 @@ def test_local_work_that_is_cut_short(monkeypatch: Patch) -> None:
 
 
 def test_a_solver_that_is_another(monkeypatch: Patch) -> None:
-    def around(original: Any, self: Sgd, weights: Any, gradient: Any) -> None:
+    def around(original: Any, self: SgdSolver, weights: Any, gradient: Any) -> None:
         gradient.copy_(torch.rand_like(gradient) * gradient.abs().mean())
         original(self, weights, gradient)
 
-    wrapped(monkeypatch, Sgd, "_apply", around)
+    wrapped(monkeypatch, SgdSolver, "_apply", around)
     assert "realised learning rate" in judged(ATTACKED.but(strategy="fedavg")).errors[0]
 
 

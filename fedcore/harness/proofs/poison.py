@@ -1,0 +1,126 @@
+"""What an attack makes of data and local work, worked out a second time, apart from its own code.
+
+Which samples, labels, images and epochs, and the probe set. The formulas of fedcore's own attacks
+and triggers stand here once more; those of other packages are asked for what only they know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fedcore.attacks.attack import Attack, DataAttack, Draw, Samples, Work, attack_of
+from fedcore.harness.proofs import draws
+
+if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
+
+Indices = npt.NDArray[np.int64]
+Images = npt.NDArray[np.uint8]
+# the numbers of `fedcore.streams.Purpose`, which are part of every stored result
+_SAMPLES, _LABELS = 6, 7
+_FLIPS: Final = ("labelflip", "pairflip", "targetedflip")
+
+
+@dataclass(frozen=True, eq=False)
+class Poisoned:
+    """The labels that a malicious client believes in, by its part, and its poisoned copies.
+
+    ``images`` [k, h, w, c] are the copies of the samples at ``places`` [k] of the part.
+    """
+
+    labels: Indices
+    places: Indices
+    images: Images | None = None
+
+
+def poisoned(
+    scenario: Scenario,
+    seed: int,
+    round: int,
+    client: int,
+    clean: Indices,
+    classes: int,
+    images: Images | None = None,
+) -> Poisoned:
+    """What ``client`` trains on in ``round``, of the ``clean`` labels [n] and ``images`` it has."""
+    attack = data_attack(scenario)
+    assert attack is not None
+    drawn_for = round if attack.redraw else -1
+    candidates = np.flatnonzero(_eligible(attack, clean))
+    order = draws.generator(seed, _SAMPLES, drawn_for, client).permutation(candidates)
+    drawing = draws.generator(seed, _LABELS, drawn_for, client)
+    taken = draws.half_up(attack.poison_ratio * len(candidates))
+    given = images[order] if attack.changes_images and images is not None else None
+    made = _made(attack, Samples(clean[order], given), Draw(classes, client, drawing))
+    labels = clean.copy()
+    labels[order[:taken]] = made.labels[:taken]
+    copies = None if made.images is None else made.images[:taken]
+    return Poisoned(labels, order[:taken], copies)
+
+
+def epochs(scenario: Scenario, honest: tuple[int, ...], malicious: tuple[int, ...]) -> list[int]:
+    """Local epochs of each client, of those that all would make."""
+    attack, result = attack_of(scenario), list(honest)
+    if attack is not None and attack.work is not None:
+        for client in malicious:
+            result[client] = attack.work.changed(Work(honest[client])).epochs
+    return result
+
+
+def probe(success: Attack, images: Images, labels: Indices) -> Samples | None:
+    """The probe set of ``success``, of the test split; None where it has none."""
+    source: Any = success
+    if source.name != "backdoor":
+        return success.probe(Samples(labels, images))
+    others = labels != source.target
+    stamped = _stamped(source.trigger, images[others])
+    return Samples(np.full(len(stamped), source.target), stamped)
+
+
+def data_attack(scenario: Scenario) -> DataAttack | None:
+    """The part of the scenario's attack that changes training data."""
+    attack = attack_of(scenario)
+    return None if attack is None else attack.data
+
+
+def _eligible(attack: Any, labels: Indices) -> npt.NDArray[np.bool_]:
+    if attack.name == "targetedflip":
+        return np.asarray(labels == attack.source_class)
+    if attack.name == "backdoor":
+        return np.asarray(labels != attack.target)
+    if attack.name in _FLIPS:
+        return np.ones(len(labels), np.bool_)
+    return np.asarray(attack.eligible(labels))
+
+
+def _made(attack: Any, samples: Samples, draw: Draw) -> Samples:
+    labels, classes = samples.labels, draw.num_classes
+    if attack.name == "labelflip":
+        return Samples((labels + draw.generator.integers(1, classes, size=len(labels))) % classes)
+    if attack.name == "pairflip":
+        return Samples(classes - 1 - labels)
+    if attack.name == "targetedflip":
+        return Samples(np.full(len(labels), attack.target_class))
+    if attack.name == "backdoor":
+        assert samples.images is not None
+        stamped = _stamped(attack.trigger, samples.images)
+        return Samples(np.full(len(labels), attack.target), stamped)
+    made: Samples = attack.poison(samples, draw)
+    return made
+
+
+def _stamped(trigger: Any, images: Images) -> Images:
+    if trigger.name != "square":
+        result: Images = trigger.stamp(images)
+        return result
+    height, width = images.shape[1:3]
+    top = trigger.at.startswith("top")
+    left = trigger.at.endswith("left")
+    rows = np.arange(height) < trigger.size if top else np.arange(height) >= height - trigger.size
+    columns = np.arange(width) < trigger.size if left else np.arange(width) >= width - trigger.size
+    patch = (rows[:, None] & columns[None, :])[None, :, :, None]
+    return np.where(patch, np.uint8(trigger.level), images)

@@ -1,0 +1,57 @@
+"""An attack on updates in one round: the malicious rows of a cohort replaced by what they send."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fedcore.attacks.attack import Seen
+from fedcore.errors import AttackError
+from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.federation.threat import Threat
+from fedcore.strategies.aggregation import Aggregation
+from fedcore.streams import Purpose, torch_stream
+
+
+def assaulted(
+    threat: Threat,
+    cohort: Cohort,
+    state: ServerState,
+    server: Aggregation,
+    round: int,
+    num_parameters: int,
+) -> Cohort:
+    """``cohort`` as it is sent under the attack of ``threat`` in ``round``; itself if nobody does.
+
+    ``state`` is what the cohort trained from. Float buffers and counters stay those of honest
+    work. Raises AttackError where the attack gives rows of another shape, type or device.
+    """
+    attack = None if threat.attack is None else threat.attack.update
+    malicious = set(threat.malicious.tolist())
+    rows = [row for row, client in enumerate(cohort.clients) if client in malicious]
+    if attack is None or not rows:
+        return cohort
+    others = [row for row in range(len(cohort.clients)) if row not in set(rows)]
+    updates = cohort.updates[:, :num_parameters]
+    own = updates[rows]
+    seen = Seen(
+        own=own.clone(),
+        benign=updates[others] if attack.knows == "benign" else None,
+        state=ServerState(state.vector, state.counters, state.memory.copy()),
+        server=server,
+        round=round,
+        clients=len(cohort.clients),
+        generator=torch_stream(
+            threat.seed, Purpose.UPDATE_ATTACK, round=round, device=updates.device
+        ),
+    )
+    sent = attack.craft(seen)
+    form = tuple(sent.shape), sent.dtype, sent.device
+    due = tuple(own.shape), own.dtype, own.device
+    if form != due:
+        raise AttackError(
+            f"attack {threat.scenario.attack!r} must send {due[1]} updates of shape {due[0]} on "
+            f"{due[2]}, got {form[1]} of shape {form[0]} on {form[2]}: correct its craft method"
+        )
+    result = cohort.updates.clone()  # engines use the memory of the honest ones again
+    result[rows, :num_parameters] = sent.detach()
+    return dataclasses.replace(cohort, updates=result)
