@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TextIO
 
+from fedcore.attacks.attack import attack_of, success_of
 from fedcore.data.dataset import class_label, named_classes
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
@@ -19,7 +20,7 @@ class RoundLines:
 
     def __init__(self, scenario: Scenario, stream: TextIO) -> None:
         self.stream = stream
-        self.targeted = scenario.source_class is not None
+        self.targeted = success_of(scenario) is not None
         self.width = max(len("round"), 2 * len(str(scenario.rounds)) + 1)
         asr = "     ASR" if self.targeted else ""
         self._print(f"{'round':>{self.width}}  accuracy     loss{asr}  malicious  seconds")
@@ -51,14 +52,7 @@ def summary(record: Record) -> str:
     tail = f"{100 * record.tail_accuracy:.2f} %, mean of the last 30 % of {evaluated} evaluated"
     lines.append(("accuracy", tail + (" round" if evaluated == 1 else " rounds")))
     if record.tail_asr is not None:
-        names = record.provenance.class_names
-        source, target = (
-            "?" if number is None else class_label(number, names)
-            for number in (scenario.source_class, scenario.target_class)
-        )
-        lines.append(
-            ("ASR", f"{100 * record.tail_asr:.2f} % of {source} taken for {target}, same rounds")
-        )
+        lines.append(("ASR", f"{100 * record.tail_asr:.2f} % of {_success(record)}, same rounds"))
     if record.diverged is not None:
         text = f"in round {record.diverged}; counted at chance accuracy from there on"
         lines.append(("diverged", text))
@@ -88,6 +82,16 @@ def summary(record: Record) -> str:
     )
 
 
+def _success(record: Record) -> str:
+    """What the success rate is a share of, and what success is."""
+    success, names = success_of(record.scenario), record.provenance.class_names
+    classes = None if success is None else success.success_classes
+    if classes is None:
+        return f"the probe set of {success} taken for its labels"
+    source, target = (class_label(number, names) for number in classes)
+    return f"{source} taken for {target}"
+
+
 def _classes(record: Record) -> str:
     """Names with the recall of each class at the end; empty where classes are mere numbers."""
     names = record.provenance.class_names
@@ -102,6 +106,22 @@ def _classes(record: Record) -> str:
     return f"recall at the end: {', '.join(labels[:_CLASSES])}{more}"
 
 
+def _changed(record: Record) -> str:
+    """What the attack changed, as counts."""
+    attack, audit = attack_of(record.scenario), record.audit
+    found = []
+    if attack is not None and attack.data is not None:
+        often = " over all participations" if attack.data.redraw else ""
+        found.append(f"{audit.samples_changed} labels changed{often}")
+        if images := sum(client.images_changed for client in audit.poison):
+            found.append(f"{images} images changed")
+    if attack is not None and attack.work is not None:
+        found.append("other local work")
+    if audit.updates:
+        found.append(f"{sum(each.participations for each in audit.updates)} updates changed")
+    return ", ".join(found)
+
+
 def _audit(record: Record) -> list[str]:
     audit, scenario = record.audit, record.scenario
     found = []
@@ -109,15 +129,13 @@ def _audit(record: Record) -> list[str]:
         found.append("no attack")
     else:
         clients = " ".join(str(client) for client in audit.malicious)
-        often = " over all participations" if scenario.redraw else ""
         pairs = zip(audit.malicious_per_round, audit.cohorts, strict=True)
         majority = sum(2 * present > len(cohort) for present, cohort in pairs)
         found.append(
             f"{len(audit.malicious)} of {scenario.num_clients} clients malicious ({clients})"
         )
         found.append(
-            f"{audit.samples_changed} labels changed{often}; malicious majority in {majority} of "
-            f"{scenario.rounds} rounds"
+            f"{_changed(record)}; malicious majority in {majority} of {scenario.rounds} rounds"
         )
     identity = audit.identity
     if identity.rounds_checked:

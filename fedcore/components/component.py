@@ -88,7 +88,8 @@ class Component:
     @classmethod
     def specs(cls) -> dict[str, Spec]:
         """The declaration of each parameter, by name, in the order of the class."""
-        return _specs(cls)
+        found: dict[str, Spec] = _specs(cls)
+        return found
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -195,8 +196,8 @@ def redeclare(cls: type[Component], specs: Mapping[str, tuple[Spec, Any]]) -> No
 def _declare(cls: type[Component]) -> None:
     """Make ``cls`` a frozen dataclass with keyword arguments."""
     cls._made_here = tuple(name for name in _MADE if name not in cls.__dict__)  # type: ignore[attr-defined]
-    dataclasses.dataclass(frozen=True, kw_only=True, repr="__repr__" not in cls.__dict__)(cls)
-    for name, field in {field.name: field for field in dataclasses.fields(cls)}.items():
+    made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    for name, field in {field.name: field for field in dataclasses.fields(made)}.items():
         if DECLARED not in field.metadata:
             raise TypeError(
                 f"{cls.__qualname__}.{name} is annotated and declares nothing: write it as "
@@ -205,9 +206,11 @@ def _declare(cls: type[Component]) -> None:
     _specs.cache_clear()
 
 
-@cache
-def _specs(cls: type[Component]) -> dict[str, Spec]:
+def _read(cls: Any) -> dict[str, Spec]:
     return {field.name: spec_of(cls, field) for field in dataclasses.fields(cls)}
+
+
+_specs: Any = cache(_read)  # to mypy a class of dataclasses is not hashable
 
 
 def _in_force(part: Component, *, nones: bool) -> dict[str, Any]:

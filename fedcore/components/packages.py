@@ -26,7 +26,7 @@ GROUP: Final = "fedcore"
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 _broken: dict[str, str] = {}
-_state = {"asked": False, "loading": False, "revision": 0}
+_state = {"asked": False, "loading": False}
 
 
 def is_path(name: str) -> bool:
@@ -108,16 +108,6 @@ def described(module: str) -> str:
 def loading() -> bool:
     """Whether entry points are being imported."""
     return _state["loading"]
-
-
-def revise() -> None:
-    """Note that a component has been registered."""
-    _state["revision"] += 1
-
-
-def revision() -> int:
-    """How often a component has been registered, for caches."""
-    return _state["revision"]
 
 
 @contextlib.contextmanager

@@ -86,7 +86,6 @@ class Registry(Generic[T]):
             full = packages.qualified(name, home)
             self._refuse_taken(full, home)
             self._entries[full] = self._entry(full, summary, component, modules, defaults)
-            packages.revise()
             if not all(where.startswith("fedcore.") for where in (*modules, home)):
                 sources.watch_modules()
             return component
@@ -175,7 +174,6 @@ class Registry(Generic[T]):
             module = path.partition(":")[0]
             made = self._entry(path, component.summary or path, component, (module,), {})
             self._entries[path] = made
-            packages.revise()
             sources.watch_modules()
             return made
         raise RegistrationError(

@@ -16,6 +16,7 @@ from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
+from fedcore.flower.assault import require_simulation
 from fedcore.flower.foreign import Foreign
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts
@@ -72,6 +73,7 @@ class GridEngine:
         nodes: Nodes | None = None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
+        require_simulation(federation.scenario, None)
         private = federation.scenario.privacy is not None
         self.unseen = notes.WITHHELD if private else notes.MISSING
         self.federation, self.grid, self.strict = federation, grid, strict

@@ -16,9 +16,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedcore.errors import FedcoreError
-from fedcore.exchange.cohort import ServerState
+from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import ArraysError, from_arrays
+from fedcore.flower.assault import read, rewrite
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import Facts, matched
 from fedcore.records.record import Exclusion
@@ -51,6 +52,9 @@ class Foreign:
         self.strategy = build(Spec.parse(scenario.strategy_spec))
         self.excluded: list[Exclusion] = []
         self._asked: dict[int, list[int]] = {}
+        attack = scenario.parts.attack
+        self._attacked = attack is not None and attack.update is not None
+        self._state: ServerState | None = None
 
     @property
     def left_out(self) -> list[Exclusion]:
@@ -69,6 +73,7 @@ class Foreign:
     ) -> list[Message]:
         """The strategy's own messages of ``round``, addressed to the nodes of the clients."""
         self.nodes.refresh(grid)
+        self._state = state
         there = [client for client in clients if self.nodes.node_of(client) is not None]
         ours = set(config)  # before the strategy writes into it
         with self._at_work(round):
@@ -110,14 +115,25 @@ class Foreign:
         clients = tuple(client for client in sorted(found) if not found[client].has_error())
         facts = [self.known(client) for client in clients]
         ordered = [found[client] for client in sorted(found)]
+        updates = torch.empty(len(clients), 0)
+        counters = torch.empty(len(clients), 0, dtype=torch.int64)
+        if self._attacked and clients:
+            assert self._state is not None
+            answers = {client: found[client] for client in clients}
+            updates, counters = read(self.scenario, self.layout, self._state, round, answers)
+
+        def finish(state: ServerState, sent: Cohort) -> ServerState:
+            rewrite(self.layout, state, found, updates, sent)
+            return self._aggregate(round, ordered, state)
+
         return ReplyCohort(
             clients=clients,
-            updates=torch.empty(len(clients), 0),
-            counters=torch.empty(len(clients), 0, dtype=torch.int64),
+            updates=updates,
+            counters=counters,
             samples=tuple(f.samples for f in facts),
             steps=tuple(f.steps for f in facts),
             normalizers=tuple(f.normalizer for f in facts),
-            finish=lambda state: self._aggregate(round, ordered, state),
+            finish=finish,
         )
 
     def _aggregate(self, round: int, replies: list[Message], state: ServerState) -> ServerState:

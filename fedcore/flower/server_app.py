@@ -13,6 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedcore.console import RoundLines, summary
 from fedcore.errors import FedcoreError
 from fedcore.federation.federation import Federation
+from fedcore.flower.assault import require_simulation
 from fedcore.flower.engine import GridEngine
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.results import keep
@@ -70,6 +71,8 @@ def run_on(
     few clients come.
     """
     started = time.perf_counter()
+    if engine not in ("flower-ray", "flower-grid"):
+        require_simulation(task.scenario, f"in a federation that runs as {engine!r}")
     device = torch.device(task.device)
     code_of(task.scenario, "")  # as `fedcore.simulation.runner.run` does
     with task.execution.arithmetic():

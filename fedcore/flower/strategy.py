@@ -16,6 +16,7 @@ from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import from_arrays, to_arrays
+from fedcore.flower.assault import require_simulation
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import (
     Facts,
@@ -146,6 +147,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
+        require_simulation(self.scenario, "in Flower's own loop")
         self._require_no_server()
         vector, counters = from_arrays(self.layout, arrays, self._state.vector)
         state = ServerState(vector, counters, self._state.memory)

@@ -49,7 +49,7 @@ def build_model(
         # Built on the CPU: other devices draw other numbers from the same seed.
         word = torch_seed(seed, Purpose.INITIAL_WEIGHTS)
         with drawing_from(word), torch.device("cpu"):
-            network = architecture.build(
+            network: nn.Module = architecture.build(
                 num_classes=num_classes, channels=channels, size=size, norm=norm, weights=weights
             )
         adopt_streams(network)

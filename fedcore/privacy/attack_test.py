@@ -70,8 +70,10 @@ def audit(
     """
     chosen = scenario.parts.privacy
     if chosen is None or not chosen.auditable:
-        known = [name for name in PRIVACY if PRIVACY[name].auditable]
-        raise PrivacyError(f"the audit plays against {', '.join(known)}, got {scenario.privacy!r}")
+        *known, last = [name for name in PRIVACY if PRIVACY[name].auditable]
+        raise PrivacyError(
+            f"the audit plays against {', '.join(known)} and {last}, got {scenario.privacy!r}"
+        )
     facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
     scores = []
     for world in (0, 1):
@@ -115,18 +117,16 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
     )
     generator = torch_stream(mechanism.run.facts.seed, Purpose.ATTACK_NOISE)
     direction = torch.randn(layout.size, generator=generator)
-    direction = mechanism.run.release.put(
-        mechanism.run.release.take(direction[None]),
-        direction[None],
-        torch.full((layout.size,), 1e9),
-    )[0]
+    release = mechanism.run.release
+    far = torch.full((layout.size,), 1e9)
+    direction = release.put(release.take(direction[None]), direction[None], far)[0]
     direction /= direction.norm()
     other = 0.0 if mechanism.run.scenario.neighbours == "zero-out" else -1.0
     sign = (1.0, other)[world]
     found = []
     for batch in range(-(-trials // _BATCH)):
         total = torch.zeros(_BATCH)
-        for release in range(releases):
+        for number in range(releases):
             cohort = Cohort(
                 clients=tuple(range(_BATCH)),
                 updates=(sign * _REACH * mechanism.limit * direction).repeat(_BATCH, 1),
@@ -135,7 +135,7 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
                 steps=(1,) * _BATCH,
                 normalizers=(1.0,) * _BATCH,
             )
-            round = (2 * batch + world) * releases + release
+            round = (2 * batch + world) * releases + number
             total += mechanism.privatise(state, cohort, round).updates @ direction
         found.append(total)
     return torch.cat(found)[:trials]

@@ -85,9 +85,8 @@ class CentralDp(Mechanism):
 
     def _updates(self, state: ServerState, cohort: Cohort, round: int) -> torch.Tensor:
         """What is released, raw: the server clips and adds noise."""
-        return self.run.release.put(
-            self.run.release.take(cohort.updates), cohort.updates, state.vector
-        )
+        release = self.run.release
+        return release.put(release.take(cohort.updates), cohort.updates, state.vector)
 
     def at_server(self, state: ServerState, cohort: Cohort, round: int) -> Cohort:
         if not cohort.clients:

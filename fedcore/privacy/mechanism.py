@@ -142,7 +142,8 @@ class Mechanism(Component):
         """Whether local training itself must differ, which takes an engine that knows how."""
         buffers = self._parameter("buffers", None)
         frozen_norms = scenario.norm == "batch" and buffers == "frozen"
-        return self._parameter("released", "whole") == "head" or frozen_norms
+        head: bool = self._parameter("released", "whole") == "head"
+        return head or frozen_norms
 
     def release_of(self, layout: Layout) -> Release:
         """What is released of an update: of the parameters, and of buffers. PrivacyError."""

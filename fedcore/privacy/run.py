@@ -43,6 +43,6 @@ def mechanism_of(
     work = zip(samples, federation.epochs, strict=True)
     steps = tuple(local_steps(n, epochs, scenario.batch_size) for n, epochs in work)
     facts = Facts(federation.seed, engine.layout, samples, steps)
-    mechanism = scenario.parts.privacy.over(scenario, facts, noise)
+    mechanism: Mechanism = scenario.parts.privacy.over(scenario, facts, noise)
     mechanism.run.clients = getattr(engine, "generators", None)
     return mechanism

@@ -146,7 +146,8 @@ class Scenario:
     @property
     def data(self) -> str:
         """The data set with all of its parameters, as `fedcore.data.loading.load` takes it."""
-        return self.parts.dataset.spelled()
+        spelled: str = self.parts.dataset.spelled()
+        return spelled
 
     @property
     def rows(self) -> int:

@@ -83,9 +83,13 @@ def modules(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class ReplyCohort(Cohort):
-    """A cohort whose replies a Flower strategy will turn into the next global model."""
+    """A cohort whose replies a Flower strategy will turn into the next global model.
 
-    finish: Callable[[ServerState], ServerState]
+    ``updates`` are read from the replies under an attack on updates, else empty [K, 0]; ``finish``
+    is handed the cohort as it was sent.
+    """
+
+    finish: Callable[[ServerState, Cohort], ServerState]
 
 
 @STRATEGIES.register("flower", "a strategy written for Flower, as it is")
@@ -112,7 +116,7 @@ class Flower(Strategy):
         rows: Cohort | None = None,
     ) -> ServerState:
         assert isinstance(cohort, ReplyCohort), "Execution.fitting chooses an engine with replies"
-        return cohort.finish(state)
+        return cohort.finish(state, cohort)
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]

@@ -224,12 +224,12 @@ def test_every_client_draws_its_own_dropout(monkeypatch: pytest.MonkeyPatch) -> 
 
     from fedcore.models import cnn
 
-    original = cnn.Cnn.build.__func__
+    original = cnn.Cnn.build
 
     def with_dropout(cls, **how):
         return nn.Sequential(nn.Dropout(0.4), *original(cls, **how), nn.Dropout(0.1))
 
-    monkeypatch.setattr(cnn.Cnn, "build", classmethod(with_dropout))
+    monkeypatch.setattr(cnn.Cnn, "build", with_dropout)
     check(TINY.but(model="cnn", norm="batch"))
 
 

@@ -60,7 +60,7 @@ def test_a_model_without_a_rule_is_refused_by_name(monkeypatch: pytest.MonkeyPat
     def build(cls, **_):
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Softmax(1), nn.Linear(8, 10))
 
-    monkeypatch.setattr(mlp.Mlp, "build", classmethod(build))
+    monkeypatch.setattr(mlp.Mlp, "build", build)
     run(RUN, engine="sequential", device="cpu")
     with pytest.raises(ModelError, match=r"layer '2' \(Softmax\)"):
         run(RUN, engine="stacked", device="cpu")

@@ -64,7 +64,7 @@ def test_bounds_for_rates() -> None:
 
 
 def test_what_cannot_be_played_against(linear) -> None:
-    with pytest.raises(PrivacyError, match="localdpmod and dpsgd, got 'clip'"):
+    with pytest.raises(PrivacyError, match="dpsgd, localdp and localdpmod, got 'clip'"):
         audit(Scenario(privacy="clip"), linear)
 
 

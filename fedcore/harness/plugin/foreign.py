@@ -81,11 +81,10 @@ def unimportable(config: pytest.Config, scenarios: Iterable[Scenario]) -> list[s
 
     found: dict[str, None] = {}
     for scenario in dict.fromkeys(scenarios):
-        for kind, modules in components_from_outside(scenario):
+        for component, modules in components_from_outside(scenario):
             for module in modules:
                 if reason := _reason(config, module):
-                    name = getattr(scenario, kind, None)
-                    found[f"{kind} {name!r} {reason}"] = None
+                    found[f"{component} {reason}"] = None
     who = "worker processes" if runs_elsewhere else "the process that reports for pytest-xdist"
     remedies = [
         *(["give --jobs 1"] if runs_elsewhere and options.executor != "ray" else []),

@@ -144,7 +144,7 @@ def figure(cells: Sequence[Row]) -> bytes | None:
 def _key(cell: Row, plain: bool = False) -> dict[str, Any] | None:
     """The scenario without its noise, to find twins by; None for a plain cell that has noise."""
     scenario = cell["scenario"]
-    if plain and _noise(cell):
+    if plain and (_noise(cell) or not scenario["privacy"]):
         return None
     noise = {name for mechanism in PRIVACY for name in PRIVACY[mechanism].noise_parameters}
     return {k: v for k, v in scenario.items() if k not in noise and k != "privacy"}
@@ -152,7 +152,8 @@ def _key(cell: Row, plain: bool = False) -> dict[str, Any] | None:
 
 def _noise(cell: Row) -> tuple[str, ...]:
     """What the cell's mechanism has beyond one that only clips."""
-    return PRIVACY[registered("privacy", cell["scenario"]["privacy"])].noise_parameters
+    privacy = cell["scenario"]["privacy"]
+    return () if not privacy else PRIVACY[registered("privacy", privacy)].noise_parameters
 
 
 def _arm(cell: Row) -> str:

@@ -28,7 +28,8 @@ def row(outcome: Outcome) -> Row:
     """``outcome`` as JSON takes it. Accuracies and ASR in percent, drop in percentage points.
 
     Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
-    seeds, values (per seed, by metric), estimates (by metric: mean, low, high, confidence; None
+    seeds, values (per seed, by metric), asr_twin (per seed, the clean twin's ASR in percent; empty
+    where it is not measured), estimates (by metric: mean, low, high, confidence; None
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
     unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
@@ -50,6 +51,7 @@ def row(outcome: Outcome) -> Row:
         "control": outcome.cell.control.id if outcome.cell.control is not None else None,
         "seeds": list(outcome.seeds),
         "values": {metric: list(found) for metric, found in values.items()},
+        "asr_twin": list(outcome.asr_twin),
         "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
         "retention": outcome.retention,
         "epsilon_total": list(outcome.epsilon_total),
@@ -78,6 +80,7 @@ def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:
     tokens = cell_id.split("-")
     note = tokens[len(head) :] if tokens[: len(head)] == head else tokens
     clean = scenario.attack is None
+    data = None if clean else scenario.parts.attack.data
     return {
         "strategy": head[0],
         "partition": head[1],
@@ -85,7 +88,7 @@ def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:
         "variant": None if clean else attack[0],
         "redraw": "redraw" if scenario.redraw else None,
         "malicious": None if clean else _percent(scenario.malicious_fraction),
-        "poison": None if clean else _percent(scenario.poison_ratio),
+        "poison": _percent(data.poison_ratio) if data is not None else None,
         "note": "-".join(note),
     }
 

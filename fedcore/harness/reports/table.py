@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def columns(cells: Sequence[Row]) -> Columns:
         "poisoned": [_with_interval(cell, "poisoned") for cell in cells],
         "drop": [_number(rows.mean(cell, "drop")) for cell in cells],
         "ret": [_number(cell["retention"], 2) for cell in cells],
-        "ASR": [_number(rows.mean(cell, "asr")) for cell in cells],
+        "ASR": [_success(cell) for cell in cells],
         "published": [_number((cell.get("published") or {}).get("value")) for cell in cells],
         "n": [str(len(cell["seeds"])) for cell in cells],
         "limit": [_limit(cell) for cell in cells],
@@ -215,7 +216,15 @@ def _attack(cell: Row, variants: dict[str, set[str]]) -> str:
 
 def _shares(cell: Row) -> str | None:
     names = cell["labels"]
-    return None if names["malicious"] is None else f"{names['malicious']}/{names['poison']}"
+    if names["malicious"] is None:
+        return None
+    return f"{names['malicious']}/{'-' if names['poison'] is None else names['poison']}"
+
+
+def _success(cell: Row) -> str | None:
+    """``94.1``, or ``94.1 (1.2)`` with the clean twin's rate where that is measured."""
+    text, twin = _number(rows.mean(cell, "asr")), cell.get("asr_twin")
+    return text if text is None or not twin else f"{text} ({_number(math.fsum(twin) / len(twin))})"
 
 
 def _number(value: float | None, digits: int = 1) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pickle
 import sys
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from fedcore.errors import FedcoreError
+from fedcore.components.registry import REGISTRIES
+from fedcore.errors import FedcoreError, RegistrationError
 from fedcore.records.provenance import chosen
-from fedcore.scenario.validation import registries
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -66,15 +67,20 @@ def imports_of(scenarios: Iterable[Scenario], engine: str = "") -> Imports:
         for _, modules in components_from_outside(scenario, engine)
         for name in modules
     ]
-    registered = [
-        name
-        for registry in registries().values()
-        for key in registry
-        for name in _outside(registry[key], registry.entry(key).modules)
-    ]
     known = dict.fromkeys(needed)
-    others = [name for name in dict.fromkeys(registered) if name not in known]
+    others = [name for name in _registered() if name not in known]
     return Imports(tuple(known), tuple(filter(_importable, others)), _path())
+
+
+def _registered() -> list[str]:
+    """The modules that have registered components from outside fedcore."""
+    found: dict[str, None] = {}
+    for registry in REGISTRIES.values():
+        for name in registry:
+            with contextlib.suppress(RegistrationError):  # a name of two packages is of neither
+                entry = registry.entry(name)
+                found |= dict.fromkeys(_outside(entry.component, entry.modules))
+    return list(found)
 
 
 class KnownImports:
@@ -85,8 +91,9 @@ class KnownImports:
 
     def of(self, scenario: Scenario, engine: str) -> Imports:
         """What a process must import for a run of ``scenario`` on ``engine``, a label."""
-        named = (scenario.strategy_spec, scenario.client_mods, engine)
-        key = (*named, *(getattr(scenario, kind) for kind in registries()))
+        parts = ((place, type(part)) for place, part in scenario.parts.everything())
+        named = (scenario.dataset, scenario.strategy_spec, scenario.client_mods, engine)
+        key = (*named, *parts)
         if key not in self._known:
             self._known[key] = imports_of([scenario], engine)
         return self._known[key]
@@ -95,12 +102,17 @@ class KnownImports:
 def components_from_outside(
     scenario: Scenario, engine: str = ""
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Kind and modules of each component of ``scenario`` that is not fedcore's own."""
-    named = (
-        (kind, _outside(component, modules))
-        for kind, component, modules in chosen(scenario, engine)
-    )
-    return [(kind, modules) for kind, modules in named if modules]
+    """Each component of ``scenario`` that is not fedcore's own, as ``attack 'mine'``; its modules.
+
+    The modules are those that register it.
+    """
+    found = []
+    for place, component, modules in chosen(scenario, engine):
+        outside = _outside(component, modules)
+        name = getattr(component, "name", None) or getattr(scenario, place, "")
+        if outside:
+            found.append((f"{place} {name!r}", outside))
+    return found
 
 
 def _outside(component: Any, modules: Iterable[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedcore.attacks.attack import success_of
 from fedcore.harness.statistics.estimates import Estimate, Verdict, estimate, judge
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.skill import LEARNS, tail_skill
@@ -131,7 +132,7 @@ def put_gates(
         if threshold is not None:
             put(threshold, measured[metric])
     asr = measured.get("asr")
-    if asr is not None and named["asr"] is None and cell.scenario.source_class is not None:
+    if asr is not None and named["asr"] is None and success_of(cell.scenario) is not None:
         voids += [f"asr could not be measured: {asr.missing}"] * bool(asr.missing)
     if any(gate.threshold.metric in _OWN for gate in gates) and named["twin_skill"] is None:
         put(LEARNED, measured["twin_skill"])
@@ -206,9 +207,13 @@ def _drop(scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure
 
 def _asr(scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
     runs = [records[Run(scenario, seed)] for seed in seeds]
-    source = scenario.source_class
+    success = success_of(scenario)
+    classes = None if success is None else success.success_classes
     reason = f"attack {scenario.attack!r} has no success rate"
-    if source is not None:
+    if success is not None and classes is None:
+        reason = f"the test set holds no image that attack {scenario.attack!r} could be probed with"
+    elif classes is not None:
+        source = classes[0]
         absent = any(row[source] is None for record in runs for row in record.recall)
         where = "the test set holds no image" if absent else "there is no value for images"
         reason = f"{where} of the source class {source}"

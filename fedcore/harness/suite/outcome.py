@@ -24,7 +24,8 @@ from fedcore.records.store import Run
 class Outcome:
     """The judgement of ``cell`` on ``seeds``. Accuracies in percent, drops in percentage points.
 
-    For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty. ``errors`` are runs that failed,
+    For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty; ``asr_twin`` is the success rate
+    of the attack where nobody attacks, of clean twins that are scored on its probe set. ``errors`` are runs that failed,
     failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
     at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
     bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
@@ -50,6 +51,7 @@ class Outcome:
     data_notes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
+    asr_twin: tuple[float, ...] = ()
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
         """This outcome with the class names and notes of the data that ``results`` are from."""
@@ -137,6 +139,7 @@ def judge_cell(
         clean=_tails(cell, seeds, records, clean=True),
         poisoned=_tails(cell, seeds, records, clean=False),
         asr=measured["asr"].values if "asr" in measured else (),
+        asr_twin=_twin_rates(cell, seeds, records),
         errors=tuple(_broken_proofs(cell, seeds, records, proofs or Proofs())),
         epsilon_total=_epsilon_totals(cell, seeds, records),
         notes=_notes(cell, seeds, records),
@@ -154,6 +157,16 @@ def _gated(
         return replace(outcome, gates=gates)
     judged = put_gates(cell, seeds, records, measured, thresholds, level)
     return replace(outcome, gates=judged.gates, voids=judged.voids, unlimited=judged.unlimited)
+
+
+def _twin_rates(cell: Cell, seeds: Sequence[int], records: Records) -> tuple[float, ...]:
+    """Tail success rates in percent of the clean twin, by seed; empty where it has none."""
+    if cell.scenario.attack is None:
+        return ()
+    twin = cell.scenario.clean_twin()
+    rates = [records[Run(twin, seed)].tail_asr for seed in seeds]
+    known = tuple(100 * rate for rate in rates if rate is not None)
+    return known if len(known) == len(rates) else ()
 
 
 def _tails(cell: Cell, seeds: Sequence[int], records: Records, *, clean: bool) -> tuple[float, ...]:

@@ -122,12 +122,12 @@ def test_replayed_steps_are_the_steps_themselves(changes: dict[str, object]) -> 
 def test_replayed_steps_draw_their_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     from fedcore.models import cnn
 
-    original = cnn.Cnn.build.__func__
+    original = cnn.Cnn.build
 
     def with_dropout(cls, **how):
         return nn.Sequential(nn.Dropout(0.4), *original(cls, **how), nn.Dropout(0.1))
 
-    monkeypatch.setattr(cnn.Cnn, "build", classmethod(with_dropout))
+    monkeypatch.setattr(cnn.Cnn, "build", with_dropout)
     tapes = Tapes()
     expected, found = rounds(engine_of(CONVOLVED), 3), rounds(engine_of(CONVOLVED, tapes), 3)
     assert torch.equal(found[0], expected[0])

@@ -192,7 +192,7 @@ def test_a_conftest_below_may_register_components(mine: Any) -> None:
         ("return [3]", "failed: TypeError: it must return names of modules, got 3 among them"),
         (
             "import mystrategy, importlib; importlib.reload(mystrategy)",
-            "failed: ValueError: strategy 'halfavg' is registered already",
+            "failed: RegistrationError: strategy 'halfavg' is registered already",
         ),
     ],
     ids=["raises", "no such module", "a number", "numbers", "twice"],

@@ -127,6 +127,7 @@ def test_any_scenario_on_the_reference_engine(scenario: Scenario, seed: int) -> 
 def test_any_scenario_on_other_engines(scenario: Scenario, engine: str) -> None:
     if engine != "stacked":
         pytest.importorskip("flwr")
+        assume(scenario.lr < 50)  # a reply that is not finite ends a run over messages
     require_right(made(scenario, 1, engine=engine), Proofs())
 
 
