@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from fedcore._version import __version__
 from fedcore.components.component import Component
 from fedcore.components.kinds import PRIVACY as PRIVACY
 from fedcore.errors import PrivacyError
@@ -273,8 +274,6 @@ class Mechanism(Component):
 
     def statement(self) -> PrivacyStatement:
         """The statement about all releases so far."""
-        from fedcore import __version__
-
         made = sum(self.run.releases)
         totals = [self.spent(client, cost) for client, cost in enumerate(self.run.costs)]
         first = self.epsilon_once()
