@@ -29,6 +29,7 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
+from fedcore.components.kinds import PREAGGREGATIONS
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
 from fedcore.harness.baselines.canaries import (
@@ -115,7 +116,7 @@ FURTHER: dict[str, dict[str, Any]] = {
 
 
 def canaries() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and changes of `BASE`: the grid, then each optimizer and mechanism, then `FURTHER`."""
+    """Names and changes of `BASE`: the grid, each optimizer and pre-aggregation, `FURTHER`."""
     for strategy in ours(STRATEGIES):
         if strategy == "flower":  # runs strategies that are not ours, over messages
             continue
@@ -131,6 +132,8 @@ def canaries() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{strategy}-{partition}-{attack}", {**arm, **poison}
     for optimizer in ours(OPTIMIZERS):
         yield f"fedavg-{optimizer}", {"optimizer": optimizer, **GIVEN.get(optimizer, {})}
+    for step in ours(PREAGGREGATIONS):
+        yield f"median-{step}", {"strategy": "median", "preaggregation": step}
     yield from FURTHER.items()
 
 

@@ -17,7 +17,7 @@ from fedcore.data.loading import load
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation import threat
-from fedcore.harness.proofs.audit import audit_problems
+from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import footer
@@ -30,6 +30,7 @@ from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.strategy import STRATEGIES, combine
 
 pytest_plugins = ["pytester"]
@@ -217,3 +218,17 @@ def test_a_cell_says_which_runs_did_not_converge() -> None:
     )
     assert "noted: " in "\n".join(footer([cell]))
     assert judged(Cell("rfa", once.but(aggregation_iterations=100), 1)).notes == ()
+
+
+@pytest.mark.parametrize("rule", [FedAvg, Bucketing])
+def test_an_attack_without_a_trace_where_a_rule_may_ignore_clients(
+    monkeypatch: pytest.MonkeyPatch, rule: Any
+) -> None:
+    scenario = ATTACKED.but(strategy="fedavg", preaggregation="bucketing")
+    poisoned, clean = (run(s, device="cpu") for s in (scenario, scenario.clean_twin()))
+    assert effect_problems(clean, poisoned) == []
+    alike = dataclasses.replace(poisoned, model_digest=clean.model_digest)
+    (message,) = effect_problems(clean, alike)
+    assert "ends in its clean twin's model, bit for bit" in message
+    monkeypatch.setattr(rule, "may_ignore_clients", True)
+    assert effect_problems(clean, alike) == []
