@@ -1,7 +1,7 @@
 """Every strategy x partition x attack computes today what it computed when it was recorded.
 
-In float64, on one seed over 10 rounds, on every machine: `fedcore.harness.exact.canaries` states
-the rule. The components come from the registries, so that a new one fails until it is recorded:
+In float64, on one seed over 10 rounds, on every machine (`fedcore.harness.baselines.canaries` has
+the rule). The components come from the registries, so that a new one fails until it is recorded:
 ``pytest benchmark/test_canaries.py --update-canaries`` writes canaries.json anew. That is an option
 of its own, as a machine that records a baseline of its class must not move what all are held to.
 
@@ -30,11 +30,8 @@ import pytest
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
-from fedcore.engine.solvers import OPTIMIZERS
 from fedcore.errors import FedcoreError
-from fedcore.harness.baselines.file import BaselineError
-from fedcore.harness.baselines.update import source
-from fedcore.harness.exact.canaries import (
+from fedcore.harness.baselines.canaries import (
     EXECUTION,
     RULE,
     Recorded,
@@ -42,10 +39,13 @@ from fedcore.harness.exact.canaries import (
     ours,
     traces,
 )
+from fedcore.harness.baselines.file import BaselineError
+from fedcore.harness.baselines.update import source
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.suite.cells import poisons
 from fedcore.harness.suite.options import Options
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.records.provenance import fingerprint
 from fedcore.strategies.strategy import STRATEGIES

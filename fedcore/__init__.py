@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedcore import moved as _moved
+from fedcore._version import __version__
 from fedcore.origin import sources as _sources  # noqa: F401  before any file is read
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
 _moved.install()
 
-__version__ = "0.1.0"
-__all__ = ["Record", "Scenario", "run"]
+__all__ = ["Record", "Scenario", "__version__", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from benchmark.test_study import PUBLISHED, arm
 from fedcore.errors import AttackError
 from fedcore.harness.suite.published import read_published
 from fedcore.scenario.presets import preset
+from fedcore.simulation.lockstep import lockstep
 from fedcore.simulation.trial import RoundReport
 
 
@@ -98,10 +99,37 @@ def test_the_factorial_is_the_studys() -> None:
 def test_hours_follow_from_what_was_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that goes on a second whenever it is read.
+    """By a clock that goes on a second whenever it is read: of three real runs one fails."""
+    closed, ticks = [], itertools.count()
 
-    Three runs start, one fails; the two are halved after two rounds, so that one goes on alone.
-    """
+    def watched(*arguments: Any) -> Iterator[tuple[int, Any]]:
+        try:
+            yield from lockstep(*arguments)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(gpu_factorial, "lockstep", watched)
+    monkeypatch.setattr(Setting, "now", lambda self: float(next(ticks)))
+    clean = preset("study-fedavg").but(**gpu_factorial.TINY)
+    harmless = clean.but(attack="labelflip", malicious_fraction=0.1, poison_ratio=0.001)
+    runs = [(clean, 0), (harmless, 0), (clean, 1)]
+    log = Measurements(tmp_path / "gpu.json", {}, torch.device("cpu"))
+    setting = Setting("cpu", tmp_path, True, log)
+    found = gpu_factorial._extrapolated(setting, runs, "stacked", 3, 4)
+    assert closed == [True]
+    assert next(ticks) == 1 + 2 * 4, "nothing is heard after the fourth round"
+    (failure,) = found["failures"]
+    assert failure.startswith("AttackError: ")
+    assert found["trained together"] == 2
+    assert found["seconds per run and round"] == 1
+    assert found["seconds to start a run"] == 0  # (2 s) / 2 runs, less the round in it
+    assert found["hours"] == pytest.approx(3 * 6 / 3600)
+
+
+def test_a_team_that_is_halved_for_want_of_memory_counts_what_was_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three runs start, one fails; after two rounds one of the two goes on alone."""
     closed, ticks = [], itertools.count()
 
     def events(*_: Any) -> Iterator[tuple[int, Any]]:
@@ -205,6 +233,15 @@ def test_the_peak_of_a_devices_memory_is_noted(
     assert found[PEAKS] == {"section": {"one": 7, "other": 0}}
     assert found["machine"] == "m"
     assert found["section"]["one"] == "value"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_peak_is_that_of_the_measurement(tmp_path: Path) -> None:
+    log = Measurements(tmp_path / "gpu.json", {}, torch.device("cuda"))
+    for name, megabytes in (("large", 64), ("small", 8)):
+        log.take("section", name, lambda m=megabytes: len(torch.zeros(m << 20, device="cuda")))
+    peaks = log.peaks["section"]
+    assert peaks["large"] - peaks["small"] == pytest.approx((64 - 8) * 4 << 20, rel=0.05)
 
 
 def test_without_a_gpu_it_says_so(

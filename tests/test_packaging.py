@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -44,25 +45,12 @@ def read_pins() -> dict[str, Version]:
     return pins
 
 
-def read_environment() -> tuple[dict[str, str], list[str], list[str], list[str]]:
-    """Scalars, channels, conda packages and pip lines of environment.yml (our subset of YAML)."""
-    scalars: dict[str, str] = {}
-    lists: dict[str, list[str]] = {"channels": [], "dependencies": [], "pip": []}
-    section = ""
-    for line in (ROOT / "environment.yml").read_text().splitlines():
-        text = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not text:
-            continue
-        if text == "- pip:":
-            section = "pip"
-        elif text.startswith("- "):
-            lists[section].append(text.removeprefix("- ").strip("\"'"))
-        else:
-            key, _, value = text.partition(":")
-            section = key
-            if value.strip():
-                scalars[key] = value.strip()
-    return scalars, lists["channels"], lists["dependencies"], lists["pip"]
+def read_environment() -> tuple[dict[str, Any], list[str], list[str]]:
+    """environment.yml: all of it, its conda packages, and its lines for pip."""
+    content = yaml.safe_load((ROOT / "environment.yml").read_text())
+    packages = [entry for entry in content["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry for entry in content["dependencies"] if isinstance(entry, dict)]
+    return content, packages, pip["pip"]
 
 
 def read_tox() -> configparser.ConfigParser:
@@ -98,9 +86,9 @@ def test_core_does_not_depend_on_flower() -> None:
 
 
 def test_conda_installs_this_project_with_the_pins() -> None:
-    scalars, channels, packages, pip_lines = read_environment()
-    assert scalars["name"] == "federated-learning"
-    assert set(channels) <= {"conda-forge", "nodefaults"}
+    content, packages, pip_lines = read_environment()
+    assert content["name"] == "federated-learning"
+    assert set(content["channels"]) <= {"conda-forge", "nodefaults"}
     assert "pip" in packages
     assert pip_lines[0] == "-c constraints.txt"
     (install,) = pip_lines[1:]
@@ -110,13 +98,13 @@ def test_conda_installs_this_project_with_the_pins() -> None:
 
 
 def test_conda_leaves_packages_to_pyproject() -> None:
-    _, _, packages, _ = read_environment()
+    _, packages, _ = read_environment()
     assert {re.split(r"[<>=! ]", package)[0] for package in packages} == {"python", "pip"}
 
 
 def test_python_versions_agree() -> None:
     project = read_project()
-    _, _, packages, _ = read_environment()
+    _, packages, _ = read_environment()
     (conda,) = [p.removeprefix("python") for p in packages if p.startswith("python")]
     required = SpecifierSet(project["requires-python"])
     classified = {c.rpartition(" ")[2] for c in project["classifiers"] if "Python :: 3." in c}
@@ -150,7 +138,7 @@ def test_tox_names_no_version_and_no_stranger() -> None:
 def test_tox_environments_are_described_and_pass_arguments_on() -> None:
     tox = read_tox()
     names = {name.removeprefix("testenv:") for name in tox.sections() if ":" in name}
-    assert names == {"tests", "benchmark", "flower", "lint", "native", "types"}
+    assert names == {"tests", "benchmark", "flower", "imports", "lint", "native", "types"}
     for name in names:
         assert tox[f"testenv:{name}"]["description"]
         assert "{posargs" in tox[f"testenv:{name}"]["commands"]

@@ -19,7 +19,7 @@ from fedcore.attacks.attack import (
     UpdateAttack,
 )
 from fedcore.components.parameters import param
-from fedcore.records.updates import signature_problems
+from fedcore.exchange.updates import signature_problems
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record

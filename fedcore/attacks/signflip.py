@@ -12,11 +12,10 @@ import torch
 
 from fedcore.attacks.attack import ATTACKS, Seen, UpdateAttack
 from fedcore.components.parameters import param
-from fedcore.records.updates import signature_problems
+from fedcore.exchange.updates import signature_problems
 
 if TYPE_CHECKING:
-    from fedcore.components.parameters import param
-from fedcore.records.record import Record
+    from fedcore.records.record import Record
 
 
 @ATTACKS.register("signflip", "sends the negative of its own update (Li et al. 2019)")

@@ -11,9 +11,7 @@ from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 from fedcore.scenario.presets import preset
 from fedcore.scenario.scenario import own_specs
-from fedcore.scenario.text import flag as flag
-from fedcore.scenario.text import meant
-from fedcore.scenario.text import parse as parse
+from fedcore.scenario.text import flag, meant
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -68,7 +68,7 @@ def execute(options: argparse.Namespace) -> int:
     """Run what ``options`` say. Raises FedcoreError for what cannot be run."""
     with importing():
         scenario, seed = _checked(options)
-        from fedcore.cli.progress import RoundLines, summary
+        from fedcore.console import RoundLines, summary
         from fedcore.engine.execution import PRECISIONS, Execution, default_processes
         from fedcore.simulation.runner import run
     if options.precision not in PRECISIONS:

@@ -13,8 +13,8 @@ from fedcore.components.registry import Registry
 if TYPE_CHECKING:
     from fedcore.attacks.attack import LabelAttack
     from fedcore.data.dataset import Source
-    from fedcore.engine.optimizers import Optimizer
     from fedcore.models.architecture import Architecture
+    from fedcore.optimizers.optimizer import Optimizer
     from fedcore.partition.partitioner import Partitioner
     from fedcore.privacy.mechanism import Mechanism
     from fedcore.strategies.preaggregation.preaggregation import PreAggregation
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DATASETS: Registry[type[Source]] = Registry("dataset", "fedcore.data")
 MODELS: Registry[type[Architecture]] = Registry("model", "fedcore.models")
 PARTITIONERS: Registry[type[Partitioner]] = Registry("partition", "fedcore.partition")
-OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer", "fedcore.engine")
+OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer", "fedcore.optimizers")
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "fedcore.strategies")
 PREAGGREGATIONS: Registry[type[PreAggregation]] = Registry(
     "preaggregation", "fedcore.strategies.preaggregation"
@@ -32,6 +32,9 @@ ATTACKS: Registry[type[LabelAttack]] = Registry("attack", "fedcore.attacks")
 PRIVACY: Registry[type[Mechanism]] = Registry(
     "privacy", "fedcore.privacy", label="privacy mechanism"
 )
+
+#: The strategy that others are measured against: the plain mean of what the clients send.
+REFERENCE: Final = "fedavg"
 
 #: Kinds of which a scenario has one component, or none, in the order of messages.
 SINGLE: Final = ("dataset", "model", "partition", "optimizer", "strategy", "attack", "privacy")

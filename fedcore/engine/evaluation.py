@@ -12,7 +12,7 @@ from torch import nn
 
 from fedcore.data.dataset import Split
 from fedcore.data.transforms import Transform
-from fedcore.records.evidence import Scored
+from fedcore.exchange.evidence import Scored
 
 if TYPE_CHECKING:
     from fedcore.engine.witness import Eye

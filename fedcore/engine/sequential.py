@@ -15,14 +15,14 @@ from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.evidence import WIDTH
 from fedcore.exchange.fingerprints import model_hash
 from fedcore.exchange.layout import Layout
-from fedcore.federation.batches import batch_bounds
+from fedcore.federation.batches import batch_bounds, local_steps
 from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
 from fedcore.native.pooling import fuse_pooling
-from fedcore.records.evidence import WIDTH
 from fedcore.streams import Purpose, stream, torch_stream
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class SequentialEngine:
         federation, size = self.federation, self.federation.scenario.batch_size
         samples = tuple(len(federation.parts[c]) for c in clients)
         steps = tuple(
-            int(federation.epochs[c]) * len(batch_bounds(n, size))
+            local_steps(n, federation.epochs[c], size)
             for c, n in zip(clients, samples, strict=True)
         )
         return Cohort(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 if TYPE_CHECKING:
-    from fedcore.engine.solvers import Solver
+    from fedcore.optimizers.solvers import Solver
     from fedcore.scenario import Scenario
 
 Values = npt.NDArray[np.float64]

@@ -18,9 +18,9 @@ from fedcore.engine.stack.step import cuda_graphs
 from fedcore.engine.stack.trainer import StackedTrainer
 from fedcore.engine.witness import Eye
 from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.evidence import WIDTH, Row
 from fedcore.exchange.layout import Layout
 from fedcore.federation.federation import Federation
-from fedcore.records.evidence import WIDTH, Row
 
 if TYPE_CHECKING:
     from fedcore.engine.execution import Execution

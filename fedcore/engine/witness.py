@@ -18,12 +18,12 @@ import torch.nn.functional as F
 
 from fedcore.engine.marks import Known, Marks, known, known_pool, known_probe, marks_of
 from fedcore.engine.solverlog import SolverLog, watches
+from fedcore.exchange.evidence import Row, Scored, row_of
 from fedcore.exchange.fingerprints import bits, in_order, labelled, long, signed, total
-from fedcore.records.evidence import Row, Scored, row_of
 
 if TYPE_CHECKING:
-    from fedcore.engine.solvers import Solver
     from fedcore.federation.federation import Federation
+    from fedcore.optimizers.solvers import Solver
 
 _UNMARKED: Final = 1 << 20  # values of images that may wait for their marks
 #: How far a mark may be from its image's. Marks of different images lie about 1 apart.

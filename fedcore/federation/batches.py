@@ -13,3 +13,8 @@ def batch_bounds(samples: int, batch_size: int) -> list[tuple[int, int]]:
     if len(starts) > 1 and batch_size > 1 and samples - starts[-1] == 1:
         starts.pop()
     return list(zip(starts, [*starts[1:], samples], strict=False))
+
+
+def local_steps(samples: int, epochs: int, batch_size: int) -> int:
+    """Optimizer steps of a client that trains ``epochs`` over ``samples``, a step a batch."""
+    return int(epochs) * len(batch_bounds(samples, batch_size))

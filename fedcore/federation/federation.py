@@ -20,7 +20,7 @@ from fedcore.federation.clients import partition
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
-from fedcore.records.provenance import CHANGED, code_of
+from fedcore.origin.sources import CHANGED
 from fedcore.streams import Indices, Purpose, stream
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class Federation:
         cls, scenario: Scenario, seed: int, data_dir: str | Path | None, device: torch.device
     ) -> Federation:
         """Load, deal and poison. Raises DataError, PartitionError or AttackError."""
-        code_of(scenario, "")  # before what is not loaded yet is: it sees changes from here on
         folder = data_directory(data_dir)
         # what stands in for `load` in a test need not know of sizes
         size = () if scenario.image_size is None else (scenario.image_size,)

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from fedcore.engine.evaluation import Score
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.federation.batches import batch_bounds
+from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
@@ -147,7 +147,7 @@ def known_facts(federation: Federation) -> Callable[[int], Facts]:
 
     def known(client: int) -> Facts:
         samples = len(federation.parts[client])
-        steps = int(federation.epochs[client]) * len(batch_bounds(samples, scenario.batch_size))
+        steps = local_steps(samples, federation.epochs[client], scenario.batch_size)
         return Facts(samples, steps, solver.normalizer(steps))
 
     return known

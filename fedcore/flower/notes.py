@@ -15,9 +15,9 @@ import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.evidence import WIDTH, Row
 from fedcore.flower.replies import sender
 from fedcore.flower.task import Workshop
-from fedcore.records.evidence import WIDTH, Row
 
 KEY = "fedcore.noted"
 """Name of the record in a reply, and of the list of integers in it."""

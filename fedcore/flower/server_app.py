@@ -10,7 +10,7 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedcore.cli.progress import RoundLines, summary
+from fedcore.console import RoundLines, summary
 from fedcore.errors import FedcoreError
 from fedcore.federation.federation import Federation
 from fedcore.flower.assault import require_simulation
@@ -18,6 +18,7 @@ from fedcore.flower.engine import GridEngine
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.results import keep
 from fedcore.flower.task import Task
+from fedcore.records.provenance import code_of
 from fedcore.records.record import Record
 from fedcore.simulation.trial import Trial
 
@@ -73,6 +74,7 @@ def run_on(
     if engine not in ("flower-ray", "flower-grid"):
         require_simulation(task.scenario, f"in a federation that runs as {engine!r}")
     device = torch.device(task.device)
+    code_of(task.scenario, "")  # as `fedcore.simulation.runner.run` does
     with task.execution.arithmetic():
         federation = Federation.prepare(task.scenario, task.seed, task.data_dir, device)
         nodes = Nodes(task.scenario.num_clients, timeout)

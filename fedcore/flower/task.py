@@ -16,11 +16,11 @@ from fedcore.engine.execution import Execution, choose_device
 from fedcore.engine.interface import ENGINES
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError
+from fedcore.exchange.evidence import Row
 from fedcore.federation.federation import Federation
 from fedcore.privacy.mechanism import Mechanism
 from fedcore.privacy.noise import SecureNoise
 from fedcore.privacy.run import mechanism_of
-from fedcore.records.evidence import Row
 from fedcore.records.provenance import code_digest
 from fedcore.scenario import Scenario
 from fedcore.scenario.text import flags, meant

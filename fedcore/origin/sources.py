@@ -13,15 +13,19 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 #: Size, time of the last writing, of the last change of content or place, number of the file.
 Signature = tuple[int, int, int, int]
 
+#: In the place of a digest: files changed while the process ran, so that it may run either state.
+CHANGED: Final = "changed"
 PACKAGE = Path(__file__).parent.parent
 # Presentation and bookkeeping: a change there does not change what a run computes.
 NOT_COMPUTING = (
     *("harness", "flower", "cli", "origin", "__main__", "ray_cluster", "scenario/presets"),
-    *("records/files", "records/inputs", "records/stamp", "records/store"),
+    "console",
+    *("records/files", "records/inputs", "records/stamp", "records/store", "records/tables"),
 )
 SUFFIXES = (".py", ".c", ".h")
 #: The texts of the C files beside it, for copies of the package that can hold none.

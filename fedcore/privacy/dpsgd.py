@@ -37,9 +37,9 @@ from fedcore.privacy.statement import PrivacyStatement
 from fedcore.streams import Generator, Purpose, torch_stream
 
 if TYPE_CHECKING:
-    from fedcore.engine.solvers import Solver
     from fedcore.exchange.cohort import Cohort, ServerState
     from fedcore.exchange.layout import Layout
+    from fedcore.optimizers.solvers import Solver
     from fedcore.scenario import Scenario
 
 

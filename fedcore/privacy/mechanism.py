@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
+from fedcore._version import __version__
 from fedcore.components.component import Component
 from fedcore.components.kinds import PRIVACY as PRIVACY
 from fedcore.errors import PrivacyError
@@ -82,7 +83,7 @@ class Mechanism(Component):
     follows (`fedcore.privacy.gaussian`).
 
     ``per_example``: local training itself clips and noises each sample's gradient. ``auditable``:
-    `fedcore.privacy.attack_test` can play against it. ``noise_parameters``: those that say how much
+    `fedcore.privacy.distinguishing` can play against it. ``noise_parameters``: those that say how much
     noise there is, in which runs of one privacy surface differ. ``binds_attackers``: malicious
     clients run it like all others.
     """
@@ -273,8 +274,6 @@ class Mechanism(Component):
 
     def statement(self) -> PrivacyStatement:
         """The statement about all releases so far."""
-        from fedcore import __version__
-
         made = sum(self.run.releases)
         totals = [self.spent(client, cost) for client, cost in enumerate(self.run.costs)]
         first = self.epsilon_once()

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fedcore.attacks.attack import attack_of, success_of
+from fedcore.exchange.evidence import evidence_problems
 from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
-from fedcore.records.evidence import evidence_problems
 from fedcore.records.provenance import CHANGED, Provenance
 from fedcore.scenario import round_half_up
 

@@ -26,14 +26,13 @@ from fedcore.components.registry import REGISTRIES
 from fedcore.components.written import registered
 from fedcore.origin import sources
 from fedcore.origin.closure import Foreign, foreign_code
+from fedcore.origin.sources import CHANGED as CHANGED
 from fedcore.origin.syntax import digest
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 _PACKAGE = sources.PACKAGE
-#: In the place of a digest: files changed while the process ran, so that it may run either state.
-CHANGED = "changed"
 
 #: Names with digests or versions, sorted by name.
 Pairs = tuple[tuple[str, str], ...]

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedcore.errors import FedcoreError, StoreError
+from fedcore.exchange.evidence import TrainingEvidence
+from fedcore.exchange.updates import UpdateAudit
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
-from fedcore.records.evidence import TrainingEvidence
 from fedcore.records.provenance import Provenance
-from fedcore.records.updates import UpdateAudit
 from fedcore.scenario import Scenario
 
 SCHEMA = 2

@@ -11,8 +11,8 @@ from fedcore.components.kinds import SINGLE
 
 if TYPE_CHECKING:
     from fedcore.data.dataset import Source
-    from fedcore.engine.optimizers import Optimizer
     from fedcore.models.architecture import Architecture
+    from fedcore.optimizers.optimizer import Optimizer
     from fedcore.partition.partitioner import Partitioner
     from fedcore.privacy.mechanism import Mechanism
     from fedcore.strategies.strategy import Strategy

@@ -14,9 +14,9 @@ import torch
 
 from fedcore.engine.solverlog import along, chosen
 from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.evidence import FIELDS
 from fedcore.exchange.fingerprints import of_bits
-from fedcore.federation.batches import batch_bounds
-from fedcore.records.evidence import FIELDS
+from fedcore.federation.batches import local_steps
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -34,8 +34,8 @@ class CohortCheck:
 
     def __init__(self, scenario: Scenario, samples: Sequence[int], epochs: Sequence[int]) -> None:
         self._samples = samples
-        bounds = (len(batch_bounds(count, scenario.batch_size)) for count in samples)
-        self._steps = [own * count for own, count in zip(epochs, bounds, strict=True)]
+        work = zip(samples, epochs, strict=True)
+        self._steps = [local_steps(n, own, scenario.batch_size) for n, own in work]
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
 

@@ -15,6 +15,7 @@ from fedcore.engine.execution import Execution
 from fedcore.engine.stacked import Bench, StackedEngine, Work
 from fedcore.errors import FedcoreError
 from fedcore.federation.federation import Federation
+from fedcore.records.provenance import code_of
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation.lockstep_member import Member
@@ -97,6 +98,7 @@ class Group:
 
     def _member(self, place: int, scenario: Scenario, seed: int) -> Member:
         started = time.perf_counter()
+        code_of(scenario, "")  # as `fedcore.simulation.runner.run` does
         federation = Federation.prepare(scenario, seed, self.data_dir, self.device)
         if self.bench is None:
             self.bench = Bench(federation, self.execution, self.budget)

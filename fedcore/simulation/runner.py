@@ -12,6 +12,7 @@ from fedcore.engine.execution import Execution
 from fedcore.engine.interface import ENGINES
 from fedcore.errors import ScenarioError
 from fedcore.federation.federation import Federation
+from fedcore.records.provenance import code_of
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation.trial import RoundReport, Trial
@@ -49,6 +50,7 @@ def run(
     started = time.perf_counter()
     execution = Execution(engine, device, precision, processes).fitting(scenario)
     chosen = execution.torch_device
+    code_of(scenario, "")  # before what is not loaded yet is: it sees later changes
     with execution.arithmetic():
         federation = Federation.prepare(scenario, seed, data_dir, chosen)
         with contextlib.closing(ENGINES[execution.engine_name](federation, execution)) as made:

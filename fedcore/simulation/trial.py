@@ -14,13 +14,13 @@ from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
+from fedcore.exchange.updates import UpdateLog
 from fedcore.federation.federation import Federation
 from fedcore.privacy.run import mechanism_of
-from fedcore.records.evidence import EvidenceLog
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
-from fedcore.records.updates import UpdateLog
 from fedcore.simulation.assault import assaulted
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck

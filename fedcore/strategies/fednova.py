@@ -10,6 +10,7 @@ import torch
 
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort
+from fedcore.optimizers.solvers import partial_sums
 from fedcore.strategies.definitions import FEDNOVA
 from fedcore.strategies.strategy import STRATEGIES, Strategy, combine, with_server_momentum
 
@@ -101,8 +102,6 @@ def _weakest(
     solver: tuple[float, float, bool, float], epochs: tuple[int, int]
 ) -> tuple[int, float, float] | None:
     """The first steps in reach whose sum is too small, that sum, and the greatest up to it."""
-    from fedcore.engine.solvers import partial_sums  # the engines import the strategies
-
     low, high = epochs
     largest = 0.0
     for steps, total in enumerate(partial_sums(_REACH, *solver), 1):

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
-from fedcore.cli.flags import add_flags, chosen_scenario, flag, parse
+from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.errors import ScenarioError
 from fedcore.scenario.presets import preset
+from fedcore.scenario.text import flag, parse
 
 
 def chosen(

@@ -8,7 +8,7 @@ import torch
 
 from fedcore import Scenario
 from fedcore.engine.solverlog import SolverLog, directions, watches
-from fedcore.engine.solvers import SgdSolver
+from fedcore.optimizers.solvers import SgdSolver
 
 SIZE, STEPS = 5000, 7
 SOLVERS: list[dict[str, Any]] = [

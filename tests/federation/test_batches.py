@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.federation.batches import batch_bounds
+from fedcore.federation.batches import batch_bounds, local_steps
 
 
 @given(st.integers(1, 5000), st.integers(1, 300))
@@ -36,3 +36,8 @@ def test_batches_cover_all_samples_once_in_order(samples, size) -> None:
 )
 def test_by_hand(samples, size, expected) -> None:
     assert batch_bounds(samples, size) == expected
+
+
+def test_steps_by_hand() -> None:
+    assert local_steps(samples=10, epochs=3, batch_size=4) == 9
+    assert local_steps(samples=9, epochs=3, batch_size=4) == 6  # the last sample makes no batch

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from fedcore.engine.solvers import SgdSolver
 from fedcore.errors import PrivacyError, ScenarioError
 from fedcore.exchange.layout import Layout
+from fedcore.optimizers.solvers import SgdSolver
 from fedcore.privacy.dpsgd import DpSgdSteps, sampling_rate
 from fedcore.privacy.sampled import replace_epsilon
 from fedcore.scenario import Scenario

@@ -74,12 +74,12 @@ def test_what_is_recorded() -> None:
 
 def test_code_digest_sees_what_computes_and_nothing_else(copied) -> None:
     one = digest_now(copied)
-    for untouched in ("harness/pool.py", "__main__.py", "notes.txt"):
+    for untouched in ("harness/pool.py", "console.py", "__main__.py", "notes.txt"):
         place = copied / untouched
         place.parent.mkdir(exist_ok=True)
         place.write_text("changed\n")
         assert digest_now(copied) == one, untouched
-    solver = copied / "engine" / "solvers.py"
+    solver = copied / "optimizers" / "solvers.py"
     text = solver.read_text()
     for same in (text + "\n", "# a comment\n" + text, text.replace('"""', '"""Well: ', 1)):
         solver.write_text(same)
@@ -134,7 +134,7 @@ def test_flower_counts_where_it_computes(copied) -> None:
 def test_code_that_changes_under_a_process_is_no_code(copied) -> None:
     """Before its digest was taken, and after that but before it was imported."""
     one = digest_now(copied)
-    solver = copied / "engine" / "solvers.py"
+    solver = copied / "optimizers" / "solvers.py"
     solver.write_text(solver.read_text() + "\nEXTRA = 1")
     assert code_digest() == CHANGED
     _own_code.cache_clear()
@@ -145,16 +145,16 @@ def test_code_that_changes_under_a_process_is_no_code(copied) -> None:
 _LATE = """
 import sys, pathlib
 import fedcore
-solver = pathlib.Path(fedcore.__file__).parent / "engine" / "solvers.py"
+solver = pathlib.Path(fedcore.__file__).parent / "optimizers" / "solvers.py"
 text = solver.read_text()
 if "before" in sys.argv:
     solver.write_text(text + "\\nEXTRA = 1\\n")
 from fedcore.records.provenance import code_digest
 if "back" in sys.argv:
-    import fedcore.engine.solvers
+    import fedcore.optimizers.solvers
     solver.write_text(text)
 first = code_digest()
-import fedcore.engine.solvers
+import fedcore.optimizers.solvers
 second = code_digest()
 solver.write_text(text + "\\nEXTRA = 2\\n")
 print(first, second, code_digest())

@@ -160,7 +160,7 @@ def test_a_strategy_that_secretly_takes_one_client_fails(strategy, monkeypatch) 
 @pytest.mark.parametrize("power", [0.5, 2.0, 0.0])
 @pytest.mark.parametrize("solver", [{}, {"optimizer": "momentum", "momentum": 0.9}])
 def test_normalizers_of_the_run_itself(monkeypatch, power, solver) -> None:
-    from fedcore.engine.solvers import SgdSolver
+    from fedcore.optimizers.solvers import SgdSolver
 
     monkeypatch.setattr(SgdSolver, "normalizer", lambda self, steps: float(steps**power))
     with pytest.raises(IdentityError, match=r"'fednova'.*says normalizer") as caught:

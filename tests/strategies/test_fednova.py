@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from fedcore.engine.solvers import SgdSolver
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
+from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
 

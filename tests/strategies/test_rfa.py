@@ -88,7 +88,7 @@ def test_a_round_that_does_not_converge_is_said(cohort) -> None:
 
 
 def test_the_record_and_the_summary_say_what_did_not_converge() -> None:
-    from fedcore.cli.progress import summary
+    from fedcore.console import summary
     from fedcore.records.record import Record
     from fedcore.simulation.runner import run
 

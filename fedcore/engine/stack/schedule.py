@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from fedcore.engine.stack.pool import Pool
+from fedcore.exchange.evidence import Row
 from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
-from fedcore.records.evidence import Row
 from fedcore.streams import Indices, Purpose, stream
 
 

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 
 from fedcore.data.transforms import Transform
-from fedcore.engine.solvers import Solver
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.pool import Pool, distinct
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch, Recorder, Steps, unwatched
 from fedcore.engine.stack.witness import StackWitness
+from fedcore.optimizers.solvers import Solver
 from fedcore.streams import Purpose, torch_stream
 
 

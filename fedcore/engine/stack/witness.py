@@ -14,8 +14,8 @@ from fedcore.engine.solverlog import SolverLog
 from fedcore.engine.stack.schedule import Schedule, Task
 from fedcore.engine.stack.step import Batch
 from fedcore.engine.witness import Witness
+from fedcore.exchange.evidence import Row
 from fedcore.exchange.fingerprints import model_hash
-from fedcore.records.evidence import Row
 
 
 class StackWitness:

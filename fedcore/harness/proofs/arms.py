@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedcore.attacks.attack import attack_of
+from fedcore.exchange.evidence import RATE
 from fedcore.harness.proofs.judge import training_problems
-from fedcore.records.evidence import RATE
 from fedcore.records.record import Record
 
 # paths from a scenario: a component counts with all of its parameters

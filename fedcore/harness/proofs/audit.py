@@ -6,8 +6,8 @@ An attack at half strength, or averages with other weights, still train and stil
 from __future__ import annotations
 
 from fedcore.attacks.attack import attack_of
+from fedcore.exchange.updates import update_problems
 from fedcore.records.record import Record
-from fedcore.records.updates import update_problems
 from fedcore.scenario import round_half_up
 
 

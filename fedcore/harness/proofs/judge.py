@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fedcore.attacks.attack import attack_of
 from fedcore.errors import FedcoreError
+from fedcore.exchange.evidence import TrainingEvidence, other_rate
 from fedcore.harness.proofs.expected import Expected, expected
-from fedcore.records.evidence import TrainingEvidence, other_rate
 from fedcore.records.record import Record
 
 MISFIT = 0.02  # how much of steps' squared length may be something else, such as rounding

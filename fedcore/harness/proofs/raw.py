@@ -48,7 +48,7 @@ class Raw:
 
     @functools.cached_property
     def scored(self) -> str:
-        """The digest of the test split, as `fedcore.records.evidence.Scored` has it."""
+        """The digest of the test split, as `fedcore.exchange.evidence.Scored` has it."""
         return long(int(total(labelled(self.test, self.test_labels))) + len(self.test))
 
 

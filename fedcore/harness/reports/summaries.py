@@ -96,10 +96,11 @@ def tables(document: Mapping[str, Any]) -> list[tuple[str, Columns, str]]:
 def _span(mean: float, interval: Line) -> str:
     """``4.2 [1.0, 7.5]``; the mean alone where there is no interval."""
     if interval["low"] is None:
-        return _number(mean)
-    return f"{_number(mean)} [{_number(interval['low'])}, {_number(interval['high'])}]"
+        return number(mean)
+    return f"{number(mean)} [{number(interval['low'])}, {number(interval['high'])}]"
 
 
-def _number(value: float) -> str:
-    text = f"{value:.1f}"
-    return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0"
+def number(value: float, digits: int = 1) -> str:
+    """``value`` with this many digits after the point; never a zero with a sign."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text

@@ -13,7 +13,7 @@ from tabulate import DataRow, TableFormat, tabulate
 from fedcore.data.dataset import class_label
 from fedcore.harness.reports import rows
 from fedcore.harness.reports.rows import Row
-from fedcore.harness.reports.summaries import Columns, tables
+from fedcore.harness.reports.summaries import Columns, number, tables
 
 WIDTH = 100
 VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "no limit")
@@ -233,10 +233,7 @@ def _success(cell: Row) -> str | None:
 
 
 def _number(value: float | None, digits: int = 1) -> str | None:
-    if value is None:
-        return None
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text  # no "-0.0"
+    return None if value is None else number(value, digits)
 
 
 def _with_interval(cell: Row, metric: str) -> str | None:

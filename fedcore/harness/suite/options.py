@@ -166,8 +166,8 @@ def _settings(get: Callable[[str], Any]) -> tuple[tuple[str, Any], ...]:
     words = {name: word for name in SETTINGS if (word := get(name)) is not None}
     if not words:
         return ()
-    from fedcore.cli.flags import flag, parse
     from fedcore.scenario import Scenario
+    from fedcore.scenario.text import flag, parse
 
     found, problems = [], []
     for name, word in words.items():

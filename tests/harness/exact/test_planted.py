@@ -17,7 +17,7 @@ from fedcore.data.loading import data_directory
 from fedcore.engine import sequential, solvers
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation.batches import batch_bounds
-from fedcore.harness.exact.canaries import Recorded, differences, traces
+from fedcore.harness.baselines.canaries import Recorded, differences, traces
 from fedcore.strategies import (
     bulyan,
     centeredclipping,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fedcore.records.updates import UpdateLog
 
 from fedcore import Scenario
 from fedcore.attacks.attack import Samples
@@ -20,7 +21,6 @@ from fedcore.errors import FedcoreError
 from fedcore.federation import federation as federations
 from fedcore.federation.threat import Threat
 from fedcore.harness.statistics.estimates import Verdict
-from fedcore.records.updates import UpdateLog
 from fedcore.simulation import trial
 from tests.attacks.examples import Opposed, Overtrain
 from tests.harness.proofs.planted import Patch, judged, wrapped

@@ -14,7 +14,6 @@ from fedcore.attacks.labelflip import LabelFlip
 from fedcore.attacks.pairflip import PairFlip
 from fedcore.attacks.targetedflip import TargetedFlip
 from fedcore.data.loading import load
-from fedcore.engine.solvers import SgdSolver
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation import threat
@@ -26,6 +25,7 @@ from fedcore.harness.statistics.estimates import Noise, Verdict
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
 from fedcore.strategies.fedavg import FedAvg

@@ -13,12 +13,12 @@ import torch
 from fedcore import Scenario, run
 from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
-from fedcore.engine.solvers import SgdSolver, Solver
 from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
 from fedcore.federation import federation, threat
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.statistics.estimates import Verdict
+from fedcore.optimizers.solvers import SgdSolver, Solver
 from fedcore.simulation import runner as simulation
 from fedcore.streams import Purpose
 from tests.harness.proofs.planted import ATTACKED, Patch, judged, wrapped

@@ -130,13 +130,6 @@ def test_the_minimum_detectable_difference(n: int, one_drop: float, two_drops: f
         assert (p <= 0.025).mean() == pytest.approx(0.8, abs=0.01)
 
 
-def test_the_arithmetic_of_flakes() -> None:
-    """144 cells, margin 2 points, deviation 1: one-sided z tests without any correction."""
-    single, five = (1 - stats.norm.cdf(2 * math.sqrt(n)) ** 144 for n in (1, 5))
-    assert single == pytest.approx(0.96, abs=0.005)
-    assert five < 0.001
-
-
 def test_a_slope_is_that_of_a_regression() -> None:
     arms = [Scenario(attack="labelflip", malicious_fraction=f, poison_ratio=1.0)
             for f in (0.1, 0.2, 0.4, 0.5)]  # fmt: skip

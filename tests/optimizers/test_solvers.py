@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.engine.solvers import accumulated
 from fedcore.errors import ScenarioError
+from fedcore.optimizers.solvers import accumulated
 from fedcore.scenario import Scenario
 
 

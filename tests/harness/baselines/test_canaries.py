@@ -10,11 +10,11 @@ from benchmark.test_canaries import BASE, FILE, built
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
-from fedcore.engine.solvers import OPTIMIZERS
+from fedcore.harness.baselines.canaries import Recorded, differences, ours, traces
 from fedcore.harness.baselines.file import BaselineError, Source
-from fedcore.harness.exact.canaries import Recorded, differences, ours, traces
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.runs.job import Failure
+from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 

@@ -1,4 +1,4 @@
-"""What ``fedcore run`` prints: a line per round, then a summary of the record."""
+"""What a run prints for people: a line per round, then a summary of the record."""
 
 from __future__ import annotations
 
@@ -64,12 +64,11 @@ def summary(record: Record) -> str:
     lines += [("note", note) for note in (*record.audit.notes, *record.provenance.data_notes)]
     lines.append(("model", f"digest {record.model_digest}"))
     t = record.timings
-    total = t.setup + t.train + t.aggregate + t.evaluate
     parts = (
         f"set-up {t.setup:.2f}, train {t.train:.2f}, aggregate {t.aggregate:.2f}, "
         f"evaluate {t.evaluate:.2f}"
     )
-    lines.append(("seconds", f"{total:.2f} ({parts}) on {record.provenance.device}"))
+    lines.append(("seconds", f"{t.total:.2f} ({parts}) on {record.provenance.device}"))
     return "\n".join(
         textwrap.fill(
             text,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Solver:
-    """The steps of an optimizer in one run, see `fedcore.engine.optimizers`.
+    """The steps of an optimizer in one run, see `fedcore.optimizers.optimizer`.
 
     `start` begins a client's work; its state never outlives a round.
     """

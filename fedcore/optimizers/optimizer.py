@@ -1,6 +1,6 @@
 """Optimizers: what a client does with a gradient, and with which parameters.
 
-An optimizer is a value; its steps in one run are those of a `fedcore.engine.solvers.Solver`.
+An optimizer is a value; its steps in one run are those of a `fedcore.optimizers.solvers.Solver`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fedcore.components.component import Component
 from fedcore.components.kinds import OPTIMIZERS as OPTIMIZERS
 from fedcore.components.parameters import param
-from fedcore.engine.solvers import AdamSolver, SgdSolver, Solver
+from fedcore.optimizers.solvers import AdamSolver, SgdSolver, Solver
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
