@@ -16,13 +16,14 @@ from fedcore.scenario import Scenario
 from fedcore.streams import Purpose, torch_stream
 
 _SIZE = 12  # coordinates of a made-up model
+_BUFFERS = 3  # of these coordinates, where there are any
 _RATIO = 0.5  # of an attack on data that has none
 
 
 def prepared(part: Component) -> Component:
     """``part``; an attack on data without a poison ratio with one."""
     if part.parameters().get("poison_ratio") == 0 and "poison_ratio" in part.specs():
-        return dataclasses.replace(part, poison_ratio=_RATIO)
+        return type(part)(**{**part.parameters(), "poison_ratio": _RATIO})
     return part
 
 
@@ -73,11 +74,25 @@ def _strategy(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
         yield "a second step from the same state is another: keep what lasts in memory"
     if once.dtype != before.dtype or once.shape != before.shape:
         yield f"its model has type {once.dtype} and shape {tuple(once.shape)}"
+    yield from _buffers(part, cohort)
     rows[0] = torch.nan
     state.memory = Memory()
     broken = part.aggregate(state, dataclasses.replace(cohort, updates=rows), _SIZE).vector
     if broken.shape != before.shape:
         yield "an update that is not finite leaves no model behind"
+
+
+def _buffers(part: Any, cohort: Cohort) -> Iterator[str]:
+    """Float buffers take the sample-weighted mean, counters the maximum, whatever the rule is."""
+    size = len(cohort.clients)
+    sent = dataclasses.replace(cohort, counters=torch.arange(size).flip(0)[:, None])
+    before = ServerState(torch.ones(_SIZE), torch.zeros(1, dtype=torch.int64))
+    after = part.aggregate(before, sent, _SIZE - _BUFFERS)
+    mean = cohort.weights.to(torch.float32) @ cohort.updates[:, -_BUFFERS:]
+    if not torch.allclose(after.vector[-_BUFFERS:], 1 + mean, atol=1e-4):
+        yield "it does not weight float buffers (BatchNorm's running statistics) by samples"
+    if int(after.counters[0]) != size - 1:
+        yield "it does not take the maximum of integer buffers"
 
 
 def _preaggregation(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:

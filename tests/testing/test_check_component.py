@@ -155,6 +155,14 @@ class Writes(Strategy):
         return updates.mul_(2).mean(dim=0)
 
 
+class Unweighted(FedAvg):
+    """Gives every client's buffers one weight."""
+
+    def aggregate(self, state: Any, cohort: Cohort, num_parameters: int, rows: Any = None) -> Any:
+        equal = dataclasses.replace(cohort, samples=(1,) * len(cohort.samples))
+        return super().aggregate(state, equal, num_parameters, rows)
+
+
 class Forgetful(Bucketing):
     """Announces other numbers of rows than it makes."""
 
@@ -174,6 +182,7 @@ class Forgetful(Bucketing):
         (Loose(), "size=6 is taken, declared is in \\[0, 5\\]"),
         (Restless(), "moves the model although no client changed anything"),
         (Writes(), "writes into the model or the updates"),
+        (Unweighted(), "does not weight float buffers"),
         (Forgetful(), "its rows\\(\\) says"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.updates import UpdateLog, signature_problems, update_problems
 from fedcore.records.record import Record
-from fedcore.records.updates import UpdateLog, signature_problems, update_problems
 from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
 
