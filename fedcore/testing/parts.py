@@ -36,6 +36,7 @@ def problems(part: Component, scenario: Scenario, seed: int) -> Iterator[str]:
         "partition": _dealt,
         "dataset": _loaded,
         "model": _built,
+        "optimizer": _solved,
     }
     if part.kind in checks:
         yield from checks[part.kind](part, scenario, seed)
@@ -169,6 +170,33 @@ def _built(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
             yield f"it gives scores of shape {tuple(scores.shape)} for 4 images"
         elif not torch.equal(scores, one(images)):
             yield "it scores the same images in two ways"
+
+
+def _solved(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
+    """Steps that move, forget the client before, and are the same for one client and for many."""
+    generator = torch.Generator().manual_seed(seed)
+    first, *slopes = torch.randn(4, 3, _SIZE, generator=generator)
+
+    def ended(solver: Any, start: torch.Tensor, rows: Any) -> torch.Tensor:
+        weights = start.clone()
+        solver.start(start.clone())
+        for slope in slopes:
+            solver.step(weights, slope[rows].clone())
+        return weights
+
+    solver = part.solver(scenario)
+    many = ended(solver, first, slice(None))
+    if torch.equal(many, first):
+        yield "its steps move nothing"
+    if not torch.equal(ended(solver, first, slice(None)), many):
+        yield "a second client goes on where the first one ended: start must forget"
+    for row, alone in enumerate(many):
+        if not torch.allclose(ended(solver, first[row], row), alone, rtol=1e-6, atol=1e-6):
+            yield "it steps otherwise for one client [P] than for many [K, P]"
+            break
+    normalizer = solver.normalizer(3)
+    if normalizer is not None and not normalizer > 0:
+        yield f"its normalizer of 3 steps is {normalizer}, which must be positive, or None"
 
 
 def _federation(scenario: Scenario, seed: int) -> Federation:
