@@ -239,5 +239,8 @@ def test_local_work_of_others_that_is_attacked_too(monkeypatch: Patch) -> None:
 
 def test_a_run_whose_updates_have_no_effect_on_the_model(monkeypatch: Patch) -> None:
     around_assault(monkeypatch, lambda threat, honest, sent: honest)
-    monkeypatch.setattr("fedcore.exchange.updates.update_problems", lambda record: [])
-    assert "left an update of malicious client" in red(attacked(SignFlip()))
+    monkeypatch.setattr("fedcore.harness.proofs.audit.update_problems", lambda record: [])
+    monkeypatch.setattr(SignFlip, "audit_problems", lambda self, record: [])
+    message = red(attacked(SignFlip()))
+    assert "ends in its clean twin's model, bit for bit" in message
+    assert "4 malicious clients attacked: what they did had no effect" in message
