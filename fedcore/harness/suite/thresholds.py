@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedcore.data.medmnist import SETS
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
 from fedcore.records.tables import read_toml, table
@@ -215,8 +216,6 @@ def _require_bite(place: str, threshold: Threshold) -> None:
     data sets that it names the most classes (more than any, where that is not known). Where it
     names none, the most that a data set with a name has.
     """
-    from fedcore.data.medmnist import SETS  # it registers itself, which needs this module's
-
     published = {"mnist5k": 10, **{name: facts.num_classes for name, facts in SETS.items()}}
     named = threshold.where.get("dataset", tuple(published))
     classes = max(published.get(str(name).removeprefix("holdout:"), math.inf) for name in named)
