@@ -21,7 +21,7 @@ from fedcore import Scenario
 from fedcore.harness.suite.cells import Cell, Grid
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.targets import targeted_flip
-from fedcore.privacy.attack_test import audit
+from fedcore.privacy.distinguishing import audit
 
 IID = {"partition": "iid"}
 LABEL_FLIP = {"attack": "labelflip"}

@@ -102,7 +102,7 @@ MOVED: Final = {
     "partition.base": "partition.partitioner",
     "partition.federation": "federation.clients",
     "presets": "scenario.presets",
-    "privacy.audit": "privacy.attack_test",
+    "privacy.audit": "privacy.distinguishing",
     "privacy.base": "privacy.mechanism",
     "privacy.localwork": "engine.private_work",
     "provenance": "records.provenance",

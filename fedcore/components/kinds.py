@@ -33,5 +33,8 @@ PRIVACY: Registry[type[Mechanism]] = Registry(
     "privacy", "fedcore.privacy", label="privacy mechanism"
 )
 
+#: The strategy that others are measured against: the plain mean of what the clients send.
+REFERENCE: Final = "fedavg"
+
 #: Kinds of which a scenario has one component, or none, in the order of messages.
 SINGLE: Final = ("dataset", "model", "partition", "optimizer", "strategy", "attack", "privacy")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
+from fedcore.components.kinds import REFERENCE
 from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
@@ -50,10 +51,10 @@ class CentralDp(Mechanism):
         """A strategy that is no weighted mean, and those of `localdp`."""
         found = budget_problems(self.epsilon_budget, self.epsilon)
         found += buffer_problems(scenario, self.buffers)
-        if scenario.strategy != "fedavg":
+        if scenario.strategy != REFERENCE:
             found.append(
                 "centraldp bounds what a client can do to a weighted mean, so it needs "
-                f"strategy='fedavg', got {scenario.strategy!r}: use localdp, which serves any"
+                f"strategy={REFERENCE!r}, got {scenario.strategy!r}: use localdp, which serves any"
             )
         if scenario.preaggregation is not None:
             found.append(

@@ -39,7 +39,8 @@ def adapt(scenario: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
         new_attack = replaced["attack"].cls
         if changes["attack"] is None:
             values.pop("malicious_fraction")
-        if new_attack is None or MIRRORED not in new_attack.specs():
+        unread = new_attack is None or MIRRORED not in new_attack.specs()
+        if unread or replaced["attack"].values.get(MIRRORED):
             values.pop(MIRRORED, None)
     return {**values, **changes}
 

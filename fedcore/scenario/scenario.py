@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from fedcore.components.component import Component
+from fedcore.components.kinds import REFERENCE
 from fedcore.components.parameters import Spec, param, spec_of
 from fedcore.errors import ScenarioError
 from fedcore.scenario import naming, validation
@@ -91,7 +92,7 @@ class Scenario:
     )
     batch_size: int = param("samples a step", default=32, low=1)
     # strategy
-    strategy: str = param("aggregation rule", default="fedavg")
+    strategy: str = param("aggregation rule", default=REFERENCE)
     preaggregation: str | None = param(
         "steps before the aggregation rule, as bucketing(size=2), nnm(f=1)", default=None
     )

@@ -34,6 +34,7 @@ class Strategy(Component):
     ``foreign``: the code of others aggregates whole replies, by rules that nothing here knows.
     """
 
+    kind: ClassVar[str] = "strategy"
     keeps_batch_norm: ClassVar[bool] = False
     may_ignore_clients: ClassVar[bool] = False
     foreign: ClassVar[bool] = False

@@ -21,7 +21,7 @@ from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
 #: What sets a poisoned arm apart from its clean twin.
-ATTACK = frozenset({"attack", "malicious_fraction", "poison_ratio"})
+ATTACK = frozenset({"attack", "malicious_fraction", "poison_ratio", "probe"})
 
 
 @dataclass(frozen=True)

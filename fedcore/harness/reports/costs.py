@@ -15,15 +15,20 @@ from typing import Any
 
 from fedcore.harness.reports.rows import labels
 from fedcore.harness.statistics.estimates import Estimate, Noise, estimate
+from fedcore.harness.suite.cells import UNDEFENDED
 from fedcore.harness.suite.comparability import confounds
 from fedcore.harness.suite.outcome import Outcome
 from fedcore.scenario import Scenario, naming
 
-UNDEFENDED = "fedavg"
+#: What each comparison refers to.
+REFERENCES: Mapping[str, Mapping[str, Any]] = {
+    "defence": UNDEFENDED,
+    "heterogeneity": {"partition": "iid"},
+}
 #: The factor of each comparison. Solver and learning rate are tuned per strategy; a fixed
 #: partition seed says which partition it is, and IID has no counterpart to it.
 FACTORS = {
-    "defence": frozenset({"strategy", "optimizer", "lr"}),
+    "defence": frozenset({"strategy", "preaggregation", "optimizer", "lr"}),
     "heterogeneity": frozenset({"partition", "partition_seed"}),
 }
 
@@ -59,16 +64,16 @@ def reference_of(kind: str, arm: Scenario, arms: Mapping[Scenario, Any]) -> Scen
 
     None where there is none, or where several remain that tuning could not tell apart.
     """
-    fixed = {"defence": ("strategy", UNDEFENDED), "heterogeneity": ("partition", "iid")}
-    field, value = fixed[kind]
-    if getattr(arm, field) == value:
+    if _refers(kind, arm):
         return None
     fitting = [
-        other
-        for other in arms
-        if getattr(other, field) == value and not confounds(other, arm, FACTORS[kind])
+        other for other in arms if _refers(kind, other) and not confounds(other, arm, FACTORS[kind])
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _refers(kind: str, arm: Scenario) -> bool:
+    return all(getattr(arm, field) == value for field, value in REFERENCES[kind].items())
 
 
 def costs(outcomes: Sequence[Outcome], noise: Noise, confidence: float = 0.9) -> list[Cost]:

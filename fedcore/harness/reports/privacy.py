@@ -18,7 +18,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.components.kinds import PRIVACY
+from fedcore.components.kinds import PRIVACY, REFERENCE
 from fedcore.components.written import registered
 from fedcore.harness.reports.figures import new_figure, png
 from fedcore.harness.reports.rows import Row, mean
@@ -159,8 +159,9 @@ def _noise(cell: Row) -> tuple[str, ...]:
 def _arm(cell: Row) -> str:
     scenario = Scenario.from_dict(cell["scenario"])
     words = [scenario.privacy or "", scenario.released or ""]
-    if scenario.strategy != "fedavg":
+    if scenario.strategy != REFERENCE:
         words.insert(0, scenario.strategy)
+    words.insert(0, scenario.preaggregation or "")
     return " ".join(filter(None, words))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
+from fedcore.components.kinds import REFERENCE
 from fedcore.components.written import choice
 from fedcore.harness.suite.published import Published
 from fedcore.partition.partitioner import PARTITIONERS
@@ -65,6 +66,10 @@ class Cell:
         return list(dict.fromkeys(Run(s, seed) for seed in seeds for s in scenarios))
 
 
+#: An arm that nothing defends.
+UNDEFENDED: Final[Mapping[str, Any]] = {"strategy": REFERENCE, "preaggregation": None}
+
+
 @dataclass(frozen=True)
 class Grid:
     """Strategies x partitions x (clean, attacks x malicious fractions x poison ratios).
@@ -83,7 +88,7 @@ class Grid:
     poison_ratios: Sequence[float]
     seeds: int
     local: Callable[[Scenario], Scenario] = field(default=lambda scenario: scenario)
-    undefended: Mapping[str, Any] = field(default_factory=lambda: {"strategy": "fedavg"})
+    undefended: Mapping[str, Any] = field(default_factory=lambda: dict(UNDEFENDED))
     clean: bool = True
     max_seeds: int | None = None
     strongest: tuple[float, float] | None = None

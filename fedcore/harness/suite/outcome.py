@@ -250,10 +250,11 @@ def no_twin(clean: Record, poisoned: Record) -> list[str]:
     one, other = clean.scenario, poisoned.scenario
     own = () if other.attack is None else other.parts.attack.specs()
     brought = {"attack", "malicious_fraction", "poison_ratio", *own}
+    due = {**other.to_dict(), "probe": other.clean_twin().probe}
     odd = [
-        f"{field}={getattr(one, field)!r}, and not {getattr(other, field)!r}"
-        for field in {**one.to_dict(), **other.to_dict()}
-        if field not in brought and getattr(one, field) != getattr(other, field)
+        f"{field}={getattr(one, field)!r}, and not {due.get(field)!r}"
+        for field in {**one.to_dict(), **due}
+        if field not in brought and one.to_dict().get(field) != due.get(field)
     ]
     name = f"{other.id} seed {poisoned.seed}"
     return [f"{name} and its clean twin are no pair: the twin has {', '.join(odd)}"] * bool(odd)
@@ -261,9 +262,12 @@ def no_twin(clean: Record, poisoned: Record) -> list[str]:
 
 def unpaired(clean: Record, poisoned: Record) -> list[str]:
     """What a clean twin and a poisoned run of one seed fail to share, as messages."""
+    attack = poisoned.scenario.parts.attack
+    works = attack is not None and attack.work is not None
+    working = set(poisoned.audit.malicious) if works else set()
     shared: dict[str, Callable[[Record], Any]] = {
         "samples per client": lambda r: r.audit.samples,
-        "local epochs": lambda r: r.audit.epochs,
+        "local epochs": lambda r: [e for c, e in enumerate(r.audit.epochs) if c not in working],
         "cohorts": lambda r: r.audit.cohorts,
         "data": lambda r: r.provenance.data,
         "code": lambda r: r.provenance.code,

@@ -26,6 +26,7 @@ class PreAggregation(Component):
     client i alone, so that what is known of that work (FedNova's normalizers) still holds.
     """
 
+    kind: ClassVar[str] = "preaggregation"
     keeps_clients: ClassVar[bool] = False
     definition: ClassVar[MixDefinition | None] = None
 

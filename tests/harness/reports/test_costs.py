@@ -56,7 +56,7 @@ def test_json_carries_effect_interval_and_seeds(samples: SimpleNamespace) -> Non
         (2.0, wanted.low, wanted.high)
     )
     assert (line["seeds"], line["values"], line["confidence"]) == ([0, 1, 2], [2.0, 1.0, 3.0], 0.9)
-    assert line["factor"] == ["lr", "optimizer", "strategy"]
+    assert line["factor"] == ["lr", "optimizer", "preaggregation", "strategy"]
     assert (line["id"], line["reference"]) == ("median-iid-clean-sgd-lr0.2", "fedavg-iid-clean")
     assert line["clean"] == pytest.approx(91)
 
@@ -75,6 +75,12 @@ def test_only_pairs_that_the_lint_accepts(samples: SimpleNamespace) -> None:
     assert reference_of("defence", fits, [base]) == base
     # more than the strategy and its tuned local work
     assert reference_of("defence", fits.but(rounds=99), [base]) is None
+    # what stands in front of a strategy is part of the defence, and FedAvg behind it defended
+    chained = fits.but(preaggregation="bucketing")
+    alone = base.but(preaggregation="bucketing")
+    assert reference_of("defence", chained, [alone, base]) == base
+    assert reference_of("defence", alone, [base]) == base
+    assert reference_of("defence", chained, [alone]) is None
     assert reference_of("defence", base.but(strategy="fedbn", norm="batch"), [base]) is None
     assert reference_of("heterogeneity", fits.but(**samples.DIRICHLET), [base]) is None
     # FedAvg itself and IID itself cost nothing

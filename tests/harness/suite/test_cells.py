@@ -87,6 +87,15 @@ def test_the_control_is_undefended_under_the_strongest_shares_of_the_partition()
         assert cell.control.attack == cell.scenario.attack
 
 
+def test_the_control_has_nothing_in_front_of_its_strategy() -> None:
+    strategies = [{"strategy": "median", "preaggregation": "bucketing", "num_clients": 20}]
+    clean, attacked = grid(strategies=strategies).cells()
+    assert clean.scenario.preaggregation == "bucketing(size=2)"
+    assert "pre.bucketing" in clean.id
+    assert attacked.control is not None
+    assert (attacked.control.strategy, attacked.control.preaggregation) == ("fedavg", None)
+
+
 def test_local_work_goes_to_each_arm_its_twin_and_its_control() -> None:
     rates = {"fedavg": 0.2, "fednova": 0.4}
 

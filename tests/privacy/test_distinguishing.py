@@ -7,8 +7,8 @@ import torch
 
 from fedcore.errors import PrivacyError
 from fedcore.privacy import mechanism as base
-from fedcore.privacy.attack_test import audit, upper_bound
 from fedcore.privacy.clipping import clip_rows
+from fedcore.privacy.distinguishing import audit, upper_bound
 from fedcore.privacy.gaussian import epsilon_of
 from fedcore.privacy.noise import SecureNoise, SeededNoise
 from fedcore.scenario import Scenario
