@@ -32,13 +32,12 @@ class Identity:
     """Evidence that an arm is what its name says.
 
     ``rounds_due`` counts rounds whose step could not equal FedAvg's, ``rounds_differing`` those
-    in which it indeed did not; ``rounds_unequal_work`` had clients of unequal local steps. In
-    ``rounds_checked`` clients differed visibly, and the step was that of the rule's definition.
+    in which it indeed did not. In ``rounds_checked`` clients differed visibly, and the step was
+    that of the rule's definition.
     """
 
     rounds_due: int
     rounds_differing: int
-    rounds_unequal_work: int
     rounds_checked: int = 0
 
 
