@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, Verdict
+from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, ClaimVerdict
 from fedcore.harness.suite.options import PROFILES, Options
 from fedcore.records.tables import read_toml, table
 
@@ -75,7 +75,7 @@ def _tables(path: Path, place: str, values: Any) -> dict[str, Any]:
 def _recorded(path: Path, place: str, values: Any) -> Recorded:
     where = f"recorded verdicts {path}, [{place}]"
     recorded = table(Recorded, values, where, ClaimError)
-    known = [v.value for v in Verdict if v is not Verdict.ERROR]
+    known = [v.value for v in ClaimVerdict if v is not ClaimVerdict.ERROR]
     if recorded.verdict not in known:
         raise ClaimError(
             f"{where}: verdict must be one of {', '.join(known)}, got {recorded.verdict!r}"
@@ -100,7 +100,7 @@ def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) ->
     says nothing about this one and has to be measured again.
     """
     name, verdict = outcome.claim.name, outcome.verdict.value
-    if outcome.verdict is Verdict.ERROR:
+    if outcome.verdict is ClaimVerdict.ERROR:
         return Agreement("CHANGED", f"{name} could not be judged: " + "; ".join(outcome.errors[:5]))
     if recorded is None:
         return Agreement("open", f"{name} is {verdict}; no verdict is recorded for it")
@@ -118,7 +118,7 @@ def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) ->
         return Agreement("as recorded", f"{name} is {past}")
     message = f"{name} is {verdict} with {len(outcome.seeds)} seeds; recorded: {past}"
     repeats = recorded.machine == machine and recorded.seeds == len(outcome.seeds)
-    if not repeats and Verdict.UNDECIDED.value in (verdict, recorded.verdict):
+    if not repeats and ClaimVerdict.UNDECIDED.value in (verdict, recorded.verdict):
         return Agreement(
             "unsure", f"{message}; other seeds or another machine ({recorded.machine}): no change"
         )

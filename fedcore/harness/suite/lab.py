@@ -19,7 +19,7 @@ from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.lockstep import LockstepPool
 from fedcore.harness.runs.processes import Pool
 from fedcore.harness.runs.ray import RayPool
-from fedcore.harness.statistics.estimates import Verdict, confidence
+from fedcore.harness.statistics.estimates import CellVerdict, confidence
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.look_ahead import LookAhead
 from fedcore.harness.suite.options import Options
@@ -184,7 +184,7 @@ class Lab:
             else:
                 results = {run: self.result(run, tick) for run in cell.runs(range(count))}
                 outcome = self._outcome(cell, count, results)
-            if outcome.verdict is not Verdict.INCONCLUSIVE:
+            if outcome.verdict is not CellVerdict.INCONCLUSIVE:
                 break
         return outcome
 
@@ -206,7 +206,7 @@ class Lab:
             results = {run: self.result(run) for run in cell.runs(range(count))}
             outcome = self._outcome(cell, count, results)
             self._ahead.judged(cell, count, outcome)
-            if outcome.verdict is Verdict.INCONCLUSIVE:
+            if outcome.verdict is CellVerdict.INCONCLUSIVE:
                 self.begin(cell.runs(range(following)))
 
     def _looks(self, cell: Cell) -> tuple[int, ...]:

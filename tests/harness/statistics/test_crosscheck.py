@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness.claims.claims import Claim, Verdict, decide
+from fedcore.harness.claims.claims import Claim, ClaimVerdict, decide
 from fedcore.harness.claims.contrasts import costs, drop, slope
+from fedcore.harness.statistics.estimates import ClaimVerdict as Gate
 from fedcore.harness.statistics.estimates import Noise, confidence, estimate, judge
-from fedcore.harness.statistics.estimates import Verdict as Gate
 from fedcore.harness.statistics.noninferiority import holm, one_sided
 from fedcore.harness.statistics.simultaneous import max_t, simultaneous
 from fedcore.scenario import Scenario
@@ -151,5 +151,5 @@ def test_a_claim_of_one_contrast_is_a_one_sided_test_on_either_side(
                        for side in ("larger", "smaller"))  # fmt: skip
     supported, refuted = (smaller, larger) if below else (larger, smaller)
     verdict = decide(claim, simultaneous(DROP[:5, None]))
-    assert (verdict is Verdict.SUPPORTED) == supported
-    assert (verdict is Verdict.REFUTED) == refuted
+    assert (verdict is ClaimVerdict.SUPPORTED) == supported
+    assert (verdict is ClaimVerdict.REFUTED) == refuted
