@@ -17,7 +17,7 @@ from typing import Any
 from fedcore.components.registry import Registry
 from fedcore.data.loading import load
 from fedcore.engine.execution import Execution
-from fedcore.harness.baselines.file import BaselineError, Source, checksum, lines
+from fedcore.harness.baselines.file import BaselineError, Origin, checksum, lines
 from fedcore.harness.exact.trace import Trace, absolute_or_relative, divergence
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.processes import Pool
@@ -38,7 +38,7 @@ EXECUTION = Execution("sequential", "cpu", "float64")
 class Recorded:
     """A file of canaries: what made it, and by name each scenario's hash and trace."""
 
-    source: Source
+    source: Origin
     canaries: Mapping[str, tuple[str, Trace]]
 
     def to_text(self) -> str:
@@ -67,7 +67,7 @@ class Recorded:
                 key: (str(found["hash"]), Trace.from_dict(found))
                 for key, found in content["canaries"].items()
             }
-            return cls(Source(**content["source"]), canaries)
+            return cls(Origin(**content["source"]), canaries)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BaselineError(f"{name} holds no canaries ({error}): {remedy}") from error
 

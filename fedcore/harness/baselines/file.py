@@ -33,7 +33,7 @@ class BaselineError(FedcoreError, ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """What made the numbers of a baseline. ``fingerprint`` holds torch, CPU, GPU and kernels."""
 
     date: str
@@ -44,14 +44,14 @@ class Source:
     machine: str
     command: str
 
-    def fits(self, other: Source) -> bool:
+    def fits(self, other: Origin) -> bool:
         """Whether numbers of both may stand in one file: one commit, one code, one machine."""
         mine = (self.commit, self.code, self.fingerprint)
         return mine == (other.commit, other.code, other.fingerprint)
 
 
 @dataclass(frozen=True)
-class Entry:
+class BaselineCell:
     """One cell: the test it belongs to, its scenario (without None) and what it measured."""
 
     test: str
@@ -73,8 +73,8 @@ class Baseline:
     device: str
     machine_class: str
     data: Mapping[str, str]
-    source: Source | None = None
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    source: Origin | None = None
+    entries: Mapping[str, BaselineCell] = field(default_factory=dict)
     traces: Traces = field(default_factory=dict)
 
     def same(self, other: Baseline) -> bool:
@@ -148,7 +148,7 @@ class Baseline:
     @classmethod
     def _of(cls, content: Mapping[str, Any]) -> Baseline:
         entries = {
-            name: Entry(
+            name: BaselineCell(
                 test=cell["test"],
                 hash=cell["hash"],
                 scenario=dict(cell["scenario"]),
@@ -165,7 +165,7 @@ class Baseline:
             device=content["device"],
             machine_class=str(content["class"]),
             data=dict(content["data"]),
-            source=Source(**content["source"]),
+            source=Origin(**content["source"]),
             entries=entries,
             traces={
                 scenario: {int(seed): Trace.from_dict(trace) for seed, trace in found.items()}

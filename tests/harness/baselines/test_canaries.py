@@ -11,14 +11,14 @@ from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
 from fedcore.harness.baselines.canaries import Recorded, differences, ours, traces
-from fedcore.harness.baselines.file import BaselineError, Source
+from fedcore.harness.baselines.file import BaselineError, Origin
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.runs.job import Failure
 from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
-SOURCE = Source("2025-01-01", "c0ffee", False, "code", "torch 2", "this CPU", "pytest")
+SOURCE = Origin("2025-01-01", "c0ffee", False, "code", "torch 2", "this CPU", "pytest")
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2)
 SCENARIOS = {"one": TINY, "krum": TINY.but(strategy="krum")}
 
