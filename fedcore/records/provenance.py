@@ -28,7 +28,7 @@ from fedcore.components.written import registered
 from fedcore.engine.interface import ENGINES
 from fedcore.native.kernels import kernels
 from fedcore.origin import sources
-from fedcore.origin.closure import Foreign, foreign_code
+from fedcore.origin.closure import ForeignCode, foreign_code
 from fedcore.origin.sources import CHANGED as CHANGED
 from fedcore.origin.syntax import digest
 from fedcore.strategies.foreign import modules as modules_of
@@ -177,7 +177,7 @@ def chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable
             yield kind, None, modules_of(getattr(scenario, kind))
 
 
-def _foreign(component: Any, modules: Iterable[str]) -> Foreign | None:
+def _foreign(component: Any, modules: Iterable[str]) -> ForeignCode | None:
     if component is None:
         return foreign_code(frozenset(modules), frozenset())
     parts = [component, *getattr(type(component), "__mro__", ())]
@@ -187,7 +187,7 @@ def _foreign(component: Any, modules: Iterable[str]) -> Foreign | None:
     return foreign_code(frozenset([*names[:1], *modules]), frozenset(names[1:]))
 
 
-def _as_loaded(found: Foreign) -> str:
+def _as_loaded(found: ForeignCode) -> str:
     return CHANGED if sources.changed(found.files) else found.digest
 
 

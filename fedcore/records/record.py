@@ -17,7 +17,7 @@ from fedcore.records import decode
 from fedcore.records.provenance import Provenance
 from fedcore.scenario import Scenario
 
-SCHEMA = 2
+RECORD_SCHEMA = 2
 TAIL_SHARE = 0.3
 
 
@@ -142,7 +142,7 @@ class Record:
         """Plain values, as JSON takes them; the last one is a checksum over the others."""
         values = _plain(self)
         derived = {"tail_accuracy": self.tail_accuracy, "id": self.scenario.id}
-        values = {"schema": SCHEMA, **derived, **values}
+        values = {"schema": RECORD_SCHEMA, **derived, **values}
         return {**values, "checksum": _checksum(values)}
 
     def to_json(self, indent: int | None = None) -> str:
@@ -162,10 +162,10 @@ class Record:
             schema = values["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"this is not a record: {error!r}") from error
-        if schema != SCHEMA or type(schema) is not int:
+        if schema != RECORD_SCHEMA or type(schema) is not int:
             raise StoreError(
-                f"a record of schema {schema!r} cannot be read, this version reads {SCHEMA}: "
-                "make the run again (--fresh)"
+                f"a record of schema {schema!r} cannot be read, this version reads "
+                f"{RECORD_SCHEMA}: make the run again (--fresh)"
             )
         try:
             if scenario is not None and json.dumps(values) != text:

@@ -13,7 +13,15 @@ from fedcore.errors import StoreError
 from fedcore.federation.threat import ClientPoison
 from fedcore.records.checks import record_problems
 from fedcore.records.provenance import Provenance
-from fedcore.records.record import SCHEMA, Audit, Exclusion, Identity, Record, Timings, tail_mean
+from fedcore.records.record import (
+    RECORD_SCHEMA,
+    Audit,
+    Exclusion,
+    Identity,
+    Record,
+    Timings,
+    tail_mean,
+)
 from fedcore.scenario import Scenario
 
 RECORD = Record(
@@ -87,7 +95,7 @@ def test_json_restores_an_equal_record() -> None:
 def test_json_carries_what_a_reader_wants_first() -> None:
     values = json.loads(RECORD.to_json())
     assert list(values)[:3] == ["schema", "tail_accuracy", "id"]
-    assert values["schema"] == SCHEMA
+    assert values["schema"] == RECORD_SCHEMA
     assert values["id"] == RECORD.scenario.id
     assert set(values) == {"schema", "tail_accuracy", "id", "checksum"} | {
         field.name for field in dataclasses.fields(Record)

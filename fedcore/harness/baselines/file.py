@@ -21,7 +21,7 @@ from fedcore.harness.exact.changes import Traces
 from fedcore.harness.exact.machine_class import nearest, slug
 from fedcore.harness.exact.trace import Trace
 
-SCHEMA = 2
+BASELINE_SCHEMA = 2
 _LONGEST_STEM = 100
 
 #: Tail accuracies in percent (clean, poisoned) and the attack success rate, by seed.
@@ -87,7 +87,7 @@ class Baseline:
         `from_text` restores an equal baseline.
         """
         content = {
-            "schema": SCHEMA,
+            "schema": BASELINE_SCHEMA,
             "dataset": self.dataset,
             "profile": self.profile,
             "device": self.device,
@@ -128,11 +128,11 @@ class Baseline:
             ) from error
         if not isinstance(content, dict) or "schema" not in content:
             raise BaselineError(f"{name} is no baseline, it names no schema: {remedy}")
-        if content["schema"] != SCHEMA:
+        if content["schema"] != BASELINE_SCHEMA:
             raise BaselineError(
-                f"baseline {name} has schema {content['schema']!r}, this version reads {SCHEMA} "
-                "(one file for each machine class, of one commit): delete it and record it anew "
-                "with --update-baseline"
+                f"baseline {name} has schema {content['schema']!r}, this version reads "
+                f"{BASELINE_SCHEMA} (one file for each machine class, of one commit): delete it and "
+                "record it anew with --update-baseline"
             )
         found = content.pop("checksum", None)
         if found != checksum(content):

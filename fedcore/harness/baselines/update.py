@@ -10,7 +10,7 @@ from fedcore.errors import ScenarioError
 from fedcore.harness.baselines.comparison import measured, sound
 from fedcore.harness.baselines.coverage import Coverage
 from fedcore.harness.baselines.file import (
-    SCHEMA,
+    BASELINE_SCHEMA,
     Baseline,
     BaselineCell,
     BaselineError,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def source(fingerprint: str, command: str) -> Origin:
     """What makes numbers here and now."""
-    head = stamp(SCHEMA, command)
+    head = stamp(BASELINE_SCHEMA, command)
     made = {name: head[name] for name in ("date", "commit", "dirty", "code")}
     return Origin(**made, fingerprint=fingerprint, machine=machine(), command=head["repeat"])
 

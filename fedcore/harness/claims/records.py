@@ -29,7 +29,7 @@ from fedcore.records.tables import read_toml, table
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedClaim:
     """A verdict as it was measured once."""
 
     verdict: str
@@ -41,7 +41,7 @@ class Recorded:
     commit: str
 
 
-Records = Mapping[tuple[str, str, str], Recorded]
+ClaimFile = Mapping[tuple[str, str, str], RecordedClaim]
 
 
 def subject(options: Options) -> str:
@@ -49,7 +49,7 @@ def subject(options: Options) -> str:
     return options.dataset if options.model is None else f"{options.dataset} {options.model}"
 
 
-def read_records(path: Path) -> dict[tuple[str, str, str], Recorded]:
+def read_records(path: Path) -> dict[tuple[str, str, str], RecordedClaim]:
     """Recorded verdicts by (subject, profile, claim). Raises ClaimError with path and rule."""
     content = read_toml(path, "recorded verdicts", ClaimError)
     found = {}
@@ -72,9 +72,9 @@ def _tables(path: Path, place: str, values: Any) -> dict[str, Any]:
     return values
 
 
-def _recorded(path: Path, place: str, values: Any) -> Recorded:
+def _recorded(path: Path, place: str, values: Any) -> RecordedClaim:
     where = f"recorded verdicts {path}, [{place}]"
-    recorded = table(Recorded, values, where, ClaimError)
+    recorded = table(RecordedClaim, values, where, ClaimError)
     known = [v.value for v in ClaimVerdict if v is not ClaimVerdict.ERROR]
     if recorded.verdict not in known:
         raise ClaimError(
@@ -91,7 +91,7 @@ class Agreement:
     message: str
 
 
-def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) -> Agreement:
+def agreement(outcome: ClaimOutcome, recorded: RecordedClaim | None, machine: str) -> Agreement:
     """Whether ``outcome``, measured on ``machine``, agrees with what was recorded.
 
     A verdict must be the recorded one. Only where the seeds or the machine differ, so that no

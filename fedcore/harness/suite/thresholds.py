@@ -40,7 +40,7 @@ from fedcore.scenario.declared import registered, registries
 
 #: What must hold for a cell to prove anything.
 CONTROLS = ("control", "control_asr", "twin_skill")
-METRICS = ("clean", "skill", "drop", "asr", *CONTROLS)
+LIMITED = ("clean", "skill", "drop", "asr", *CONTROLS)
 #: Metrics whose limits are values once recorded, of the settings that they were recorded for.
 RECORDED = ("clean", "drop", "asr")
 #: No model is taken to be better, in percent: beyond it test data have leaked.
@@ -151,9 +151,9 @@ class Thresholds:
         noise = table(Noise, content.pop("noise"), f"thresholds {path}, [noise]", ThresholdError)
         entries: list[Threshold] = []
         for metric, group in content.items():
-            if metric not in METRICS:
+            if metric not in LIMITED:
                 raise ThresholdError(
-                    f"thresholds {path}: {unknown_name('metric', metric, METRICS)}"
+                    f"thresholds {path}: {unknown_name('metric', metric, LIMITED)}"
                 )
             if not isinstance(group, dict):
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
