@@ -83,7 +83,7 @@ class Mechanism(Component):
     follows (`fedcore.privacy.gaussian`).
 
     ``per_example``: local training itself clips and noises each sample's gradient. ``auditable``:
-    `fedcore.privacy.distinguishing` can play against it. ``noise_parameters``: those that say how much
+    `privacy.distinguishing` can play against it. ``noise_parameters``: those that say how much
     noise there is, in which runs of one privacy surface differ. ``binds_attackers``: malicious
     clients run it like all others.
     """

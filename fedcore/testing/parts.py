@@ -22,7 +22,7 @@ _RATIO = 0.5  # of an attack on data that has none
 def prepared(part: Component) -> Component:
     """``part``; an attack on data without a poison ratio with one."""
     if part.parameters().get("poison_ratio") == 0 and "poison_ratio" in part.specs():
-        return dataclasses.replace(part, poison_ratio=_RATIO)
+        return type(part)(**{**part.parameters(), "poison_ratio": _RATIO})
     return part
 
 

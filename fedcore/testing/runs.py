@@ -12,7 +12,7 @@ from fedcore.engine.execution import Execution
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
 from fedcore.harness.proofs.arms import apart
-from fedcore.harness.proofs.audit import audit_problems, buffer_problems, effect_problems
+from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
@@ -26,7 +26,6 @@ def problems(scenario: Scenario, seed: int) -> Iterator[str]:
     """Where runs of ``scenario`` differ that must agree, and what their proofs find."""
     first = _made(scenario, seed)
     yield from proof_problems(first)
-    yield from buffer_problems(scenario)
     repeated = _made(scenario, seed)
     if _bits(repeated) != _bits(first):
         yield "a second run of one seed gives other bits: draw from the generator that is given"

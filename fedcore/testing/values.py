@@ -80,7 +80,7 @@ def naming_problems(part: Component, chosen: Scenario) -> Iterator[str]:
     for name, spec in part.specs().items():
         for value in _others(spec, getattr(part, name)):
             try:
-                changed = dataclasses.replace(part, **{name: value})
+                changed = type(part)(**{**part.parameters(), name: value})
                 other = _with(chosen, changed)
             except (ScenarioError, TypeError):
                 continue  # another rule forbids it

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from fedcore.records.updates import signature_problems
 
 from fedcore.attacks.attack import LocalWork, Seen, UpdateAttack, Work
 from fedcore.components.parameters import param
+from fedcore.exchange.updates import signature_problems
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record

@@ -25,12 +25,12 @@ class Outcome:
     """The judgement of ``cell`` on ``seeds``. Accuracies in percent, drops in percentage points.
 
     For a clean cell ``poisoned``, ``drop`` and ``asr`` are empty; ``asr_twin`` is the success rate
-    of the attack where nobody attacks, of clean twins that are scored on its probe set. ``errors`` are runs that failed,
-    failed audits and broken pairs; ``diverged`` names runs that left the finite numbers and count
-    at chance. ``epsilon_total`` is by seed the largest total of a client, None where there is no
-    bound; empty where nothing is private. ``class_names`` and ``data_notes`` are the data set's.
-    ``notes`` are what strategies remark of their runs. ``voids`` say why nothing is
-    proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
+    of the attack where nobody attacks, of clean twins that are scored on its probe set. ``errors``
+    are runs that failed, failed audits and broken pairs; ``diverged`` names runs that left the
+    finite numbers and count at chance. ``epsilon_total`` is by seed the largest total of a client,
+    None where there is no bound; empty where nothing is private. ``class_names`` and ``data_notes``
+    are the data set's. ``notes`` are what strategies remark of their runs. ``voids`` say why
+    nothing is proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
     ``unproven`` names runs of which nobody noted what they trained on, with the reason.
     """
 

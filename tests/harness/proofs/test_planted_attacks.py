@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedcore.records.updates import UpdateLog
 
 from fedcore import Scenario
 from fedcore.attacks.attack import Samples
@@ -18,6 +17,7 @@ from fedcore.attacks.scaled import Scaled
 from fedcore.attacks.signflip import SignFlip
 from fedcore.attacks.square import Square
 from fedcore.errors import FedcoreError
+from fedcore.exchange.updates import UpdateLog
 from fedcore.federation import federation as federations
 from fedcore.federation.threat import Threat
 from fedcore.harness.statistics.estimates import CellVerdict
@@ -239,5 +239,5 @@ def test_local_work_of_others_that_is_attacked_too(monkeypatch: Patch) -> None:
 
 def test_a_run_whose_updates_have_no_effect_on_the_model(monkeypatch: Patch) -> None:
     around_assault(monkeypatch, lambda threat, honest, sent: honest)
-    monkeypatch.setattr("fedcore.records.updates.update_problems", lambda record: [])
+    monkeypatch.setattr("fedcore.exchange.updates.update_problems", lambda record: [])
     assert "left an update of malicious client" in red(attacked(SignFlip()))
