@@ -131,8 +131,8 @@ class Baseline:
         if content["schema"] != BASELINE_SCHEMA:
             raise BaselineError(
                 f"baseline {name} has schema {content['schema']!r}, this version reads "
-                f"{BASELINE_SCHEMA} (one file for each machine class, of one commit): delete it and "
-                "record it anew with --update-baseline"
+                f"{BASELINE_SCHEMA} (one file for each machine class, of one commit): delete it "
+                "and record it anew with --update-baseline"
             )
         found = content.pop("checksum", None)
         if found != checksum(content):
