@@ -109,7 +109,7 @@ def test_parameters_with_one_name_go_out_in_the_written_form(tmp_path: Path, ins
         "0.001 2.0 acme/shift(by=1.0, tau=2.0)",
         "2.0",
         "tau is a parameter of strategy 'fedadam' and of attack 'acme/shift': write it inside the "
-        "parentheses, as attack=\"acme/shift(tau=...)\"",
+        'parentheses, as attack="acme/shift(tau=...)"',
     ]
 
 
