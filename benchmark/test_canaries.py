@@ -35,7 +35,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.baselines.canaries import (
     EXECUTION,
     RULE,
-    Recorded,
+    RecordedCanaries,
     differences,
     ours,
     traces,
@@ -160,7 +160,7 @@ def test_canaries(suite_options: Options, request: pytest.FixtureRequest, remark
         record(scenarios, wrong, now, remark)
         return
     try:
-        recorded = Recorded.read(FILE).canaries
+        recorded = RecordedCanaries.read(FILE).canaries
     except BaselineError as error:
         pytest.fail(str(error), pytrace=False)
     wrong += differences(recorded, scenarios, now)
@@ -189,9 +189,11 @@ def record(
     )
     found = {n: (s.hash, r) for n, s in scenarios.items() if isinstance(r := now[n], Trace)}
     changed = (
-        list(differences(Recorded.read(FILE).canaries, scenarios, now)) if FILE.exists() else []
+        list(differences(RecordedCanaries.read(FILE).canaries, scenarios, now))
+        if FILE.exists()
+        else []
     )
     for line in changed[:_SHOWN]:
         remark(f"changed: {line}")
-    Recorded(made, found).write(FILE)
+    RecordedCanaries(made, found).write(FILE)
     remark(f"canaries: {len(found)} recorded in {FILE.name}, {len(changed)} of them changed")

@@ -16,6 +16,7 @@ from fedcore.scenario import Scenario
 from fedcore.streams import Purpose, torch_stream
 
 _SIZE = 12  # coordinates of a made-up model
+_BUFFERS = 3  # of these coordinates, where there are any
 _RATIO = 0.5  # of an attack on data that has none
 
 
@@ -35,6 +36,7 @@ def problems(part: Component, scenario: Scenario, seed: int) -> Iterator[str]:
         "partition": _dealt,
         "dataset": _loaded,
         "model": _built,
+        "optimizer": _solved,
     }
     if part.kind in checks:
         yield from checks[part.kind](part, scenario, seed)
@@ -73,11 +75,25 @@ def _strategy(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
         yield "a second step from the same state is another: keep what lasts in memory"
     if once.dtype != before.dtype or once.shape != before.shape:
         yield f"its model has type {once.dtype} and shape {tuple(once.shape)}"
+    yield from _buffers(part, cohort)
     rows[0] = torch.nan
     state.memory = Memory()
     broken = part.aggregate(state, dataclasses.replace(cohort, updates=rows), _SIZE).vector
     if broken.shape != before.shape:
         yield "an update that is not finite leaves no model behind"
+
+
+def _buffers(part: Any, cohort: Cohort) -> Iterator[str]:
+    """Float buffers take the sample-weighted mean, counters the maximum, whatever the rule is."""
+    size = len(cohort.clients)
+    sent = dataclasses.replace(cohort, counters=torch.arange(size).flip(0)[:, None])
+    before = ServerState(torch.ones(_SIZE), torch.zeros(1, dtype=torch.int64))
+    after = part.aggregate(before, sent, _SIZE - _BUFFERS)
+    mean = cohort.weights.to(torch.float32) @ cohort.updates[:, -_BUFFERS:]
+    if not torch.allclose(after.vector[-_BUFFERS:], 1 + mean, atol=1e-4):
+        yield "it does not weight float buffers (BatchNorm's running statistics) by samples"
+    if int(after.counters[0]) != size - 1:
+        yield "it does not take the maximum of integer buffers"
 
 
 def _preaggregation(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
@@ -154,6 +170,33 @@ def _built(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
             yield f"it gives scores of shape {tuple(scores.shape)} for 4 images"
         elif not torch.equal(scores, one(images)):
             yield "it scores the same images in two ways"
+
+
+def _solved(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
+    """Steps that move, forget the client before, and are the same for one client and for many."""
+    generator = torch.Generator().manual_seed(seed)
+    first, *slopes = torch.randn(4, 3, _SIZE, generator=generator)
+
+    def ended(solver: Any, start: torch.Tensor, rows: Any) -> torch.Tensor:
+        weights = start.clone()
+        solver.start(start.clone())
+        for slope in slopes:
+            solver.step(weights, slope[rows].clone())
+        return weights
+
+    solver = part.solver(scenario)
+    many = ended(solver, first, slice(None))
+    if torch.equal(many, first):
+        yield "its steps move nothing"
+    if not torch.equal(ended(solver, first, slice(None)), many):
+        yield "a second client goes on where the first one ended: start must forget"
+    for row, alone in enumerate(many):
+        if not torch.allclose(ended(solver, first[row], row), alone, rtol=1e-6, atol=1e-6):
+            yield "it steps otherwise for one client [P] than for many [K, P]"
+            break
+    normalizer = solver.normalizer(3)
+    if normalizer is not None and not normalizer > 0:
+        yield f"its normalizer of 3 steps is {normalizer}, which must be positive, or None"
 
 
 def _federation(scenario: Scenario, seed: int) -> Federation:

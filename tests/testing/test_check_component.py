@@ -26,6 +26,10 @@ from fedcore.attacks.signflip import SignFlip
 from fedcore.components.parameters import REQUIRED, param
 from fedcore.components.registry import REGISTRIES
 from fedcore.exchange.cohort import Cohort
+from fedcore.models.mlp import Mlp
+from fedcore.optimizers.optimizer import Optimizer
+from fedcore.optimizers.solvers import SgdSolver
+from fedcore.partition.iid import Iid
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.strategy import Strategy
@@ -34,17 +38,22 @@ from tests.attacks.examples import Opposed, Overtrain
 
 GIVEN = {
     "alpha": 0.5, "classes_per_client": 3, "norm_bound": 1.0, "mu": 0.1, "source_class": 1,
-    "target_class": 7,
+    "target_class": 7, "epsilon": 20.0, "noise_multiplier": 1.0,
 }  # fmt: skip
-NEEDS: dict[str, dict[str, Any]] = {"fedbn": {"norm": "batch", "model": "cnn"}}
+NEEDS: dict[str, dict[str, Any]] = {
+    "fedbn": {"norm": "batch", "model": "cnn"},
+    "pathological": {"allow_incomplete": True},
+}
 
 
 def ours() -> list[Any]:
     found = []
-    for kind in ("attack", "strategy", "preaggregation"):
-        for name in REGISTRIES[kind]:
-            if name != "flower":
-                found.append(pytest.param(kind, name, id=f"{kind}-{name}"))
+    for kind, registry in REGISTRIES.items():
+        if kind in ("attack", "strategy", "preaggregation", "partition", "optimizer", "privacy"):
+            names = sorted(set(registry) - {"flower"})
+        else:  # the others need files, or minutes
+            names = {"dataset": ["synthetic"], "model": ["cnn", "mlp"]}.get(kind, [])
+        found += [pytest.param(kind, name, id=f"{kind}-{name}") for name in names]
     return found
 
 
@@ -52,6 +61,8 @@ def ours() -> list[Any]:
 def test_every_component_of_ours_passes(kind: str, name: str) -> None:
     cls = REGISTRIES[kind].entry(name).part
     needed = {n: GIVEN[n] for n, spec in cls.specs().items() if spec.default is REQUIRED}
+    if name == "synthetic":
+        needed["argument"] = "300"
     check_component(cls(**needed), **NEEDS.get(name, {}))
 
 
@@ -155,6 +166,43 @@ class Writes(Strategy):
         return updates.mul_(2).mean(dim=0)
 
 
+class Unweighted(FedAvg):
+    """Gives every client's buffers one weight."""
+
+    def aggregate(self, state: Any, cohort: Cohort, num_parameters: int, rows: Any = None) -> Any:
+        equal = dataclasses.replace(cohort, samples=(1,) * len(cohort.samples))
+        return super().aggregate(state, equal, num_parameters, rows)
+
+
+class Stubborn(Optimizer):
+    """Goes on where the client before ended."""
+
+    def solver(self, scenario: Any) -> Any:
+        class Kept(SgdSolver):
+            total: Any = 0
+
+            def _apply(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
+                self.total = self.total + gradient
+                weights.sub_(self.total, alpha=self.lr)
+
+        return Kept(scenario)
+
+
+class Twice(Iid):
+    """Deals every sample to two clients."""
+
+    def split(self, labels: Any, scenario: Any, generator: Any) -> Any:
+        parts = super().split(labels, scenario, generator)
+        return [np.concatenate(pair) for pair in zip(parts, parts[1:] + parts[:1], strict=True)]
+
+
+class Wider(Mlp):
+    """Has a score more than there are classes."""
+
+    def build(self, *, num_classes: int, **shape: Any) -> Any:
+        return super().build(num_classes=num_classes + 1, **shape)
+
+
 class Forgetful(Bucketing):
     """Announces other numbers of rows than it makes."""
 
@@ -174,6 +222,10 @@ class Forgetful(Bucketing):
         (Loose(), "size=6 is taken, declared is in \\[0, 5\\]"),
         (Restless(), "moves the model although no client changed anything"),
         (Writes(), "writes into the model or the updates"),
+        (Stubborn(), "a second client goes on where the first one ended"),
+        (Twice(), "deals a sample to several clients"),
+        (Wider(), r"it gives scores of shape \(4, 11\) for 4 images"),
+        (Unweighted(), "does not weight float buffers"),
         (Forgetful(), "its rows\\(\\) says"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",

@@ -118,6 +118,11 @@ def footer(cells: Sequence[Row]) -> list[str]:
             "published: the accuracy that the study printed for the cell, clean or poisoned. "
             "no limit: shown beside it, not judged against it (report.md says why)."
         )
+    if any(cell.get("asr_twin") for cell in cells):
+        lines += _wrap(
+            "ASR: attack success rate, %, on the probe set of the attack; in parentheses that of "
+            "the clean twin on the same set."
+        )
     for attack, variants in _variants(cells).items():
         named = _named_pairs(cells, attack)
         if len(variants) == 1 and attack not in variants and not named:

@@ -20,7 +20,7 @@ from fedcore.errors import FedcoreError
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation import federation as federations
 from fedcore.federation.threat import Threat
-from fedcore.harness.statistics.estimates import Verdict
+from fedcore.harness.statistics.estimates import CellVerdict
 from fedcore.simulation import trial
 from tests.attacks.examples import Opposed, Overtrain
 from tests.harness.proofs.planted import Patch, judged, wrapped
@@ -41,7 +41,7 @@ def red(scenario: Scenario, **how: Any) -> str:
         outcome = judged(scenario, **how)
     except FedcoreError as error:  # the run itself is refused
         return str(error)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     return " | ".join(outcome.errors)
 
 
@@ -239,5 +239,8 @@ def test_local_work_of_others_that_is_attacked_too(monkeypatch: Patch) -> None:
 
 def test_a_run_whose_updates_have_no_effect_on_the_model(monkeypatch: Patch) -> None:
     around_assault(monkeypatch, lambda threat, honest, sent: honest)
-    monkeypatch.setattr("fedcore.exchange.updates.update_problems", lambda record: [])
-    assert "left an update of malicious client" in red(attacked(SignFlip()))
+    monkeypatch.setattr("fedcore.harness.proofs.audit.update_problems", lambda record: [])
+    monkeypatch.setattr(SignFlip, "audit_problems", lambda self, record: [])
+    message = red(attacked(SignFlip()))
+    assert "ends in its clean twin's model, bit for bit" in message
+    assert "4 malicious clients attacked: what they did had no effect" in message

@@ -21,7 +21,7 @@ from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import footer
-from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.statistics.estimates import CellVerdict, Noise
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Thresholds
@@ -65,7 +65,7 @@ def test_nothing_planted_nothing_found(attack: str, redraw: bool, ratio: float) 
     scenario = ATTACKED.but(attack=attack, poison_ratio=ratio, rounds=2, redraw=redraw, **classes)
     outcome = judged(Cell("cell", scenario, 1))
     assert outcome.errors == ()
-    assert outcome.verdict is Verdict.NO_LIMIT
+    assert outcome.verdict is CellVerdict.NO_LIMIT
 
 
 def test_fednova_that_is_silently_fedavg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +108,14 @@ def test_a_label_flip_that_draws_from_all_classes(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(LabelFlip, "relabel", relabel)
     outcome = judged()
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert "changed fewer labels than it poisoned: client" in outcome.errors[0]
 
 
 def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threat, "round_half_up", lambda value: round_half_up(value / 2))
     outcome = judged()
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     (message,) = outcome.errors
     assert "seed 0 poisoned other numbers of samples than poison_ratio=0.6 asks for" in message
     assert message.count("instead of") == 3

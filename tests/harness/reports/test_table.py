@@ -22,6 +22,10 @@ targetedflip: 0to8 (source to target class)
 5 cells: 1 pass, 2 FAIL, 1 unsure, 1 VOID"""
 
 
+FLIP = {"attack": "signflip", "malicious_fraction": 0.3}
+DOOR = {"attack": "backdoor", "malicious_fraction": 0.3, "poison_ratio": 0.5}
+
+
 def test_the_table_as_printed(samples: SimpleNamespace) -> None:
     text = terminal_table([row(outcome) for outcome in samples.suite()])
     assert text == EXPECTED
@@ -47,6 +51,26 @@ def test_it_stays_within_the_width_where_every_column_is_at_its_widest(
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "and 4 more" in text
     assert "verdict" in text.splitlines()[0]
+
+
+def test_the_clean_twins_success_rate_stands_beside_the_attacks(
+    samples: SimpleNamespace,
+) -> None:
+    plain = samples.outcome(("asr", None, 20), asr=(94.0, 94.1, 94.2), **DOOR)
+    both = replace(plain, asr_twin=(1.0, 1.2, 1.4))
+    assert columns([row(plain)])["ASR"] == ["94.1"]
+    cells = [row(both), row(plain)]
+    assert columns(cells)["ASR"] == ["94.1 (1.2)", "94.1"]
+    text = terminal_table(cells)
+    assert "in parentheses that of the clean twin\non the same set." in text
+    assert max(map(len, text.splitlines())) <= WIDTH
+    old = {key: value for key, value in row(both).items() if key != "asr_twin"}
+    assert columns([old])["ASR"] == ["94.1"]  # of a file that was written before
+
+
+def test_shares_of_an_attack_without_poison(samples: SimpleNamespace) -> None:
+    flip = samples.outcome(("drop", 0, 5), poisoned=(90.0, 91.0, 92.0), **FLIP)
+    assert columns([row(flip)])["mal/poi"] == ["30/-"]
 
 
 def test_no_asr_column_where_no_row_has_one(samples: SimpleNamespace) -> None:
