@@ -58,7 +58,10 @@ SPECS = (
     'a.b:C:{"x": 11}',
 )
 TEXTS = {
-    "preaggregation": st.none(),
+    "preaggregation": st.sampled_from(
+        ["bucketing", "bucketing(size=3)", "bucketing, bucketing", "bucketing, bucketing(size=3)"]
+    ),
+    "probe": st.sampled_from(["backdoor", "backdoor(target=1)"]),
     "trigger": st.builds(
         Square, size=st.integers(1, 3), at=st.sampled_from(CORNERS), level=st.sampled_from([0, 9])
     ),
