@@ -109,6 +109,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             continue
         if name in parameters and not any(name in known for known in read):
             continue
+        if name == "probe" and given["attack"] is not None:
+            continue  # the attack has its own
         needed = any(known.get(name) is REQUIRED for known in read)
         if needed or draw(st.integers(0, 1 if spec.optional else 3)) == 0:
             given[name] = draw(values(name))
