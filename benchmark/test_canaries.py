@@ -29,12 +29,13 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
+from fedcore.components.kinds import PREAGGREGATIONS
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
 from fedcore.harness.baselines.canaries import (
     EXECUTION,
     RULE,
-    Recorded,
+    RecordedCanaries,
     differences,
     ours,
     traces,
@@ -115,7 +116,7 @@ FURTHER: dict[str, dict[str, Any]] = {
 
 
 def canaries() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and changes of `BASE`: the grid, then each optimizer and mechanism, then `FURTHER`."""
+    """Names and changes of `BASE`: the grid, each optimizer and pre-aggregation, `FURTHER`."""
     for strategy in ours(STRATEGIES):
         if strategy == "flower":  # runs strategies that are not ours, over messages
             continue
@@ -131,6 +132,8 @@ def canaries() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{strategy}-{partition}-{attack}", {**arm, **poison}
     for optimizer in ours(OPTIMIZERS):
         yield f"fedavg-{optimizer}", {"optimizer": optimizer, **GIVEN.get(optimizer, {})}
+    for step in ours(PREAGGREGATIONS):
+        yield f"median-{step}", {"strategy": "median", "preaggregation": step}
     yield from FURTHER.items()
 
 
@@ -157,7 +160,7 @@ def test_canaries(suite_options: Options, request: pytest.FixtureRequest, remark
         record(scenarios, wrong, now, remark)
         return
     try:
-        recorded = Recorded.read(FILE).canaries
+        recorded = RecordedCanaries.read(FILE).canaries
     except BaselineError as error:
         pytest.fail(str(error), pytrace=False)
     wrong += differences(recorded, scenarios, now)
@@ -186,9 +189,11 @@ def record(
     )
     found = {n: (s.hash, r) for n, s in scenarios.items() if isinstance(r := now[n], Trace)}
     changed = (
-        list(differences(Recorded.read(FILE).canaries, scenarios, now)) if FILE.exists() else []
+        list(differences(RecordedCanaries.read(FILE).canaries, scenarios, now))
+        if FILE.exists()
+        else []
     )
     for line in changed[:_SHOWN]:
         remark(f"changed: {line}")
-    Recorded(made, found).write(FILE)
+    RecordedCanaries(made, found).write(FILE)
     remark(f"canaries: {len(found)} recorded in {FILE.name}, {len(changed)} of them changed")

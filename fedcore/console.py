@@ -142,6 +142,7 @@ def _audit(record: Record) -> list[str]:
         found.append(
             f"steps as strategy {scenario.strategy!r} is defined in {identity.rounds_checked} of "
             f"{scenario.rounds} rounds in which that can be told"
+            + ("" if scenario.preaggregation is None else f", behind {scenario.preaggregation}")
         )
     if identity.rounds_due:
         found.append(

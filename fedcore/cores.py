@@ -1,8 +1,12 @@
-"""How many processes this machine can keep busy. Imports nothing heavy."""
+"""What a user may compute on: devices by name, and cores. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import os
+from typing import Final
+
+#: Names of devices that a user may ask for.
+DEVICES: Final = ("auto", "cpu", "cuda")
 
 
 def cores() -> int:

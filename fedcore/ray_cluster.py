@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from fedcore.errors import FedcoreError
 
 #: Seconds that a cluster may take to be there; it takes 3, on a machine that is busy 20.
-PATIENCE = 50.0
-ATTEMPTS = 2
+START_SECONDS = 50.0
+START_ATTEMPTS = 2
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,11 +54,11 @@ def local_cluster(cpus: int | None) -> Iterator[str]:
 def cluster_of(command: Sequence[str]) -> Iterator[str]:
     """The address that ``command`` prints once its cluster is there; its standard input ends it.
 
-    Raises RayError where it prints none within `PATIENCE` seconds, or ends, `ATTEMPTS` times.
+    Raises RayError where, `START_ATTEMPTS` times, it prints none within `START_SECONDS`, or ends.
     """
     prepare_environment(local=True)
     problem = ""
-    for _ in range(ATTEMPTS):
+    for _ in range(START_ATTEMPTS):
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 command,
@@ -69,7 +69,7 @@ def cluster_of(command: Sequence[str]) -> Iterator[str]:
             )
             address = ""
             try:
-                address = _first_line(process, PATIENCE)
+                address = _first_line(process, START_SECONDS)
                 if address:
                     yield address
                     return
@@ -78,8 +78,8 @@ def cluster_of(command: Sequence[str]) -> Iterator[str]:
             finally:
                 _end(process, politely=bool(address))
     raise RayError(
-        f"no Ray cluster starts on this machine ({problem}, tried {ATTEMPTS} times): end what "
-        "keeps it busy, or run without Ray"
+        f"no Ray cluster starts on this machine ({problem}, tried {START_ATTEMPTS} times): end "
+        "what keeps it busy, or run without Ray"
     )
 
 
@@ -130,7 +130,7 @@ def _problem(process: subprocess.Popen[bytes], errors: bytes) -> str:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=1)  # one that ends closes its output a little earlier
     if process.returncode is None:
-        return f"it did not answer within {PATIENCE:g} s"
+        return f"it did not answer within {START_SECONDS:g} s"
     lines = errors.decode(errors="replace").strip().splitlines() or ["without a word"]
     return f"it ended with status {process.returncode}: {lines[-1]}"
 

@@ -55,7 +55,7 @@ def test_the_address_comes_and_the_end_is_orderly(tmp_path: Path) -> None:
 def test_a_second_attempt_is_made(
     first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_head, "PATIENCE", 2.0)
+    monkeypatch.setattr(ray_head, "START_SECONDS", 2.0)
     with cluster_of(attempts(tmp_path, first, ANSWERS)) as address:
         assert address == "127.0.0.1:6379"
         assert len(running(tmp_path)) == 1
@@ -72,17 +72,17 @@ def test_a_second_attempt_is_made(
 def test_it_is_given_up_on_with_the_reason(
     does: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_head, "PATIENCE", 2.0)
+    monkeypatch.setattr(ray_head, "START_SECONDS", 2.0)
     begun = time.monotonic()
     with pytest.raises(RayError, match=message), cluster_of(attempts(tmp_path, does, does)):
         raise AssertionError("there is no cluster")
     assert time.monotonic() - begun < 30
-    assert len(list(tmp_path.glob("*.begun"))) == ray_head.ATTEMPTS
+    assert len(list(tmp_path.glob("*.begun"))) == ray_head.START_ATTEMPTS
     assert running(tmp_path) == []
 
 
 def test_less_than_two_minutes() -> None:
-    assert ray_head.ATTEMPTS * ray_head.PATIENCE < 120
+    assert ray_head.START_ATTEMPTS * ray_head.START_SECONDS < 120
 
 
 def test_what_fails_inside_is_not_tried_again(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.cli.process import importing
+from fedcore.cores import DEVICES
 from fedcore.errors import ScenarioError, StoreError
 from fedcore.scenario import Scenario
 
@@ -19,7 +20,6 @@ DESCRIPTION = (
     "Run one scenario with one seed. The same scenario and seed give the same bits on one machine "
     "and device. Names and parameters: fedcore list."
 )
-DEVICES = ("auto", "cpu", "cuda")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

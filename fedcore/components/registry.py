@@ -21,7 +21,6 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from fedcore.components import packages
-from fedcore.components.bridge import bridged, spec_of_old
 from fedcore.components.component import Component, redeclare
 from fedcore.components.parameters import REQUIRED as REQUIRED
 from fedcore.components.parameters import Spec
@@ -35,12 +34,35 @@ C = TypeVar("C")
 REGISTRIES: dict[str, Registry[Any]] = {}
 
 
+class _Entries(dict[str, Any]):
+    """Entries by name; ``changes`` counts those of all registries."""
+
+    changes = 0
+
+    def __setitem__(self, name: str, entry: Any) -> None:
+        _Entries.changes += 1
+        super().__setitem__(name, entry)
+
+    def __delitem__(self, name: str) -> None:
+        _Entries.changes += 1
+        super().__delitem__(name)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        _Entries.changes += 1
+        return super().pop(name, *default)
+
+
+def changes() -> int:
+    """How often components have been registered or taken back, for caches."""
+    return _Entries.changes
+
+
 @dataclass(frozen=True)
 class Entry(Generic[T]):
     """A registered component: what it is, and the defaults of its parameters by name.
 
     ``modules`` are those that registered it, which a class made by a factory does not name.
-    ``part`` is the class whose objects a scenario holds.
+    ``part`` is the class whose objects a scenario holds, None of what it does not hold.
     """
 
     name: str
@@ -67,7 +89,7 @@ class Registry(Generic[T]):
         self.kind = label or kind
         self.field = kind
         self._package = package
-        self._entries: dict[str, Entry[T]] = {}
+        self._entries = _Entries()
         self._twice: dict[str, str] = {}
         self._discovered = False
         REGISTRIES[kind] = self
@@ -117,8 +139,8 @@ class Registry(Generic[T]):
     ) -> Entry[Any]:
         """The entry of ``component``; a class that has a name already gives its own to a copy."""
         if not (isinstance(component, type) and issubclass(component, Component)):
-            part = bridged(self.field, name, summary, component, defaults)
-            return Entry(name, summary, component, dict(defaults), modules, part)
+            # of what a scenario does not hold, such as engines
+            return Entry(name, summary, component, dict(defaults), modules)
         if component.__dict__.get("_registered"):
             body = {"__module__": component.__module__, "__qualname__": component.__qualname__}
             copied = ("definition",)
@@ -141,8 +163,6 @@ class Registry(Generic[T]):
             if parameter in entry.part.specs():
                 found: Spec = entry.part.specs()[parameter]
                 return found
-        if (old := spec_of_old(parameter)) is not None:
-            return old
         raise RegistrationError(
             f"{self.kind} {component.name!r}: {parameter!r} is no parameter that components of "
             f"fedcore have; declare it in the class, as {parameter}: float = param('its meaning')"
@@ -158,7 +178,8 @@ class Registry(Generic[T]):
         if name in self._twice:
             raise RegistrationError(self._twice[name])
         if name in self._entries:
-            return self._entries[name]
+            found: Entry[T] = self._entries[name]
+            return found
         if packages.is_path(name):
             return self._imported(name)
         raise UnknownNameError(self.kind, name, self._entries, packages.broken())
@@ -168,11 +189,12 @@ class Registry(Generic[T]):
         component = packages.imported(self.kind, path)
         for entry in self._entries.values():
             if entry.component is component:
-                return entry
+                known: Entry[T] = entry
+                return known
         own = isinstance(component, type) and issubclass(component, Component)
         if own and component.kind in ("", self.field):
             module = path.partition(":")[0]
-            made = self._entry(path, component.summary or path, component, (module,), {})
+            made: Entry[T] = self._entry(path, component.summary or path, component, (module,), {})
             self._entries[path] = made
             sources.watch_modules()
             return made
@@ -192,13 +214,18 @@ class Registry(Generic[T]):
         self._discover()
         return iter(sorted(self._entries))
 
-    def state(self) -> tuple[int, int]:
-        """What changes when an entry is added, for caches."""
-        self._discover()
-        return id(self._entries), len(self._entries)
+    @property
+    def _entries(self) -> _Entries:
+        return self._known_entries
+
+    @_entries.setter
+    def _entries(self, entries: Mapping[str, Entry[Any]]) -> None:
+        self._known_entries = _Entries(entries)
+        _Entries.changes += 1
 
     def _discover(self) -> None:
-        self._discover_own()
+        if not self._discovered:
+            self._discover_own()
         packages.load_entry_points()
 
     def _discover_own(self) -> None:

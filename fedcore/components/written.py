@@ -58,8 +58,10 @@ def pieces(text: str, at: str = ",") -> list[str]:
 
 def choice(kind: str, text: str) -> Choice:
     """What ``text`` names among the components of ``kind``; never raises for a wrong text."""
-    head, colon, rest = text.partition(":")
     registry = REGISTRIES[kind]
+    if text in registry:
+        return Choice(registry.entry(text).part)
+    head, colon, rest = text.partition(":")
     if colon and head in registry and (part := registry.entry(head).part).follows is not None:
         return Choice(part, {part.follows: rest})
     call = _CALL.fullmatch(text)

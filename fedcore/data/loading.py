@@ -10,6 +10,7 @@ from pathlib import Path
 from fedcore.cache_folder import user_cache
 from fedcore.components.written import component
 from fedcore.data.dataset import Dataset, Source
+from fedcore.data.medmnist import SETS
 from fedcore.data.places import expanded, reading_from
 from fedcore.data.warned import collecting
 from fedcore.errors import FedcoreError
@@ -51,8 +52,6 @@ def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> 
 
     None where only the publisher's file could tell, or the data cannot be had; `load` says why.
     """
-    from fedcore.data.medmnist import SETS  # it registers itself, which needs this package
-
     published = SETS.get(name.removeprefix("holdout:"))
     if published is not None:
         return published.num_classes

@@ -21,7 +21,7 @@ from fedcore.errors import DataError
 PUBLISHER: Final = "https://zenodo.org/records/10519652/files"
 
 
-class Facts(NamedTuple):
+class MedMnistSet(NamedTuple):
     """What the publisher states of one set: MD5 of the file, number of classes, content."""
 
     md5: str
@@ -30,17 +30,25 @@ class Facts(NamedTuple):
 
 
 SETS: Final = {
-    "pathmnist": Facts("a8b06965200029087d5bd730944a56c1", 9, "colon pathology, RGB"),
-    "dermamnist": Facts("0744692d530f8e62ec473284d019b0c7", 7, "dermatoscopy, RGB"),
-    "octmnist": Facts("c68d92d5b585d8d81f7112f81e2d0842", 4, "retinal OCT, grey"),
-    "pneumoniamnist": Facts("28209eda62fecd6e6a2d98b1501bb15f", 2, "chest X-ray, grey"),
-    "retinamnist": Facts("bd4c0672f1bba3e3a89f0e4e876791e4", 5, "fundus camera, RGB, ordinal"),
-    "breastmnist": Facts("750601b1f35ba3300ea97c75c52ff8f6", 2, "breast ultrasound, grey"),
-    "bloodmnist": Facts("7053d0359d879ad8a5505303e11de1dc", 8, "blood-cell microscopy, RGB"),
-    "tissuemnist": Facts("ebe78ee8b05294063de985d821c1c34b", 8, "kidney-cortex microscopy, grey"),
-    "organamnist": Facts("68e3f8846a6bd62f0c9bf841c0d9eacc", 11, "axial abdominal CT, grey"),
-    "organcmnist": Facts("b9ceb9546e10131b32923c5bbeaea2b1", 11, "coronal abdominal CT, grey"),
-    "organsmnist": Facts("9ab87b696fb54e2a387ebe992d6ed5f1", 11, "sagittal abdominal CT, grey"),
+    "pathmnist": MedMnistSet("a8b06965200029087d5bd730944a56c1", 9, "colon pathology, RGB"),
+    "dermamnist": MedMnistSet("0744692d530f8e62ec473284d019b0c7", 7, "dermatoscopy, RGB"),
+    "octmnist": MedMnistSet("c68d92d5b585d8d81f7112f81e2d0842", 4, "retinal OCT, grey"),
+    "pneumoniamnist": MedMnistSet("28209eda62fecd6e6a2d98b1501bb15f", 2, "chest X-ray, grey"),
+    "retinamnist": MedMnistSet(
+        "bd4c0672f1bba3e3a89f0e4e876791e4", 5, "fundus camera, RGB, ordinal"
+    ),
+    "breastmnist": MedMnistSet("750601b1f35ba3300ea97c75c52ff8f6", 2, "breast ultrasound, grey"),
+    "bloodmnist": MedMnistSet("7053d0359d879ad8a5505303e11de1dc", 8, "blood-cell microscopy, RGB"),
+    "tissuemnist": MedMnistSet(
+        "ebe78ee8b05294063de985d821c1c34b", 8, "kidney-cortex microscopy, grey"
+    ),
+    "organamnist": MedMnistSet("68e3f8846a6bd62f0c9bf841c0d9eacc", 11, "axial abdominal CT, grey"),
+    "organcmnist": MedMnistSet(
+        "b9ceb9546e10131b32923c5bbeaea2b1", 11, "coronal abdominal CT, grey"
+    ),
+    "organsmnist": MedMnistSet(
+        "9ab87b696fb54e2a387ebe992d6ed5f1", 11, "sagittal abdominal CT, grey"
+    ),
 }
 
 _ORGANS: Final = (

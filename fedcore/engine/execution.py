@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from fedcore.cores import cores
+from fedcore.cores import DEVICES, cores
 from fedcore.engine.interface import ENGINES
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
-DEVICES = ("auto", "cpu", "cuda")
 #: Type of the weights by precision. tf32: products on a GPU round their factors to 10 bits;
 #: bfloat16: forward and backward passes compute in it, weights, updates and scores stay float32.
 PRECISIONS = {

@@ -43,7 +43,7 @@ _TASK = struct.Struct("<iii")
 _SCORE = -1
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
-Task = tuple[int, int, int]
+_Task = tuple[int, int, int]
 
 
 def can_fork() -> bool:
@@ -128,7 +128,7 @@ class ParallelEngine:
         self._queue.close()
         self._helpers_end.close()
 
-    def _share(self, state: ServerState, tasks: Sequence[Task]) -> None:
+    def _share(self, state: ServerState, tasks: Sequence[_Task]) -> None:
         """Do ``tasks`` together with the helpers; returns when all are done."""
         self._state.vector.copy_(state.vector)
         self._state.counters.copy_(state.counters)
@@ -146,7 +146,7 @@ class ParallelEngine:
             self.close()
             raise
 
-    def _next(self) -> Task | None:
+    def _next(self) -> _Task | None:
         """The next task of the queue, None if there is none left."""
         try:
             word = self._helpers_end.recv(_TASK.size, socket.MSG_DONTWAIT)
@@ -169,7 +169,7 @@ class ParallelEngine:
         if message:
             raise pickle.loads(message)
 
-    def _do(self, task: Task) -> None:
+    def _do(self, task: _Task) -> None:
         round, row, client = task
         if round == _SCORE:
             self._exams[client].take(self.engine, self._state, row)

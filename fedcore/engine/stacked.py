@@ -50,7 +50,7 @@ class Bench:
         execution.cast_model(self.model)
 
 
-class Work:
+class RoundWork:
     """A cohort's work in one round: a task for each client, then the `Cohort` that they make."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Work:
 class ClientTask:
     """A `Task`: ``client`` trains from the global model, but for the layers it keeps (FedBN)."""
 
-    work: Work
+    work: RoundWork
     row: int
     client: int
 
@@ -144,9 +144,9 @@ class StackedEngine:
         work = self.work(state, round, clients)
         return work.cohort(self.bench.trainer.train(work.tasks))
 
-    def work(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Work:
+    def work(self, state: ServerState, round: int, clients: tuple[int, ...]) -> RoundWork:
         """What ``clients`` have to do in ``round``, from ``state``."""
-        return Work(self.federation, self.bench, state, round, clients, self._kept)
+        return RoundWork(self.federation, self.bench, state, round, clients, self._kept)
 
     def evaluate(self, state: ServerState) -> Score:
         """Score ``state`` on the test set, and on the probe set where there is one."""

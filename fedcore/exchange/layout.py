@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Slice:
     """One tensor of the state dict. ``offset`` counts in the float vector, or in the counters."""
 
     name: str
@@ -59,7 +59,7 @@ class Entry:
 class Layout:
     """Names, shapes, kinds and places of a model's tensors."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Slice, ...]
 
     @classmethod
     def of(cls, model: nn.Module) -> Layout:
@@ -76,7 +76,7 @@ class Layout:
             raise ModelError("the float tensors of a model must share one type; convert the model")
         names = [name for name in state if name in parameters]
         names += [name for name in state if name not in parameters]
-        entries: list[Entry] = []
+        entries: list[Slice] = []
         ends = {True: 0, False: 0}
         for name in names:
             tensor = state[name]
@@ -84,7 +84,7 @@ class Layout:
             kind = (
                 Kind.PARAMETER if name in parameters else Kind.BUFFER if is_float else Kind.COUNTER
             )
-            entries.append(Entry(name, tuple(tensor.shape), kind, ends[is_float], name in norms))
+            entries.append(Slice(name, tuple(tensor.shape), kind, ends[is_float], name in norms))
             ends[is_float] += tensor.numel()
         return cls(tuple(entries))
 

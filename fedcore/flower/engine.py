@@ -19,7 +19,7 @@ from fedcore.flower.arrays import to_arrays
 from fedcore.flower.assault import require_simulation
 from fedcore.flower.foreign import Foreign
 from fedcore.flower.nodes import Nodes
-from fedcore.flower.replies import Facts
+from fedcore.flower.replies import ClientFacts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.flower.task import Task, Workshop
 from fedcore.privacy.noise import Generators
@@ -140,14 +140,14 @@ class GridEngine:
         self.on_close()
 
 
-def known_facts(federation: Federation) -> Callable[[int], Facts]:
+def known_facts(federation: Federation) -> Callable[[int], ClientFacts]:
     """What the server of a simulation knows of each client's work."""
     scenario = federation.scenario
     solver = scenario.parts.optimizer.solver(scenario)
 
-    def known(client: int) -> Facts:
+    def known(client: int) -> ClientFacts:
         samples = len(federation.parts[client])
         steps = local_steps(samples, federation.epochs[client], scenario.batch_size)
-        return Facts(samples, steps, solver.normalizer(steps))
+        return ClientFacts(samples, steps, solver.normalizer(steps))
 
     return known

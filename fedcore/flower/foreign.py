@@ -21,7 +21,7 @@ from fedcore.exchange.layout import Layout
 from fedcore.flower.arrays import ArraysError, from_arrays
 from fedcore.flower.assault import read, rewrite
 from fedcore.flower.nodes import Nodes
-from fedcore.flower.replies import Facts, matched
+from fedcore.flower.replies import ClientFacts, matched
 from fedcore.records.record import Exclusion
 from fedcore.scenario import Scenario
 from fedcore.strategies.foreign import ReplyCohort, Spec, specs
@@ -43,7 +43,7 @@ class Foreign:
         scenario: Scenario,
         seed: int,
         layout: Layout,
-        known: Callable[[int], Facts],
+        known: Callable[[int], ClientFacts],
         nodes: Nodes,
     ) -> None:
         assert scenario.strategy_spec is not None

@@ -14,7 +14,7 @@ import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord
 
 from fedcore.errors import PrivacyError
-from fedcore.exchange.layout import Entry, Kind, Layout
+from fedcore.exchange.layout import Kind, Layout, Slice
 from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows, sensitivity
 from fedcore.privacy.noise import NoiseSource, SecureNoise
@@ -184,7 +184,7 @@ def layout_of(state: dict[str, torch.Tensor]) -> Layout:
         is_float = tensor.is_floating_point()
         kind = Kind.BUFFER if _is_buffer(name) else Kind.PARAMETER
         entries.append(
-            Entry(
+            Slice(
                 name, tuple(tensor.shape), kind if is_float else Kind.COUNTER, ends[is_float], False
             )
         )

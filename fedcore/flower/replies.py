@@ -26,7 +26,7 @@ class ReplyError(ValueError):
 
 
 @dataclass(frozen=True)
-class Facts:
+class ClientFacts:
     """What is said about a client's work; ``normalizer`` is None where the solver has none."""
 
     samples: int
@@ -44,7 +44,7 @@ class Reply:
 
     vector: torch.Tensor
     counters: torch.Tensor
-    facts: Facts
+    facts: ClientFacts
     secret: bool | None = None
 
 
@@ -52,7 +52,7 @@ def checked(
     message: Message,
     layout: Layout,
     state: ServerState,
-    known: Facts | None = None,
+    known: ClientFacts | None = None,
     release: Release | None = None,
 ) -> Reply:
     """The content of ``message``, a reply to the model ``state``.
@@ -122,8 +122,10 @@ def matched(
     return found, sorted(client for clients in waiting.values() for client in clients)
 
 
-def _facts(metrics: MetricRecord, known: Facts | None) -> Facts:
-    said = Facts(_count(metrics, "num-examples"), _count(metrics, "steps"), _normalizer(metrics))
+def _facts(metrics: MetricRecord, known: ClientFacts | None) -> ClientFacts:
+    said = ClientFacts(
+        _count(metrics, "num-examples"), _count(metrics, "steps"), _normalizer(metrics)
+    )
     if known is None:
         return said
     if (said.samples, said.steps) != (known.samples, known.steps):

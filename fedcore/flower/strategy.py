@@ -19,7 +19,7 @@ from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.assault import require_simulation
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import (
-    Facts,
+    ClientFacts,
     Reply,
     ReplyError,
     checked,
@@ -56,7 +56,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         layout: Layout,
         sample: Callable[[int], tuple[int, ...]],
         *,
-        known: Callable[[int], Facts] | None = None,
+        known: Callable[[int], ClientFacts] | None = None,
         nodes: Nodes | None = None,
         dtype: torch.dtype = torch.float32,
         seed: int | None = None,
@@ -211,7 +211,7 @@ def gathered(valid: dict[int, Reply], state: ServerState) -> Cohort:
         else:  # a release is the update
             updates[row] = valid[client].vector
         counters[row] = valid[client].counters
-    facts: Sequence[Facts] = [valid[client].facts for client in clients]
+    facts: Sequence[ClientFacts] = [valid[client].facts for client in clients]
     return Cohort(
         clients=tuple(clients),
         updates=updates,

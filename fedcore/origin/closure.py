@@ -35,7 +35,7 @@ _BY_VERSION = ("flwr",)
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ForeignCode:
     """Foreign code: a digest (`UNKNOWN` where there is no source), its files, and versions."""
 
     digest: str
@@ -44,7 +44,7 @@ class Foreign:
 
 
 @functools.cache
-def foreign_code(modules: frozenset[str], bases: frozenset[str]) -> Foreign | None:
+def foreign_code(modules: frozenset[str], bases: frozenset[str]) -> ForeignCode | None:
     """What runs with a component in ``modules`` that is derived from classes in ``bases``.
 
     None where all is fedcore's or Python's own. A process finds it out once:
@@ -63,7 +63,7 @@ def foreign_code(modules: frozenset[str], bases: frozenset[str]) -> Foreign | No
     if not walk.unknown:
         found = digest(sorted(walk.texts.items()))
     sources.changed(files, read=True)
-    return Foreign(found, files, tuple(sorted(walk.versions.items())))
+    return ForeignCode(found, files, tuple(sorted(walk.versions.items())))
 
 
 @dataclass

@@ -22,12 +22,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from fedcore.components.kinds import DATASETS
 from fedcore.components.registry import REGISTRIES
 from fedcore.components.written import registered
+from fedcore.engine.interface import ENGINES
+from fedcore.native.kernels import kernels
 from fedcore.origin import sources
-from fedcore.origin.closure import Foreign, foreign_code
+from fedcore.origin.closure import ForeignCode, foreign_code
 from fedcore.origin.sources import CHANGED as CHANGED
 from fedcore.origin.syntax import digest
+from fedcore.strategies.foreign import modules as modules_of
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -86,8 +90,6 @@ def provenance(
     code: Code,
 ) -> Provenance:
     """The provenance of a run that has just been made on ``device`` with ``code``."""
-    from fedcore.native.kernels import kernels  # imports fedcore.data and strategies
-
     commit, dirty = git_state()
     return Provenance(
         commit=commit,
@@ -161,10 +163,6 @@ def chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable
 
     Steps of pre-aggregation, and components that are parameters of others, are numbered.
     """
-    from fedcore.data.dataset import DATASETS
-    from fedcore.engine.interface import ENGINES
-    from fedcore.strategies.foreign import modules
-
     for place, part in scenario.parts.everything():
         entry = REGISTRIES[part.kind].entry(part.name)
         yield place, entry.component, entry.modules
@@ -176,10 +174,10 @@ def chosen(scenario: Scenario, engine: str) -> Iterator[tuple[str, Any, Iterable
         yield "engine", ENGINES[name], ENGINES.entry(name).modules
     for kind in ("strategy_spec", "client_mods"):
         if getattr(scenario, kind) is not None:
-            yield kind, None, modules(getattr(scenario, kind))
+            yield kind, None, modules_of(getattr(scenario, kind))
 
 
-def _foreign(component: Any, modules: Iterable[str]) -> Foreign | None:
+def _foreign(component: Any, modules: Iterable[str]) -> ForeignCode | None:
     if component is None:
         return foreign_code(frozenset(modules), frozenset())
     parts = [component, *getattr(type(component), "__mro__", ())]
@@ -189,7 +187,7 @@ def _foreign(component: Any, modules: Iterable[str]) -> Foreign | None:
     return foreign_code(frozenset([*names[:1], *modules]), frozenset(names[1:]))
 
 
-def _as_loaded(found: Foreign) -> str:
+def _as_loaded(found: ForeignCode) -> str:
     return CHANGED if sources.changed(found.files) else found.digest
 
 
@@ -250,8 +248,6 @@ def processor() -> str:
 
 def machine() -> str:
     """`processor` and the digest of the compiled kernels loaded: gradients differ without them."""
-    from fedcore.native.kernels import kernels
-
     return f"{processor()}, kernels {kernels()}"
 
 

@@ -17,7 +17,7 @@ from fedcore.records import decode
 from fedcore.records.provenance import Provenance
 from fedcore.scenario import Scenario
 
-SCHEMA = 2
+RECORD_SCHEMA = 2
 TAIL_SHARE = 0.3
 
 
@@ -32,13 +32,12 @@ class Identity:
     """Evidence that an arm is what its name says.
 
     ``rounds_due`` counts rounds whose step could not equal FedAvg's, ``rounds_differing`` those
-    in which it indeed did not; ``rounds_unequal_work`` had clients of unequal local steps. In
-    ``rounds_checked`` clients differed visibly, and the step was that of the rule's definition.
+    in which it indeed did not. In ``rounds_checked`` clients differed visibly, and the step was
+    that of the rule's definition.
     """
 
     rounds_due: int
     rounds_differing: int
-    rounds_unequal_work: int
     rounds_checked: int = 0
 
 
@@ -143,7 +142,7 @@ class Record:
         """Plain values, as JSON takes them; the last one is a checksum over the others."""
         values = _plain(self)
         derived = {"tail_accuracy": self.tail_accuracy, "id": self.scenario.id}
-        values = {"schema": SCHEMA, **derived, **values}
+        values = {"schema": RECORD_SCHEMA, **derived, **values}
         return {**values, "checksum": _checksum(values)}
 
     def to_json(self, indent: int | None = None) -> str:
@@ -163,10 +162,10 @@ class Record:
             schema = values["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"this is not a record: {error!r}") from error
-        if schema != SCHEMA or type(schema) is not int:
+        if schema != RECORD_SCHEMA or type(schema) is not int:
             raise StoreError(
-                f"a record of schema {schema!r} cannot be read, this version reads {SCHEMA}: "
-                "make the run again (--fresh)"
+                f"a record of schema {schema!r} cannot be read, this version reads "
+                f"{RECORD_SCHEMA}: make the run again (--fresh)"
             )
         try:
             if scenario is not None and json.dumps(values) != text:

@@ -96,7 +96,7 @@ def _own_values(
     values = {}
     for name, spec in own.items():
         value = given.get(name, spec.default)
-        if name in SINGLE or name in (_STEPS, _PROBE):
+        if value is spec.default or name in SINGLE or name in (_STEPS, _PROBE):
             values[name] = value
             continue
         values[name] = spec.coerce(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import lru_cache
 from typing import Any
 
 from fedcore.components.kinds import SINGLE
 from fedcore.components.parameters import Spec
-from fedcore.components.registry import REGISTRIES, Registry
+from fedcore.components.registry import REGISTRIES, Registry, changes
 from fedcore.components.written import registered as registered
 from fedcore.scenario.wire import MIRRORED
 
@@ -22,12 +23,12 @@ def parameters() -> dict[str, dict[str, Spec]]:
 
     Where components of one kind declare it differently, the first of them by name counts.
     """
-    return _parameters(_state())
+    return _parameters(changes())
 
 
-def parameter_names() -> set[str]:
+def parameter_names() -> Set[str]:
     """Names of all parameters of registered components that a scenario takes by their name."""
-    return set(parameters())
+    return parameters().keys()
 
 
 def readers_of(parameter: str) -> list[str]:
@@ -38,10 +39,6 @@ def readers_of(parameter: str) -> list[str]:
         for key in registry
         if parameter in registry.entry(key).part.specs()
     ]
-
-
-def _state() -> tuple[tuple[int, int], ...]:
-    return tuple(registry.state() for registry in registries().values())
 
 
 @lru_cache(maxsize=4)

@@ -108,7 +108,7 @@ def identifier(
     neither at its value in ``usual``. What ``usual`` holds must follow from the components.
     """
     tokens = [strategy_token(scenario), partition_token(scenario), *attack_tokens(scenario)]
-    specs = scenario.declared()
+    specs, names = scenario.declared(), parameter_names()
     usual = {**_usual(scenario, base, specs), **(usual or {})}
     named = {*_HEAD, *SHARES}
     for part in (scenario.parts.partition, scenario.parts.attack):
@@ -119,7 +119,7 @@ def identifier(
         value = getattr(scenario, name)
         if name in named or value == usual[name]:
             continue
-        if value is None and name in parameter_names() and name not in read:
+        if value is None and name in names and name not in read:
             continue  # no chosen component reads it
         tokens.append(field_token(name, value, specs))
     return "-".join(tokens)
@@ -179,12 +179,13 @@ def _order(scenario: Scenario) -> Iterator[str]:
     """The fields that come first in an id; a shared parameter where its first kind has its own."""
     single = scenario.parts.single()
     shared = [n for part in single.values() for n, spec in part.specs().items() if spec.shared]
+    known = parameters() if shared else {}
     for item in _ORDER:
         kind, dot, _ = item.partition(".")
         if not dot:
             yield item
             continue
-        yield from (name for name in shared if kind in parameters().get(name, ()))
+        yield from (name for name in shared if kind in known.get(name, ()))
         for name, spec in single[kind].specs().items() if kind in single else ():
             if name in scenario.__dict__ and (spec.token is not None or kind == "attack"):
                 yield name

@@ -10,12 +10,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from fedcore.components.component import Component
 from fedcore.components.kinds import REFERENCE
 from fedcore.components.parameters import Spec, param, spec_of
+from fedcore.components.registry import changes
 from fedcore.errors import ScenarioError
 from fedcore.scenario import naming, validation
 from fedcore.scenario.assembly import assemble
@@ -23,6 +24,9 @@ from fedcore.scenario.changes import adapt
 from fedcore.scenario.declared import parameters
 from fedcore.scenario.parts import Parts
 from fedcore.scenario.wire import MIRRORED, NAMES
+
+_MOST_STATES = 1 << 14
+_states: dict[Any, dict[str, Any]] = {}
 
 
 def round_half_up(value: float) -> int:
@@ -110,8 +114,7 @@ class Scenario:
     )
 
     def __init__(self, **values: Any) -> None:
-        own, chosen = assemble(values, own_specs())
-        self.__dict__.update(_flat(own, chosen), parts=chosen)
+        self.__dict__.update(_state(values))
         # preconditions speak of resolved values, so they need fields that are in order
         if problems := validation.check_preconditions(self):
             raise ScenarioError(problems)
@@ -208,7 +211,7 @@ class Scenario:
         A component of another name keeps, of what the old one read, the values that were chosen
         and that it reads, too.
         """
-        return Scenario(**adapt(self, changes))
+        return Scenario(**adapt(self, changes)) if changes else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by field name, as JSON takes them."""
@@ -222,9 +225,7 @@ class Scenario:
     @classmethod
     def specs(cls) -> dict[str, Spec]:
         """The declaration of each field and of each parameter of a component, by name."""
-        known = {name: next(iter(kinds.values())) for name, kinds in parameters().items()}
-        known |= own_specs()
-        return {name: known[name] for name in dict.fromkeys((*NAMES, *known)) if name in known}
+        return dict(_all_specs(changes()))
 
     def declared(self) -> dict[str, Spec]:
         """`specs`, where two components declare one name as the chosen one does."""
@@ -249,10 +250,46 @@ def own_specs() -> dict[str, Spec]:
     return {field.name: spec_of(Scenario, field) for field in fields}
 
 
+@lru_cache(maxsize=4)
+def _all_specs(state: int) -> dict[str, Spec]:
+    known = {name: next(iter(kinds.values())) for name, kinds in parameters().items()}
+    known |= own_specs()
+    return {name: known[name] for name in dict.fromkeys((*NAMES, *known)) if name in known}
+
+
 @cache
 def default() -> Scenario:
     """The scenario of which nothing is given."""
     return Scenario()
+
+
+def _state(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of the scenario of which ``given`` is given. Raises ScenarioError.
+
+    Suites make the same scenarios over and over, from other ones: what is known is not worked out
+    again. Preconditions are not asked for here.
+    """
+    try:
+        key = (changes(), *((n, v.__class__, _typed(v)) for n, v in given.items()))
+        known = _states.get(key)
+    except TypeError:  # a list, which is not hashable
+        key, known = None, None
+    if known is not None:
+        return known
+    own, chosen = assemble(given, own_specs())
+    known = {**_flat(own, chosen), "parts": chosen}
+    if key is not None:
+        if len(_states) >= _MOST_STATES:
+            _states.clear()
+        _states[key] = known
+    return known
+
+
+def _typed(value: Any) -> Any:
+    """``value`` with its types: 1, 1.0 and True are equal and not the same."""
+    if isinstance(value, tuple):
+        return tuple((item.__class__, _typed(item)) for item in value)
+    return value
 
 
 @cache

@@ -68,7 +68,7 @@ class IdentityCheck:
         self._displacement: Floats = np.empty(0)
         self._look: Look | None = None
         self._left: tuple[torch.Tensor, Floats] | None = None
-        self._checked = self._due = self._differing = self._unequal = 0
+        self._checked = self._due = self._differing = 0
         self._wrong: list[int] = []
         self._reason = ""
 
@@ -88,7 +88,6 @@ class IdentityCheck:
         """
         state.memory.noted = self._look = None
         self._round = round
-        self._unequal += len(set(cohort.steps)) > 1
         self.kept(state, round)
         if self._told is not None and (
             odd := self._told.problem(honest or cohort, state, num_parameters)
@@ -236,10 +235,10 @@ class IdentityCheck:
         if self._wrong:
             raise IdentityError(
                 f"{self._reason}: in {len(set(self._wrong))} of the {self._checked} rounds that "
-                f"could be checked, first in round {self._wrong[0]} ({self._unequal} had unequal "
-                "work); the arm is not what its name says"
+                f"could be checked, first in round {self._wrong[0]}; "
+                "the arm is not what its name says"
             )
-        return Identity(self._due, self._differing, self._unequal, self._checked)
+        return Identity(self._due, self._differing, self._checked)
 
     def _displaced(self, steps: int) -> Floats:
         if len(self._displacement) < steps:

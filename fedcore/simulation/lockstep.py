@@ -18,15 +18,13 @@ from fedcore.scenario import Scenario
 from fedcore.simulation.lockstep_group import Event, Group
 from fedcore.simulation.trial import RoundReport
 
-_SHARED = (
-    *("dataset", "image_size", "grayscale", "normalize", "model", "norm", "batch_size"),
-    *("optimizer", "lr", "momentum", "dampening", "nesterov", "mu", "weight_decay"),
-)
-
 
 def lockstep_key(scenario: Scenario) -> tuple[Any, ...]:
     """What must be equal for two runs to train together: images, network, batches, solver."""
-    return tuple(getattr(scenario, name) for name in _SHARED)
+    parts = scenario.parts
+    images = parts.dataset, scenario.image_size, scenario.grayscale, scenario.normalize
+    solver = parts.optimizer, scenario.lr, scenario.mu, scenario.weight_decay
+    return (*images, parts.model, scenario.batch_size, *solver)
 
 
 def run_lockstep(

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from fedcore.engine.execution import Execution
-from fedcore.engine.stacked import Bench, StackedEngine, Work
+from fedcore.engine.stacked import Bench, RoundWork, StackedEngine
 from fedcore.errors import FedcoreError
 from fedcore.federation.federation import Federation
 from fedcore.records.provenance import code_of
@@ -148,7 +148,7 @@ class Group:
                 yield member.place, member.result()
         return None
 
-    def _train(self, training: list[Member]) -> list[tuple[Work, tuple[int, ...]]]:
+    def _train(self, training: list[Member]) -> list[tuple[RoundWork, tuple[int, ...]]]:
         """Each run's work of a round, done, with the local steps of its clients."""
         assert self.bench is not None
         works = [member.work() for member in training]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fedcore.engine.stacked import StackedEngine, Work
+from fedcore.engine.stacked import RoundWork, StackedEngine
 from fedcore.errors import FedcoreError
 from fedcore.records.record import Record
 from fedcore.simulation.trial import RoundReport, Trial
@@ -27,12 +27,12 @@ class Member:
         """Clients that it trains in a round."""
         return self.trial.federation.scenario.cohort_size
 
-    def work(self) -> Work:
+    def work(self) -> RoundWork:
         """What its clients have to do in the next round."""
         trial = self.trial
         return self.engine.work(trial.state, trial.round, trial.clients)
 
-    def conclude(self, done: tuple[Work, tuple[int, ...]] | None, begun: float) -> RoundReport:
+    def conclude(self, done: tuple[RoundWork, tuple[int, ...]] | None, begun: float) -> RoundReport:
         """End the round, of ``done`` work and its local steps (None: a diverged run has none).
 
         Where that raises torch.OutOfMemoryError, the run is as it was before the round.

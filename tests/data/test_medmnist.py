@@ -16,7 +16,7 @@ from fedcore.data import medmnist
 from fedcore.data.dataset import DATASETS
 from fedcore.data.download import fetch
 from fedcore.data.loading import load
-from fedcore.data.medmnist import CLASS_NAMES, SETS, Facts
+from fedcore.data.medmnist import CLASS_NAMES, SETS, MedMnistSet
 from fedcore.errors import DataError, ScenarioError
 
 
@@ -76,7 +76,7 @@ def server() -> Iterator[str]:
 def publisher(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The local server in the publisher's place, with the good file's MD5."""
     monkeypatch.setattr(medmnist, "PUBLISHER", f"{server}/good")
-    monkeypatch.setitem(SETS, "breastmnist", Facts(GOOD_MD5, 2, "test"))
+    monkeypatch.setitem(SETS, "breastmnist", MedMnistSet(GOOD_MD5, 2, "test"))
     return server
 
 

@@ -29,7 +29,7 @@ from examples.flower.hostile import (
 from fedcore.exchange.layout import Layout
 from fedcore.flower.hardened import Hardened
 from fedcore.flower.local import LocalGrid, quiet
-from fedcore.flower.replies import Facts
+from fedcore.flower.replies import ClientFacts
 from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.scenario import Scenario
 from fedcore.strategies.strategy import STRATEGIES
@@ -55,7 +55,7 @@ class Model(nn.Module):
         self.register_buffer("steps", torch.tensor(5))
 
 
-def ours(name: str, known: Callable[[int], Facts] | None = None) -> FedcoreStrategy:
+def ours(name: str, known: Callable[[int], ClientFacts] | None = None) -> FedcoreStrategy:
     scenario = Scenario(
         strategy=name,
         num_clients=CLIENTS,
@@ -80,7 +80,7 @@ def without(name: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("form", [form for form in BAD if form not in (FINITE, "metric")])
 def test_a_hostile_reply_is_as_if_it_had_not_come(name: str, form: str) -> None:
     # what it says of its work is checked against what the server knows, where it does
-    strategy = ours(name, (lambda client: Facts(10, 2, 2.0)) if form == "n=1e12" else None)
+    strategy = ours(name, (lambda client: ClientFacts(10, 2, 2.0)) if form == "n=1e12" else None)
     made = model_after(strategy, form)
     ((round, client, reason),) = [(e.round, e.client, e.reason) for e in strategy.excluded]
     assert (round, client) == (1, CLIENTS - 1)
@@ -142,7 +142,7 @@ def test_second_answers_and_strangers_are_ignored() -> None:
 
 
 def test_a_count_that_the_server_knows_better_is_a_lie() -> None:
-    strategy = ours("fedavg", lambda client: Facts(10, 2, 2.0))
+    strategy = ours("fedavg", lambda client: ClientFacts(10, 2, 2.0))
     grid = LocalGrid(clients("honest"), CLIENTS)
     replies = grid.send_and_receive(strategy.configure_train(1, initial(), ConfigRecord(), grid))
     (metrics,) = replies[3].content.metric_records.values()

@@ -12,7 +12,7 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.origin import search, sources
-from fedcore.origin.closure import UNKNOWN, Foreign, foreign_code
+from fedcore.origin.closure import UNKNOWN, ForeignCode, foreign_code
 from fedcore.origin.search import find
 from fedcore.records.provenance import CHANGED, code_digest, code_of
 from fedcore.strategies.strategy import STRATEGIES
@@ -52,7 +52,7 @@ def write(folder: Path, **files: str) -> None:
         path.write_text(text)
 
 
-def code(*modules: str) -> Foreign:
+def code(*modules: str) -> ForeignCode:
     found = foreign_code(frozenset(modules), frozenset())
     assert found is not None
     return found

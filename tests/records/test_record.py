@@ -13,7 +13,15 @@ from fedcore.errors import StoreError
 from fedcore.federation.threat import ClientPoison
 from fedcore.records.checks import record_problems
 from fedcore.records.provenance import Provenance
-from fedcore.records.record import SCHEMA, Audit, Exclusion, Identity, Record, Timings, tail_mean
+from fedcore.records.record import (
+    RECORD_SCHEMA,
+    Audit,
+    Exclusion,
+    Identity,
+    Record,
+    Timings,
+    tail_mean,
+)
 from fedcore.scenario import Scenario
 
 RECORD = Record(
@@ -44,7 +52,7 @@ RECORD = Record(
         malicious=(0,),
         malicious_per_round=(1, 1, 1, 1),
         poison=(ClientPoison(0, 5, 3, 3, 2, 1),),
-        identity=Identity(4, 3, 2),
+        identity=Identity(4, 3),
         unseen="written by hand",
     ),
     timings=Timings(0.1, 0.2, 0.3, 0.4),
@@ -87,7 +95,7 @@ def test_json_restores_an_equal_record() -> None:
 def test_json_carries_what_a_reader_wants_first() -> None:
     values = json.loads(RECORD.to_json())
     assert list(values)[:3] == ["schema", "tail_accuracy", "id"]
-    assert values["schema"] == SCHEMA
+    assert values["schema"] == RECORD_SCHEMA
     assert values["id"] == RECORD.scenario.id
     assert set(values) == {"schema", "tail_accuracy", "id", "checksum"} | {
         field.name for field in dataclasses.fields(Record)
@@ -231,7 +239,7 @@ IMPOSSIBLE = [
     (audit(malicious=(1,)), "malicious must be"),
     (audit(malicious_per_round=(1, 1, 1, 0)), "must count the malicious"),
     (audit(poison=()), "one entry for each malicious client"),
-    (audit(identity=Identity(5, 3, 2)), "identity.rounds_due must be in"),
+    (audit(identity=Identity(5, 3)), "identity.rounds_due must be in"),
     (audit(excluded=(Exclusion(5, 0, "late"),)), "excluded names client 0 of round 5"),
     (audit(excluded=(Exclusion(1, 2, "late"),)), "excluded names client 2 of round 1"),
     (poison(samples=6), "do not agree"),

@@ -17,7 +17,7 @@ from fedcore.federation.federation import Federation
 from fedcore.streams import Indices, Purpose, stream
 
 
-class Task(Protocol):
+class LocalTask(Protocol):
     """One client's local work in one round of one federation."""
 
     @property
@@ -58,7 +58,7 @@ class Schedule:
     labels: torch.Tensor
 
     @classmethod
-    def of(cls, tasks: Sequence[Task], device: torch.device, pool: Pool) -> Schedule:
+    def of(cls, tasks: Sequence[LocalTask], device: torch.device, pool: Pool) -> Schedule:
         """The batches that every task would see alone, in the same order; places in ``pool``."""
         counts = [steps_of(task) for task in tasks]
         order = sorted(range(len(tasks)), key=lambda i: -counts[i])  # stable
@@ -81,17 +81,17 @@ class Schedule:
         )
 
 
-def steps_of(task: Task) -> int:
+def steps_of(task: LocalTask) -> int:
     """Local steps of ``task``."""
     return int(task.federation.epochs[task.client]) * len(_bounds(task))
 
 
-def _bounds(task: Task) -> list[tuple[int, int]]:
+def _bounds(task: LocalTask) -> list[tuple[int, int]]:
     federation = task.federation
     return batch_bounds(len(federation.parts[task.client]), federation.scenario.batch_size)
 
 
-def _batches(task: Task) -> Iterable[tuple[Indices, Indices]]:
+def _batches(task: LocalTask) -> Iterable[tuple[Indices, Indices]]:
     """(samples, labels) of each batch of a client's round."""
     federation, round, client = task.federation, task.round, task.client
     part = federation.threat.samples_of(client)

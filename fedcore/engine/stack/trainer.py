@@ -11,7 +11,7 @@ import torch
 from fedcore.data.transforms import Transform
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.pool import Pool, distinct
-from fedcore.engine.stack.schedule import Schedule, Task
+from fedcore.engine.stack.schedule import LocalTask, Schedule
 from fedcore.engine.stack.step import Batch, Recorder, Steps, unwatched
 from fedcore.engine.stack.witness import StackWitness
 from fedcore.optimizers.solvers import Solver
@@ -43,7 +43,7 @@ class StackedTrainer:
         self._pool: Pool | None = None
         self._allocate(0)
 
-    def train(self, tasks: Sequence[Task]) -> tuple[int, ...]:
+    def train(self, tasks: Sequence[LocalTask]) -> tuple[int, ...]:
         """Have every task loaded, trained and stored; their local steps."""
         steps: list[int] = []
         while len(steps) < len(tasks):
@@ -61,7 +61,7 @@ class StackedTrainer:
                 steps += done
         return tuple(steps)
 
-    def _train(self, tasks: Sequence[Task]) -> list[int]:
+    def _train(self, tasks: Sequence[LocalTask]) -> list[int]:
         if len(self._vectors) < len(tasks):
             self._allocate(len(tasks))
         pool = self._pooled(tasks)
@@ -82,7 +82,7 @@ class StackedTrainer:
         steps = dict(zip(schedule.order, schedule.steps, strict=True))
         return [steps[place] for place in range(len(tasks))]
 
-    def _pooled(self, tasks: Sequence[Task]) -> Pool:
+    def _pooled(self, tasks: Sequence[LocalTask]) -> Pool:
         """The images that ``tasks`` train on; the last ones, where they are the same."""
         federations = distinct([task.federation for task in tasks])
         pool = self._pool
@@ -91,7 +91,7 @@ class StackedTrainer:
             self._pool = pool = Pool(federations, self._device)
         return pool
 
-    def _work(self, rows: Sequence[Task], schedule: Schedule, pool: Pool) -> None:
+    def _work(self, rows: Sequence[LocalTask], schedule: Schedule, pool: Pool) -> None:
         """All local steps of ``rows``, in place."""
         solver = self._watched
         parameters = self._layout.num_parameters
@@ -140,7 +140,7 @@ class StackedTrainer:
         images = images.view(longest, clients, *images.shape[1:])
         self._steps(Batch(images, labels, tuple(sizes.tolist()), share, counts))
 
-    def _stream(self, task: Task) -> torch.Generator:
+    def _stream(self, task: LocalTask) -> torch.Generator:
         return torch_stream(
             task.federation.seed,
             Purpose.DROPOUT,

@@ -11,7 +11,7 @@ import torch
 
 from fedcore.engine.marks import Known, marks_of
 from fedcore.engine.solverlog import SolverLog
-from fedcore.engine.stack.schedule import Schedule, Task
+from fedcore.engine.stack.schedule import LocalTask, Schedule
 from fedcore.engine.stack.step import Batch
 from fedcore.engine.witness import Witness
 from fedcore.exchange.evidence import Row
@@ -22,7 +22,7 @@ class StackWitness:
     """Notes one training of ``rows``, as ``schedule`` has them; nothing waits for the device."""
 
     def __init__(
-        self, rows: Sequence[Task], schedule: Schedule, device: torch.device, known: Known
+        self, rows: Sequence[LocalTask], schedule: Schedule, device: torch.device, known: Known
     ) -> None:
         federation = rows[0].federation
         self._witness = Witness(federation, device, torch.float32, known)

@@ -17,14 +17,14 @@ from typing import Any
 from fedcore.components.registry import Registry
 from fedcore.data.loading import load
 from fedcore.engine.execution import Execution
-from fedcore.harness.baselines.file import BaselineError, Source, checksum, lines
+from fedcore.harness.baselines.file import BaselineError, Origin, checksum, lines
 from fedcore.harness.exact.trace import Trace, absolute_or_relative, divergence
 from fedcore.harness.runs.job import Failure, Job
-from fedcore.harness.runs.processes import Pool
+from fedcore.harness.runs.processes import ProcessPool
 from fedcore.records.store import Run, write_atomically
 from fedcore.scenario import Scenario
 
-SCHEMA = 1
+CANARIES_SCHEMA = 1
 #: How far the losses of two machines may lie apart: absolutely up to a loss of 1, else relatively.
 TOLERANCE = 1e-6
 RULE = (
@@ -35,16 +35,16 @@ EXECUTION = Execution("sequential", "cpu", "float64")
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedCanaries:
     """A file of canaries: what made it, and by name each scenario's hash and trace."""
 
-    source: Source
+    source: Origin
     canaries: Mapping[str, tuple[str, Trace]]
 
     def to_text(self) -> str:
         """The file: JSON with a line for each canary. `from_text` restores an equal object."""
         content = {
-            "schema": SCHEMA,
+            "schema": CANARIES_SCHEMA,
             "source": asdict(self.source),
             "canaries": {
                 name: {"hash": scenario, **trace.to_dict()}
@@ -54,25 +54,27 @@ class Recorded:
         return lines({**content, "checksum": checksum(content)}, depth=2) + "\n"
 
     @classmethod
-    def from_text(cls, text: str, name: str) -> Recorded:
+    def from_text(cls, text: str, name: str) -> RecordedCanaries:
         """What `to_text` wrote; ``name`` is for messages. Raises `BaselineError`."""
         remedy = "restore it from version control, or record it anew with --update-canaries"
         try:
             content = json.loads(text)
-            if content["schema"] != SCHEMA:
-                raise ValueError(f"schema {content['schema']!r}, this version reads {SCHEMA}")
+            if content["schema"] != CANARIES_SCHEMA:
+                raise ValueError(
+                    f"schema {content['schema']!r}, this version reads {CANARIES_SCHEMA}"
+                )
             if content.pop("checksum") != checksum(content):
                 raise ValueError("it does not match its checksum: somebody has edited it")
             canaries = {
                 key: (str(found["hash"]), Trace.from_dict(found))
                 for key, found in content["canaries"].items()
             }
-            return cls(Source(**content["source"]), canaries)
+            return cls(Origin(**content["source"]), canaries)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BaselineError(f"{name} holds no canaries ({error}): {remedy}") from error
 
     @classmethod
-    def read(cls, path: Path) -> Recorded:
+    def read(cls, path: Path) -> RecordedCanaries:
         """The canaries in ``path``. Raises `BaselineError`."""
         try:
             text = path.read_text(encoding="utf-8")
@@ -94,7 +96,7 @@ def traces(
     scenarios: Mapping[str, Scenario], seed: int, data_dir: Path, jobs: int
 ) -> dict[str, Trace | Failure]:
     """What each of ``scenarios`` scores with ``seed``, made by ``jobs`` worker processes."""
-    pool = Pool(jobs)
+    pool = ProcessPool(jobs)
     queued = {
         name: Job(Run(scenario, seed), None, None, data_dir, EXECUTION)
         for name, scenario in scenarios.items()

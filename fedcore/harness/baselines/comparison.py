@@ -16,7 +16,7 @@ import numpy as np
 
 from fedcore.errors import ScenarioError
 from fedcore.harness.baselines.coverage import Coverage
-from fedcore.harness.baselines.file import Baseline, Entry
+from fedcore.harness.baselines.file import Baseline, BaselineCell
 from fedcore.harness.exact.changes import Change, Traces, arms_of, changes
 from fedcore.harness.statistics.estimates import Noise
 from fedcore.harness.statistics.noninferiority import FEWEST_SEEDS, Shifts, compare
@@ -126,7 +126,7 @@ def against(
             result.gone[name] = None if scenario is None else by_scenario.get(scenario)
         elif name not in coverage.selected:
             result.unselected.append(name)
-    comparable: dict[str, tuple[Outcome, Entry]] = {}
+    comparable: dict[str, tuple[Outcome, BaselineCell]] = {}
     for name, outcome in outcomes.items():
         if name not in entries:
             result.new.append(name)
@@ -178,7 +178,7 @@ def measured(outcome: Outcome) -> dict[str, dict[int, float]]:
     }
 
 
-def _arms(cells: Mapping[str, tuple[Outcome, Entry]], metrics: Sequence[str]) -> list[Arm]:
+def _arms(cells: Mapping[str, tuple[Outcome, BaselineCell]], metrics: Sequence[str]) -> list[Arm]:
     """The distinct arms of ``cells`` that have ``metrics``: their values, recorded and now."""
     arms: dict[Scenario, Arm] = {}
     for name, (outcome, entry) in cells.items():
@@ -209,7 +209,7 @@ def _tests(arms: Sequence[Arm], noise: Noise, sign: float = 1.0) -> Shifts | Non
     return compare(np.array(matrix), [arm.strategy for arm in arms], noise)
 
 
-def _scenario(entry: Entry) -> Scenario | None:
+def _scenario(entry: BaselineCell) -> Scenario | None:
     """The recorded scenario; None where this version has no such fields or names."""
     try:
         return Scenario.from_dict(entry.scenario)
@@ -217,7 +217,7 @@ def _scenario(entry: Entry) -> Scenario | None:
         return None
 
 
-def _redefined(entry: Entry, now: Scenario) -> list[str]:
+def _redefined(entry: BaselineCell, now: Scenario) -> list[str]:
     """Fields in which the scenario differs from the recorded one; new fields at their defaults."""
     if _scenario(entry) == now:
         return []

@@ -14,7 +14,7 @@ from fedcore.harness.statistics.noninferiority import ALPHA, MINIMUM_EFFECT, Shi
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
 
-SCHEMA = 2
+COMPARISON_SCHEMA = 2
 
 
 def document(
@@ -32,7 +32,7 @@ def document(
     ``p_holm`` is. Tests of metric asr are of the attack success rate, where a rise is worse.
     """
     return {
-        **stamp(SCHEMA, repeat, origin),
+        **stamp(COMPARISON_SCHEMA, repeat, origin),
         "machine": here,
         "recorded_on": result.recorded_on,
         "exact": result.exact,

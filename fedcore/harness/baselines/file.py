@@ -21,7 +21,7 @@ from fedcore.harness.exact.changes import Traces
 from fedcore.harness.exact.machine_class import nearest, slug
 from fedcore.harness.exact.trace import Trace
 
-SCHEMA = 2
+BASELINE_SCHEMA = 2
 _LONGEST_STEM = 100
 
 #: Tail accuracies in percent (clean, poisoned) and the attack success rate, by seed.
@@ -33,7 +33,7 @@ class BaselineError(FedcoreError, ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """What made the numbers of a baseline. ``fingerprint`` holds torch, CPU, GPU and kernels."""
 
     date: str
@@ -44,14 +44,14 @@ class Source:
     machine: str
     command: str
 
-    def fits(self, other: Source) -> bool:
+    def fits(self, other: Origin) -> bool:
         """Whether numbers of both may stand in one file: one commit, one code, one machine."""
         mine = (self.commit, self.code, self.fingerprint)
         return mine == (other.commit, other.code, other.fingerprint)
 
 
 @dataclass(frozen=True)
-class Entry:
+class BaselineCell:
     """One cell: the test it belongs to, its scenario (without None) and what it measured."""
 
     test: str
@@ -73,8 +73,8 @@ class Baseline:
     device: str
     machine_class: str
     data: Mapping[str, str]
-    source: Source | None = None
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    source: Origin | None = None
+    entries: Mapping[str, BaselineCell] = field(default_factory=dict)
     traces: Traces = field(default_factory=dict)
 
     def same(self, other: Baseline) -> bool:
@@ -87,7 +87,7 @@ class Baseline:
         `from_text` restores an equal baseline.
         """
         content = {
-            "schema": SCHEMA,
+            "schema": BASELINE_SCHEMA,
             "dataset": self.dataset,
             "profile": self.profile,
             "device": self.device,
@@ -128,11 +128,11 @@ class Baseline:
             ) from error
         if not isinstance(content, dict) or "schema" not in content:
             raise BaselineError(f"{name} is no baseline, it names no schema: {remedy}")
-        if content["schema"] != SCHEMA:
+        if content["schema"] != BASELINE_SCHEMA:
             raise BaselineError(
-                f"baseline {name} has schema {content['schema']!r}, this version reads {SCHEMA} "
-                "(one file for each machine class, of one commit): delete it and record it anew "
-                "with --update-baseline"
+                f"baseline {name} has schema {content['schema']!r}, this version reads "
+                f"{BASELINE_SCHEMA} (one file for each machine class, of one commit): delete it "
+                "and record it anew with --update-baseline"
             )
         found = content.pop("checksum", None)
         if found != checksum(content):
@@ -148,7 +148,7 @@ class Baseline:
     @classmethod
     def _of(cls, content: Mapping[str, Any]) -> Baseline:
         entries = {
-            name: Entry(
+            name: BaselineCell(
                 test=cell["test"],
                 hash=cell["hash"],
                 scenario=dict(cell["scenario"]),
@@ -165,7 +165,7 @@ class Baseline:
             device=content["device"],
             machine_class=str(content["class"]),
             data=dict(content["data"]),
-            source=Source(**content["source"]),
+            source=Origin(**content["source"]),
             entries=entries,
             traces={
                 scenario: {int(seed): Trace.from_dict(trace) for seed, trace in found.items()}

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from fedcore.errors import ScenarioError
 from fedcore.harness.baselines.comparison import measured, sound
 from fedcore.harness.baselines.coverage import Coverage
-from fedcore.harness.baselines.file import SCHEMA, Baseline, BaselineError, Entry, Measured, Source
+from fedcore.harness.baselines.file import (
+    BASELINE_SCHEMA,
+    Baseline,
+    BaselineCell,
+    BaselineError,
+    Measured,
+    Origin,
+)
 from fedcore.harness.exact.changes import Traces, arms_of
 from fedcore.records.provenance import machine
 from fedcore.records.stamp import stamp
@@ -19,11 +26,11 @@ if TYPE_CHECKING:
     from fedcore.harness.suite.outcome import Outcome
 
 
-def source(fingerprint: str, command: str) -> Source:
+def source(fingerprint: str, command: str) -> Origin:
     """What makes numbers here and now."""
-    head = stamp(SCHEMA, command)
+    head = stamp(BASELINE_SCHEMA, command)
     made = {name: head[name] for name in ("date", "commit", "dirty", "code")}
-    return Source(**made, fingerprint=fingerprint, machine=machine(), command=head["repeat"])
+    return Origin(**made, fingerprint=fingerprint, machine=machine(), command=head["repeat"])
 
 
 def updated(
@@ -32,7 +39,7 @@ def updated(
     outcomes: Mapping[str, Outcome],
     traces: Traces,
     coverage: Coverage,
-    made: Source,
+    made: Origin,
 ) -> Baseline:
     """``old`` with ``outcomes`` and their ``traces`` in it; ``blank`` says for what it is.
 
@@ -48,7 +55,7 @@ def updated(
     for name, outcome in measured_now.items():
         scenario = outcome.cell.scenario
         facts = {field: value for field, value in scenario.to_dict().items() if value is not None}
-        entries[name] = Entry(coverage.tests[name], scenario.hash, facts, measured(outcome))
+        entries[name] = BaselineCell(coverage.tests[name], scenario.hash, facts, measured(outcome))
     data = {**(old.data if old is not None else {}), **blank.data}
     needed = {arm.hash for o in measured_now.values() for arm in arms_of(o.cell.scenario)}
     runs = {arm: found for arm, found in traces.items() if arm in needed}
@@ -64,7 +71,7 @@ def updated(
     return new
 
 
-def require_one_source(old: Baseline, made: Source, kept: Sequence[str]) -> None:
+def require_one_source(old: Baseline, made: Origin, kept: Sequence[str]) -> None:
     """Raise `BaselineError` where ``kept`` cells of ``old`` are not of the source ``made``."""
     if not kept or old.source is None or old.source.fits(made):
         return
@@ -100,7 +107,7 @@ def require_fitting(old: Baseline, blank: Baseline, name: str) -> None:
             )
 
 
-def _recorded_arms(entry: Entry) -> tuple[str, ...]:
+def _recorded_arms(entry: BaselineCell) -> tuple[str, ...]:
     """The hashes of the arms of a recorded cell; its own alone where it is no scenario now."""
     try:
         return tuple(arm.hash for arm in arms_of(Scenario.from_dict(entry.scenario)))
@@ -125,7 +132,7 @@ def difference(old: Baseline | None, new: Baseline) -> Iterator[str]:
             yield f"gone     {name}: {_means(before[name].values)}"
 
 
-def _both(before: Entry, now: Entry) -> str:
+def _both(before: BaselineCell, now: BaselineCell) -> str:
     parts = []
     for metric in dict.fromkeys((*before.values, *now.values)):
         old, new = (_mean(entry.values.get(metric, {})) for entry in (before, now))

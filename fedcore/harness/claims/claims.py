@@ -30,7 +30,7 @@ class ClaimError(FedcoreError, ValueError):
     """A claim that is not well formed, or a record of verdicts that cannot be read."""
 
 
-class Verdict(Enum):
+class ClaimVerdict(Enum):
     """What the runs say about a claim. ERROR: runs failed or are no pairs."""
 
     SUPPORTED = "supported"
@@ -114,24 +114,24 @@ class ClaimOutcome:
     seeds: tuple[int, ...]
     values: tuple[tuple[float, ...], ...]
     intervals: Intervals | None
-    verdict: Verdict
+    verdict: ClaimVerdict
     errors: tuple[str, ...]
     diverged: tuple[str, ...]
     unskilled: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
 
 
-def decide(claim: Claim, intervals: Intervals) -> Verdict:
+def decide(claim: Claim, intervals: Intervals) -> ClaimVerdict:
     """The verdict of ``claim``, whose contrasts have ``intervals``, by the rule of `Claim`."""
     holds: dict[Role, list[bool]] = {role: [] for role in Role}
     for contrast, low, high in zip(claim.contrasts, intervals.low, intervals.high, strict=True):
         right = high < claim.margin if claim.below else low > claim.margin
         wrong = low > claim.margin if claim.below else high < claim.margin
         if wrong and contrast.role in (Role.DECIDES, Role.GUARDS):
-            return Verdict.REFUTED
+            return ClaimVerdict.REFUTED
         holds[contrast.role].append(low > 0 if contrast.role is Role.CONTROL else right)
     supported = all(holds[Role.DECIDES]) and all(holds[Role.CONTROL])
-    return Verdict.SUPPORTED if supported else Verdict.UNDECIDED
+    return ClaimVerdict.SUPPORTED if supported else ClaimVerdict.UNDECIDED
 
 
 def judge_claim(
@@ -165,12 +165,12 @@ def judge_claim(
         errors += _unpaired(claim, seeds, records)
     if errors:
         return ClaimOutcome(
-            claim, tuple(seeds), (), None, Verdict.ERROR, tuple(errors), tuple(diverged)
+            claim, tuple(seeds), (), None, ClaimVerdict.ERROR, tuple(errors), tuple(diverged)
         )
     values = tuple(tuple(c.effect.of(records, seed) for seed in seeds) for c in claim.contrasts)
     intervals = simultaneous(np.array(values).T)
     unskilled = _unskilled(claim, seeds, records)
-    verdict = Verdict.UNDECIDED if unskilled else decide(claim, intervals)
+    verdict = ClaimVerdict.UNDECIDED if unskilled else decide(claim, intervals)
     return ClaimOutcome(
         claim, tuple(seeds), values, intervals, verdict, (), tuple(diverged), tuple(unskilled),
         tuple(filter(None, map(unproven, records.values()))),

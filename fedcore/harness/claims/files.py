@@ -12,7 +12,7 @@ from fedcore.harness.claims.report import Judged, claims_markdown
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
 
-SCHEMA = 1
+CLAIMS_SCHEMA = 1
 
 
 def document(
@@ -20,7 +20,7 @@ def document(
 ) -> dict[str, Any]:
     """The content of claims.json; an interval without end is null."""
     return {
-        **stamp(SCHEMA, repeat, origin),
+        **stamp(CLAIMS_SCHEMA, repeat, origin),
         "machine": judged[0].machine if judged else None,
         "claims": [_claim(item) for item in judged],
     }

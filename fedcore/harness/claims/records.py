@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, Verdict
+from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, ClaimVerdict
 from fedcore.harness.suite.options import PROFILES, Options
 from fedcore.records.tables import read_toml, table
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedClaim:
     """A verdict as it was measured once."""
 
     verdict: str
@@ -41,7 +41,7 @@ class Recorded:
     commit: str
 
 
-Records = Mapping[tuple[str, str, str], Recorded]
+ClaimFile = Mapping[tuple[str, str, str], RecordedClaim]
 
 
 def subject(options: Options) -> str:
@@ -49,7 +49,7 @@ def subject(options: Options) -> str:
     return options.dataset if options.model is None else f"{options.dataset} {options.model}"
 
 
-def read_records(path: Path) -> dict[tuple[str, str, str], Recorded]:
+def read_records(path: Path) -> dict[tuple[str, str, str], RecordedClaim]:
     """Recorded verdicts by (subject, profile, claim). Raises ClaimError with path and rule."""
     content = read_toml(path, "recorded verdicts", ClaimError)
     found = {}
@@ -72,10 +72,10 @@ def _tables(path: Path, place: str, values: Any) -> dict[str, Any]:
     return values
 
 
-def _recorded(path: Path, place: str, values: Any) -> Recorded:
+def _recorded(path: Path, place: str, values: Any) -> RecordedClaim:
     where = f"recorded verdicts {path}, [{place}]"
-    recorded = table(Recorded, values, where, ClaimError)
-    known = [v.value for v in Verdict if v is not Verdict.ERROR]
+    recorded = table(RecordedClaim, values, where, ClaimError)
+    known = [v.value for v in ClaimVerdict if v is not ClaimVerdict.ERROR]
     if recorded.verdict not in known:
         raise ClaimError(
             f"{where}: verdict must be one of {', '.join(known)}, got {recorded.verdict!r}"
@@ -91,7 +91,7 @@ class Agreement:
     message: str
 
 
-def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) -> Agreement:
+def agreement(outcome: ClaimOutcome, recorded: RecordedClaim | None, machine: str) -> Agreement:
     """Whether ``outcome``, measured on ``machine``, agrees with what was recorded.
 
     A verdict must be the recorded one. Only where the seeds or the machine differ, so that no
@@ -100,7 +100,7 @@ def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) ->
     says nothing about this one and has to be measured again.
     """
     name, verdict = outcome.claim.name, outcome.verdict.value
-    if outcome.verdict is Verdict.ERROR:
+    if outcome.verdict is ClaimVerdict.ERROR:
         return Agreement("CHANGED", f"{name} could not be judged: " + "; ".join(outcome.errors[:5]))
     if recorded is None:
         return Agreement("open", f"{name} is {verdict}; no verdict is recorded for it")
@@ -118,7 +118,7 @@ def agreement(outcome: ClaimOutcome, recorded: Recorded | None, machine: str) ->
         return Agreement("as recorded", f"{name} is {past}")
     message = f"{name} is {verdict} with {len(outcome.seeds)} seeds; recorded: {past}"
     repeats = recorded.machine == machine and recorded.seeds == len(outcome.seeds)
-    if not repeats and Verdict.UNDECIDED.value in (verdict, recorded.verdict):
+    if not repeats and ClaimVerdict.UNDECIDED.value in (verdict, recorded.verdict):
         return Agreement(
             "unsure", f"{message}; other seeds or another machine ({recorded.machine}): no change"
         )

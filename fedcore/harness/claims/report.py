@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedcore.harness.claims.claims import ClaimOutcome
-from fedcore.harness.claims.records import Agreement, Recorded
+from fedcore.harness.claims.records import Agreement, RecordedClaim
 from fedcore.harness.reports.table import WIDTH
 
 _NAME, _EFFECT, _INTERVAL, _SEEDS, _VERDICT, _RECORD = 41, 8, 18, 5, 10, 13
@@ -19,7 +19,7 @@ class Judged:
     """An outcome beside its record; ``subject`` and ``profile`` are those of the session."""
 
     outcome: ClaimOutcome
-    recorded: Recorded | None
+    recorded: RecordedClaim | None
     agreement: Agreement
     subject: str
     profile: str

@@ -17,7 +17,7 @@ from fedcore.errors import FedcoreError
 from fedcore.federation.federation import Federation
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.lockstep import LockstepPool
-from fedcore.harness.runs.processes import Pool
+from fedcore.harness.runs.processes import ProcessPool
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 from fedcore.strategies.aggregation import Aggregation
@@ -57,7 +57,7 @@ class GridTimer:
         self.dataset: Dataset = load(scenario.data, self.data_dir, scenario.image_size)
         self.examples_per_round = 0.0
         lockstep = self.execution.stacks
-        self._pool = LockstepPool() if lockstep else Pool(workers)
+        self._pool = LockstepPool() if lockstep else ProcessPool(workers)
         self._seed = 0
         first = scenario.but(rounds=1, eval_every=1)
         self._make(runs if lockstep else workers, first)  # imports, data, memory

@@ -22,7 +22,7 @@ from fedcore.harness.plugin.xdist import distributed
 if TYPE_CHECKING:
     from fedcore.harness.baselines.comparison import Comparison
     from fedcore.harness.baselines.coverage import Coverage
-    from fedcore.harness.baselines.file import Baseline, Source
+    from fedcore.harness.baselines.file import Baseline, Origin
     from fedcore.harness.exact.changes import Traces
     from fedcore.harness.suite.cells import Cell
     from fedcore.harness.suite.outcome import Outcome
@@ -195,7 +195,7 @@ class BaselineItem(pytest.Item):
         except FedcoreError as error:
             raise usage_error(self.config, error) from error
 
-    def _source(self) -> Source:
+    def _source(self) -> Origin:
         from fedcore.harness.baselines.update import source
 
         fingerprint = suite_session(self.config, self.tests).lab.fingerprint

@@ -9,7 +9,7 @@ import pytest
 
 from fedcore.harness.claims.claims import Claim, judge_claim
 from fedcore.harness.claims.files import write_claims
-from fedcore.harness.claims.records import Records, agreement, subject
+from fedcore.harness.claims.records import ClaimFile, agreement, subject
 from fedcore.harness.claims.report import Judged
 from fedcore.harness.plugin.options import OPTIONS
 from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of, repeat
@@ -42,7 +42,7 @@ def start(suite: SuiteSession, claims: Sequence[Claim]) -> None:
     )
 
 
-def judge(suite: SuiteSession, claim: Claim, records: Records) -> CheckedClaim:
+def judge(suite: SuiteSession, claim: Claim, records: ClaimFile) -> CheckedClaim:
     """The judged ``claim`` beside its record, once its runs are done."""
     seeds = seeds_of(suite, claim)
     with warnings.catch_warnings():

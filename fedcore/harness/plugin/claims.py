@@ -21,13 +21,13 @@ from fedcore.harness.plugin.xdist import GATHERED, Share, refuse
 
 if TYPE_CHECKING:
     from fedcore.harness.claims.claims import Claim
-    from fedcore.harness.claims.records import Records
+    from fedcore.harness.claims.records import ClaimFile
     from fedcore.harness.claims.report import Judged
     from fedcore.harness.plugin.claim_session import CheckedClaim
     from fedcore.scenario import Scenario
 
 MARKER = "claims"
-_RECORDS = pytest.StashKey[dict[Path, "Records"]]()
+_RECORDS = pytest.StashKey[dict[Path, "ClaimFile"]]()
 #: One for each claim, the last judgement of it: tests can be rerun, or repeated.
 _JUDGED = pytest.StashKey[dict["Claim", "Judged"]]()
 
@@ -70,7 +70,7 @@ def selected(items: Iterable[pytest.Item]) -> list[Claim]:
     return [claim for claim in found if claim is not None]
 
 
-def _records(config: pytest.Config, folder: Path) -> Records:
+def _records(config: pytest.Config, folder: Path) -> ClaimFile:
     from fedcore.harness.claims.records import read_records
 
     known = config.stash.setdefault(_RECORDS, {})

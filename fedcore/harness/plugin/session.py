@@ -198,16 +198,16 @@ class Checked:
         without one has been measured, which is all that was asked: it passes.
         """
         from fedcore.harness.reports.explain import explain
-        from fedcore.harness.statistics.estimates import Verdict
+        from fedcore.harness.statistics.estimates import CellVerdict
 
         verdict = self.outcome.verdict
         failing = verdict.value in self.config.stash[OPTIONS].fail_on
-        if verdict is Verdict.PASS:
+        if verdict is CellVerdict.PASS:
             return
-        if verdict is Verdict.NO_LIMIT and not self.limited and not failing:
+        if verdict is CellVerdict.NO_LIMIT and not self.limited and not failing:
             return
         text = spelled(self.config, explain(self.outcome, repeat(self.config)))
-        if verdict in (Verdict.INCONCLUSIVE, Verdict.NO_LIMIT) and not failing:
+        if verdict in (CellVerdict.INCONCLUSIVE, CellVerdict.NO_LIMIT) and not failing:
             pytest.skip(text)
         pytest.fail(text, pytrace=False)
 

@@ -55,9 +55,12 @@ def _cells(
 
 def _count(reporter: Any, outcomes: Sequence[Any]) -> None:
     """Have pytest count in its last line what was skipped: it counts what stands in its stats."""
-    from fedcore.harness.statistics.estimates import Verdict
+    from fedcore.harness.statistics.estimates import CellVerdict
 
-    for name, verdict in (("unsure", Verdict.INCONCLUSIVE), ("without a limit", Verdict.NO_LIMIT)):
+    for name, verdict in (
+        ("unsure", CellVerdict.INCONCLUSIVE),
+        ("without a limit", CellVerdict.NO_LIMIT),
+    ):
         skipped = [outcome for outcome in outcomes if outcome.verdict is verdict]
         if skipped:
             reporter.stats[name] = skipped

@@ -65,7 +65,7 @@ def audit_problems(record: Record) -> list[str]:
 def effect_problems(clean: Record, poisoned: Record) -> list[str]:
     """Whether what was attacked left no trace in the model, as messages.
 
-    Then nobody trained on it, or sent it, whatever was counted. Strategies that choose clients may
+    Then nobody trained on it, or sent it, whatever was counted. Rules that choose clients may
     have passed over the malicious ones, and what has diverged has no bits to compare.
     """
     audit = poisoned.audit
@@ -76,7 +76,8 @@ def effect_problems(clean: Record, poisoned: Record) -> list[str]:
         acting = set(audit.malicious)
     took_part = any(acting.intersection(cohort) for cohort in audit.cohorts)
     told = took_part and not audit.excluded and poisoned.diverged is None
-    if not told or poisoned.scenario.parts.strategy.may_ignore_clients:
+    parts = poisoned.scenario.parts
+    if not told or any(rule.may_ignore_clients for rule in (parts.strategy, *parts.preaggregation)):
         return []
     if poisoned.model_digest != clean.model_digest:
         return []

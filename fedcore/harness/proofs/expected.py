@@ -119,7 +119,7 @@ class Client:
 
 
 @dataclass(frozen=True, eq=False)
-class Expected:
+class ExpectedTraining:
     """What a record must show.
 
     ``changed`` are labels that differ and ``copies`` poisoned images, by (round, client);
@@ -142,7 +142,7 @@ class Expected:
     probe: tuple[int, str] | None
 
 
-def expected(record: Record, data_dir: Path | None) -> Expected:
+def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
     """What ``record`` must show. DataError, ModelError where data or weights cannot be read."""
     scenario, seed = record.scenario, record.seed
     data = raw(scenario.data, data_dir, scenario.image_size)
@@ -174,7 +174,7 @@ def expected(record: Record, data_dir: Path | None) -> Expected:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(client), len(places)))
         digests.append((samples, labels, order))
-    return Expected(
+    return ExpectedTraining(
         data=data,
         malicious=malicious,
         cohorts=draws.cohorts(scenario, seed, drawn.parts),

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedcore.attacks.attack import attack_of
 from fedcore.errors import FedcoreError
 from fedcore.exchange.evidence import TrainingEvidence, other_rate
-from fedcore.harness.proofs.expected import Expected, expected
+from fedcore.harness.proofs.expected import ExpectedTraining, expected
 from fedcore.records.record import Record
 
 MISFIT = 0.02  # how much of steps' squared length may be something else, such as rounding
@@ -49,7 +49,7 @@ def _reason(record: Record) -> str:
     return record.audit.unseen or "the record was made without it"
 
 
-def _drawn(record: Record, due: Expected) -> Iterator[str]:
+def _drawn(record: Record, due: ExpectedTraining) -> Iterator[str]:
     """What the seed draws: who holds how much, who is malicious, who takes part."""
     scenario, audit = record.scenario, record.audit
     if sum(audit.samples) > len(due.data.train):
@@ -71,7 +71,7 @@ def _drawn(record: Record, due: Expected) -> Iterator[str]:
         yield "has other cohorts than its seed draws"
 
 
-def _trained(record: Record, evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+def _trained(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
     """What the clients trained from, on what, and how."""
     if evidence.clients and evidence.model != due.model:
         yield "began from another initial model than that of its seed"
@@ -105,7 +105,7 @@ def _trained(record: Record, evidence: TrainingEvidence, due: Expected) -> Itera
         )
 
 
-def _work(record: Record, evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+def _work(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
     """Client by client: local work, images, labels and order; the first that differs."""
     columns = zip(
         evidence.clients,
@@ -140,7 +140,7 @@ def _work(record: Record, evidence: TrainingEvidence, due: Expected) -> Iterator
         yield f"trained on {_some(list(_labels(record, labels, changed, due)), '; ')}"
 
 
-def _copies(record: Record, evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+def _copies(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
     """Of clients that an attack on images has other poisoned images for than it makes."""
     shown = {(round, client): count for round, client, count in evidence.copies}
     for round, client in sorted(set(shown) | set(due.copies)):
@@ -158,7 +158,7 @@ def _labels(
     record: Record,
     clients: Sequence[int],
     changed: dict[tuple[int, int], int],
-    due: Expected,
+    due: ExpectedTraining,
 ) -> Iterator[str]:
     """Of ``clients`` whose labels differ: how many labels the attack had changed, and was to."""
     attack = attack_of(record.scenario)
@@ -184,7 +184,7 @@ def _labels(
             yield f"other poisoned {what} of client {client} than the attack gives"
 
 
-def _scored(evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+def _scored(evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
     """What the global model was scored on."""
     tested = evidence.tested
     if tested.rounds != due.evaluations:
@@ -205,7 +205,7 @@ def _scored(evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
         )
 
 
-def _probed(evidence: TrainingEvidence, due: Expected) -> Iterator[str]:
+def _probed(evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
     """What the success of the attack was measured on."""
     probed = evidence.probed
     if due.probe is None or due.evaluations == 0:

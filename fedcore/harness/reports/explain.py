@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports.rows import METRICS, Row, deciding_gate, row
+from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate, row
 from fedcore.harness.suite.command import repeat_command
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def explain_row(cell: Row, repeat: str) -> str:
 
 def seed_table(cell: Row) -> str:
     """One line per seed with what was measured, in percent and percentage points."""
-    measured = {name: cell["values"][name] for name in METRICS if cell["values"][name]}
+    measured = {name: cell["values"][name] for name in MEASURED if cell["values"][name]}
     table = {"seed": [str(seed) for seed in cell["seeds"]]}
     table |= {name: [f"{v:.2f}" for v in values] for name, values in measured.items()}
     text = tabulate(

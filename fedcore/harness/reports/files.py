@@ -20,7 +20,7 @@ from fedcore.harness.suite.outcome import Outcome
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
 
-SCHEMA = 1
+RESULTS_SCHEMA = 1
 RESULTS = "results.json"
 _FIGURE = "figures/drop.png"
 _SURFACE = "figures/privacy.png"
@@ -54,7 +54,7 @@ def document(
     outcomes: Sequence[Outcome], *, repeat: str, origin: Mapping[str, Any] | None = None
 ) -> Document:
     """The content of results.json. No seconds: a stored record's are of another day."""
-    return {**stamp(SCHEMA, repeat, origin), **_results(outcomes)}
+    return {**stamp(RESULTS_SCHEMA, repeat, origin), **_results(outcomes)}
 
 
 def _results(outcomes: Sequence[Outcome]) -> Document:
@@ -76,10 +76,10 @@ def read_results(directory: Path) -> Document:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} holds no results: {error!r}") from error
-    if schema != SCHEMA:
+    if schema != RESULTS_SCHEMA:
         raise StoreError(
-            f"{path} has schema {schema!r}, this version reads {SCHEMA}: make the report again "
-            "with pytest benchmark --report DIR"
+            f"{path} has schema {schema!r}, this version reads {RESULTS_SCHEMA}: make the report "
+            "again with pytest benchmark --report DIR"
         )
     return dict(content)
 

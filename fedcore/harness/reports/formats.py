@@ -14,7 +14,7 @@ from tabulate import tabulate
 from fedcore.harness.reports import privacy as privacy_surface
 from fedcore.harness.reports import table
 from fedcore.harness.reports.explain import explain_row
-from fedcore.harness.reports.rows import METRICS, Row, deciding_gate
+from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate
 from fedcore.harness.reports.summaries import Columns, tables
 
 TITLE = "Robustness of federated learning under data poisoning"
@@ -199,7 +199,7 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flat["note"] = cell["labels"]["note"]
     flat["n"] = len(cell["seeds"])
     flat["seeds"] = _joined(cell["seeds"])
-    for metric in METRICS:
+    for metric in MEASURED:
         found = cell["estimates"][metric] or {}
         for part in ("mean", "low", "high"):
             flat[f"{metric}_{part}"] = found.get(part)

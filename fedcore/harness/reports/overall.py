@@ -15,7 +15,7 @@ from fedcore.scenario import Scenario, naming, validation
 #: Fields and values, those of no partition and no attack.
 Setting = tuple[tuple[str, Any], ...]
 
-METRICS = ("clean", "poisoned", "drop")
+COMPARED = ("clean", "poisoned", "drop")
 
 #: Fields in which the cells of one line may differ, beside the parameters of both components.
 _VARIED = {"partition", "partition_seed", "allow_incomplete", "attack", *naming.SHARES}
@@ -77,7 +77,7 @@ def _line(strategy: str, note: str, setting: Setting, members: Sequence[Row]) ->
             if name not in own and value is not None
         },
     }
-    for metric in METRICS:
+    for metric in COMPARED:
         values = [
             [cell["values"][metric][cell["seeds"].index(seed)] for cell in members]
             for seed in seeds

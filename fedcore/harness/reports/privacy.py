@@ -29,7 +29,7 @@ _UNKNOWN = Noise(2.2, 4)  # between seeds, as in the suite's thresholds.toml
 
 
 @dataclass(frozen=True)
-class Effect:
+class NoiseEffect:
     """What noise does to a cell: differences to the clip-only twin, in percentage points."""
 
     poisoned: Estimate
@@ -50,7 +50,7 @@ def private(cells: Sequence[Row]) -> list[Row]:
     return [cell for cell in cells if cell["scenario"].get("privacy")]
 
 
-def effect(cell: Row, cells: Sequence[Row], noise: Noise = _UNKNOWN) -> Effect | None:
+def effect(cell: Row, cells: Sequence[Row], noise: Noise = _UNKNOWN) -> NoiseEffect | None:
     """What noise does to the poisoned ``cell``; None without a clip-only twin on its seeds."""
     if not cell["values"]["drop"] or not _noise(cell):
         return None
@@ -63,7 +63,9 @@ def effect(cell: Row, cells: Sequence[Row], noise: Noise = _UNKNOWN) -> Effect |
                 ]
                 for metric in ("poisoned", "drop")
             }
-            return Effect(**{name: estimate(found, noise) for name, found in differences.items()})
+            return NoiseEffect(
+                **{name: estimate(found, noise) for name, found in differences.items()}
+            )
     return None
 
 

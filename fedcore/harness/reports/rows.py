@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 Row = dict[str, Any]
-METRICS = ("clean", "poisoned", "drop", "asr")
+MEASURED = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
 _OWN = ("drop", "clean", "poisoned", "asr", "skill", *CONTROLS)
@@ -127,7 +127,7 @@ def half_width(cell: Row, metric: str) -> float | None:
 
 def confidence(cells: Sequence[Row]) -> float | None:
     """The level of the intervals in ``cells``, None where there are none."""
-    found = (cell["estimates"][metric] for cell in cells for metric in METRICS)
+    found = (cell["estimates"][metric] for cell in cells for metric in MEASURED)
     return next((e["confidence"] for e in found if e and e["confidence"] is not None), None)
 
 

@@ -12,7 +12,7 @@ Events = Iterator[tuple[Job, Result] | None]
 
 
 class LockstepPool:
-    """As `Pool` with one worker: it computes while a result is asked for.
+    """As `ProcessPool` with one worker: it computes while a result is asked for.
 
     The first such call takes all jobs queued by then; what is queued later waits for these.
     """

@@ -38,7 +38,7 @@ class News:
         return [self._done.popleft() for _ in range(len(self._done))]
 
 
-class Pool:
+class ProcessPool:
     """Runs jobs in ``workers`` processes; with one worker, in this process when asked for.
 
     A worker that dies (out of memory, killed) takes the pool with it. The jobs that may have been
@@ -155,5 +155,5 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the first one decides, see `Pool.close`."""
+    """Ctrl-C reaches every process of a terminal; the first decides, see `ProcessPool.close`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

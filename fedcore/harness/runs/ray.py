@@ -1,4 +1,4 @@
-"""Worker tasks on a Ray cluster: the interface of `Pool`, for more cores than one machine has."""
+"""Worker tasks on a Ray cluster, of one machine or more: the interface of `ProcessPool`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fedcore.records.store import Inputs
 Result = Record | Failure
 
 #: A run that ends its worker this often is a failure. Ray names the run, so no other is suspected.
-ATTEMPTS = 2
+RUN_ATTEMPTS = 2
 #: Seconds to wait for a cluster to answer.
-PATIENCE = 10.0
+ANSWER_SECONDS = 10.0
 
 
 class RayPool:
@@ -99,7 +99,7 @@ class RayPool:
         parcel = packed(job)
         if isinstance(parcel, Failure):
             return parcel
-        for _ in range(ATTEMPTS):
+        for _ in range(RUN_ATTEMPTS):
             try:
                 reply = self._ray.get(self._task.remote(self.run, parcel))
             except (*lost, errors.ObjectLostError) as error:
@@ -108,7 +108,8 @@ class RayPool:
                 return Failure(f"{job.run.id} could not run on the Ray cluster: {error}", False)
             else:
                 return _stored(job, *reply)
-        message = f"the worker died {ATTEMPTS} times during {job.run.id} ({cause}; out of memory?)"
+        died = f"the worker died {RUN_ATTEMPTS} times during {job.run.id}"
+        message = f"{died} ({cause}; out of memory?)"
         return Failure(message, expected=False)
 
 
@@ -186,7 +187,7 @@ def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStac
         connect = functools.partial(
             ray.init, address=address, log_to_driver=False, logging_level="ERROR"
         )
-        _quietly(lambda: within(ray_head.PATIENCE, connect))
+        _quietly(lambda: within(ray_head.START_SECONDS, connect))
     except Exception as error:  # Ray raises bare Exception, ConnectionError, RuntimeError
         raise RayError(f"no Ray cluster at {address}: {error}") from error
     return ray
@@ -206,7 +207,7 @@ def _check_reachable(address: str) -> None:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise RayError(f"--ray-address must be HOST:PORT, ray://HOST:PORT or auto, got {address!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:
         raise RayError(
             f"no Ray cluster at {address} ({error.strerror or error}): start one with "
@@ -218,7 +219,7 @@ def _check_answer(address: str) -> None:
     """RayError unless a cluster answers; in a process of its own, as Ray knows no time limit."""
     command = [sys.executable, "-c", _PROBE, address]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * ANSWER_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise RayError(
             f"what listens at {address} did not answer as a Ray cluster within "

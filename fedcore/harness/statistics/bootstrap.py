@@ -21,9 +21,10 @@ from fedcore.streams import Purpose, stream
 
 Values = npt.NDArray[np.float64]
 
-CONFIDENCE = 0.9
+MEAN_CONFIDENCE = 0.9
 RESAMPLES = 10_000
-#: With fewer seeds a resample has too few distinct ones, and Student's t takes over.
+#: With fewer seeds a resample has too few distinct ones, and Student's t takes over (Bonferroni's
+#: of it for several contrasts).
 FEWEST_FOR_BOOTSTRAP = 6
 # the second stream of this purpose: `fedcore.harness.statistics.simultaneous` has the first
 _SEED = 1
@@ -45,7 +46,7 @@ class CellMean:
     seeds: int
 
 
-def mean_over_cells(values: Values, confidence: float = CONFIDENCE) -> CellMean:
+def mean_over_cells(values: Values, confidence: float = MEAN_CONFIDENCE) -> CellMean:
     """The mean of ``values`` [seeds, cells] with an interval over seed blocks.
 
     From `FEWEST_FOR_BOOTSTRAP` seeds on percentiles of `RESAMPLES` resamples, from one fixed random

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 ERROR = 0.05
 
 
-class Verdict(Enum):
+class CellVerdict(Enum):
     """What a gate says.
 
     VOID: the positive control shows no effect, nothing was learned that an attack could take, or
@@ -95,18 +95,18 @@ def confidence(looks: int) -> float:
     return 1 - 2 * ERROR / looks
 
 
-def judge(found: Estimate, low: float | None, high: float | None) -> Verdict:
+def judge(found: Estimate, low: float | None, high: float | None) -> CellVerdict:
     """Whether the true mean lies in [``low``, ``high``]; None leaves that side open.
 
     PASS if the whole interval does, FAIL if it lies beyond a limit, else INCONCLUSIVE.
     """
     if (low is not None and found.high < low) or (high is not None and found.low > high):
-        return Verdict.FAIL
+        return CellVerdict.FAIL
     inside = (low is None or found.low >= low) and (high is None or found.high <= high)
-    return Verdict.PASS if inside else Verdict.INCONCLUSIVE
+    return CellVerdict.PASS if inside else CellVerdict.INCONCLUSIVE
 
 
-def worst(verdicts: Sequence[Verdict]) -> Verdict:
+def worst(verdicts: Sequence[CellVerdict]) -> CellVerdict:
     """The verdict of several gates together: any failure fails, any doubt is a doubt."""
-    order = (Verdict.ERROR, Verdict.VOID, Verdict.FAIL, Verdict.INCONCLUSIVE)
-    return next((v for v in order if v in verdicts), Verdict.PASS)
+    order = (CellVerdict.ERROR, CellVerdict.VOID, CellVerdict.FAIL, CellVerdict.INCONCLUSIVE)
+    return next((v for v in order if v in verdicts), CellVerdict.PASS)

@@ -10,17 +10,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
+from fedcore.harness.statistics.bootstrap import FEWEST_FOR_BOOTSTRAP, RESAMPLES, Values
 from fedcore.streams import Purpose, stream
 
-Values = npt.NDArray[np.float64]
-
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-#: With fewer seeds a resample has too few distinct ones, and Bonferroni's t takes over.
-FEWEST_FOR_BOOTSTRAP = 6
+FAMILY_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Intervals:
     seeds: int
 
 
-def simultaneous(values: Values, confidence: float = CONFIDENCE) -> Intervals:
+def simultaneous(values: Values, confidence: float = FAMILY_CONFIDENCE) -> Intervals:
     """Two-sided intervals around the column means of ``values`` [seeds, contrasts].
 
     All of them cover their true means at once with probability ``confidence``. mean_k +- c s_k /
@@ -84,7 +79,7 @@ def simultaneous(values: Values, confidence: float = CONFIDENCE) -> Intervals:
     )
 
 
-def max_t(scaled: Values, confidence: float = CONFIDENCE) -> float:
+def max_t(scaled: Values, confidence: float = FAMILY_CONFIDENCE) -> float:
     """The ``confidence`` quantile of max_k |t*_k| for columns of mean 0 and deviation 1.
 
     May be infinite: a resample of one seed alone has no spread.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from fedcore.components.kinds import REFERENCE
+from fedcore.components.parameters import REQUIRED
 from fedcore.components.written import choice
 from fedcore.harness.suite.published import Published
 from fedcore.partition.partitioner import PARTITIONERS
@@ -104,6 +106,8 @@ class Grid:
             arm = self._arm(strategy, partition)
             if arm in seen:
                 continue
+            undefended = self._arm(self.undefended, partition)
+            controls: dict[Any, Scenario] = {}
             seen.add(arm)
             changed = self._changed(strategy, partition)
             if self.clean:
@@ -116,13 +120,13 @@ class Grid:
             )
             for attack, fraction, ratio in levels:
                 highest = self.strongest or (max(fractions), max(ratios))
-                strongest = self._attacked(
-                    self._arm(self.undefended, partition),
-                    attack,
-                    max(highest[0], fraction),
-                    max(highest[1], ratio),
+                shares = max(highest[0], fraction), max(highest[1], ratio)
+                control = id(attack), shares
+                if control not in controls:
+                    controls[control] = self._attacked(undefended, attack, *shares)
+                yield self._cell(
+                    self._attacked(arm, attack, fraction, ratio), controls[control], changed
                 )
-                yield self._cell(self._attacked(arm, attack, fraction, ratio), strongest, changed)
 
     def _changed(self, strategy: Mapping[str, Any], partition: Mapping[str, Any]) -> list[str]:
         """The overridden fields whose value is not the suite's own."""
@@ -155,13 +159,30 @@ class Grid:
         return arm.but(**{**attack, **shares})
 
     def _cell(self, scenario: Scenario, control: Scenario | None, changed: Sequence[str]) -> Cell:
-        reference = self.named_against or self.base
         # with its norm: FedBN without batch normalisation is no scenario
-        named = ("strategy", "strategy_spec", "client_mods", "norm")
+        named = ["strategy", "client_mods", "norm"]
+        specs = scenario.parts.strategy.specs()
+        named += [name for name, spec in specs.items() if spec.default is REQUIRED]
         arm = {name: getattr(scenario, name) for name in named}
-        reference = self.local(reference.but(**arm))
-        name = identifier(scenario, reference, self._shared(scenario.partition))
+        key = tuple(arm.items())
+        if key not in self._references:
+            reference = self.named_against or self.base
+            self._references[key] = self.local(reference.but(**arm))
+        if scenario.partition not in self._settings:
+            self._settings[scenario.partition] = self._shared(scenario.partition)
+        usual = self._settings[scenario.partition]
+        name = identifier(scenario, self._references[key], usual)
         return Cell(name, scenario, self.seeds, control, self.max_seeds, changed=tuple(changed))
+
+    @cached_property
+    def _references(self) -> dict[Any, Scenario]:
+        """What ids are relative to, by what a strategy brings."""
+        return {}
+
+    @cached_property
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        """`_shared` by partition."""
+        return {}
 
     def _shared(self, partition: str) -> dict[str, Any]:
         """Settings of ``partition`` that are alike wherever ``partitions`` has it: not named."""

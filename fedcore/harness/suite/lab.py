@@ -17,9 +17,9 @@ from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.runs.imports import KnownImports
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.lockstep import LockstepPool
-from fedcore.harness.runs.processes import Pool
+from fedcore.harness.runs.processes import ProcessPool
 from fedcore.harness.runs.ray import RayPool
-from fedcore.harness.statistics.estimates import Verdict, confidence
+from fedcore.harness.statistics.estimates import CellVerdict, confidence
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.look_ahead import LookAhead
 from fedcore.harness.suite.options import Options
@@ -184,7 +184,7 @@ class Lab:
             else:
                 results = {run: self.result(run, tick) for run in cell.runs(range(count))}
                 outcome = self._outcome(cell, count, results)
-            if outcome.verdict is not Verdict.INCONCLUSIVE:
+            if outcome.verdict is not CellVerdict.INCONCLUSIVE:
                 break
         return outcome
 
@@ -206,7 +206,7 @@ class Lab:
             results = {run: self.result(run) for run in cell.runs(range(count))}
             outcome = self._outcome(cell, count, results)
             self._ahead.judged(cell, count, outcome)
-            if outcome.verdict is Verdict.INCONCLUSIVE:
+            if outcome.verdict is CellVerdict.INCONCLUSIVE:
                 self.begin(cell.runs(range(following)))
 
     def _looks(self, cell: Cell) -> tuple[int, ...]:
@@ -279,7 +279,7 @@ class Lab:
         return self._inputs[key]
 
 
-def _pool(options: Options, execution: Execution) -> Pool | RayPool | LockstepPool:
+def _pool(options: Options, execution: Execution) -> ProcessPool | RayPool | LockstepPool:
     on_gpu = execution.torch_device.type == "cuda"
     if on_gpu and execution.stacks:  # compatible runs together: it pays there
         return LockstepPool()
@@ -287,6 +287,6 @@ def _pool(options: Options, execution: Execution) -> Pool | RayPool | LockstepPo
         return RayPool(options.ray_address, options.jobs)
     if options.engine == "flower-ray":  # it brings processes of its own
         flower.keep_between_runs()
-        return Pool(1)
+        return ProcessPool(1)
     # a GPU is one shared resource; the CPU has a worker for each core
-    return Pool(1 if on_gpu else options.jobs or cores())
+    return ProcessPool(1 if on_gpu else options.jobs or cores())

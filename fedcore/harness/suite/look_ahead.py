@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from fedcore.harness.statistics.estimates import CellVerdict
+
 if TYPE_CHECKING:
     from fedcore.harness.suite.cells import Cell
     from fedcore.harness.suite.outcome import Outcome
@@ -55,11 +57,9 @@ class LookAhead:
 
     def judged(self, cell: Cell, count: int, outcome: Outcome) -> None:
         """Keep ``outcome`` of the look at ``count`` seeds; an open one lets the next look begin."""
-        from fedcore.harness.statistics.estimates import Verdict
-
         self._outcomes.setdefault(cell, {})[count] = outcome
         looks = self._looks[cell][1:]
-        if outcome.verdict is Verdict.INCONCLUSIVE and len(looks) > 1:
+        if outcome.verdict is CellVerdict.INCONCLUSIVE and len(looks) > 1:
             self._looks[cell] = looks
             self._unwatched.append(cell)
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedcore.attacks.attack import success_of
-from fedcore.harness.statistics.estimates import Estimate, Verdict, estimate, judge
+from fedcore.harness.statistics.estimates import CellVerdict, Estimate, estimate, judge
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.skill import LEARNS, tail_skill
 from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
@@ -38,7 +38,7 @@ class Gate:
 
     threshold: Threshold
     estimate: Estimate
-    verdict: Verdict
+    verdict: CellVerdict
 
 
 @dataclass(frozen=True)

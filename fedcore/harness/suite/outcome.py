@@ -11,7 +11,7 @@ from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
-from fedcore.harness.statistics.estimates import Estimate, Noise, Verdict, estimate, worst
+from fedcore.harness.statistics.estimates import CellVerdict, Estimate, Noise, estimate, worst
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.measures import Gate, Measure, Records, measures, put_gates
 from fedcore.harness.suite.published import published_limits
@@ -72,22 +72,22 @@ class Outcome:
         return sum(self.poisoned) / sum(self.clean) if self.poisoned and sum(self.clean) else None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> CellVerdict:
         """Of all gates together; "no limit" without one on the cell itself.
 
         Void where a metric could not be measured, the undefended control shows no effect or the
         clean twin has learned nothing.
         """
         if self.errors:
-            return Verdict.ERROR
+            return CellVerdict.ERROR
         control = [g.verdict for g in self.gates if g.threshold.metric in CONTROLS]
-        if self.voids or Verdict.FAIL in control:
-            return Verdict.VOID
+        if self.voids or CellVerdict.FAIL in control:
+            return CellVerdict.VOID
         if len(control) == len(self.gates):
-            return Verdict.NO_LIMIT  # a control alone says nothing about the cell
+            return CellVerdict.NO_LIMIT  # a control alone says nothing about the cell
         found = worst([g.verdict for g in self.gates])
-        shown = found is Verdict.PASS and self.cell.reported is not None
-        return Verdict.NO_LIMIT if shown else found
+        shown = found is CellVerdict.PASS and self.cell.reported is not None
+        return CellVerdict.NO_LIMIT if shown else found
 
     def spread(self, values: Sequence[float]) -> Estimate | None:
         """Mean and interval of ``values``, None if there are none."""

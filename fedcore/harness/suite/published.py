@@ -32,7 +32,7 @@ from pathlib import Path
 from scipy.special import ndtri
 
 from fedcore.errors import FedcoreError
-from fedcore.harness.statistics.estimates import Estimate, Verdict, judge
+from fedcore.harness.statistics.estimates import CellVerdict, Estimate, judge
 from fedcore.harness.suite.thresholds import Threshold
 from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
@@ -94,9 +94,13 @@ class Published:
         """How far the mean of ``seeds`` new runs may be from ``value``, percentage points."""
         return self.z * self.sd * math.sqrt(1 / self.runs + 1 / seeds)
 
-    def judge(self, mean: float, seeds: int) -> Verdict:
+    def judge(self, mean: float, seeds: int) -> CellVerdict:
         """PASS where ``mean``, in percent over ``seeds`` runs, is within the tolerance."""
-        return Verdict.PASS if abs(mean - self.value) <= self.tolerance(seeds) else Verdict.FAIL
+        return (
+            CellVerdict.PASS
+            if abs(mean - self.value) <= self.tolerance(seeds)
+            else CellVerdict.FAIL
+        )
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def published_limits(
     classes: int,
     published: Published | None,
     reported: str | None,
-) -> list[tuple[Threshold, Verdict]]:
+) -> list[tuple[Threshold, CellVerdict]]:
     """What the accuracy ``found`` of ``scenario`` must keep to, and whether it does.
 
     It must be above chance, 100 / ``classes`` percent, and within the tolerance of what is

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedcore.data.medmnist import SETS
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
 from fedcore.records.tables import read_toml, table
@@ -39,7 +40,7 @@ from fedcore.scenario.declared import registered, registries
 
 #: What must hold for a cell to prove anything.
 CONTROLS = ("control", "control_asr", "twin_skill")
-METRICS = ("clean", "skill", "drop", "asr", *CONTROLS)
+LIMITED = ("clean", "skill", "drop", "asr", *CONTROLS)
 #: Metrics whose limits are values once recorded, of the settings that they were recorded for.
 RECORDED = ("clean", "drop", "asr")
 #: No model is taken to be better, in percent: beyond it test data have leaked.
@@ -150,9 +151,9 @@ class Thresholds:
         noise = table(Noise, content.pop("noise"), f"thresholds {path}, [noise]", ThresholdError)
         entries: list[Threshold] = []
         for metric, group in content.items():
-            if metric not in METRICS:
+            if metric not in LIMITED:
                 raise ThresholdError(
-                    f"thresholds {path}: {unknown_name('metric', metric, METRICS)}"
+                    f"thresholds {path}: {unknown_name('metric', metric, LIMITED)}"
                 )
             if not isinstance(group, dict):
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
@@ -215,8 +216,6 @@ def _require_bite(place: str, threshold: Threshold) -> None:
     data sets that it names the most classes (more than any, where that is not known). Where it
     names none, the most that a data set with a name has.
     """
-    from fedcore.data.medmnist import SETS  # it registers itself, which needs this module's
-
     published = {"mnist5k": 10, **{name: facts.num_classes for name, facts in SETS.items()}}
     named = threshold.where.get("dataset", tuple(published))
     classes = max(published.get(str(name).removeprefix("holdout:"), math.inf) for name in named)

@@ -23,14 +23,14 @@ from fedcore.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class LocalWork:
+class TunedWork:
     """What may be tuned, and nothing else."""
 
     optimizer: str
     lr: float
 
 
-FIELDS = tuple(field.name for field in fields(LocalWork))
+FIELDS = tuple(field.name for field in fields(TunedWork))
 
 
 class TuningError(FedcoreError, ValueError):
@@ -49,7 +49,7 @@ def read_tuning(path: Path) -> Callable[[Scenario], Scenario]:
 
     def add(key: tuple[str | None, str, str], values: Any) -> None:
         place = f"tuning {path}, [{'.'.join(filter(None, key))}]"
-        choices[key] = asdict(table(LocalWork, values, place, TuningError))
+        choices[key] = asdict(table(TunedWork, values, place, TuningError))
 
     for first, tables in content.items():
         if not isinstance(tables, dict):

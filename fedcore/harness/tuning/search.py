@@ -38,7 +38,7 @@ Tried = tuple[str, float, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class TunedChoice:
     """What was chosen for ``strategy``, and the scores of all that was tried.
 
     ``struck`` names what scored higher and diverged, with the first run that did.
@@ -76,8 +76,8 @@ def tune(
     seeds: Sequence[int] = SEEDS,
     trial: Sequence[int] = TRIAL,
     one_solver: bool = False,
-    listen: Callable[[Choice], None] = lambda choice: None,
-) -> list[Choice]:
+    listen: Callable[[TunedChoice], None] = lambda choice: None,
+) -> list[TunedChoice]:
     """The best candidate for each strategy on ``base``, clean, on held-out training samples.
 
     A choice is put on trial, with the seeds of ``trial`` on each partition: if one of these runs
@@ -109,7 +109,7 @@ def tune(
         for strategy in strategies
     }
     groups = [list(strategies)] if one_solver else [[strategy] for strategy in strategies]
-    choices: list[Choice] = []
+    choices: list[TunedChoice] = []
     for group in groups:
         struck: dict[Candidate, str] = {}
         while True:
@@ -125,7 +125,9 @@ def tune(
         for strategy, (optimizer, lr) in best.items():
             texts = tuple(f"{name} {rate:g}, {run}" for (name, rate), run in struck.items())
             scores = tuple(tried[strategy])
-            choices.append(Choice(base.dataset, base.model, strategy, optimizer, lr, scores, texts))
+            choices.append(
+                TunedChoice(base.dataset, base.model, strategy, optimizer, lr, scores, texts)
+            )
             listen(choices[-1])
     return choices
 

@@ -24,10 +24,12 @@ class PreAggregation(Component):
     ``definition`` is what the identity check holds every mix to. It is not inherited; a class
     without one says when it `must_differ`. ``keeps_clients`` says that row i still is the work of
     client i alone, so that what is known of that work (FedNova's normalizers) still holds.
+    ``may_ignore_clients``: clients may be in no row, who then leave no trace in the model.
     """
 
     kind: ClassVar[str] = "preaggregation"
     keeps_clients: ClassVar[bool] = False
+    may_ignore_clients: ClassVar[bool] = False
     definition: ClassVar[MixDefinition | None] = None
 
     def rows(self, clients: int) -> int:

@@ -12,7 +12,7 @@ from fedcore.harness.baselines.comparison import Comparison, against
 from fedcore.harness.baselines.coverage import Coverage
 from fedcore.harness.baselines.file import (
     Baseline,
-    Source,
+    Origin,
 )
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.statistics.estimates import Noise
@@ -23,7 +23,7 @@ HERE = "torch 2, this CPU, cpu"
 ELSEWHERE = "torch 3, other CPU, cpu"
 NOISE = Noise(2, 4)
 CODES = ("code", "code")
-SOURCE = Source("2025-01-01", "c0ffee", False, "code", HERE, "this CPU", "pytest benchmark")
+SOURCE = Origin("2025-01-01", "c0ffee", False, "code", HERE, "this CPU", "pytest benchmark")
 CLEAN = Scenario(strategy="fednova", optimizer="sgd", local_epochs=(1, 3))
 MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.1, poison_ratio=0.5)
 STRONG = MILD.but(malicious_fraction=0.5)
@@ -81,7 +81,7 @@ def traces(outcomes: dict[str, Outcome]) -> dict[str, dict[int, Trace]]:
 
 
 def updated(
-    old: Baseline | None, outcomes: dict[str, Outcome], coverage: Coverage, made: Source
+    old: Baseline | None, outcomes: dict[str, Outcome], coverage: Coverage, made: Origin
 ) -> Baseline:
     return baseline_update.updated(old, BLANK, outcomes, traces(outcomes), coverage, made)
 

@@ -10,15 +10,15 @@ from benchmark.test_canaries import BASE, FILE, built
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.data.loading import data_directory
-from fedcore.harness.baselines.canaries import Recorded, differences, ours, traces
-from fedcore.harness.baselines.file import BaselineError, Source
+from fedcore.harness.baselines.canaries import RecordedCanaries, differences, ours, traces
+from fedcore.harness.baselines.file import BaselineError, Origin
 from fedcore.harness.exact.trace import Trace
 from fedcore.harness.runs.job import Failure
 from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
-SOURCE = Source("2025-01-01", "c0ffee", False, "code", "torch 2", "this CPU", "pytest")
+SOURCE = Origin("2025-01-01", "c0ffee", False, "code", "torch 2", "this CPU", "pytest")
 TINY = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds=2)
 SCENARIOS = {"one": TINY, "krum": TINY.but(strategy="krum")}
 
@@ -29,15 +29,15 @@ def now() -> dict[str, Trace | Failure]:
 
 
 @pytest.fixture
-def recorded(now: dict[str, Trace | Failure]) -> Recorded:
+def recorded(now: dict[str, Trace | Failure]) -> RecordedCanaries:
     found = {n: (s.hash, t) for n, s in SCENARIOS.items() if isinstance(t := now[n], Trace)}
-    return Recorded(SOURCE, found)
+    return RecordedCanaries(SOURCE, found)
 
 
-def test_a_file_is_read_as_it_was_written(recorded: Recorded, tmp_path: Path) -> None:
+def test_a_file_is_read_as_it_was_written(recorded: RecordedCanaries, tmp_path: Path) -> None:
     path = tmp_path / "canaries.json"
     recorded.write(path)
-    assert Recorded.read(path) == recorded
+    assert RecordedCanaries.read(path) == recorded
     assert len(path.read_text().splitlines()) == 17  # a line for each canary and fact
 
 
@@ -51,17 +51,19 @@ def test_a_file_is_read_as_it_was_written(recorded: Recorded, tmp_path: Path) ->
     ],
     ids=["cut", "edited", "schema", "empty"],
 )
-def test_a_damaged_file_is_refused(recorded: Recorded, damage, message: str) -> None:
+def test_a_damaged_file_is_refused(recorded: RecordedCanaries, damage, message: str) -> None:
     with pytest.raises(BaselineError, match=message):
-        Recorded.from_text(damage(recorded.to_text()), "canaries.json")
+        RecordedCanaries.from_text(damage(recorded.to_text()), "canaries.json")
 
 
-def test_equal_runs_do_not_differ(recorded: Recorded, now: dict[str, Trace | Failure]) -> None:
+def test_equal_runs_do_not_differ(
+    recorded: RecordedCanaries, now: dict[str, Trace | Failure]
+) -> None:
     assert list(differences(recorded.canaries, SCENARIOS, now)) == []
 
 
 def test_what_differs_is_said_with_its_name(
-    recorded: Recorded, now: dict[str, Trace | Failure]
+    recorded: RecordedCanaries, now: dict[str, Trace | Failure]
 ) -> None:
     (hash, trace) = recorded.canaries["krum"]
     worse = (trace.correct[0], trace.correct[1] + 3)
@@ -91,7 +93,7 @@ def test_every_component_of_ours_has_its_canaries_and_all_are_recorded() -> None
             for attack in (None, *ATTACKS):
                 assert (strategy, partition, attack) in arms
     assert {s.optimizer for s in scenarios.values()} == set(OPTIMIZERS)
-    recorded = Recorded.read(FILE)
+    recorded = RecordedCanaries.read(FILE)
     assert {n: h for n, (h, _) in recorded.canaries.items()} == {
         name: scenario.hash for name, scenario in scenarios.items()
     }
@@ -117,7 +119,7 @@ def test_a_new_strategy_fails_until_it_is_recorded(monkeypatch: pytest.MonkeyPat
     assert not wrong
     new = [name for name in scenarios if name.startswith("mine-")]
     assert len(new) == len(PARTITIONERS_AND_ATTACKS)
-    recorded = Recorded.read(FILE).canaries
+    recorded = RecordedCanaries.read(FILE).canaries
     trace = next(iter(recorded.values()))[1]
     lines = list(differences(recorded, scenarios, dict.fromkeys(scenarios, trace)))
     assert [line for line in lines if line.startswith("mine-")] == [

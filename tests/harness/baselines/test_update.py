@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from fedcore.harness.baselines.file import (
+    BaselineCell,
     BaselineError,
-    Entry,
 )
 from fedcore.harness.baselines.update import difference, source
 from tests.harness.baselines.baseline_values import (
@@ -73,7 +73,7 @@ def test_a_partial_update_keeps_the_traces_of_the_other_cells() -> None:
 
 
 def test_an_update_shows_each_difference() -> None:
-    entries: dict[str, Entry] = {**BASELINE.entries, "old": BASELINE.entries["clean"]}
+    entries: dict[str, BaselineCell] = {**BASELINE.entries, "old": BASELINE.entries["clean"]}
     old = dataclasses.replace(BASELINE, entries=entries)
     found = {
         "clean": outcome(CLEAN, (95.0, 94.5)),

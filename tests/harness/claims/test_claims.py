@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.harness.claims.claims import Claim, ClaimError, Verdict, decide, judge_claim
+from fedcore.harness.claims.claims import Claim, ClaimError, ClaimVerdict, decide, judge_claim
 from fedcore.harness.claims.contrasts import Role, costs, costs_more
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.simultaneous import Intervals
@@ -140,10 +140,10 @@ def results(made: dict[Scenario, Record], effect: float, n: int = 10, sd: float 
 
 @pytest.mark.parametrize(
     ("effect", "verdict"),
-    [(4.0, Verdict.SUPPORTED), (-4.0, Verdict.REFUTED), (0.0, Verdict.UNDECIDED)],
+    [(4.0, ClaimVerdict.SUPPORTED), (-4.0, ClaimVerdict.REFUTED), (0.0, ClaimVerdict.UNDECIDED)],
 )
 def test_planted_effects_are_found_and_nothing_else(
-    made: dict[Scenario, Record], effect: float, verdict: Verdict
+    made: dict[Scenario, Record], effect: float, verdict: ClaimVerdict
 ) -> None:
     outcome = judge_claim(CLAIM, range(10), results(made, effect))
     assert outcome.verdict is verdict
@@ -156,17 +156,17 @@ def test_arms_that_learn_nothing_decide_no_claim(made: dict[Scenario, Record]) -
     """A constant answer has an accuracy, and poison moves it; that says nothing about poison."""
     guessing = dataclasses.replace(made[CLEAN], recall=((1.0, *[0.0] * 9),))
     outcome = judge_claim(CLAIM, range(10), results({**made, CLEAN: guessing}, 4.0))
-    assert outcome.verdict is Verdict.SUPPORTED  # the clean arm of both sides cancels out
+    assert outcome.verdict is ClaimVerdict.SUPPORTED  # the clean arm of both sides cancels out
     absolute = Claim("costs", "a statement", (costs("harsh", HARSH),), 10)
-    assert judge_claim(absolute, range(10), results(made, 4.0)).verdict is Verdict.SUPPORTED
+    assert judge_claim(absolute, range(10), results(made, 4.0)).verdict is ClaimVerdict.SUPPORTED
     outcome = judge_claim(absolute, range(10), results({**made, CLEAN: guessing}, 4.0))
-    assert outcome.verdict is Verdict.UNDECIDED
+    assert outcome.verdict is ClaimVerdict.UNDECIDED
     (told,) = outcome.unskilled
     assert told.startswith(f"{CLEAN.id}: balanced accuracy 0.0 % of the way from guessing")
     reported = dataclasses.replace(costs("harsh", HARSH), role=Role.REPORTED)
     beside = Claim("beside", "a statement", (MORE, reported), 10)
     outcome = judge_claim(beside, range(10), results({**made, CLEAN: guessing}, 4.0))
-    assert (outcome.verdict, outcome.unskilled) == (Verdict.SUPPORTED, ())
+    assert (outcome.verdict, outcome.unskilled) == (ClaimVerdict.SUPPORTED, ())
 
 
 def test_the_pairing_counts(made: dict[Scenario, Record]) -> None:
@@ -174,14 +174,14 @@ def test_the_pairing_counts(made: dict[Scenario, Record]) -> None:
     for (scenario, seed), record in [((r.scenario, r.seed), v) for r, v in shaken.items()]:
         moved = record.accuracy[0] - 0.03 * seed  # a good or bad seed, for all arms alike
         shaken[Run(scenario, seed)] = dataclasses.replace(record, accuracy=(moved,))
-    assert judge_claim(CLAIM, range(10), shaken).verdict is Verdict.SUPPORTED
+    assert judge_claim(CLAIM, range(10), shaken).verdict is ClaimVerdict.SUPPORTED
 
 
 def test_failures_and_broken_pairs_are_errors(made: dict[Scenario, Record]) -> None:
     found = results(made, 4.0)
     found[Run(MILD, 3)] = Failure("no memory", expected=False)
     outcome = judge_claim(CLAIM, range(10), found)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is ClaimVerdict.ERROR
     assert outcome.intervals is None
     assert len(outcome.errors) == 1
     assert "seed 3: no memory" in outcome.errors[0]
@@ -198,7 +198,7 @@ def test_failures_and_broken_pairs_are_errors(made: dict[Scenario, Record]) -> N
         audit = dataclasses.replace(record.audit, **{what: value})
         found[Run(MILD, 0)] = dataclasses.replace(record, audit=audit)
         outcome = judge_claim(both, range(10), found)
-        assert outcome.verdict is Verdict.ERROR
+        assert outcome.verdict is ClaimVerdict.ERROR
         assert any(message in error for error in outcome.errors), outcome.errors
 
 
@@ -221,7 +221,7 @@ def test_what_runs_trained_on_decides_whether_a_claim_is_judged(
         for s, record in made.items()
     }
     outcome = judge_claim(CLAIM, range(2), found)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is ClaimVerdict.ERROR
     assert len(outcome.errors) == 4
     assert all(
         "seed 1 has other cohorts than its seed draws" in text for text in outcome.errors[1:2]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.claims.claims import Claim, ClaimError, ClaimOutcome, Verdict
+from fedcore.harness.claims.claims import Claim, ClaimError, ClaimOutcome, ClaimVerdict
 from fedcore.harness.claims.contrasts import costs
-from fedcore.harness.claims.records import Recorded, agreement, read_records, subject
+from fedcore.harness.claims.records import RecordedClaim, agreement, read_records, subject
 from fedcore.harness.suite.options import Options
 
 POISONED = Scenario(attack="labelflip", malicious_fraction=0.3, poison_ratio=0.5)
@@ -30,19 +30,19 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def recorded(verdict: str, seeds: int = 10, machine: str = "here") -> Recorded:
-    return Recorded(verdict, seeds, CLAIM.definition, "measured", "2026-01-31", machine, "abc")
+def recorded(verdict: str, seeds: int = 10, machine: str = "here") -> RecordedClaim:
+    return RecordedClaim(verdict, seeds, CLAIM.definition, "measured", "2026-01-31", machine, "abc")
 
 
-def outcome(verdict: Verdict, seeds: int = 10) -> ClaimOutcome:
-    errors = ("no memory",) if verdict is Verdict.ERROR else ()
+def outcome(verdict: ClaimVerdict, seeds: int = 10) -> ClaimOutcome:
+    errors = ("no memory",) if verdict is ClaimVerdict.ERROR else ()
     return ClaimOutcome(CLAIM, tuple(range(seeds)), (), None, verdict, errors, ())
 
 
 def test_records_are_found_by_subject_profile_and_claim(tmp_path: Path) -> None:
     found = read_records(write(tmp_path, TABLE))
     assert list(found) == [("mnist5k", "quick", "it-costs")]
-    assert found["mnist5k", "quick", "it-costs"] == Recorded(
+    assert found["mnist5k", "quick", "it-costs"] == RecordedClaim(
         "supported", 10, "0123456789ab", "measured", "2026-01-31", "here", "0123456789abcdef"
     )
     assert read_records(write(tmp_path, "# none yet\n")) == {}
@@ -81,28 +81,30 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "seeds", "record", "status"),
     [
-        (Verdict.SUPPORTED, 10, recorded("supported"), "as recorded"),
-        (Verdict.SUPPORTED, 3, recorded("supported", machine="there"), "as recorded"),
-        (Verdict.SUPPORTED, 10, None, "open"),
-        (Verdict.ERROR, 10, None, "CHANGED"),
-        (Verdict.ERROR, 10, recorded("supported"), "CHANGED"),
-        (Verdict.UNDECIDED, 10, recorded("supported"), "CHANGED"),
-        (Verdict.SUPPORTED, 10, recorded("undecided"), "CHANGED"),
-        (Verdict.UNDECIDED, 3, recorded("supported"), "unsure"),
-        (Verdict.UNDECIDED, 10, recorded("refuted", machine="there"), "unsure"),
-        (Verdict.REFUTED, 20, recorded("undecided"), "unsure"),
-        (Verdict.REFUTED, 3, recorded("supported"), "CHANGED"),
-        (Verdict.REFUTED, 10, recorded("supported", machine="there"), "CHANGED"),
+        (ClaimVerdict.SUPPORTED, 10, recorded("supported"), "as recorded"),
+        (ClaimVerdict.SUPPORTED, 3, recorded("supported", machine="there"), "as recorded"),
+        (ClaimVerdict.SUPPORTED, 10, None, "open"),
+        (ClaimVerdict.ERROR, 10, None, "CHANGED"),
+        (ClaimVerdict.ERROR, 10, recorded("supported"), "CHANGED"),
+        (ClaimVerdict.UNDECIDED, 10, recorded("supported"), "CHANGED"),
+        (ClaimVerdict.SUPPORTED, 10, recorded("undecided"), "CHANGED"),
+        (ClaimVerdict.UNDECIDED, 3, recorded("supported"), "unsure"),
+        (ClaimVerdict.UNDECIDED, 10, recorded("refuted", machine="there"), "unsure"),
+        (ClaimVerdict.REFUTED, 20, recorded("undecided"), "unsure"),
+        (ClaimVerdict.REFUTED, 3, recorded("supported"), "CHANGED"),
+        (ClaimVerdict.REFUTED, 10, recorded("supported", machine="there"), "CHANGED"),
     ],
 )
-def test_agreement(found: Verdict, seeds: int, record: Recorded | None, status: str) -> None:
+def test_agreement(
+    found: ClaimVerdict, seeds: int, record: RecordedClaim | None, status: str
+) -> None:
     result = agreement(outcome(found, seeds), record, "here")
     assert result.status == status
     assert "it-costs" in result.message
 
 
 def test_a_record_of_another_definition_has_to_be_made_again() -> None:
-    old = Recorded("supported", 10, "0" * 12, "measured", "2026-01-31", "here", "abc")
-    result = agreement(outcome(Verdict.SUPPORTED), old, "here")
+    old = RecordedClaim("supported", 10, "0" * 12, "measured", "2026-01-31", "here", "abc")
+    result = agreement(outcome(ClaimVerdict.SUPPORTED), old, "here")
     assert result.status == "CHANGED"
     assert f"definition {'0' * 12}, now {CLAIM.definition}): record it again" in result.message

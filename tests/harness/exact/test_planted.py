@@ -17,7 +17,7 @@ from fedcore.data.loading import data_directory
 from fedcore.engine import sequential, solvers
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation.batches import batch_bounds
-from fedcore.harness.baselines.canaries import Recorded, differences, traces
+from fedcore.harness.baselines.canaries import RecordedCanaries, differences, traces
 from fedcore.strategies import (
     bulyan,
     centeredclipping,
@@ -43,7 +43,7 @@ def deviations(names: Sequence[str]) -> list[str]:
     """What the canaries ``names`` say, made anew in this process."""
     every, _ = built()  # a bug may forbid some: trimming one too few of one leaves nothing to trim
     scenarios = {name: every[name] for name in names}
-    recorded = Recorded.read(FILE).canaries
+    recorded = RecordedCanaries.read(FILE).canaries
     now = traces(scenarios, SEED, data_directory(None), jobs=1)
     return list(differences({name: recorded[name] for name in names}, scenarios, now))
 

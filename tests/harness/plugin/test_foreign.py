@@ -95,6 +95,20 @@ def test_a_folder_of_pytests_setting_pythonpath_is_known_to_workers(mine: Any) -
     assert result.ret == 0, mine.text(result)
 
 
+def test_workers_know_what_a_component_looks_up_by_name(mine: Any) -> None:
+    """The module of the inner strategy is imported by the suite only."""
+    step = "STRATEGIES['whole']().step(updates, cohort, memory)"
+    whole = RULE.replace("halfavg", "whole").replace("HalfAvg", "Whole").replace("0.5 * ", "")
+    mine.write(
+        inner=whole,
+        mystrategy=RULE.replace("combine(updates, cohort.weights)", step),
+        test_mine="import inner\n" + SUITE,
+    )
+    result = mine.run(*TWO, "-k", "halfavg")
+    assert result.ret == 0, mine.text(result)
+    assert mine.verdicts(result) == {k: v for k, v in VERDICTS.items() if "halfavg" in k}
+
+
 @pytest.mark.parametrize("place", ["conftest", "test_mine", "test_rules"])
 def test_a_class_that_workers_cannot_import_runs_in_one_process(mine: Any, place: str) -> None:
     (mine.path / "mystrategy.py").unlink()

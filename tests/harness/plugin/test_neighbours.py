@@ -96,7 +96,7 @@ def test_beside_real_plugins_each_has_its_options(beside: Any) -> None:
     assert sorted(beside.verdicts(result)) == CELLS
     assert "3 cells: 3 no limit" in beside.text(result)
     cells = json.loads((beside.path / ".fedcore" / "results.json").read_text())["cells"]
-    assert sorted(cell["strategy"] for cell in cells) == ["fedavg", "krum", "median"]
+    assert sorted(cell["scenario"]["strategy"] for cell in cells) == ["fedavg", "krum", "median"]
     assert (beside.path / "prof").is_dir()  # pytest-profiling has done its work
 
 

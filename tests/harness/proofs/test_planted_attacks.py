@@ -20,7 +20,7 @@ from fedcore.errors import FedcoreError
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation import federation as federations
 from fedcore.federation.threat import Threat
-from fedcore.harness.statistics.estimates import Verdict
+from fedcore.harness.statistics.estimates import CellVerdict
 from fedcore.simulation import trial
 from tests.attacks.examples import Opposed, Overtrain
 from tests.harness.proofs.planted import Patch, judged, wrapped
@@ -41,7 +41,7 @@ def red(scenario: Scenario, **how: Any) -> str:
         outcome = judged(scenario, **how)
     except FedcoreError as error:  # the run itself is refused
         return str(error)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     return " | ".join(outcome.errors)
 
 

@@ -17,11 +17,11 @@ from fedcore.data.loading import load
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation import threat
-from fedcore.harness.proofs.audit import audit_problems
+from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import footer
-from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.statistics.estimates import CellVerdict, Noise
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Thresholds
@@ -30,6 +30,7 @@ from fedcore.scenario import round_half_up
 from fedcore.strategies import fedavg
 from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.strategy import STRATEGIES, combine
 
 pytest_plugins = ["pytester"]
@@ -64,7 +65,7 @@ def test_nothing_planted_nothing_found(attack: str, redraw: bool, ratio: float) 
     scenario = ATTACKED.but(attack=attack, poison_ratio=ratio, rounds=2, redraw=redraw, **classes)
     outcome = judged(Cell("cell", scenario, 1))
     assert outcome.errors == ()
-    assert outcome.verdict is Verdict.NO_LIMIT
+    assert outcome.verdict is CellVerdict.NO_LIMIT
 
 
 def test_fednova_that_is_silently_fedavg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,14 +108,14 @@ def test_a_label_flip_that_draws_from_all_classes(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(LabelFlip, "relabel", relabel)
     outcome = judged()
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert "changed fewer labels than it poisoned: client" in outcome.errors[0]
 
 
 def test_poison_at_half_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threat, "round_half_up", lambda value: round_half_up(value / 2))
     outcome = judged()
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     (message,) = outcome.errors
     assert "seed 0 poisoned other numbers of samples than poison_ratio=0.6 asks for" in message
     assert message.count("instead of") == 3
@@ -217,3 +218,17 @@ def test_a_cell_says_which_runs_did_not_converge() -> None:
     )
     assert "noted: " in "\n".join(footer([cell]))
     assert judged(Cell("rfa", once.but(aggregation_iterations=100), 1)).notes == ()
+
+
+@pytest.mark.parametrize("rule", [FedAvg, Bucketing])
+def test_an_attack_without_a_trace_where_a_rule_may_ignore_clients(
+    monkeypatch: pytest.MonkeyPatch, rule: Any
+) -> None:
+    scenario = ATTACKED.but(strategy="fedavg", preaggregation="bucketing")
+    poisoned, clean = (run(s, device="cpu") for s in (scenario, scenario.clean_twin()))
+    assert effect_problems(clean, poisoned) == []
+    alike = dataclasses.replace(poisoned, model_digest=clean.model_digest)
+    (message,) = effect_problems(clean, alike)
+    assert "ends in its clean twin's model, bit for bit" in message
+    monkeypatch.setattr(rule, "may_ignore_clients", True)
+    assert effect_problems(clean, alike) == []

@@ -20,7 +20,7 @@ from fedcore.engine.stack.step import Steps
 from fedcore.federation import federation
 from fedcore.federation.federation import Federation
 from fedcore.federation.threat import Threat
-from fedcore.harness.statistics.estimates import Verdict
+from fedcore.harness.statistics.estimates import CellVerdict
 from tests.harness.proofs.planted import ATTACKED, MALICIOUS, Patch, judged, wrapped
 
 Undo = Callable[[Threat, int, int, Any, Any], Any]
@@ -93,7 +93,7 @@ def test_poison_that_is_counted_and_not_trained_on(
     message = message.replace("client 1", f"client {MALICIOUS[0]}")
     labels_where(monkeypatch, undone)
     outcome = judged(ATTACKED.but(redraw=redraw), engine=engine)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     (error,) = outcome.errors
     assert re.search(message, error), error
 
@@ -205,7 +205,7 @@ def test_images_of_the_test_split_in_training(
 ) -> None:
     plant(monkeypatch)
     outcome = judged()
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert message in outcome.errors[0]
     if message is OF_TEST:
         assert "of them test images" in outcome.errors[0]

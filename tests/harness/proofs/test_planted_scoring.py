@@ -12,7 +12,7 @@ from fedcore.data import loading
 from fedcore.data.dataset import Split
 from fedcore.engine import sequential, stacked
 from fedcore.federation.federation import Federation
-from fedcore.harness.statistics.estimates import Verdict
+from fedcore.harness.statistics.estimates import CellVerdict
 from tests.harness.proofs.planted import ATTACKED, Patch, judged, wrapped
 
 
@@ -41,7 +41,7 @@ def test_scoring_on_training_images(
 ) -> None:
     plant(monkeypatch)
     outcome = judged(engine=engine)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert "was scored on 1200 images that are not those of the test split" in outcome.errors[0]
     assert "1200 of them training images" in outcome.errors[0]
 

@@ -17,7 +17,7 @@ from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
 from fedcore.federation import federation, threat
 from fedcore.harness.proofs.arms import Proofs
-from fedcore.harness.statistics.estimates import Verdict
+from fedcore.harness.statistics.estimates import CellVerdict
 from fedcore.optimizers.solvers import SgdSolver, Solver
 from fedcore.simulation import runner as simulation
 from fedcore.streams import Purpose
@@ -100,7 +100,7 @@ def test_a_twin_that_is_no_twin(
         monkeypatch.setattr(schedule, "_batches", _batches_by(lambda f: drawn, monkeypatch))
     plant(monkeypatch)
     outcome = judged(ATTACKED.but(strategy="fedavg"), engine=engine)
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert any(message in error for error in outcome.errors)
     assert any(f"no pair: they differ in {pair}" in error for error in outcome.errors)
 

@@ -11,7 +11,7 @@ import pytest
 from fedcore import Scenario
 from fedcore.engine.execution import Execution
 from fedcore.harness.runs.job import Failure, Job
-from fedcore.harness.runs.processes import Pool
+from fedcore.harness.runs.processes import ProcessPool
 from fedcore.records.record import Record
 from fedcore.records.store import Run
 
@@ -49,8 +49,8 @@ def jobs(folder: Path, *seeds: int) -> list[Job]:
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    made = Pool(2, run=mortal)
+def pool() -> Iterator[ProcessPool]:
+    made = ProcessPool(2, run=mortal)
     yield made
     made.close()
 
@@ -61,7 +61,7 @@ def pool() -> Iterator[Pool]:
     ids=["first", "last", "two"],
 )
 def test_a_worker_that_dies_twice_is_reported_and_the_others_finish(
-    pool: Pool, tmp_path: Path, seeds: tuple[int, ...]
+    pool: ProcessPool, tmp_path: Path, seeds: tuple[int, ...]
 ) -> None:
     wanted = jobs(tmp_path, *seeds)
     for job in wanted:
@@ -82,7 +82,7 @@ def test_a_worker_that_dies_twice_is_reported_and_the_others_finish(
     assert pool.news() == []
 
 
-def test_a_worker_that_dies_once_is_made_good(pool: Pool, tmp_path: Path) -> None:
+def test_a_worker_that_dies_once_is_made_good(pool: ProcessPool, tmp_path: Path) -> None:
     wanted = jobs(tmp_path, 0, 200, 2, 3)
     for job in wanted:
         pool.submit(job)
@@ -92,7 +92,7 @@ def test_a_worker_that_dies_once_is_made_good(pool: Pool, tmp_path: Path) -> Non
     assert attempts(tmp_path)[200] == 2
 
 
-def test_a_broken_pool_still_takes_jobs(pool: Pool, tmp_path: Path) -> None:
+def test_a_broken_pool_still_takes_jobs(pool: ProcessPool, tmp_path: Path) -> None:
     doomed, good = jobs(tmp_path, 100, 1)
     pool.submit(doomed)
     while not pool.done(doomed):
@@ -104,7 +104,7 @@ def test_a_broken_pool_still_takes_jobs(pool: Pool, tmp_path: Path) -> None:
     assert not result.expected
 
 
-def test_submitting_twice_runs_once(pool: Pool, tmp_path: Path) -> None:
+def test_submitting_twice_runs_once(pool: ProcessPool, tmp_path: Path) -> None:
     (job,) = jobs(tmp_path, 5)
     pool.submit(job)
     pool.submit(job)
@@ -115,7 +115,7 @@ def test_submitting_twice_runs_once(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_a_timeout_leaves_the_job_running(tmp_path: Path) -> None:
-    pool = Pool(2, run=slow)
+    pool = ProcessPool(2, run=slow)
     (job,) = jobs(tmp_path, 1)
     pool.submit(job)
     try:
@@ -128,7 +128,7 @@ def test_a_timeout_leaves_the_job_running(tmp_path: Path) -> None:
 
 
 def test_close_drops_what_waits_and_finishes_what_runs(tmp_path: Path) -> None:
-    pool = Pool(2, run=slow)
+    pool = ProcessPool(2, run=slow)
     wanted = jobs(tmp_path, *range(20))
     for job in wanted:
         pool.submit(job)
@@ -143,7 +143,7 @@ def test_close_drops_what_waits_and_finishes_what_runs(tmp_path: Path) -> None:
 
 def test_workers_leave_interrupts_to_the_first_process(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)  # a shell starts what is in its background without
-    pool = Pool(2, run=interrupts_ignored)
+    pool = ProcessPool(2, run=interrupts_ignored)
     (job,) = jobs(tmp_path, 1)
     pool.submit(job)
     try:
@@ -154,7 +154,7 @@ def test_workers_leave_interrupts_to_the_first_process(tmp_path: Path) -> None:
 
 
 def test_one_worker_is_this_process_and_works_when_asked(tmp_path: Path) -> None:
-    pool = Pool(1, run=mortal)
+    pool = ProcessPool(1, run=mortal)
     first, second = jobs(tmp_path, 1, 2)
     pool.submit(first)
     pool.submit(second)
@@ -170,7 +170,7 @@ def test_one_worker_is_this_process_and_works_when_asked(tmp_path: Path) -> None
 def test_a_process_and_this_process_compute_the_same_bytes(tmp_path: Path) -> None:
     found = []
     for workers in (1, 2):
-        pool = Pool(workers)
+        pool = ProcessPool(workers)
         (job,) = jobs(tmp_path, 1)
         pool.submit(job)
         found.append(pool.result(job))

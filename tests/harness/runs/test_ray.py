@@ -18,8 +18,8 @@ from fedcore import Scenario
 from fedcore.engine.execution import Execution
 from fedcore.harness.runs import ray as ray_pool
 from fedcore.harness.runs.job import Failure, Job, execute
-from fedcore.harness.runs.processes import Pool
-from fedcore.harness.runs.ray import ATTEMPTS, RayPool, on_node
+from fedcore.harness.runs.processes import ProcessPool
+from fedcore.harness.runs.ray import RUN_ATTEMPTS, RayPool, on_node
 from fedcore.ray_cluster import LOCAL, SETTINGS, RayError, cluster_of
 from fedcore.records.inputs import inputs_of
 from fedcore.records.record import Record
@@ -79,7 +79,7 @@ def test_nobody_listens_there() -> None:
     begun = time.monotonic()
     with pytest.raises(RayError, match=f"no Ray cluster at 127.0.0.1:{port} .*Connection refused"):
         RayPool(f"127.0.0.1:{port}", 1)
-    assert time.monotonic() - begun < ray_pool.PATIENCE
+    assert time.monotonic() - begun < ray_pool.ANSWER_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_a_run_that_kills_its_worker_twice_is_a_failure(pool: RayPool, tmp_path:
     dead = found.pop(100)
     assert isinstance(dead, Failure)
     assert not dead.expected
-    assert f"died {ATTEMPTS} times during {wanted[1].run.id}" in dead.message
+    assert f"died {RUN_ATTEMPTS} times during {wanted[1].run.id}" in dead.message
     assert found == {seed: Failure(str(seed), True) for seed in (0, 200, 3)}
-    assert attempts(tmp_path) == {0: 1, 100: ATTEMPTS, 200: 2, 3: 1}
+    assert attempts(tmp_path) == {0: 1, 100: RUN_ATTEMPTS, 200: 2, 3: 1}
     assert all(map(pool.done, wanted))
 
 
@@ -239,7 +239,7 @@ def test_a_record_comes_back_and_is_stored_here(pool: RayPool, tmp_path: Path) -
     assert job.store is not None
     assert job.inputs is not None
     assert job.store.get(job.run, job.inputs) == record
-    same = Pool(1)
+    same = ProcessPool(1)
     same.submit(job)
     here = same.result(job)
     assert isinstance(here, Record)
@@ -249,7 +249,7 @@ def test_a_record_comes_back_and_is_stored_here(pool: RayPool, tmp_path: Path) -
 @needs_ray
 @pytest.mark.slow
 def test_what_is_no_cluster_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_pool, "PATIENCE", 2.0)
+    monkeypatch.setattr(ray_pool, "ANSWER_SECONDS", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(RayError, match=f"{address} did not answer as a Ray cluster within 6 s"):

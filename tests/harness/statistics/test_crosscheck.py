@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness.claims.claims import Claim, Verdict, decide
+from fedcore.harness.claims.claims import Claim, ClaimVerdict, decide
 from fedcore.harness.claims.contrasts import costs, drop, slope
-from fedcore.harness.statistics.estimates import Noise, confidence, estimate, judge
-from fedcore.harness.statistics.estimates import Verdict as Gate
+from fedcore.harness.statistics.estimates import CellVerdict, Noise, confidence, estimate, judge
 from fedcore.harness.statistics.noninferiority import holm, one_sided
 from fedcore.harness.statistics.simultaneous import max_t, simultaneous
 from fedcore.scenario import Scenario
@@ -52,7 +51,7 @@ def test_a_two_sided_gate_is_two_one_sided_tests(low: float, high: float, looks:
     # Schuirmann 1987: the 90 % interval lies within the limits where both tests at 5 % reject
     p, _, _ = weightstats.ttost_paired(CLEAN, POISONED, low, high)
     verdict = judge(estimate(DROP.tolist(), NO_PRIOR, confidence(looks)), low, high)
-    assert (verdict is Gate.PASS) == (p <= 0.05 / looks)
+    assert (verdict is CellVerdict.PASS) == (p <= 0.05 / looks)
 
 
 def test_the_limits_above_tell_passes_from_others() -> None:
@@ -151,5 +150,5 @@ def test_a_claim_of_one_contrast_is_a_one_sided_test_on_either_side(
                        for side in ("larger", "smaller"))  # fmt: skip
     supported, refuted = (smaller, larger) if below else (larger, smaller)
     verdict = decide(claim, simultaneous(DROP[:5, None]))
-    assert (verdict is Verdict.SUPPORTED) == supported
-    assert (verdict is Verdict.REFUTED) == refuted
+    assert (verdict is ClaimVerdict.SUPPORTED) == supported
+    assert (verdict is ClaimVerdict.REFUTED) == refuted

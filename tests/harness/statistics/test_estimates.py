@@ -8,12 +8,19 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.harness.statistics.estimates import Estimate, Noise, Verdict, estimate, judge, worst
+from fedcore.harness.statistics.estimates import (
+    CellVerdict,
+    Estimate,
+    Noise,
+    estimate,
+    judge,
+    worst,
+)
 
 VALUES = st.floats(-100, 100)
 SAMPLES = st.lists(VALUES, min_size=1, max_size=8)
 LIMITS = st.none() | VALUES
-RANK = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+RANK = {CellVerdict.FAIL: 0, CellVerdict.INCONCLUSIVE: 1, CellVerdict.PASS: 2}
 
 
 def test_moderated_interval_by_hand() -> None:
@@ -74,25 +81,25 @@ def test_each_side_errs_as_often_as_it_says(seeds: int, df: float) -> None:
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
-        (None, 12.0, Verdict.PASS),
-        (None, 11.0, Verdict.PASS),  # the interval may touch the limit
-        (None, 10.0, Verdict.INCONCLUSIVE),
-        (None, 9.0, Verdict.INCONCLUSIVE),
-        (None, 8.9, Verdict.FAIL),
-        (8.0, None, Verdict.PASS),
-        (9.0, None, Verdict.PASS),
-        (10.0, None, Verdict.INCONCLUSIVE),
-        (11.0, None, Verdict.INCONCLUSIVE),
-        (11.1, None, Verdict.FAIL),
-        (9.0, 11.0, Verdict.PASS),
-        (9.5, 20.0, Verdict.INCONCLUSIVE),
-        (0.0, 8.0, Verdict.FAIL),  # too good fails as well
-        (12.0, 20.0, Verdict.FAIL),
-        (9.9, 10.1, Verdict.INCONCLUSIVE),
-        (None, None, Verdict.PASS),
+        (None, 12.0, CellVerdict.PASS),
+        (None, 11.0, CellVerdict.PASS),  # the interval may touch the limit
+        (None, 10.0, CellVerdict.INCONCLUSIVE),
+        (None, 9.0, CellVerdict.INCONCLUSIVE),
+        (None, 8.9, CellVerdict.FAIL),
+        (8.0, None, CellVerdict.PASS),
+        (9.0, None, CellVerdict.PASS),
+        (10.0, None, CellVerdict.INCONCLUSIVE),
+        (11.0, None, CellVerdict.INCONCLUSIVE),
+        (11.1, None, CellVerdict.FAIL),
+        (9.0, 11.0, CellVerdict.PASS),
+        (9.5, 20.0, CellVerdict.INCONCLUSIVE),
+        (0.0, 8.0, CellVerdict.FAIL),  # too good fails as well
+        (12.0, 20.0, CellVerdict.FAIL),
+        (9.9, 10.1, CellVerdict.INCONCLUSIVE),
+        (None, None, CellVerdict.PASS),
     ],
 )
-def test_regions(low: float | None, high: float | None, verdict: Verdict) -> None:
+def test_regions(low: float | None, high: float | None, verdict: CellVerdict) -> None:
     assert judge(Estimate(10.0, 9.0, 11.0, 0.9, 3), low, high) is verdict
 
 
@@ -122,7 +129,7 @@ def test_more_confidence_is_never_surer(
     lax, strict = (estimate(values, Noise(1.5, 4), level) for level in (0.8, 0.99))
     assert strict.low <= lax.low <= lax.mean <= lax.high <= strict.high
     verdict = judge(strict, low, high)
-    assert verdict in (judge(lax, low, high), Verdict.INCONCLUSIVE)
+    assert verdict in (judge(lax, low, high), CellVerdict.INCONCLUSIVE)
 
 
 @given(st.permutations([1.0, 2.5, 4.0, 8.0]))
@@ -131,9 +138,8 @@ def test_the_order_of_seeds_does_not_matter(values: list[float]) -> None:
 
 
 def test_worst() -> None:
-    order = [
-        Verdict.ERROR, Verdict.VOID, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS
-    ]  # fmt: skip
+    names = ("ERROR", "VOID", "FAIL", "INCONCLUSIVE", "PASS")
+    order = [CellVerdict[name] for name in names]
     for place, verdict in enumerate(order):
         assert worst(order[place:][::-1]) is verdict
-    assert worst([]) is Verdict.PASS
+    assert worst([]) is CellVerdict.PASS

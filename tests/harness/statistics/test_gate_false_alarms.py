@@ -16,7 +16,7 @@ import pytest
 from scipy.special import stdtrit
 
 from benchmark.limits import DATASETS, FOLDER, deviation, deviations, recorded
-from fedcore.harness.statistics.estimates import Verdict, confidence, estimate, judge
+from fedcore.harness.statistics.estimates import CellVerdict, confidence, estimate, judge
 from fedcore.harness.suite.thresholds import Threshold, Thresholds
 
 THRESHOLDS = Thresholds.read(FOLDER / "thresholds.toml")
@@ -87,14 +87,14 @@ def test_the_simulation_decides_as_the_gates_do() -> None:
             found = failing(gate, truth, 4.0, np.random.default_rng(20240304))
             level = confidence(len(gate.looks))
             for suite in range(40):
-                verdict = Verdict.INCONCLUSIVE
+                verdict = CellVerdict.INCONCLUSIVE
                 for n in gate.looks:
-                    if verdict is Verdict.INCONCLUSIVE:
+                    if verdict is CellVerdict.INCONCLUSIVE:
                         taken = estimate(draws[suite, :n].tolist(), THRESHOLDS.noise, level)
                         verdict = judge(taken, low, high)
-                assert found[suite] == (verdict is Verdict.FAIL)
+                assert found[suite] == (verdict is CellVerdict.FAIL)
                 seen.add(verdict)
-    assert seen == {Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE}
+    assert seen == {CellVerdict.PASS, CellVerdict.FAIL, CellVerdict.INCONCLUSIVE}
 
 
 @pytest.mark.parametrize(("dataset", "share"), [("mnist5k", 0.005), ("bloodmnist", 0.02)])
@@ -123,7 +123,7 @@ def test_another_machine_rarely_breaks_a_limit(dataset: str) -> None:
         for suite in range(0, SUITES if limit.exists else 0, 10):
             moved = np.array(one.values) + sd * rng.standard_normal(len(one.values))
             verdict = judge(one.interval(moved.tolist(), THRESHOLDS.noise), limit.min, limit.max)
-            failed[suite] |= verdict is Verdict.FAIL
+            failed[suite] |= verdict is CellVerdict.FAIL
     rate = float(failed[::10].mean())
     print(f"the same seeds on another machine, {dataset}: {100 * rate:.1f} % of suites fail")
     assert rate <= 0.01

@@ -12,7 +12,7 @@ from PIL import Image
 from fedcore import Scenario
 from fedcore.harness.runs import job as worker
 from fedcore.harness.runs.job import Failure
-from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.statistics.estimates import CellVerdict, Noise
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.lab import Lab, Progress
 from fedcore.harness.suite.options import Options
@@ -103,7 +103,7 @@ def test_fresh_computes_again_the_same_numbers(lab: MakeLab) -> None:
 
 
 def test_a_cell_that_was_not_planned_is_judged_all_the_same(lab: MakeLab) -> None:
-    assert lab().judge(CELLS[1]).verdict is Verdict.PASS
+    assert lab().judge(CELLS[1]).verdict is CellVerdict.PASS
 
 
 def test_starting_computes_nothing_with_one_worker(lab: MakeLab) -> None:
@@ -180,7 +180,7 @@ def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
     further = [Run(s, seed) for seed in (2, 3) for s in (CLEAN, ATTACKED)]
     assert pool.at_the_end == planned + further
     assert pool.submitted == planned + further
-    assert outcomes[1].verdict is Verdict.INCONCLUSIVE
+    assert outcomes[1].verdict is CellVerdict.INCONCLUSIVE
     assert outcomes[1].seeds == (0, 1, 2, 3)
 
     plain = lab(fresh=True)
@@ -207,7 +207,7 @@ def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Pat
     progress = started(one, [Cell("missing", missing, 1), CELLS[0]])
     assert (progress.planned, progress.finished, progress.stored) == (3, 1, 0)
     outcome = one.judge(Cell("missing", missing, 1))
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert f"DataError: {tmp_path}/absent.npz: there is no such file" in outcome.errors[0]
     assert one.judge(CELLS[0]).errors == ()
 
@@ -239,7 +239,7 @@ def test_a_failed_run_is_not_stored(lab: MakeLab, monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         patch.setattr(worker, "simulate", broken)
-        assert lab().judge(CELLS[0]).verdict is Verdict.ERROR
+        assert lab().judge(CELLS[0]).verdict is CellVerdict.ERROR
     assert started(lab(), CELLS).stored == 0
 
 

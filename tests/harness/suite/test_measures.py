@@ -10,7 +10,7 @@ import pytest
 
 from fedcore import Scenario, run
 from fedcore.federation.threat import ClientPoison
-from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.statistics.estimates import CellVerdict, Noise
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Threshold, Thresholds
@@ -94,7 +94,7 @@ def test_the_cell_that_the_others_start_from_passes(record: Record) -> None:
     for scenario in (TARGETED, FLIP, CLEAN):
         limits = {k: v for k, v in LIMITS.items() if "asr" not in k or scenario is TARGETED}
         outcome = judged(record, scenario, limits=limits, control=scenario)
-        assert (outcome.verdict, outcome.voids, outcome.unlimited) == (Verdict.PASS, (), ())
+        assert (outcome.verdict, outcome.voids, outcome.unlimited) == (CellVerdict.PASS, (), ())
 
 
 @pytest.mark.parametrize("limited", [("asr",), ("drop",), ("drop", "control"), tuple(LIMITS)])
@@ -102,7 +102,7 @@ def test_no_test_image_of_the_source_class(record: Record, limited: tuple[str, .
     """Whatever the file limits: what a targeted flip is for was not measured."""
     limits = {name: LIMITS[name] for name in limited}
     outcome = judged(record, changes=on(TARGETED, without_source), limits=limits)
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     expected = "the test set holds no image of the source class 1 (seeds 0, 1, 2)"
     assert any(reason.endswith(expected) for reason in outcome.voids)
 
@@ -110,33 +110,33 @@ def test_no_test_image_of_the_source_class(record: Record, limited: tuple[str, .
 def test_a_value_that_is_missing_on_one_seed_alone(record: Record) -> None:
     """The other two seeds would pass."""
     outcome = judged(record, changes=on(TARGETED, without_source, (1,)))
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "(seed 1)" in outcome.voids[0]
 
 
 def test_a_limit_on_a_success_rate_that_the_attack_does_not_have(record: Record) -> None:
     limits = {"drop": (5, 40), "control": (2, None), "asr": (10, 90)}
     outcome = judged(record, FLIP, control=FLIP, limits=limits)
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "attack 'labelflip' has no success rate" in outcome.voids[0]
 
 
 def test_the_success_rate_of_the_control_is_missing(record: Record) -> None:
     other = TARGETED.but(strategy="fedavgm")
     outcome = judged(record, other, on(TARGETED, without_source))
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "control_asr could not be measured" in outcome.voids[0]
 
 
 def test_no_control(record: Record) -> None:
     outcome = judged(record, control=None)
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "no undefended control is given" in outcome.voids[0]
 
 
 def test_a_control_that_no_limit_holds(record: Record) -> None:
     outcome = judged(record, limits={"drop": (5, 40)})
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "no limit holds the undefended control" in outcome.voids[0]
 
 
@@ -144,7 +144,7 @@ def test_nothing_to_lose_is_void_whether_or_not_the_file_says_so(record: Record)
     """One class named for each image: 90 % of them, say."""
     row = (1.0, *[0.0] * 9)
     outcome = judged(record, changes=on(CLEAN, lambda r: dataclasses.replace(r, recall=(row,))))
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
 
 
 def test_a_test_set_of_one_class(record: Record) -> None:
@@ -153,7 +153,7 @@ def test_a_test_set_of_one_class(record: Record) -> None:
     for scenario in (CLEAN, FLIP):
         limits = {k: v for k, v in LIMITS.items() if "asr" not in k}
         outcome = judged(record, scenario, change, limits=limits, control=scenario)
-        assert outcome.verdict is Verdict.VOID
+        assert outcome.verdict is CellVerdict.VOID
         assert "the test set holds a single class" in outcome.voids[0]
 
 
@@ -162,14 +162,14 @@ def test_all_runs_of_a_targeted_arm_diverged(record: Record) -> None:
     outcome = judged(
         record, changes=on(TARGETED, lambda r: dataclasses.replace(r, diverged=1, asr=(0.1,)))
     )
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "every run diverged" in outcome.voids[0]
 
 
 def test_a_value_that_is_no_number(record: Record) -> None:
     nan = on(CLEAN, lambda r: dataclasses.replace(r, accuracy=(float("nan"),)), (2,))
     outcome = judged(record, changes=nan)
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "drop could not be measured" in outcome.voids[0]
 
 
@@ -181,40 +181,40 @@ def test_an_attack_without_a_sample_to_poison(record: Record) -> None:
         (0, 2),
     )
     outcome = judged(record, changes=change)
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "changed no label on seeds 0, 2" in outcome.voids[0]
     assert "no training sample of class 1" in outcome.voids[0]
 
 
 def test_one_seed_and_no_prior_knowledge_of_noise(record: Record) -> None:
     outcome = judged(record, noise=Noise(2.0, 0), seeds=(0,))
-    assert outcome.verdict is Verdict.VOID
+    assert outcome.verdict is CellVerdict.VOID
     assert "1 values with 0 prior degrees of freedom give no interval" in outcome.voids[0]
 
 
 @pytest.mark.parametrize(
     ("drop", "verdict"),
     [
-        ((-6, 60), Verdict.PASS),  # of the 80 that there are to lose
-        ((-6, 79), Verdict.PASS),
-        ((-6, 80), Verdict.NO_LIMIT),
-        ((None, 85), Verdict.NO_LIMIT),
-        ((None, None), Verdict.NO_LIMIT),  # none = true
-        ((1, 85), Verdict.PASS),  # no effect would fail
+        ((-6, 60), CellVerdict.PASS),  # of the 80 that there are to lose
+        ((-6, 79), CellVerdict.PASS),
+        ((-6, 80), CellVerdict.NO_LIMIT),
+        ((None, 85), CellVerdict.NO_LIMIT),
+        ((None, None), CellVerdict.NO_LIMIT),  # none = true
+        ((1, 85), CellVerdict.PASS),  # no effect would fail
     ],
 )
 def test_a_window_from_no_effect_to_chance_is_no_limit(
-    record: Record, drop: Any, verdict: Verdict
+    record: Record, drop: Any, verdict: CellVerdict
 ) -> None:
     limits = {"drop": drop, "control": (2, None)}
     outcome = judged(record, FLIP, limits=limits, control=FLIP)
     assert outcome.verdict is verdict
-    assert bool(outcome.unlimited) is (verdict is Verdict.NO_LIMIT)
+    assert bool(outcome.unlimited) is (verdict is CellVerdict.NO_LIMIT)
 
 
 def test_a_clean_window_from_guessing_to_no_error_is_no_limit(record: Record) -> None:
     """Of 10 classes 10 % are guessed."""
-    for low, verdict in ((10, Verdict.NO_LIMIT), (11, Verdict.PASS)):
+    for low, verdict in ((10, CellVerdict.NO_LIMIT), (11, CellVerdict.PASS)):
         outcome = judged(record, CLEAN, limits={"clean": (low, 99.9)})
         assert outcome.verdict is verdict
 
@@ -222,7 +222,7 @@ def test_a_clean_window_from_guessing_to_no_error_is_no_limit(record: Record) ->
 def test_limits_that_were_recorded_for_other_settings_do_not_hold(record: Record) -> None:
     limits = {"drop": (5, 40), "control": (2, None)}
     outcome = judged(record, FLIP, control=FLIP, limits=limits, changed=("rounds",))
-    assert outcome.verdict is Verdict.NO_LIMIT
+    assert outcome.verdict is CellVerdict.NO_LIMIT
     assert {g.threshold.metric for g in outcome.gates} <= {"control", "twin_skill"}
     named = Threshold("drop.own", "drop", 5, 40, "r", {"rounds": (1,)})
     assert named.fits(FLIP, ("rounds",))

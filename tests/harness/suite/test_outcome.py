@@ -9,7 +9,7 @@ import pytest
 from fedcore import Scenario, run
 from fedcore.federation.threat import ClientPoison
 from fedcore.harness.runs.job import Failure
-from fedcore.harness.statistics.estimates import Noise, Verdict
+from fedcore.harness.statistics.estimates import CellVerdict, Noise
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.outcome import Outcome, judge_cell, unpaired
 from fedcore.harness.suite.thresholds import Threshold, Thresholds
@@ -88,7 +88,7 @@ def test_accuracies_are_percent_and_drops_are_paired_by_seed(record: Record) -> 
     assert outcome.poisoned == pytest.approx((80, 81, 80))
     assert outcome.drop == pytest.approx((10, 11, 11))
     assert outcome.retention == pytest.approx(241 / 273)
-    assert outcome.verdict is Verdict.PASS
+    assert outcome.verdict is CellVerdict.PASS
     by_metric = {g.threshold.metric: g for g in outcome.gates}
     assert by_metric["drop"].estimate.mean == pytest.approx(32 / 3)
     assert by_metric["control"].estimate.mean == pytest.approx(118 / 3)
@@ -98,25 +98,25 @@ def test_accuracies_are_percent_and_drops_are_paired_by_seed(record: Record) -> 
 @pytest.mark.parametrize(
     ("drop", "control", "verdict"),
     [
-        ((None, 20), (3, None), Verdict.PASS),
-        ((None, 5), (3, None), Verdict.FAIL),
-        ((None, 11), (3, None), Verdict.INCONCLUSIVE),
-        ((12, 20), (3, None), Verdict.INCONCLUSIVE),
-        ((None, 20), (60, None), Verdict.VOID),
-        ((None, 5), (60, None), Verdict.VOID),  # of a void attack nothing is concluded
-        ((None, 20), (39, None), Verdict.INCONCLUSIVE),
+        ((None, 20), (3, None), CellVerdict.PASS),
+        ((None, 5), (3, None), CellVerdict.FAIL),
+        ((None, 11), (3, None), CellVerdict.INCONCLUSIVE),
+        ((12, 20), (3, None), CellVerdict.INCONCLUSIVE),
+        ((None, 20), (60, None), CellVerdict.VOID),
+        ((None, 5), (60, None), CellVerdict.VOID),  # of a void attack nothing is concluded
+        ((None, 20), (39, None), CellVerdict.INCONCLUSIVE),
     ],
 )
 def test_verdicts(
-    record: Record, drop: Any, control: tuple[float | None, float | None], verdict: Verdict
+    record: Record, drop: Any, control: tuple[float | None, float | None], verdict: CellVerdict
 ) -> None:
     assert judged(record, limits(drop=drop, control=control)).verdict is verdict
 
 
 def test_without_a_limit_of_its_own_a_cell_stays_open(record: Record) -> None:
-    assert judged(record, limits()).verdict is Verdict.NO_LIMIT
-    assert judged(record, limits(control=(3, None))).verdict is Verdict.NO_LIMIT
-    assert judged(record, limits(control=(60, None))).verdict is Verdict.VOID
+    assert judged(record, limits()).verdict is CellVerdict.NO_LIMIT
+    assert judged(record, limits(control=(3, None))).verdict is CellVerdict.NO_LIMIT
+    assert judged(record, limits(control=(60, None))).verdict is CellVerdict.VOID
 
 
 def test_a_clean_cell_is_judged_by_its_accuracy_alone(record: Record) -> None:
@@ -124,11 +124,11 @@ def test_a_clean_cell_is_judged_by_its_accuracy_alone(record: Record) -> None:
     found = results(record, {CLEAN: USUAL[CLEAN]})
     outcome = judge_cell(cell, SEEDS, found, limits(clean=(80, 99), drop=(None, 0)))
     assert [g.threshold.metric for g in outcome.gates] == ["clean"]
-    assert outcome.verdict is Verdict.PASS
+    assert outcome.verdict is CellVerdict.PASS
     assert (outcome.poisoned, outcome.drop, outcome.asr) == ((), (), ())
     assert outcome.retention is None
     too_good = judge_cell(cell, SEEDS, found, limits(clean=(50, 80)))
-    assert too_good.verdict is Verdict.FAIL
+    assert too_good.verdict is CellVerdict.FAIL
 
 
 def constant(found: dict[Run, Any], scenario: Scenario) -> dict[Run, Any]:
@@ -144,20 +144,20 @@ def test_a_clean_arm_that_names_one_class_fails_whatever_its_accuracy(record: Re
     cell = Cell("clean", CLEAN, 3)
     found = results(record, {CLEAN: (0.73, 0.73, 0.73)}, recall=((1.0, *[0.6] * 9),))
     both = limits(clean=(30, 99), skill=(5, None))
-    assert judge_cell(cell, SEEDS, found, both).verdict is Verdict.PASS
-    assert judge_cell(cell, SEEDS, constant(found, CLEAN), both).verdict is Verdict.FAIL
+    assert judge_cell(cell, SEEDS, found, both).verdict is CellVerdict.PASS
+    assert judge_cell(cell, SEEDS, constant(found, CLEAN), both).verdict is CellVerdict.FAIL
 
 
 def test_what_an_arm_without_skill_loses_proves_nothing(record: Record) -> None:
     bounds = limits(drop=(None, 20), control=(3, None), twin_skill=(5, None))
     found = results(record, USUAL, recall=((1.0, *[0.6] * 9),))
     outcome = judge_cell(CELL, SEEDS, found, bounds)
-    assert outcome.verdict is Verdict.PASS
+    assert outcome.verdict is CellVerdict.PASS
     by_metric = {g.threshold.metric: g.estimate.mean for g in outcome.gates}
     assert by_metric["twin_skill"] == pytest.approx(100 * (0.64 - 0.1) / 0.9)
-    assert judge_cell(CELL, SEEDS, constant(found, CLEAN), bounds).verdict is Verdict.VOID
+    assert judge_cell(CELL, SEEDS, constant(found, CLEAN), bounds).verdict is CellVerdict.VOID
     # the control's twin is another arm, and a poisoned model may well know nothing
-    assert judge_cell(CELL, SEEDS, constant(found, ATTACKED), bounds).verdict is Verdict.PASS
+    assert judge_cell(CELL, SEEDS, constant(found, ATTACKED), bounds).verdict is CellVerdict.PASS
 
 
 def test_attack_success_is_measured_where_it_is_defined(record: Record) -> None:
@@ -180,7 +180,7 @@ def test_any_failed_run_is_an_error_and_nothing_is_judged(record: Record) -> Non
         found = results(record, USUAL)
         found[Run(scenario, 1)] = Failure("DataError: no such file", expected=True)
         outcome = judge_cell(CELL, SEEDS, found, thresholds)
-        assert outcome.verdict is Verdict.ERROR
+        assert outcome.verdict is CellVerdict.ERROR
         assert outcome.errors == (f"{scenario.id} seed 1: DataError: no such file",)
         assert outcome.gates == ()
 
@@ -223,7 +223,7 @@ def test_a_pair_that_does_not_share_its_randomness_is_an_error(
     assert f"{ATTACKED.id} seed 1" in message
     found[Run(ATTACKED, 1)] = odd
     outcome = judge_cell(CELL, SEEDS, found, limits(drop=(None, 20)))
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert outcome.errors == (message,)
 
 
@@ -253,7 +253,7 @@ def test_the_pairs_of_the_control_are_checked_too(record: Record) -> None:
         odd, audit=dataclasses.replace(odd.audit, cohorts=((3, 2),))
     )
     outcome = judge_cell(CELL, SEEDS, found, limits(drop=(None, 20)))
-    assert outcome.verdict is Verdict.ERROR
+    assert outcome.verdict is CellVerdict.ERROR
     assert f"{CONTROL.id} seed 2" in outcome.errors[0]
 
 

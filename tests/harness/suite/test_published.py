@@ -10,7 +10,7 @@ from scipy import stats
 from benchmark.test_study import PUBLISHED as FILE
 from benchmark.test_study import arm, study
 from fedcore import Scenario
-from fedcore.harness.statistics.estimates import Noise, Verdict, estimate
+from fedcore.harness.statistics.estimates import CellVerdict, Noise, estimate
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.published import (
     Published,
@@ -41,9 +41,9 @@ reason = "20 runs"
 def test_one_run_against_one_run_is_z_sd_sqrt_2() -> None:
     assert ONE.tolerance(1) == pytest.approx(1.96 * 2 * math.sqrt(2))
     assert Published(90.0, 20, 2.0, 1.96, "", "").tolerance(5) == pytest.approx(1.96)  # sqrt(1/4)
-    assert ONE.judge(95.54, 1) is ONE.judge(84.46, 1) is Verdict.PASS
-    assert ONE.judge(95.55, 1) is ONE.judge(84.45, 1) is Verdict.FAIL
-    assert ONE.judge(94.5, 4) is Verdict.FAIL  # more seeds, less room: 4.38
+    assert ONE.judge(95.54, 1) is ONE.judge(84.46, 1) is CellVerdict.PASS
+    assert ONE.judge(95.55, 1) is ONE.judge(84.45, 1) is CellVerdict.FAIL
+    assert ONE.judge(94.5, 4) is CellVerdict.FAIL  # more seeds, less room: 4.38
 
 
 def test_it_covers_as_often_as_it_says() -> None:
@@ -61,15 +61,18 @@ def test_all_values_of_a_file_hold_at_once() -> None:
 @pytest.mark.parametrize(
     ("values", "published", "reported", "verdicts"),
     [
-        ([91.0, 90.0], ONE, None, [Verdict.PASS, Verdict.PASS]),
-        ([99.0, 99.0], ONE, None, [Verdict.PASS, Verdict.FAIL]),
-        ([99.0, 99.0], ONE, "32 px", [Verdict.PASS]),
-        ([9.0, 9.0], ONE, "32 px", [Verdict.FAIL]),
-        ([91.0, 90.0], None, "nothing printed", [Verdict.PASS]),
+        ([91.0, 90.0], ONE, None, [CellVerdict.PASS, CellVerdict.PASS]),
+        ([99.0, 99.0], ONE, None, [CellVerdict.PASS, CellVerdict.FAIL]),
+        ([99.0, 99.0], ONE, "32 px", [CellVerdict.PASS]),
+        ([9.0, 9.0], ONE, "32 px", [CellVerdict.FAIL]),
+        ([91.0, 90.0], None, "nothing printed", [CellVerdict.PASS]),
     ],
 )
 def test_limits(
-    values: list[float], published: Published | None, reported: str | None, verdicts: list[Verdict]
+    values: list[float],
+    published: Published | None,
+    reported: str | None,
+    verdicts: list[CellVerdict],
 ) -> None:
     found = estimate(values, Noise(1.0, 8))
     limits = published_limits(FLIPPED, found, 8, published, reported)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.limits import CHANCE, DATASETS, FOLDER, GUESSING, Recorded, recorded
 from fedcore.data.loading import load
-from fedcore.harness.statistics.estimates import Verdict, judge
+from fedcore.harness.statistics.estimates import CellVerdict, judge
 from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
 
 THRESHOLDS = Thresholds.read(FOLDER / "thresholds.toml")
@@ -50,7 +50,7 @@ def limit(one: Recorded) -> Threshold:
     return threshold
 
 
-def verdicts(values: Callable[[Recorded], list[float]]) -> dict[str, Verdict]:
+def verdicts(values: Callable[[Recorded], list[float]]) -> dict[str, CellVerdict]:
     """The drop's verdict by cell, had each the drops ``values``; cells without a limit left out."""
     limited = [one for one in ATTACKED if limit(one).exists]
     return {
@@ -69,7 +69,7 @@ def test_every_recorded_value_has_a_limit_and_holds_it() -> None:
         if threshold.exists:
             interval = one.interval(one.values, THRESHOLDS.noise)
             verdict = judge(interval, threshold.min, threshold.max)
-            assert verdict is Verdict.PASS, f"{one.metric} of {name(one)}: {interval}"
+            assert verdict is CellVerdict.PASS, f"{one.metric} of {name(one)}: {interval}"
             clean = math.fsum(one.clean) / len(one.clean)
             assert cannot_fail(threshold, CHANCE[one.cell.scenario.dataset], clean) is None
 
@@ -85,8 +85,8 @@ def test_every_limit_is_that_of_one_recorded_cell() -> None:
 def test_no_attacked_cell_passes_with_a_model_at_chance() -> None:
     found = verdicts(lambda one: [c - CHANCE[one.cell.scenario.dataset] for c in one.clean])
     assert len(found) == 79
-    assert [cell for cell, verdict in found.items() if verdict is Verdict.PASS] == []
-    failing = [cell for cell, verdict in found.items() if verdict is Verdict.FAIL]
+    assert [cell for cell, verdict in found.items() if verdict is CellVerdict.PASS] == []
+    failing = [cell for cell, verdict in found.items() if verdict is CellVerdict.FAIL]
     print(
         f"a poisoned model at chance fails {len(failing)} of {len(found)} cells at the first look"
     )
@@ -95,12 +95,12 @@ def test_no_attacked_cell_passes_with_a_model_at_chance() -> None:
 
 def test_no_attacked_cell_passes_where_the_model_names_the_largest_class() -> None:
     found = verdicts(lambda one: [c - GUESSING[one.cell.scenario.dataset] for c in one.clean])
-    assert {cell for cell, verdict in found.items() if verdict is Verdict.PASS} == set()
+    assert {cell for cell, verdict in found.items() if verdict is CellVerdict.PASS} == set()
 
 
 def test_an_attack_without_effect_passes_only_where_that_was_recorded() -> None:
     found = verdicts(lambda one: [0.0] * len(one.values))
-    assert {cell for cell, v in found.items() if v is Verdict.PASS} == NO_EFFECT_PASSES
+    assert {cell for cell, v in found.items() if v is CellVerdict.PASS} == NO_EFFECT_PASSES
     for one in ATTACKED:
         if name(one) in NO_EFFECT_PASSES:
             assert one.interval(one.values, THRESHOLDS.noise).low < 0.3
@@ -115,10 +115,10 @@ def test_the_success_of_targeted_flips_has_limits_of_its_own() -> None:
         assert threshold.metric == "asr"
         # a flip that always succeeds is another attack; one that never does is off
         high = one.interval([100.0] * len(one.values), THRESHOLDS.noise)
-        assert judge(high, threshold.min, threshold.max) is not Verdict.PASS
+        assert judge(high, threshold.min, threshold.max) is not CellVerdict.PASS
         never = one.interval([0.0] * len(one.values), THRESHOLDS.noise)
         expected = "no effect is within noise" in threshold.reason
-        assert (judge(never, threshold.min, threshold.max) is Verdict.PASS) is expected
+        assert (judge(never, threshold.min, threshold.max) is CellVerdict.PASS) is expected
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -128,7 +128,7 @@ def test_clean_arms_that_guess_fail(dataset: str) -> None:
         guess = one.interval([GUESSING[dataset]] * len(one.values), THRESHOLDS.noise)
         verdict = judge(guess, limit(one).min, limit(one).max)
         if "guessing cannot be told apart" not in limit(one).reason:
-            assert verdict is not Verdict.PASS, name(one)
+            assert verdict is not CellVerdict.PASS, name(one)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -14,7 +14,7 @@ from fedcore.harness.suite.lab import Lab
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.thresholds import Thresholds
 from fedcore.harness.tuning.file import read_tuning
-from fedcore.harness.tuning.search import CANDIDATES, PARTITIONS, SEEDS, TRIAL, Choice, tune
+from fedcore.harness.tuning.search import CANDIDATES, PARTITIONS, SEEDS, TRIAL, TunedChoice, tune
 from fedcore.records.store import Run
 
 BASE = Scenario(
@@ -70,7 +70,7 @@ def test_the_highest_mean_of_the_worst_partition_wins_and_each_strategy_by_itsel
         even = 0.3 if (s.optimizer, s.lr, s.partition) == ("sgd", 0.1, "iid") else 0
         return 0.6 + 0.1 * ((s.optimizer, s.lr) == best[s.strategy]) + lucky + even
 
-    heard: list[Choice] = []
+    heard: list[TunedChoice] = []
     choices, _ = stub_tune(monkeypatch, score, strategies=list(best), listen=heard.append)
     assert {c.strategy: (c.optimizer, c.lr) for c in choices} == best
     assert heard == choices
@@ -95,7 +95,7 @@ def test_one_solver_is_the_one_that_suits_the_worse_off(monkeypatch: pytest.Monk
     names = ["fedavg", "fednova"]
     apart, _ = stub_tune(monkeypatch, score, strategies=names)
     assert [(c.optimizer, c.lr) for c in apart] == [("momentum", 0.05), ("sgd", 0.1)]
-    heard: list[Choice] = []
+    heard: list[TunedChoice] = []
     alike, _ = stub_tune(monkeypatch, score, strategies=names, one_solver=True, listen=heard.append)
     assert [(c.optimizer, c.lr) for c in alike] == [("sgd", 0.2), ("sgd", 0.1)]
     assert heard == alike
@@ -144,7 +144,7 @@ def test_ties_go_to_the_smaller_learning_rate(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("dataset", ["mnist5k", "synthetic:50"])
 def test_a_choice_reads_back_as_tuning(tmp_path: Path, dataset: str) -> None:
     scores = (("sgd", 0.05, (90.0, 81.25)), ("sgd", 0.1, (91.0, 80.0)))
-    choice = Choice(dataset, "mlp", "fednova", "sgd", 0.05, scores)
+    choice = TunedChoice(dataset, "mlp", "fednova", "sgd", 0.05, scores)
     path = tmp_path / "tuning.toml"
     path.write_text(choice.toml())
     assert "# sgd 0.05: 90.0 / 81.2, sgd 0.1: 91.0 / 80.0" in choice.toml()

@@ -1,0 +1,3 @@
+"""The packages of others in this folder have suites of their own, which are run installed."""
+
+collect_ignore = ["acme"]
