@@ -11,10 +11,6 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
 import numpy as np
 import torch
-from flwr.app import Array, ConfigRecord
-from flwr.serverapp.strategy import FedAvg, FedMedian
-from torch import nn
-
 from examples.flower.hostile import (
     CLIENTS,
     FORMS,
@@ -26,6 +22,10 @@ from examples.flower.hostile import (
     table,
     verdict,
 )
+from flwr.app import Array, ConfigRecord
+from flwr.serverapp.strategy import FedAvg, FedMedian
+from torch import nn
+
 from fedcore.exchange.layout import Layout
 from fedcore.flower.hardened import Hardened
 from fedcore.flower.local import LocalGrid, quiet
