@@ -11,7 +11,11 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
 import numpy as np
 import torch
-from examples.flower.hostile import (
+from flwr.app import Array, ConfigRecord
+from flwr.serverapp.strategy import FedAvg, FedMedian
+from torch import nn
+
+from docs.flower.hostile import (
     CLIENTS,
     FORMS,
     SHAPES,
@@ -22,10 +26,6 @@ from examples.flower.hostile import (
     table,
     verdict,
 )
-from flwr.app import Array, ConfigRecord
-from flwr.serverapp.strategy import FedAvg, FedMedian
-from torch import nn
-
 from fedcore.exchange.layout import Layout
 from fedcore.flower.hardened import Hardened
 from fedcore.flower.local import LocalGrid, quiet
@@ -45,7 +45,7 @@ quiet()
 
 
 class Model(nn.Module):
-    """The tensors of `examples.flower.hostile`."""
+    """The tensors of `docs.flower.hostile`."""
 
     def __init__(self) -> None:
         super().__init__()
