@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from fedcore.attacks.attack import Images
 from fedcore.components.component import Component
-from fedcore.components.registry import Registry
+from fedcore.components.kinds import TRIGGERS as TRIGGERS
 
 
 class Trigger(Component):
@@ -22,6 +22,3 @@ class Trigger(Component):
     def data_problems(self, shape: tuple[int, int, int]) -> list[str]:
         """Why images of ``shape``, (height, width, channels), cannot take it, as messages."""
         return []
-
-
-TRIGGERS: Registry[type[Trigger]] = Registry("trigger", "fedcore.attacks")

@@ -11,6 +11,7 @@ from fedcore.components import packages
 from fedcore.components.parameters import Spec
 from fedcore.components.registry import REGISTRIES, REQUIRED
 from fedcore.errors import UnknownNameError
+from fedcore.scenario.declared import readers_of
 from fedcore.scenario.presets import PRESETS
 from fedcore.scenario.scenario import own_specs
 
@@ -23,6 +24,7 @@ _COMPONENTS = {
     "strategies": "strategy",
     "preaggregations": "preaggregation",
     "attacks": "attack",
+    "triggers": "trigger",
     "partitions": "partition",
     "optimizers": "optimizer",
     "models": "model",
@@ -68,7 +70,10 @@ def _components(field: str) -> Iterable[str]:
     registry, specs = REGISTRIES[field], own_specs()
     entries = [registry.entry(name) for name in registry]
     width = max((len(entry.name) for entry in entries), default=0)
-    yield f"{field}  {specs[field].doc}; default {specs[field].default or 'none'}"
+    if field in specs:
+        yield f"{field}  {specs[field].doc}; default {specs[field].default or 'none'}"
+    else:  # a parameter of other components
+        yield f"{field}  read by {', '.join(readers_of(field))}"
     for entry in entries:
         package = "" if entry.package == "fedcore" else f" [{entry.package}]"
         yield from _wrapped(f"  {entry.name:<{width}}  ", entry.summary + package)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from fedcore.components.registry import Registry
 
 if TYPE_CHECKING:
-    from fedcore.attacks.attack import LabelAttack
+    from fedcore.attacks.attack import Attack
+    from fedcore.attacks.trigger import Trigger
     from fedcore.data.dataset import Source
     from fedcore.models.architecture import Architecture
     from fedcore.optimizers.optimizer import Optimizer
@@ -28,7 +29,9 @@ STRATEGIES: Registry[type[Strategy]] = Registry("strategy", "fedcore.strategies"
 PREAGGREGATIONS: Registry[type[PreAggregation]] = Registry(
     "preaggregation", "fedcore.strategies.preaggregation"
 )
-ATTACKS: Registry[type[LabelAttack]] = Registry("attack", "fedcore.attacks")
+ATTACKS: Registry[type[Attack]] = Registry("attack", "fedcore.attacks")
+#: Components in the parameters of others: of attacks that change images.
+TRIGGERS: Registry[type[Trigger]] = Registry("trigger", "fedcore.attacks")
 PRIVACY: Registry[type[Mechanism]] = Registry(
     "privacy", "fedcore.privacy", label="privacy mechanism"
 )

@@ -6,6 +6,7 @@ somebody has made alike on purpose.
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ _CHUNK: Final = 1 << 22  # bytes that are hashed at once: they stay in a cache
 
 def content(images: torch.Tensor) -> Hashes:
     """A hash of each image's bytes, [n]; ``images`` [n, h, w, c] uint8 on the CPU."""
-    flat = images.numpy().reshape(len(images), -1)
+    flat = images.numpy().reshape(len(images), math.prod(images.shape[1:]))
     short = -flat.shape[1] % 8
     factors = torch.from_numpy(_weights((flat.shape[1] + short) // 8, 0).view(np.int64))
     result = np.empty(len(flat), np.uint64)

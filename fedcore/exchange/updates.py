@@ -72,7 +72,7 @@ class UpdateLog:
         centre = _mean(own, benign) if benign else None
         for row, client in enumerate(honest.clients):
             bad = client in self._malicious
-            if not bad and torch.equal(honest.updates[row], received.updates[row]):
+            if not bad and _same(honest.updates[row], received.updates[row]):
                 continue
             kept = self._clients.setdefault(client, _Client())
             kept.participations += 1
@@ -154,6 +154,11 @@ def signature_problems(
                 f"sends updates of client {each.client} whose {name.replace('_', ' ')} is "
                 f"{low:.6g} to {high:.6g}, the attack's is {due:.6g}"
             )
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two rows are equal bit for bit, whatever their numbers are."""
+    return torch.equal(*(row.contiguous().view(torch.uint8) for row in (one, other)))
 
 
 def _parts(vector: torch.Tensor) -> tuple[torch.Tensor, ...]:

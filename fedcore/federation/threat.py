@@ -214,7 +214,7 @@ class Threat:
         if made.images is None or pixels is None:
             return _Poisoned(labels, order[:count], None, poison)
         taken = made.images[:count]
-        other = int((taken != pixels[:count]).reshape(count, -1).any(axis=1).sum())
+        other = int((taken != pixels[:count]).any(axis=(1, 2, 3)).sum())
         digest = long(int(total(content(torch.from_numpy(taken)))))
         poison = replace(poison, images_changed=other, images=digest)
         return _Poisoned(labels, order[:count], taken, poison)

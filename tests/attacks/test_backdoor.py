@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from fedcore.attacks.backdoor import Backdoor
 from fedcore.attacks.square import CORNERS, Square
 from fedcore.errors import AttackError, ScenarioError
 from fedcore.federation.threat import Threat
+from fedcore.harness.proofs.audit import audit_problems
+from fedcore.harness.proofs.judge import training_problems
+from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
 
@@ -129,3 +133,42 @@ def test_twins_of_one_probe_are_one() -> None:
     twins.add(scenario().but(attack="scaled(of=backdoor(target=1, poison_ratio=1.0))").clean_twin())
     assert len(twins) == 1
     assert scenario(target=2).clean_twin() not in twins
+
+
+@pytest.mark.parametrize("engine", ["sequential", "stacked"])
+def test_a_malicious_client_whose_samples_are_all_of_the_target(engine: str) -> None:
+    skewed = scenario(target=3).but(
+        partition="pathological", classes_per_client=1, allow_incomplete=True, num_clients=10,
+        malicious_fraction=1.0,
+    )  # fmt: skip
+    record = run(skewed, device="cpu", engine=engine)
+    assert 0 in [poison.eligible for poison in record.audit.poison]
+    assert audit_problems(record) == training_problems(record) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_test_split_of_the_target_alone_leaves_nothing_to_probe(
+    tmp_path: Path, processes: int
+) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (90, 8, 8)).astype(np.uint8)
+    np.savez(
+        tmp_path / "one.npz", train_images=images, train_labels=np.arange(90) % 3,
+        test_images=255 - images[:12], test_labels=np.full(12, 1),
+    )  # fmt: skip
+    lone = scenario(target=1).but(dataset=f"npz:{tmp_path / 'one.npz'}")
+    record = run(lone, device="cpu", processes=processes)
+    assert record.asr is None
+    assert audit_problems(record) == training_problems(record) == []
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["scaled(of=backdoor(poison_ratio=0.5), gamma=1e30)", "signflip(stretch=1e39)"],
+)
+def test_an_attack_that_leaves_the_finite_numbers(attack: str) -> None:
+    wild = scenario().but(attack=attack)
+    record = run(wild, device="cpu")
+    assert record.diverged is not None
+    assert audit_problems(record) == training_problems(record) == []
+    assert Record.from_json(record.to_json(), scenario=wild) == record

@@ -56,7 +56,8 @@ def test_a_taken_name_is_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "registry"), registries().items())
 def test_unknown_names_get_the_nearest_and_all_known(kind, registry) -> None:
-    for name in registry:
+    # import paths of other tests' components may be there, too
+    for name in (name for name in registry if ":" not in name):
         with pytest.raises(UnknownNameError) as caught:
             registry.entry(name.upper() + "x")
         assert caught.value.kind == registry.kind

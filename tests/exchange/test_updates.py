@@ -69,6 +69,12 @@ def test_numbers_that_are_not_finite_leave_no_measure(bad: float) -> None:
     assert (audit.participations, audit.change, audit.cosine, audit.ratio) == (1, None, None, None)
 
 
+def test_honest_rows_that_are_not_finite_are_nobodys_attack() -> None:
+    log, rows = UpdateLog([2]), [[math.nan, math.inf], [1, 2], [1, 0]]
+    log.sent(1, cohort(rows), cohort(rows), 2)
+    assert [audit.client for audit in log.audits()] == [2]
+
+
 def test_a_cohort_of_malicious_clients_is_counted() -> None:
     log = UpdateLog([0, 2, 5])
     log.sent(1, cohort([[1.0, 0]] * 3), cohort([[0.0, 1]] * 3), 2)

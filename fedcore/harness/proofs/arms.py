@@ -74,7 +74,8 @@ def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     if record.diverged is None and not audit.excluded and not works:
         work = evidence.clients, evidence.steps, evidence.samples, evidence.order
         yield "the images that clients trained on, in their order", _ORDERED, work
-    yield "scored images", ("dataset",), (evidence.tested.images, evidence.tested.digest)
+    if evidence.tested.rounds:  # of what diverged at once nothing is scored
+        yield "scored images", ("dataset",), (evidence.tested.images, evidence.tested.digest)
 
 
 def apart(clean: Record, poisoned: Record) -> list[str]:
@@ -104,8 +105,8 @@ def apart(clean: Record, poisoned: Record) -> list[str]:
     rates = (*first.rates, *second.rates)
     if first.rates and second.rates and max(rates) - min(rates) > 2 * RATE * max(rates):
         found.append("realised learning rate")
-    if (first.tested.images, first.tested.digest) != (second.tested.images, second.tested.digest):
-        found.append("scored images")
+    tested = [(t.images, t.digest) for t in (first.tested, second.tested) if t.rounds]
+    found += ["scored images"] * (len(set(tested)) > 1)
     sets = [(p.images, p.digest) for p in (first.probed, second.probed) if p is not None]
     found += ["probe set"] * (len(set(sets)) > 1)
     return found

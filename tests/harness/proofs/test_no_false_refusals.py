@@ -19,6 +19,7 @@ from fedcore.records.record import Record
 from fedcore.records.store import Run
 from fedcore.simulation.lockstep import run_lockstep
 from fedcore.strategies.strategy import STRATEGIES
+from tests.attacks.examples import Opposed, Overtrain
 
 PARTITIONS: list[dict[str, Any]] = [
     {"partition": "iid"},
@@ -41,6 +42,14 @@ ATTACKS: list[dict[str, Any]] = [
     {"attack": "labelflip"},
     {"attack": "pairflip"},
     {"attack": "targetedflip", "source_class": 1, "target_class": 7},
+]
+OTHERS: list[dict[str, Any]] = [
+    {"attack": "backdoor(poison_ratio=0.3, trigger=square(size=2))"},
+    {"attack": "scaled(of=backdoor(target=4, poison_ratio=1.0), gamma=3)"},
+    {"attack": "scaled(of=labelflip(poison_ratio=0.5, redraw=True))"},
+    {"attack": "signflip(stretch=2)"},
+    {"attack": Overtrain(factor=2)},
+    {"attack": Opposed()},
 ]
 OPTIMIZERS: list[dict[str, Any]] = [
     {"optimizer": "sgd", "lr": 0.1},
@@ -77,11 +86,14 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         **draw(st.sampled_from(PARTITIONS)),
         **draw(st.sampled_from(OPTIMIZERS)),
         **draw(st.sampled_from(MODELS)),
-        **draw(st.sampled_from(ATTACKS)),
         "malicious_fraction": draw(st.sampled_from([0.1, 0.2, 0.4])),
-        "poison_ratio": draw(st.sampled_from([0.3, 1.0])),
-        "redraw": draw(st.booleans()),
     }
+    if draw(st.booleans()):
+        chosen |= draw(st.sampled_from(OTHERS))
+    else:
+        chosen |= draw(st.sampled_from(ATTACKS))
+        chosen["poison_ratio"] = draw(st.sampled_from([0.3, 1.0]))
+        chosen["redraw"] = draw(st.booleans())
     try:
         return Scenario(**chosen)
     except ScenarioError:
@@ -218,3 +230,15 @@ def test_a_run_that_diverges_half_way() -> None:
     records = made(BASE.but(lr=1e4, strategy="fedavg", optimizer="sgd"), 0)
     assert records[0].diverged is not None
     require_right(records, Proofs())
+
+
+def test_an_arm_that_diverges_at_once_has_scored_nothing() -> None:
+    arm = Scenario(
+        dataset="synthetic:200", model="mlp", num_clients=8, fraction_train=0.8, rounds=1,
+        optimizer="sgd", lr=0.05,
+    )  # fmt: skip
+    wild = run(arm.but(lr=1e20, batch_size=4), device="cpu")
+    assert wild.diverged == 1
+    proofs = Proofs()
+    assert proofs.problems(run(arm, device="cpu")) == []
+    assert proofs.problems(wild) == []
