@@ -181,3 +181,14 @@ def test_core_imports_without_flower() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_wheel_holds_every_package() -> None:
+    from setuptools import find_packages
+
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = pyproject["tool"]["setuptools"]["packages"]
+    own = find_packages(str(ROOT), include=["fedcore", "fedcore.*"])
+    suite = find_packages(str(ROOT), include=["benchmark", "benchmark.*"])
+    renamed = [re.sub("^benchmark", "fedcore_benchmark", name) for name in suite]
+    assert sorted(listed) == sorted([*own, *renamed])

@@ -13,7 +13,7 @@ pytest.importorskip("flwr", reason="needs the extra 'flower'")
 import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
-from examples.flower.demo import config_of
+from docs.flower.demo import config_of
 from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError, ScenarioError
 from fedcore.federation.federation import Federation

@@ -14,15 +14,15 @@ import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
-from examples.flower import demo
-from examples.flower.deployment import Deployment
+from docs.flower import demo
+from docs.flower.deployment import Deployment
 from fedcore import run
 from fedcore.privacy.noise import SecureNoise
 from fedcore.records.record import Exclusion, Record
 
 KILLED = """
 import pathlib, sys, time
-from examples.flower.deployment import Deployment
+from docs.flower.deployment import Deployment
 deployment = Deployment(pathlib.Path(sys.argv[1]), 1)
 deployment.folder.mkdir()
 print(deployment._start("sleeper", "sleep", "600").pid, flush=True)

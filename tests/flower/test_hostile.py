@@ -15,7 +15,7 @@ from flwr.app import Array, ConfigRecord
 from flwr.serverapp.strategy import FedAvg, FedMedian
 from torch import nn
 
-from examples.flower.hostile import (
+from docs.flower.hostile import (
     CLIENTS,
     FORMS,
     SHAPES,
@@ -45,7 +45,7 @@ quiet()
 
 
 class Model(nn.Module):
-    """The tensors of `examples.flower.hostile`."""
+    """The tensors of `docs.flower.hostile`."""
 
     def __init__(self) -> None:
         super().__init__()

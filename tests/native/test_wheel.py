@@ -28,7 +28,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("fedcore", "benchmark"):
         shutil.copytree(ROOT / name, tree / name, ignore=ignored)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     sdist = folder / made_in(tree, "sdist", folder)
     with tarfile.open(sdist) as packed:

@@ -1,4 +1,4 @@
-"""`python -m examples.flower.demo`: a deployment from keys to records, a node killed, one late.
+"""`python -m docs.flower.demo`: a deployment from keys to records, a node killed, one late.
 
 First three rounds with all four SuperNodes, one of them malicious: the model must be bit for bit
 that of the run in process. Then, with one SuperNode late, another is killed after round 1.
@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from examples.flower.deployment import Deployment
-from examples.flower.keys import make_node_key
+from docs.flower.deployment import Deployment
+from docs.flower.keys import make_node_key
 from fedcore.errors import FedcoreError
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
@@ -120,7 +120,7 @@ def findings_of(record: Record) -> dict[str, bool]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; 0 if everything held."""
-    parser = argparse.ArgumentParser(prog="python -m examples.flower.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m docs.flower.demo", description=__doc__)
     parser.add_argument("--folder", help="keeps keys, logs and records (default: a temporary one)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""What a single hostile reply does to a strategy: `python -m examples.flower.hostile` prints it.
+"""What a single hostile reply does to a strategy: `python -m docs.flower.hostile` prints it.
 
 Seven honest clients send the model moved by about 0.1, an eighth its opposite in one of the forms
 of `FORMS`. The answer is one word for each strategy and form.

@@ -1,6 +1,6 @@
 """A federation of separate processes on loopback: SuperLink and SuperNodes, TLS, node keys.
 
-`python -m examples.flower.demo` runs one from start to end. Every process is started here, in a
+`python -m docs.flower.demo` runs one from start to end. Every process is started here, in a
 session of its own, and ended by its id; on Linux it ends with this process, too, however that ends.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from examples.flower.keys import make_certificates, make_node_key
+from docs.flower.keys import make_certificates, make_node_key
 from fedcore.errors import FedcoreError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,1 +1,0 @@
-"""Programs that show and check fedcore, run from the root of a checkout with ``python -m``."""
