@@ -86,13 +86,14 @@ def smoke(options: Options) -> Iterator[Cell]:
 
 
 def named(options: Options) -> Iterator[Cell]:
-    """The strategies that --strategy names, on the grid that the defences have in ``quick``."""
+    """What --strategy, --attack and --preaggregation name, on the defences' grid of ``quick``."""
     partitions, seeds = ([IID], 2) if options.profile == "smoke" else ([IID, SKEWED], 3)
     yield from Grid(
         base(options),
-        options.arms(),
+        # FedNova cannot stand behind rows of several clients
+        options.arms(AVERAGES[:1] if options.preaggregation else AVERAGES),
         dealable(options, base(options), partitions),
-        [LABEL_FLIP],
+        options.attacked([LABEL_FLIP]),
         [0.3],
         [1.0],
         seeds,
@@ -178,8 +179,8 @@ PROFILES = {"smoke": smoke, "quick": quick, "full": full}
 
 
 def cells(options: Options) -> Iterator[Cell]:
-    """The cells of the chosen profile, or those of the strategies that were named."""
-    if options.strategies:
+    """The cells of the chosen profile, or those of what was named."""
+    if options.named:
         yield from named(options)
     elif options.profile in PROFILES:
         yield from PROFILES[options.profile](options)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fedcore.attacks.attack import attack_of, success_of
 from fedcore.exchange.evidence import evidence_problems
 from fedcore.federation.threat import malicious_clients
-from fedcore.native.kernels import NONE
-from fedcore.origin.closure import UNKNOWN
-from fedcore.records.provenance import CHANGED, Provenance
+from fedcore.records.provenance_checks import DIGEST, provenance_problems
 from fedcore.scenario import round_half_up
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
-_DIGEST = re.compile("[0-9a-f]{16}")
-_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 # rounding of a mean of log-probabilities may leave the negative of this
 _LOSS_ROUNDING = 1e-5
 _MOST_CLIENTS = 10**7  # of a record: drawing the malicious among more takes seconds
@@ -206,7 +200,7 @@ def _updates(record: Record) -> Iterator[str]:
             yield f"client {each.client} cannot have sent {each.participations} updates"
         elif any(span is not None and span[0] > span[1] for span in spans):
             yield f"updates of client {each.client} have spans whose ends are swapped"
-        elif not _DIGEST.fullmatch(each.digest):
+        elif not DIGEST.fullmatch(each.digest):
             yield f"updates of client {each.client} have no digest of 16 hexadecimal digits"
 
 
@@ -256,45 +250,11 @@ def _rest(record: Record) -> Iterator[str]:
     for field in dataclasses.fields(record.timings):
         if (value := getattr(record.timings, field.name)) < 0:
             yield f"timings.{field.name} must be >= 0, got {value}"
-    if not _DIGEST.fullmatch(record.model_digest):
+    if not DIGEST.fullmatch(record.model_digest):
         yield f"model_digest must be 16 hexadecimal digits, got {record.model_digest!r}"
     if not record.engine:
         yield "engine must be named"
-    yield from _provenance(record.provenance, record.scenario)
-
-
-def _provenance(found: Provenance, scenario: Scenario) -> Iterator[str]:
-    digests = {"code": found.code, "data": found.data, "kernels": found.kernels}
-    digests |= {f"foreign {kind}": value for kind, value in found.foreign}
-    if found.weights is not None:
-        digests["weights"] = found.weights
-    for name, value in digests.items():
-        # the states that cannot be told apart are said to be so, and match no key of the store
-        bare = value.removesuffix("-incomplete") if name == "kernels" else value
-        allowed = {CHANGED, UNKNOWN} if name != "kernels" else {NONE}
-        if bare not in allowed and not _DIGEST.fullmatch(bare):
-            yield f"{name} must be 16 hexadecimal digits, got {value!r}"
-    if (found.weights is None) != (scenario.weights is None):
-        yield f"weights must have a digest where weights={scenario.weights!r} are given"
-    if (found.commit is None) != (found.dirty is None) or not _COMMIT.fullmatch(
-        found.commit or "0" * 40
-    ):
-        yield f"commit must be 40 or 64 hexadecimal digits with dirty, got {found.commit!r}"
-    for name in ("versions", "foreign"):
-        names = [key for key, _ in getattr(found, name)]
-        if names != sorted(set(names)) or not all(all(pair) for pair in getattr(found, name)):
-            yield f"{name} must be pairs of texts, sorted by name"
-    known = dict(found.versions)
-    if (known.get("torch"), known.get("numpy")) != (found.torch, found.numpy):
-        yield "versions must name torch and numpy as provenance does"
-    if not all((found.python, found.device, found.machine)):
-        yield "python, device and machine must be named"
-    try:
-        same = datetime.fromisoformat(found.date).isoformat(timespec="seconds") == found.date
-    except ValueError:
-        same = False
-    if not same:
-        yield f"date must be of the form 2025-01-01T00:00:00+00:00, got {found.date!r}"
+    yield from provenance_problems(record.provenance, record.scenario)
 
 
 def _undiverged(record: Record, values: Sequence[Any]) -> list[Any]:

@@ -86,7 +86,7 @@ def _require_recordable(config: pytest.Config, items: Sequence[pytest.Item]) -> 
     """UsageError where the selected cells are not those that later sessions are compared on."""
     options = config.stash[OPTIONS]
     if not options.own_cells:
-        named = "--strategy" if options.strategies else f"--{options.settings[0][0]}"
+        named = options.named or f"--{options.settings[0][0]}"
         raise usage_error(
             config,
             f"--update-baseline records the suite's own cells, and with {named.replace('_', '-')} "

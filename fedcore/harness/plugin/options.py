@@ -41,6 +41,17 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "help": "only this strategy: a name, or package.module:Class[:json] of one written for "
         "Flower; may be repeated",
     },
+    "attack": {
+        "action": "append",
+        "dest": "attacks",
+        "metavar": "NAME",
+        "help": "only this attack: a name, name(parameter=value, ...), package/name, or "
+        "package.module:Class(...); may be repeated",
+    },
+    "preaggregation": {
+        "metavar": "CHAIN",
+        "help": "in front of every strategy, as 'bucketing(size=2)'; steps with commas",
+    },
     "mod": {
         "action": "append",
         "dest": "mods",

@@ -37,6 +37,9 @@ def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> st
         if value != getattr(default, name):
             parts.append(shlex.quote(f"--{name.replace('_', '-')}={value}"))
     parts += [shlex.quote(f"--strategy={name}") for name in options.strategies]
+    parts += [shlex.quote(f"--attack={name}") for name in options.attacks]
+    if options.preaggregation is not None:
+        parts.append(shlex.quote(f"--preaggregation={options.preaggregation}"))
     parts += [shlex.quote(f"--mod={spec}") for spec in options.mods]
     for name, value in options.settings:
         shown = "-".join(map(str, value)) if isinstance(value, tuple) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,11 @@ class OptionError(FedcoreError, ValueError):
 class Options:
     """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile.
 
-    ``jobs`` None, which only the executor ray takes, is every CPU of its cluster. ``fail_on`` are
-    verdicts that fail though they skip otherwise; ``settings`` the fields of `SETTINGS` that were
-    given. ``thresholds`` None leaves the limits to the suite. ``notes`` take what a suite has to
-    say of how it fitted its cells to the data.
+    ``strategies`` and ``attacks`` are the only ones where given, ``preaggregation`` is in front of
+    each strategy. ``jobs`` None, which only the executor ray takes, is every CPU of its cluster.
+    ``fail_on`` are verdicts that fail though they skip otherwise; ``settings`` the fields of
+    `SETTINGS` that were given. ``thresholds`` None leaves the limits to the suite. ``notes`` take
+    what a suite has to say of how it fitted its cells to the data.
     """
 
     dataset: str = "mnist5k"
@@ -62,6 +63,8 @@ class Options:
     model: str | None = None
     image_size: int | None = None
     strategies: tuple[str, ...] = ()
+    attacks: tuple[str, ...] = ()
+    preaggregation: str | None = None
     profile: str = "quick"
     seeds: int | None = None
     device: str = "auto"
@@ -92,19 +95,36 @@ class Options:
     @property
     def own_cells(self) -> bool:
         """Whether the cells are the suite's own: those that were recorded."""
-        return not self.strategies and not self.settings
+        return not self.named and not self.settings
 
-    def arms(self) -> list[dict[str, str]]:
-        """The strategies asked for, as changes of a scenario; empty where the suite chooses.
+    @property
+    def named(self) -> str | None:
+        """The first option that names what to put through the suite; None where it chooses."""
+        given = {
+            "--strategy": self.strategies,
+            "--attack": self.attacks,
+            "--preaggregation": self.preaggregation,
+        }
+        return next((name for name, value in given.items() if value), None)
 
-        ``mods`` are attached to the clients of those that were written for Flower.
+    def arms(self, suites: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+        """The strategies asked for, else the ``suites``, as changes of a scenario.
+
+        ``mods`` are attached to the clients of those that were written for Flower; a name with a
+        colon is one of those, unless it leads to a strategy of fedcore's kind.
         """
         attached = {"client_mods": self.mods[0] if len(self.mods) == 1 else json.dumps(self.mods)}
         foreign = {"strategy": "flower", **(attached if self.mods else {})}
-        return [
-            {**foreign, "strategy_spec": name} if ":" in name else {"strategy": name}
+        chain = {} if self.preaggregation is None else {"preaggregation": self.preaggregation}
+        named: list[dict[str, Any]] = [
+            {**foreign, "strategy_spec": name} if _of_flower(name) else {"strategy": name}
             for name in self.strategies
         ]
+        return [{**arm, **chain} for arm in named or suites]
+
+    def attacked(self, suites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The attacks asked for, else the ``suites``, as changes of a scenario."""
+        return [{"attack": name} for name in self.attacks] or [dict(arm) for arm in suites]
 
     @classmethod
     def of(cls, get: Callable[[str], Any]) -> Options:
@@ -134,6 +154,8 @@ class Options:
             model=get("model"),
             image_size=get("image_size"),
             strategies=strategies,
+            attacks=tuple(get("attacks") or ()),
+            preaggregation=get("preaggregation") or None,
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),
@@ -150,6 +172,15 @@ class Options:
             settings=_settings(get),
             thresholds=Path(get("thresholds")) if get("thresholds") else None,
         )
+
+
+def _of_flower(name: str) -> bool:
+    """Whether ``name`` is package.module:Class[:json] of a strategy written for Flower."""
+    if ":" not in name:
+        return False
+    from fedcore.components.written import choice
+
+    return choice("strategy", name).cls is None
 
 
 def _verdicts(words: Sequence[str]) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ GIVEN: dict[str, Any] = {
     "model": None,
     "image_size": None,
     "strategies": None,
+    "attacks": None,
+    "preaggregation": None,
     "profile": "quick",
     "seeds": None,
     "device": "auto",
@@ -120,3 +122,23 @@ def test_mods_are_attached_to_strategies_written_for_flower() -> None:
     assert one.arms() == [{"strategy": "krum"}, {**foreign, "client_mods": "m:a"}]
     two = options(strategies=["p.m:C"], mods=["m:a", 'm:b:{"x": 1}'])
     assert two.arms() == [{**foreign, "client_mods": '["m:a", "m:b:{\\"x\\": 1}"]'}]
+
+
+def test_attacks_and_a_chain_are_put_through_the_suite() -> None:
+    chosen = options(attacks=["signflip(stretch=4)", "acme/shift"], preaggregation="bucketing")
+    suites = [{"strategy": "fedavg"}, {"strategy": "median"}]
+    assert chosen.named == "--attack"
+    assert not chosen.own_cells
+    assert chosen.arms(suites) == [{**arm, "preaggregation": "bucketing"} for arm in suites]
+    assert chosen.attacked([{"attack": "labelflip"}]) == [
+        {"attack": "signflip(stretch=4)"},
+        {"attack": "acme/shift"},
+    ]
+    assert options().named is None
+    assert options().arms(suites) == suites
+    assert options().attacked([{"attack": "labelflip"}]) == [{"attack": "labelflip"}]
+
+
+def test_a_colon_may_lead_to_a_strategy_of_fedcores_kind() -> None:
+    ours = "fedcore.strategies.median:Median"
+    assert options(strategies=[ours]).arms() == [{"strategy": ours}]
