@@ -71,12 +71,12 @@ class Component:
             raise ScenarioError(problems)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """By name where the class cannot be imported: one that is registered twice, or made."""
+        """By name where the class cannot be imported, or gets its name by being imported so."""
         cls = type(self)
         found: Any = sys.modules.get(cls.__module__)
         for part in cls.__qualname__.split("."):
             found = getattr(found, part, None)
-        if found is cls or not cls.name:
+        if not cls.name or (found is cls and ":" not in cls.name):
             return super().__reduce_ex__(protocol)
         return _registered, (cls.kind, cls.name, cls.__module__, self.parameters())
 

@@ -167,3 +167,20 @@ def test_distributions_of_modules() -> None:
     assert packages.distribution("torch.nn") == "torch"
     assert packages.distribution("nowhere.near") == "nowhere"
     assert packages.qualified("mine", "nowhere.near") == "mine"
+
+
+def test_a_class_known_by_its_path_is_known_where_it_is_unpickled(tmp_path, installed) -> None:
+    (tmp_path / "mine.py").write_text(
+        ATTACK.replace('@ATTACKS.register("shift", "adds a constant to its own update")', "")
+    )
+    made = installed(
+        "import pickle; from fedcore import Scenario; from mine import Shift\n"
+        f"print(pickle.dumps(Scenario(attack=Shift(by=2), {SHARES})).hex())\n"
+    )
+    out = installed(
+        f"import pickle; s = pickle.loads(bytes.fromhex('{made.strip()}'))\n"
+        "from fedcore.records.provenance import code_of\n"
+        "print(s.attack, s.parts.attack.name, *(kind for kind, _ in code_of(s, 'x').foreign))\n"
+        "from fedcore import Scenario; print(Scenario.from_dict(s.to_dict()) == s)\n"
+    )
+    assert out.splitlines() == ["mine:Shift mine:Shift attack", "True"]
