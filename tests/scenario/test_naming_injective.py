@@ -64,6 +64,7 @@ TEXTS = {
     ),
     "of": st.builds(SignFlip, stretch=st.sampled_from([1.0, 2.0]))
     | st.builds(Backdoor, target=st.integers(0, 3), poison_ratio=st.sampled_from([0.3, 0.5])),
+    "probe": st.builds(Backdoor, target=st.integers(0, 3)).map(str),
     "dataset": st.sampled_from(DATASETS) | st.text(max_size=5).map("npz:{}".format),
     "weights": st.sampled_from(["imagenet", "/w/a_b.pth", "/w/ab.pth", "ab.pth", "none", "NONE"]),
     "strategy_spec": st.sampled_from(SPECS),
@@ -103,6 +104,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     read = [registries()[k].entry(name).parameters for k, name in chosen.items()]
     for name, spec in specs.items():
         if name in given or name in ("malicious_fraction", "poison_ratio"):
+            continue
+        if name == "probe" and given["attack"] is not None:
             continue
         if name in parameters and not any(name in known for known in read):
             continue
