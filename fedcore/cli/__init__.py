@@ -40,7 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def command() -> NoReturn:
-    """The console command ``fedcore``: `main`, and the end of the process."""
+    """The console command ``fedcore``: `main`, and the end of the process.
+
+    Import paths such as ``mypkg.attacks:Shift`` are looked up in the current folder, too, behind
+    all other places, as ``python -m`` does, unless Python was told not to (``PYTHONSAFEPATH``).
+    """
+    if not sys.flags.safe_path:
+        with contextlib.suppress(OSError):  # the folder has been removed
+            sys.path.append(os.getcwd())
     exit_with(main)
 
 

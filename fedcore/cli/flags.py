@@ -9,9 +9,11 @@ from typing import Any
 from fedcore.components.parameters import REQUIRED, Spec
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
+from fedcore.scenario.declared import packages_of
 from fedcore.scenario.presets import preset
 from fedcore.scenario.scenario import own_specs
 from fedcore.scenario.text import flag, meant
+from fedcore.scenario.wire import NAMES
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +82,8 @@ def _metavar(spec: Spec) -> str:
 
 def _help(name: str, spec: Spec) -> str:
     notes = [spec.range] if spec.range and not spec.choices else []
+    if name not in NAMES and name not in own_specs():
+        notes += [f"from {package}" for package in packages_of(name)]
     if name in own_specs() and spec.default not in (None, REQUIRED):
         notes.append(f"default {spec.default}")
     text = f"{spec.doc} ({'; '.join(notes)})" if notes else spec.doc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -45,13 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print the list. Raises UnknownNameError for an unknown kind."""
+    """Print the list, and on standard error each entry point that cannot be loaded.
+
+    Raises UnknownNameError for an unknown kind.
+    """
     kind = options.kind
     if kind is not None:
         kind = _SINGULAR.get(kind.lower(), kind.lower())
         if kind not in KINDS:
             raise UnknownNameError("kind", options.kind, KINDS)
     print("\n\n".join(listing(name) for name in ([kind] if kind else KINDS)))
+    for problem in packages.broken():
+        print(f"fedcore list: {problem}", file=sys.stderr)
     return 0
 
 
@@ -78,7 +84,6 @@ def _components(field: str) -> Iterable[str]:
         package = "" if entry.package == "fedcore" else f" [{entry.package}]"
         yield from _wrapped(f"  {entry.name:<{width}}  ", entry.summary + package)
         yield from _parameters("      ", entry.part.specs(), entry.parameters)
-    yield from (text for broken in packages.broken() for text in _wrapped("  ", broken))
 
 
 def _fields() -> Iterable[str]:

@@ -13,6 +13,7 @@ written ``dirichlet(alpha=0.1)``.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import re
 import sys
@@ -147,6 +148,12 @@ def squeeze(value: object) -> str:
     if isinstance(value, tuple):
         return "to".join(squeeze(item) for item in value)
     return _letters(value.spelled() if isinstance(value, Component) else str(value))
+
+
+def digested(field: str, text: str, name: str) -> str:
+    """The token ``name`` with a digest of the ``text`` that it does not hold all of."""
+    sha = hashlib.sha256(f"{field}={text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return ".".join(filter(None, (name, f"sha{sha}")))
 
 
 @lru_cache(maxsize=4096)

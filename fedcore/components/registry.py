@@ -24,7 +24,7 @@ from fedcore.components import packages
 from fedcore.components.component import Component, redeclare
 from fedcore.components.parameters import REQUIRED as REQUIRED
 from fedcore.components.parameters import Spec
-from fedcore.errors import RegistrationError, UnknownNameError
+from fedcore.errors import RegistrationError, UnknownNameError, nearest
 from fedcore.origin import sources
 
 T = TypeVar("T")
@@ -141,6 +141,7 @@ class Registry(Generic[T]):
         if not (isinstance(component, type) and issubclass(component, Component)):
             # of what a scenario does not hold, such as engines
             return Entry(name, summary, component, dict(defaults), modules)
+        _require_methods(self.kind, name, component)
         if component.__dict__.get("_registered"):
             body = {"__module__": component.__module__, "__qualname__": component.__qualname__}
             copied = ("definition",)
@@ -239,6 +240,18 @@ class Registry(Generic[T]):
         except BaseException:
             self._discovered = False  # a registry that lacks some of its names must not look whole
             raise
+
+
+def _require_methods(kind: str, name: str, component: type[Component]) -> None:
+    """RegistrationError for a class that lacks a method that its base class leaves to it."""
+    for method in dir(component):
+        if getattr(getattr(component, method), "__isabstractmethod__", False):
+            close = nearest(method, [key for key in vars(component) if key[:2] != "__"])
+            hint = f"; is {close!r} meant for it?" if close else ""
+            raise RegistrationError(
+                f"{kind} {name!r}: class {component.__name__} must define the method "
+                f"{method!r}{hint}"
+            )
 
 
 def _home(component: object, modules: tuple[str, ...]) -> str:

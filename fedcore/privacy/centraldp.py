@@ -13,7 +13,8 @@ from fedcore.components.kinds import REFERENCE
 from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
-from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems, buffer_problems
+from fedcore.privacy.mechanism import PRIVACY, Mechanism
+from fedcore.privacy.session import budget_problems, buffer_problems
 from fedcore.privacy.statement import TO_SERVER
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
-from fedcore.privacy.mechanism import PRIVACY, Mechanism, buffer_problems
+from fedcore.privacy.mechanism import PRIVACY, Mechanism
+from fedcore.privacy.session import buffer_problems
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import noise_multiplier
-from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems, buffer_problems
+from fedcore.privacy.mechanism import PRIVACY, Mechanism
+from fedcore.privacy.session import budget_problems, buffer_problems
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

@@ -19,8 +19,9 @@ from fedcore.errors import PrivacyError
 from fedcore.privacy import parameters
 from fedcore.privacy.clipping import sensitivity
 from fedcore.privacy.gaussian import classical_multiplier, epsilon_of
-from fedcore.privacy.mechanism import PRIVACY, Mechanism, budget_problems
+from fedcore.privacy.mechanism import PRIVACY, Mechanism
 from fedcore.privacy.release import Release
+from fedcore.privacy.session import budget_problems
 
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Cohort, ServerState

@@ -25,8 +25,10 @@ from fedcore.components.kinds import PRIVACY as PRIVACY
 from fedcore.errors import PrivacyError
 from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows
-from fedcore.privacy.noise import Generators, NoiseSource, SecureNoise, SeededNoise
+from fedcore.privacy.noise import NoiseSource, SecureNoise, SeededNoise
 from fedcore.privacy.release import Release
+from fedcore.privacy.session import SLACK, Run
+from fedcore.privacy.session import Facts as Facts
 from fedcore.privacy.statement import AT_CLIENT, ATTACKERS, IN_CLEAR, SIMULATED, PrivacyStatement
 
 if TYPE_CHECKING:
@@ -36,43 +38,10 @@ if TYPE_CHECKING:
 
 Cohorts = tuple[tuple[int, ...], ...]
 
-# Totals that equal the budget up to rounding are within it.
-_SLACK = 1e-9
-
 RELATIONS = {
     "replace": "the client's data replaced by any other of equal size (replace)",
     "zero-out": "the client's update replaced by none, its counts kept (zero-out)",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-    """What a mechanism knows of a run: ``samples`` and ``steps`` a round are per client."""
-
-    seed: int
-    layout: Layout
-    samples: tuple[int, ...]
-    steps: tuple[int, ...]
-
-
-@dataclasses.dataclass
-class Run:
-    """What serves one run of a mechanism; ``costs`` and ``releases`` are per client.
-
-    ``clients`` is what the clients of a network draw from; None where `Mechanism.privatise` stands
-    for them. ``stopped`` is the round before which the budget ends the run.
-    """
-
-    scenario: Scenario
-    facts: Facts
-    noise: NoiseSource
-    release: Release
-    costs: list[float]
-    releases: list[int]
-    clients: Generators | None = None
-    stopped: int | None = None
-    clipped: int = 0
-    broken: int = 0
 
 
 class Mechanism(Component):
@@ -195,7 +164,7 @@ class Mechanism(Component):
             for client in cohort:
                 costs[client] += self.cost(client, cohort)
                 total = self.spent(client, costs[client])
-                if total <= budget * (1 + _SLACK):
+                if total <= budget * (1 + SLACK):
                     continue
                 if index == 0:
                     raise PrivacyError(
@@ -309,27 +278,6 @@ class Mechanism(Component):
     def epsilon_once(self) -> float:
         """The true epsilon of one release, of the client with the largest; may be infinite."""
         return self.spent(0, self.cost(0, (0,)))
-
-
-def budget_problems(budget: float | None, epsilon: float | None) -> list[str]:
-    """A budget that the first release exceeds."""
-    if budget is None or epsilon is None or budget * (1 + _SLACK) >= epsilon:
-        return []
-    return [
-        f"epsilon_budget={budget:g} is less than the epsilon {epsilon:.4g} of a single release: "
-        "raise it, or lower epsilon"
-    ]
-
-
-def buffer_problems(scenario: Scenario, buffers: str) -> list[str]:
-    """Batch normalisation whose server would score with statistics that nobody computed."""
-    if scenario.norm == "batch" and buffers == "local" and scenario.weights is None:
-        return [
-            "buffers='local' leaves the server without running statistics to score "
-            "norm='batch' with: set buffers='frozen' or 'released', give weights, or set "
-            "norm='group'"
-        ]
-    return []
 
 
 def _finite(epsilon: float) -> float | None:

@@ -250,8 +250,6 @@ def _mirror(
         attack.beside[MIRRORED] = beside
     elif MIRRORED in given and inside != beside:
         unknown.append(_twice(MIRRORED, "attack", inside, beside))
-    else:
-        values[MIRRORED] = inside
 
 
 def _twice(name: str, kind: str, inside: Any, beside: Any) -> str:

@@ -41,6 +41,17 @@ def readers_of(parameter: str) -> list[str]:
     ]
 
 
+def packages_of(parameter: str) -> list[str]:
+    """The packages beside fedcore whose components alone read ``parameter``; [] if ours do."""
+    found = {
+        registry.entry(key).package
+        for registry in registries().values()
+        for key in registry
+        if parameter in registry.entry(key).part.specs()
+    }
+    return [] if "fedcore" in found else sorted(found)
+
+
 @lru_cache(maxsize=4)
 def _parameters(state: object) -> dict[str, dict[str, Spec]]:
     found: dict[str, dict[str, Spec]] = {}

@@ -8,14 +8,12 @@ So two scenarios have one id, relative to one reference, only if they are equal.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fedcore.components.component import Component, squeeze
+from fedcore.components.component import Component, digested, squeeze
 from fedcore.components.kinds import PREAGGREGATIONS
 from fedcore.components.parameters import Spec
 from fedcore.components.written import component, pieces
@@ -41,12 +39,6 @@ SHARES = ("malicious_fraction", MIRRORED)
 _NUMBER = r"\d[\d.]*(?:em?\d+)?"
 _SHARE = rf"(?:mal|poison){_NUMBER}pct|redraw(?:false)?"
 _DIGEST = re.compile(r"(?:^|\.)sha[0-9a-f]{8}$")
-#: Strategies that ship with Flower: for these the class name alone says which one is meant.
-_FLOWER = "flwr.serverapp.strategy"
-_FLOWER_CLASSES = (
-    *("Bulyan", "FedAdagrad", "FedAdam", "FedAvg", "FedAvgM", "FedMedian", "FedProx"),
-    *("FedTrimmedAvg", "FedYogi", "Krum", "MultiKrum", "QFedAvg"),
-)
 
 token = squeeze
 
@@ -60,23 +52,15 @@ def percent(fraction: float) -> str:
 
 def strategy_token(scenario: Scenario) -> str:
     """``fednova``; of a Flower strategy package, class and keywords, and its mods' names."""
-    spec, mods = scenario.strategy_spec, scenario.client_mods
-    if spec is None:
-        name = token(scenario.strategy)
-        if _nested(scenario.strategy):
-            return _digested("strategy", scenario.strategy, name)
-        plain = "." not in name and mods is None and _unique("strategy", scenario.strategy)
-        return name if plain else _digested("strategy", f"{scenario.strategy} {mods}", name)
-    from fedcore.strategies.foreign import Spec as Written
-    from fedcore.strategies.foreign import specs  # imports torch
-
-    attached = specs(mods) if mods is not None else []
-    name = ".".join([Written.parse(spec).token, *(mod.token for mod in attached)])
-    module, _, cls = spec.partition(":")
-    known = scenario.strategy == "flower" and module == _FLOWER and cls in _FLOWER_CLASSES
-    if known and mods is None:
-        return name
-    return _digested("strategy", json.dumps([scenario.strategy, spec, mods]), name)
+    part, called = scenario.parts.strategy, scenario.strategy
+    if type(part).token is not Component.token:
+        chosen: str = part.token()
+        return chosen
+    name = token(called)
+    if _nested(called):
+        return digested("strategy", called, name)
+    plain = "." not in name and _unique("strategy", called)
+    return name if plain else digested("strategy", f"{called} None", name)
 
 
 def partition_token(scenario: Scenario) -> str:
@@ -134,7 +118,7 @@ def field_token(name: str, value: object, specs: Mapping[str, Any]) -> str:
     spec = specs[name]
     prefix = _prefix(name, spec)
     if isinstance(value, Component) or (isinstance(value, tuple) and spec.type not in (int, float)):
-        return _digested(name, str(value), prefix + token(value))
+        return digested(name, str(value), prefix + token(value))
     if not isinstance(value, str):
         return f"{name.replace('_', '') if value is None and not prefix else prefix}{token(value)}"
     if name == "preaggregation":
@@ -148,7 +132,7 @@ def field_token(name: str, value: object, specs: Mapping[str, Any]) -> str:
         plain = token(value) == value and value not in ("", "none")
     if plain and not prefix:
         plain = _readers(text, specs) == [name]
-    return text if plain and not _DIGEST.search(text) else _digested(name, value, text)
+    return text if plain and not _DIGEST.search(text) else digested(name, value, text)
 
 
 def apart(named: Sequence[tuple[str, Scenario]]) -> list[str]:
@@ -235,24 +219,18 @@ def _steps_token(text: str) -> str:
             # a step must not read like another one's parameter
             plain &= not any(re.fullmatch(rf"{prefix}({_NUMBER}|true|false)", n) for n in names)
     name = ".".join(words)
-    return name if plain and not any("." in n for n in names) else _digested("pre", text, name)
-
-
-def _digested(field: str, text: str, name: str) -> str:
-    """``name`` with a digest of the ``text`` that it does not hold all of."""
-    sha = hashlib.sha256(f"{field}={text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return ".".join(filter(None, (name, f"sha{sha}")))
+    return name if plain and not any("." in n for n in names) else digested("pre", text, name)
 
 
 def _named_token(kind: str, value: str, part: Component, form: str) -> str:
     """The name of ``part`` with the values that follow it, of the ``form`` of all such, or none."""
     if _nested(value):
-        return _digested(kind, value, token(value))
+        return digested(kind, value, token(value))
     text, rest = part.token(), part.token().removeprefix(token(part.name))
     others = [token(other) for other in registries()[kind] if other != part.name]
     clash = any(re.fullmatch(re.escape(other) + form, text) for other in others)
     plain = _unique(kind, part.name) and not clash and not _DIGEST.search(text)
-    return text if plain else _digested(kind, f"{part.name} {rest}", text)
+    return text if plain else digested(kind, f"{part.name} {rest}", text)
 
 
 def _unique(kind: str, name: str) -> bool:

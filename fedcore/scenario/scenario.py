@@ -19,14 +19,11 @@ from fedcore.components.parameters import Spec, param, spec_of
 from fedcore.components.registry import changes
 from fedcore.errors import ScenarioError
 from fedcore.scenario import naming, validation
-from fedcore.scenario.assembly import assemble
 from fedcore.scenario.changes import adapt
 from fedcore.scenario.declared import parameters
 from fedcore.scenario.parts import Parts
-from fedcore.scenario.wire import MIRRORED, NAMES
-
-_MOST_STATES = 1 << 14
-_states: dict[Any, dict[str, Any]] = {}
+from fedcore.scenario.state import state
+from fedcore.scenario.wire import NAMES
 
 
 def round_half_up(value: float) -> int:
@@ -114,7 +111,7 @@ class Scenario:
     )
 
     def __init__(self, **values: Any) -> None:
-        self.__dict__.update(_state(values))
+        self.__dict__.update(state(values, own_specs(), _reserved()))
         # preconditions speak of resolved values, so they need fields that are in order
         if problems := validation.check_preconditions(self):
             raise ScenarioError(problems)
@@ -263,64 +260,10 @@ def default() -> Scenario:
     return Scenario()
 
 
-def _state(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The attributes of the scenario of which ``given`` is given. Raises ScenarioError.
-
-    Suites make the same scenarios over and over, from other ones: what is known is not worked out
-    again. Preconditions are not asked for here.
-    """
-    try:
-        key = (changes(), *((n, v.__class__, _typed(v)) for n, v in given.items()))
-        known = _states.get(key)
-    except TypeError:  # a list, which is not hashable
-        key, known = None, None
-    if known is not None:
-        return known
-    own, chosen = assemble(given, own_specs())
-    known = {**_flat(own, chosen), "parts": chosen}
-    if key is not None:
-        if len(_states) >= _MOST_STATES:
-            _states.clear()
-        _states[key] = known
-    return known
-
-
-def _typed(value: Any) -> Any:
-    """``value`` with its types: 1, 1.0 and True are equal and not the same."""
-    if isinstance(value, tuple):
-        return tuple((item.__class__, _typed(item)) for item in value)
-    return value
-
-
 @cache
 def _reserved() -> frozenset[str]:
     """Names that a scenario uses itself."""
     return frozenset(dir(Scenario))
-
-
-def _flat(own: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
-    """Every name with its value, and ``_names``: those that go out, in their order.
-
-    The component whose parameter has a name that is taken goes out in its written form.
-    """
-    values = dict(own)
-    reserved = _reserved()
-    for kind, part in parts.single().items():
-        flat = part.flat()
-        specs = part.specs()
-        clashes = [
-            name
-            for name in flat
-            if name not in (kind, MIRRORED)
-            and (name in values or name in reserved)
-            and not (name in specs and specs[name].shared and values.get(name) == flat[name])
-        ]
-        values |= {kind: part.spelled()} if clashes else flat
-    steps = ", ".join(step.spelled() for step in parts.preaggregation)
-    values["preaggregation"] = steps or None
-    newer = sorted(n for n, v in values.items() if n not in NAMES and v is not None)
-    values = {**dict.fromkeys(NAMES), **values}
-    return {**values, "_names": (*NAMES, *newer)}
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fedcore.components.component import digested
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.strategies.strategy import STRATEGIES, Strategy
@@ -21,6 +22,12 @@ from fedcore.strategies.strategy import STRATEGIES, Strategy
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
+#: Strategies that ship with Flower: for these the class name alone says which one is meant.
+_SHIPPED = "flwr.serverapp.strategy"
+_CLASSES = (
+    *("Bulyan", "FedAdagrad", "FedAdam", "FedAvg", "FedAvgM", "FedMedian", "FedProx"),
+    *("FedTrimmedAvg", "FedYogi", "Krum", "MultiKrum", "QFedAvg"),
+)
 _FORM = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(?::(\{.*\}))?", re.DOTALL)
 
 
@@ -107,6 +114,16 @@ class Flower(Strategy):
     client_mods: str | None = param(
         "package.module:name[:json] of a Flower mod, or a list", default=None
     )
+
+    def token(self) -> str:
+        """``flower.krum.nummaliciousnodes3``: class and keywords, and the mods' names."""
+        mods = [] if self.client_mods is None else specs(self.client_mods)
+        name = ".".join([Spec.parse(self.strategy_spec).token, *(mod.token for mod in mods)])
+        module, _, cls = self.strategy_spec.partition(":")
+        if self.name == "flower" and module == _SHIPPED and cls in _CLASSES and not mods:
+            return name
+        whole = [self.name, self.strategy_spec, self.client_mods]
+        return digested("strategy", json.dumps(whole), name)
 
     def aggregate(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,23 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"fedcore {__version__}\n"
     assert main(["run", "--help"]) == 0
     assert "--malicious-fraction" in capsys.readouterr().out
+
+
+def test_help_of_the_command_imports_nothing_heavy() -> None:
+    """`fedcore --help` and a plain import: neither torch nor any component."""
+    code = (
+        "import sys; {}; heavy = {{'torch', 'numpy', 'scipy', 'fedcore.strategies', "
+        "'fedcore.attacks', 'fedcore.data'}} & set(sys.modules); assert not heavy, heavy"
+    )
+    for what in ("import fedcore", "from fedcore.cli import main; main(['--help'])"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(what)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ from fedcore.errors import ScenarioError
 from fedcore.scenario.presets import preset
 from fedcore.scenario.text import flag, parse
 
+SIGNS = {"attack": "signflip", "malicious_fraction": 0.3}
+
 
 def chosen(
     words: str, *, preset_name: str | None = None, cohort_size: str | None = None
@@ -47,6 +49,10 @@ def test_every_field_has_a_flag_with_its_meaning() -> None:
         ("--image-size none", {}),
         ("--partition dirichlet --alpha 0.1", {"partition": "dirichlet", "alpha": 0.1}),
         ("--optimizer sgd", {"optimizer": "sgd"}),
+        ("--partition dirichlet(alpha=0.1)", {"partition": "dirichlet", "alpha": 0.1}),
+        ("--attack signflip --malicious-fraction 0.3", SIGNS),
+        ("--attack fedcore.attacks.signflip:SignFlip --malicious-fraction 0.3", SIGNS),
+        ("--preaggregation bucketing(size=3)", {"preaggregation": "bucketing(size=3)"}),
     ],
 )
 def test_what_a_flag_means(words: str, fields: dict[str, Any]) -> None:

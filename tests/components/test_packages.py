@@ -113,6 +113,16 @@ def test_parameters_with_one_name_go_out_in_the_written_form(tmp_path: Path, ins
     ]
 
 
+def test_help_has_its_flags_and_says_whose_they_are(tmp_path: Path, installed) -> None:
+    install(tmp_path, "acme_fl", "acme")
+    text = " ".join(installed("from fedcore.cli import main; main(['run', '--help'])").split())
+    assert "--by X what is added (> 0; from acme_fl)" in text
+    assert "--alpha X Dirichlet concentration (> 0)" in text
+    code = "from fedcore.cli import main; raise SystemExit(main(['run', '--attack', "
+    told = installed(code + "'acme/shift', '--by', '0', '--malicious-fraction', '0.3']))", status=2)
+    assert "by must be > 0, got 0.0" in told
+
+
 def test_a_broken_entry_point_is_named_and_stops_no_other(tmp_path: Path, installed) -> None:
     install(tmp_path, "acme_fl", "acme")
     install(tmp_path, "bust", "bust", "import nothing_of_that_name")

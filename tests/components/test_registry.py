@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from fedcore.components.registry import REQUIRED, Registry
-from fedcore.errors import UnknownNameError
+from fedcore.errors import RegistrationError, UnknownNameError
 from fedcore.scenario.validation import registries
 
 
@@ -87,3 +87,17 @@ def test_nearest_name(kind, wrong, right) -> None:
 
 def test_required_prints_as_its_name() -> None:
     assert repr(REQUIRED) == "REQUIRED"
+
+
+def test_a_class_without_a_method_that_its_kind_needs_is_refused() -> None:
+    from fedcore.attacks.attack import ATTACKS, LabelAttack
+
+    message = "attack 'dull': class Dull must define the method 'relabel'; is 'relabl' meant for it"
+    with pytest.raises(RegistrationError, match=message):
+
+        @ATTACKS.register("dull", "misspelt")
+        class Dull(LabelAttack):
+            def relabl(self, labels, num_classes, generator):
+                return labels
+
+    assert "dull" not in ATTACKS

@@ -58,7 +58,10 @@ SPECS = (
     'a.b:C:{"x": 11}',
 )
 TEXTS = {
-    "preaggregation": st.none(),
+    "preaggregation": st.sampled_from(
+        ["bucketing", "bucketing(size=3)", "bucketing, bucketing", "bucketing, bucketing(size=3)"]
+    ),
+    "probe": st.sampled_from(["backdoor", "backdoor(target=1)"]),
     "trigger": st.builds(
         Square, size=st.integers(1, 3), at=st.sampled_from(CORNERS), level=st.sampled_from([0, 9])
     ),
@@ -109,6 +112,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             continue
         if name in parameters and not any(name in known for known in read):
             continue
+        if name == "probe" and given["attack"] is not None:
+            continue  # the attack has its own
         needed = any(known.get(name) is REQUIRED for known in read)
         if needed or draw(st.integers(0, 1 if spec.optional else 3)) == 0:
             given[name] = draw(values(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ Document = dict[str, Any]
 def summary_table(outcomes: Sequence[Outcome]) -> str:
     """The tables for the terminal, at most 100 columns wide; then what noise does, if any."""
     content = _results(outcomes)
-    told = privacy_surface.table(content["cells"])
+    told = privacy_surface.table(content["cells"], privacy_surface.noise_of(content))
     return terminal_document(content) + (f"\n\n{told}" if told else "")
 
 
@@ -60,7 +61,13 @@ def document(
 def _results(outcomes: Sequence[Outcome]) -> Document:
     """What the outcomes say: a row for each, a line for each strategy, the costs of clean arms."""
     cells = [row(outcome) for outcome in outcomes]
-    return {"cells": cells, "overall": overall(cells), "costs": cost_rows(outcomes)}
+    noise = asdict(outcomes[0].noise) if outcomes else None
+    return {
+        "cells": cells,
+        "overall": overall(cells),
+        "costs": cost_rows(outcomes),
+        "noise": noise,  # between seeds, as the suite's thresholds have it
+    }
 
 
 def read_results(directory: Path) -> Document:

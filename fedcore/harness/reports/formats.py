@@ -63,7 +63,7 @@ def to_markdown(
         parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
-    told = privacy_surface.table(cells)
+    told = privacy_surface.table(cells, privacy_surface.noise_of(document))
     if told:
         parts += ["## Privacy, utility and robustness", f"```text\n{told}\n```"]
     if surface is not None:
@@ -106,7 +106,7 @@ def to_html(
     if figure is not None:
         encoded = base64.b64encode(figure).decode()
         parts.append(f'<img alt="Drop by cell" src="data:image/png;base64,{encoded}">')
-    told = privacy_surface.table(cells)
+    told = privacy_surface.table(cells, privacy_surface.noise_of(document))
     if told:
         parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(told)}</pre>"]
     if surface is not None:

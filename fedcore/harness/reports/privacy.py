@@ -12,7 +12,7 @@ clip norm, same parameters released, same local work, so that noise is all that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,6 @@ from fedcore.harness.reports.figures import new_figure, png
 from fedcore.harness.reports.rows import Row, mean
 from fedcore.harness.statistics.estimates import Estimate, Noise, estimate
 from fedcore.scenario import Scenario
-
-_UNKNOWN = Noise(2.2, 4)  # between seeds, as in the suite's thresholds.toml
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,22 @@ class NoiseEffect:
         return "adds" if self.drop.low > 0 else "-"
 
 
+def noise_of(content: Mapping[str, Any]) -> Noise | None:
+    """The noise between seeds that results.json was judged with; None in files that lack it."""
+    return Noise(**content["noise"]) if content.get("noise") else None
+
+
 def private(cells: Sequence[Row]) -> list[Row]:
     """The cells whose scenario names a mechanism."""
     return [cell for cell in cells if cell["scenario"].get("privacy")]
 
 
-def effect(cell: Row, cells: Sequence[Row], noise: Noise = _UNKNOWN) -> NoiseEffect | None:
-    """What noise does to the poisoned ``cell``; None without a clip-only twin on its seeds."""
-    if not cell["values"]["drop"] or not _noise(cell):
+def effect(cell: Row, cells: Sequence[Row], noise: Noise | None) -> NoiseEffect | None:
+    """What noise does to the poisoned ``cell``; None without a clip-only twin on its seeds.
+
+    ``noise`` is that between seeds, as the thresholds of the suite have it; None: nothing is said.
+    """
+    if noise is None or not cell["values"]["drop"] or not _noise(cell):
         return None
     for twin in cells:
         if _key(twin, plain=True) == _key(cell) and twin["seeds"] == cell["seeds"]:
@@ -69,14 +75,17 @@ def effect(cell: Row, cells: Sequence[Row], noise: Noise = _UNKNOWN) -> NoiseEff
     return None
 
 
-def table(cells: Sequence[Row]) -> str:
-    """Accuracy, drop and ASR by mechanism, epsilon and malicious fraction; '' without any."""
+def table(cells: Sequence[Row], noise: Noise | None) -> str:
+    """Accuracy, drop and ASR by mechanism, epsilon and malicious fraction; '' without any.
+
+    ``noise`` as in `effect`.
+    """
     shown = private(cells)
     if not shown:
         return ""
     lines = []
     for cell in sorted(shown, key=_order):
-        found = effect(cell, shown)
+        found = effect(cell, shown, noise)
         scenario = cell["scenario"]
         poisoned = bool(cell["values"]["drop"])
         lines.append(

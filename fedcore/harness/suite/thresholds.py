@@ -192,6 +192,8 @@ class _Limit:
 
 def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
     place = f"thresholds {path}, [{metric}.{name}]"
+    if isinstance(values, dict) and not values.get("reason"):  # the one key that is often forgotten
+        raise ThresholdError(f"{place}: a reason is needed")
     limit = table(_Limit, values, place, ThresholdError)
     where = {}
     for field, wanted in (limit.where or {}).items():

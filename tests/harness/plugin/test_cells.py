@@ -34,7 +34,7 @@ def test_the_options_are_listed(suite: Any) -> None:
         (["--profile=smok"], "--profile: unknown profile 'smok'. Did you mean 'smoke'?"),
         (["--jobs=0"], "--jobs must be >= 1, got 0"),
         (["--seeds=0"], "--seeds must be >= 1, got 0"),
-        (["--dataset=syntetic:400"], "unknown dataset 'syntetic'. Did you mean 'synthetic'?"),
+        (["--dataset=syntetic:400"], "unknown dataset 'syntetic:400'. Did you mean 'synthetic'?"),
         (["--dataset=synthetic:few"], "N of synthetic:N must be a whole number"),
         (["--model=mlpp"], "unknown model 'mlpp'. Did you mean 'mlp'?"),
         (["--results=test_suite.py/below"], "test_suite.py/below cannot be written"),
@@ -56,7 +56,7 @@ def test_bad_usage_ends_with_status_4_and_one_message(
 def test_bad_thresholds_end_with_status_4(suite: Any) -> None:
     path = suite.path / "thresholds.toml"
     path.write_text("[noise]\nsd = 2\ndf = 4\n[drop.x]\nmax = 1\n")
-    message = "[drop.x]: a reason is needed"
+    message = "[drop.x]: must hold reason"
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in suite.text(result)

@@ -76,21 +76,21 @@ def test_only_the_twin_that_differs_in_noise_alone_will_do() -> None:
         cell(80, 50, **CLIP, lr=0.3),
         cell(80, None, **CLIP),
     ]
-    assert effect(private, [*others, private]) is None
-    assert effect(cell(80, None, 30.0, **DP), [cell(80, 50, **CLIP)]) is None
-    assert effect(cell(80, 50, **CLIP), [cell(80, 50, **CLIP)]) is None
+    assert effect(private, [*others, private], SHARP) is None
+    assert effect(cell(80, None, 30.0, **DP), [cell(80, 50, **CLIP)], SHARP) is None
+    assert effect(cell(80, 50, **CLIP), [cell(80, 50, **CLIP)], SHARP) is None
 
 
 def test_the_table_says_all_and_stays_narrow() -> None:
     cells = [cell(80, 50, None, **CLIP), cell(40, 40, 30.25, **DP), cell(90, 60)]
-    shown = table(cells)
+    shown = table(cells, Noise(2.2, 4))
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 112
     (line,) = (text for text in lines if text.startswith("localdp"))
     for word in ("10", "30.25", "labelflip", "50", "40.0", "masks"):
         assert word in line.split(), word
     assert len([text for text in lines if text.startswith(("clip", "localdp"))]) == 2
-    assert table([cell(90, 60)]) == ""
+    assert table([cell(90, 60)], SHARP) == ""
 
 
 def test_the_figure_needs_a_finite_total() -> None:
@@ -106,5 +106,16 @@ def test_the_figure_needs_a_finite_total() -> None:
 def test_rows_from_before_there_was_privacy_render() -> None:
     old = cell(90, 60)
     del old["epsilon_total"], old["scenario"]["privacy"]
-    assert table([old]) == ""
+    assert table([old], SHARP) == ""
     assert privacy_surface.private([old]) == []
+
+
+def test_the_noise_is_that_of_the_thresholds_that_judged() -> None:
+    cells = [cell(80, 50, None, **CLIP), cell(80, 53, 30.25, **DP)]
+    written = {"cells": cells, "noise": {"sd": 0.5, "df": 4}}
+    noise = privacy_surface.noise_of(written)
+    assert noise == SHARP
+    assert table(cells, noise).splitlines()[3].endswith("mends")
+    assert not table(cells, Noise(20.0, 4)).splitlines()[3].endswith("mends")
+    assert privacy_surface.noise_of({"cells": cells}) is None  # of before it was written
+    assert effect(cells[1], cells, None) is None
