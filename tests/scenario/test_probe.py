@@ -18,9 +18,8 @@ ATTACKED = Scenario(attack=DOOR, malicious_fraction=0.3)
 
 def test_the_written_form_an_object_and_a_twin_are_one() -> None:
     twin = ATTACKED.clean_twin()
-    written = (
-        "backdoor(poison_ratio=0.0, target=2, trigger=square(at='bottom-right', level=255, size=2))"
-    )
+    square = "square(at='bottom-right', level=255, size=2)"
+    written = f"backdoor(poison_ratio=0.0, target=2, trigger={square})"
     assert twin.probe == written
     assert Scenario(probe=written) == twin
     assert Scenario(probe="backdoor(target=2, trigger=square(size=2))") == twin
@@ -50,7 +49,7 @@ def test_an_attack_takes_the_place_of_a_probe() -> None:
         ({"probe": "signflip"}, "has no probe set"),
         ({"probe": "backdor"}, "Did you mean 'backdoor'?"),
         ({"probe": "backdoor(target=-1)"}, "target must be >= 0, got -1"),
-        ({"probe": 3}, "probe must be a string, got 3"),
+        ({"probe": 3}, "probe must be an attack, as backdoor(target=0), got 3"),
         (
             {"probe": "backdoor", "attack": "signflip", "malicious_fraction": 0.3},
             "is for a scenario without attack",
