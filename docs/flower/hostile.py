@@ -111,7 +111,9 @@ def model_after(strategy: Strategy, form: str) -> dict[str, np.ndarray[Any, Any]
     """The model after a round with the hostile reply ``form``; None where it is left as it was."""
     grid = LocalGrid(clients(form), CLIENTS)
     messages = strategy.configure_train(1, initial(), ConfigRecord(), grid)
-    arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(messages))
+    # Flower samples clients by Python's global generator; some verdicts depend on who comes first
+    ordered = sorted(messages, key=lambda message: message.metadata.dst_node_id)
+    arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(ordered))
     return None if arrays is None else {name: array.numpy() for name, array in arrays.items()}
 
 
