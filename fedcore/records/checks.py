@@ -13,8 +13,8 @@ from fedcore.exchange.evidence import evidence_problems
 from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
+from fedcore.records.attack_checks import poison_problems, update_entry_problems
 from fedcore.records.provenance import CHANGED, Provenance
-from fedcore.scenario import round_half_up
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
@@ -29,7 +29,16 @@ _MOST_CLIENTS = 10**7  # of a record: drawing the malicious among more takes sec
 
 def record_problems(record: Record) -> list[str]:
     """Rules that ``record`` breaks, each as a message; [] for every record that a run makes."""
-    parts = (_scores, _diverged, _audit, _poison, _updates, _training, _privacy, _rest)
+    parts = (
+        _scores,
+        _diverged,
+        _audit,
+        poison_problems,
+        update_entry_problems,
+        _training,
+        _privacy,
+        _rest,
+    )
     problems = [*_rounds(record)]
     # the others rely on equal lengths and on clients that exist
     return problems or [text for part in parts for text in part(record)]
@@ -161,53 +170,6 @@ def _counts(name: str, part: Any, most: int) -> Iterator[str]:
         value = getattr(part, field.name)
         if type(value) is int and not 0 <= value <= most:
             yield f"{name}.{field.name} must be in [0, {most}], got {value}"
-
-
-def _poison(record: Record) -> Iterator[str]:
-    scenario, audit = record.scenario, record.audit
-    attack = attack_of(scenario)
-    data = attack.data if attack is not None else None
-    expected = audit.malicious if data is not None else ()
-    if tuple(each.client for each in audit.poison) != expected:
-        yield "poison must have one entry for each malicious client, in their order"
-        return
-    for each in audit.poison:
-        took_part = sum(each.client in cohort for cohort in audit.cohorts)
-        redraw = data is not None and data.redraw
-        draws = range(took_part + 1) if redraw else (1,)
-        ratio = 0.0 if data is None else data.poison_ratio
-        selected = each.draws * round_half_up(ratio * each.eligible)
-        if each.poisoned != selected:
-            yield (
-                f"client {each.client} poisoned other numbers of samples than poison_ratio="
-                f"{ratio:g} asks for: {each.poisoned} instead of {selected}"
-            )
-        elif (
-            each.samples != audit.samples[each.client]
-            or not 0 <= each.eligible <= each.samples
-            or each.draws not in draws
-            or not 0 <= each.changed <= each.poisoned
-            or not 0 <= each.images_changed <= each.poisoned
-        ):
-            yield f"the counts of poison of client {each.client} do not agree: {each}"
-
-
-def _updates(record: Record) -> Iterator[str]:
-    attack, audit = attack_of(record.scenario), record.audit
-    if audit.updates and (attack is None or attack.update is None):
-        yield f"attack {record.scenario.attack!r} changes no updates, yet the audit has some"
-    clients = [each.client for each in audit.updates]
-    if clients != sorted(set(clients)) or not _clients(clients, record.scenario):
-        yield "updates must have one entry for each client, in ascending order"
-    for each in audit.updates:
-        took_part = sum(each.client in cohort for cohort in audit.cohorts)
-        spans = (each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio)
-        if not 1 <= each.participations <= took_part or not 0 <= each.alone <= each.participations:
-            yield f"client {each.client} cannot have sent {each.participations} updates"
-        elif any(span is not None and span[0] > span[1] for span in spans):
-            yield f"updates of client {each.client} have spans whose ends are swapped"
-        elif not _DIGEST.fullmatch(each.digest):
-            yield f"updates of client {each.client} have no digest of 16 hexadecimal digits"
 
 
 def _training(record: Record) -> Iterator[str]:

@@ -67,7 +67,6 @@ TEXTS = {
     ),
     "of": st.builds(SignFlip, stretch=st.sampled_from([1.0, 2.0]))
     | st.builds(Backdoor, target=st.integers(0, 3), poison_ratio=st.sampled_from([0.3, 0.5])),
-    "probe": st.builds(Backdoor, target=st.integers(0, 3)).map(str),
     "dataset": st.sampled_from(DATASETS) | st.text(max_size=5).map("npz:{}".format),
     "weights": st.sampled_from(["imagenet", "/w/a_b.pth", "/w/ab.pth", "ab.pth", "none", "NONE"]),
     "strategy_spec": st.sampled_from(SPECS),

@@ -20,7 +20,6 @@ PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
 TARGETED = {**ATTACK, "attack": "targetedflip", "source_class": 1, "target_class": 2}
 LOCAL_DP = {"privacy": "localdp", "epsilon": 2.0}
 
-PROBE = "backdoor(poison_ratio=0.0, target=1, trigger=square(at='top-left', level=255, size=3))"
 BACKDOOR = {"attack": "backdoor", "malicious_fraction": 0.3, "poison_ratio": 0.5}
 SCALED = {"attack": "scaled", "malicious_fraction": 0.3}
 FLOWER = {"strategy": "flower", "strategy_spec": "a.b:C"}
@@ -78,7 +77,6 @@ CHANGES = {
     "source_class": (TARGETED, 3),
     "target_class": (TARGETED, 3),
     "redraw": (ATTACK, True),
-    "probe": ({}, PROBE),
     "target": (BACKDOOR, 3),
     "trigger": (BACKDOOR, Square(size=4)),
     "of": (SCALED, SignFlip(stretch=2)),
