@@ -107,8 +107,6 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     for name, spec in specs.items():
         if name in given or name in ("malicious_fraction", "poison_ratio"):
             continue
-        if name == "probe" and given["attack"] is not None:
-            continue
         if name in parameters and not any(name in known for known in read):
             continue
         if name == "probe" and given["attack"] is not None:
