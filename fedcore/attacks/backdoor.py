@@ -24,6 +24,7 @@ class Backdoor(DataAttack):
     """Success is a test image of another class that, with the trigger, is taken for the target."""
 
     changes_images: ClassVar[bool] = True
+    named: ClassVar[tuple[str, ...]] = ("target",)
     target: int = param("class that a triggered image is to be taken for", default=0, low=0)
     trigger: Trigger = param("what is added to the images", default=Square())
 

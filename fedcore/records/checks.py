@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fedcore.attacks.attack import attack_of, success_of
 from fedcore.exchange.evidence import evidence_problems
 from fedcore.federation.threat import malicious_clients
-from fedcore.records.provenance_checks import DIGEST, provenance_problems
-from fedcore.scenario import round_half_up
+from fedcore.native.kernels import NONE
+from fedcore.origin.closure import UNKNOWN
+from fedcore.records.attack_checks import poison_problems, update_entry_problems
+from fedcore.records.provenance import CHANGED, Provenance
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
+_DIGEST = re.compile("[0-9a-f]{16}")
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 # rounding of a mean of log-probabilities may leave the negative of this
 _LOSS_ROUNDING = 1e-5
 _MOST_CLIENTS = 10**7  # of a record: drawing the malicious among more takes seconds
@@ -23,7 +29,16 @@ _MOST_CLIENTS = 10**7  # of a record: drawing the malicious among more takes sec
 
 def record_problems(record: Record) -> list[str]:
     """Rules that ``record`` breaks, each as a message; [] for every record that a run makes."""
-    parts = (_scores, _diverged, _audit, _poison, _updates, _training, _privacy, _rest)
+    parts = (
+        _scores,
+        _diverged,
+        _audit,
+        poison_problems,
+        update_entry_problems,
+        _training,
+        _privacy,
+        _rest,
+    )
     problems = [*_rounds(record)]
     # the others rely on equal lengths and on clients that exist
     return problems or [text for part in parts for text in part(record)]
@@ -157,53 +172,6 @@ def _counts(name: str, part: Any, most: int) -> Iterator[str]:
             yield f"{name}.{field.name} must be in [0, {most}], got {value}"
 
 
-def _poison(record: Record) -> Iterator[str]:
-    scenario, audit = record.scenario, record.audit
-    attack = attack_of(scenario)
-    data = attack.data if attack is not None else None
-    expected = audit.malicious if data is not None else ()
-    if tuple(each.client for each in audit.poison) != expected:
-        yield "poison must have one entry for each malicious client, in their order"
-        return
-    for each in audit.poison:
-        took_part = sum(each.client in cohort for cohort in audit.cohorts)
-        redraw = data is not None and data.redraw
-        draws = range(took_part + 1) if redraw else (1,)
-        ratio = 0.0 if data is None else data.poison_ratio
-        selected = each.draws * round_half_up(ratio * each.eligible)
-        if each.poisoned != selected:
-            yield (
-                f"client {each.client} poisoned other numbers of samples than poison_ratio="
-                f"{ratio:g} asks for: {each.poisoned} instead of {selected}"
-            )
-        elif (
-            each.samples != audit.samples[each.client]
-            or not 0 <= each.eligible <= each.samples
-            or each.draws not in draws
-            or not 0 <= each.changed <= each.poisoned
-            or not 0 <= each.images_changed <= each.poisoned
-        ):
-            yield f"the counts of poison of client {each.client} do not agree: {each}"
-
-
-def _updates(record: Record) -> Iterator[str]:
-    attack, audit = attack_of(record.scenario), record.audit
-    if audit.updates and (attack is None or attack.update is None):
-        yield f"attack {record.scenario.attack!r} changes no updates, yet the audit has some"
-    clients = [each.client for each in audit.updates]
-    if clients != sorted(set(clients)) or not _clients(clients, record.scenario):
-        yield "updates must have one entry for each client, in ascending order"
-    for each in audit.updates:
-        took_part = sum(each.client in cohort for cohort in audit.cohorts)
-        spans = (each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio)
-        if not 1 <= each.participations <= took_part or not 0 <= each.alone <= each.participations:
-            yield f"client {each.client} cannot have sent {each.participations} updates"
-        elif any(span is not None and span[0] > span[1] for span in spans):
-            yield f"updates of client {each.client} have spans whose ends are swapped"
-        elif not DIGEST.fullmatch(each.digest):
-            yield f"updates of client {each.client} have no digest of 16 hexadecimal digits"
-
-
 def _training(record: Record) -> Iterator[str]:
     audit = record.audit
     if (audit.training is None) != (audit.unseen is not None):
@@ -250,11 +218,45 @@ def _rest(record: Record) -> Iterator[str]:
     for field in dataclasses.fields(record.timings):
         if (value := getattr(record.timings, field.name)) < 0:
             yield f"timings.{field.name} must be >= 0, got {value}"
-    if not DIGEST.fullmatch(record.model_digest):
+    if not _DIGEST.fullmatch(record.model_digest):
         yield f"model_digest must be 16 hexadecimal digits, got {record.model_digest!r}"
     if not record.engine:
         yield "engine must be named"
-    yield from provenance_problems(record.provenance, record.scenario)
+    yield from _provenance(record.provenance, record.scenario)
+
+
+def _provenance(found: Provenance, scenario: Scenario) -> Iterator[str]:
+    digests = {"code": found.code, "data": found.data, "kernels": found.kernels}
+    digests |= {f"foreign {kind}": value for kind, value in found.foreign}
+    if found.weights is not None:
+        digests["weights"] = found.weights
+    for name, value in digests.items():
+        # the states that cannot be told apart are said to be so, and match no key of the store
+        bare = value.removesuffix("-incomplete") if name == "kernels" else value
+        allowed = {CHANGED, UNKNOWN} if name != "kernels" else {NONE}
+        if bare not in allowed and not _DIGEST.fullmatch(bare):
+            yield f"{name} must be 16 hexadecimal digits, got {value!r}"
+    if (found.weights is None) != (scenario.weights is None):
+        yield f"weights must have a digest where weights={scenario.weights!r} are given"
+    if (found.commit is None) != (found.dirty is None) or not _COMMIT.fullmatch(
+        found.commit or "0" * 40
+    ):
+        yield f"commit must be 40 or 64 hexadecimal digits with dirty, got {found.commit!r}"
+    for name in ("versions", "foreign"):
+        names = [key for key, _ in getattr(found, name)]
+        if names != sorted(set(names)) or not all(all(pair) for pair in getattr(found, name)):
+            yield f"{name} must be pairs of texts, sorted by name"
+    known = dict(found.versions)
+    if (known.get("torch"), known.get("numpy")) != (found.torch, found.numpy):
+        yield "versions must name torch and numpy as provenance does"
+    if not all((found.python, found.device, found.machine)):
+        yield "python, device and machine must be named"
+    try:
+        same = datetime.fromisoformat(found.date).isoformat(timespec="seconds") == found.date
+    except ValueError:
+        same = False
+    if not same:
+        yield f"date must be of the form 2025-01-01T00:00:00+00:00, got {found.date!r}"
 
 
 def _undiverged(record: Record, values: Sequence[Any]) -> list[Any]:

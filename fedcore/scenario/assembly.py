@@ -161,7 +161,13 @@ def _steps(value: Any, problems: _Problems, unknown: list[str]) -> tuple[Compone
 
 def _probe(value: Any, problems: _Problems, unknown: list[str]) -> Component | None:
     """The attack whose probe set is scored: an object or a written form."""
-    return None if value is None else _alone("attack", value, problems, unknown)
+    if value is None:
+        return None
+    if not isinstance(value, str | Component):
+        form = f"probe must be an attack, as backdoor(target=0), got {value!r}"
+        problems.place(_PROBE, [form])
+        return None
+    return _alone("attack", value, problems, unknown)
 
 
 def _alone(kind: str, value: Any, problems: _Problems, unknown: list[str]) -> Component | None:

@@ -76,7 +76,7 @@ def attack_tokens(scenario: Scenario) -> list[str]:
     shares = [f"mal{percent(scenario.malicious_fraction)}"]
     if MIRRORED in attack.specs():
         shares.append(f"poison{percent(scenario.poison_ratio)}")
-    name = _named_token("attack", str(scenario.attack), attack, r"\d+to\d+")
+    name = _named_token("attack", str(scenario.attack), attack, r"\d+(?:to\d+)?")
     declared = attack.specs().get("redraw")
     usual = None if declared is None else declared.default
     redraw = {True: "redraw", False: None if usual is False else "redrawfalse", None: None}

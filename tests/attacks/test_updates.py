@@ -150,7 +150,7 @@ def test_ids_have_a_poison_ratio_where_the_attack_reads_one() -> None:
     stretched = Scenario(attack="signflip(stretch=2)", **shares).id
     assert stretched == "fedavg-iid-signflip-mal30pct-stretch2"
     door = Scenario(attack="backdoor", poison_ratio=0.5, **shares).id
-    assert door == "fedavg-iid-backdoor-mal30pct-poison50pct"
+    assert door == "fedavg-iid-backdoor0-mal30pct-poison50pct"
 
 
 def test_an_attack_that_nobody_carries_out_is_an_error() -> None:

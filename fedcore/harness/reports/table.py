@@ -126,7 +126,9 @@ def footer(cells: Sequence[Row]) -> list[str]:
     for attack, variants in _variants(cells).items():
         named = _named_pairs(cells, attack)
         if len(variants) == 1 and attack not in variants and not named:
-            lines.append(f"{attack}: {min(variants).removeprefix(attack)} (source to target class)")
+            classes = min(variants).removeprefix(attack)
+            what = "source to target class" if "to" in classes else "target class"
+            lines.append(f"{attack}: {classes} ({what})")
         lines += [line for pair in named for line in _wrap(f"{attack}: {pair}, source to target")]
     for reason, ids in _by_reason(cells).items():
         more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
