@@ -138,7 +138,13 @@ def _audit(record: Record) -> list[str]:
             f"{_changed(record)}; malicious majority in {majority} of {scenario.rounds} rounds"
         )
     identity = audit.identity
-    if identity.rounds_checked:
+    defined = vars(type(scenario.parts.strategy)).get("definition") is not None
+    if identity.rounds_checked and not defined:
+        found.append(
+            f"strategy {scenario.strategy!r} declares no definition: its steps are compared with "
+            "FedAvg's only"
+        )
+    elif identity.rounds_checked:
         found.append(
             f"steps as strategy {scenario.strategy!r} is defined in {identity.rounds_checked} of "
             f"{scenario.rounds} rounds in which that can be told"

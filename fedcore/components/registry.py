@@ -141,7 +141,6 @@ class Registry(Generic[T]):
         if not (isinstance(component, type) and issubclass(component, Component)):
             # of what a scenario does not hold, such as engines
             return Entry(name, summary, component, dict(defaults), modules)
-        _require_methods(self.kind, name, component)
         if component.__dict__.get("_registered"):
             body = {"__module__": component.__module__, "__qualname__": component.__qualname__}
             copied = ("definition",)
@@ -151,6 +150,7 @@ class Registry(Generic[T]):
         component._registered = True
         if defaults:
             redeclare(component, {n: (self._known(n, component), d) for n, d in defaults.items()})
+        _require_methods(self.kind, name, component)
         specs = component.specs().items()
         own = {field: spec.default for field, spec in specs if field != component.follows}
         return Entry(name, summary, component, own, modules, component)
@@ -183,7 +183,7 @@ class Registry(Generic[T]):
             return found
         if packages.is_path(name):
             return self._imported(name)
-        raise UnknownNameError(self.kind, name, self._entries, packages.broken())
+        raise UnknownNameError(self.kind, name, self._entries, _notes(name))
 
     def _imported(self, path: str) -> Entry[T]:
         """The entry of the class at an import path, which is its name unless it has another."""
@@ -240,6 +240,14 @@ class Registry(Generic[T]):
         except BaseException:
             self._discovered = False  # a registry that lacks some of its names must not look whole
             raise
+
+
+def _notes(name: str) -> tuple[str, ...]:
+    """What may be wrong with a name that nobody has registered, beside its spelling."""
+    if "." not in name or ":" in name or not name.replace(".", "").isidentifier():
+        return packages.broken()
+    module, _, last = name.rpartition(".")
+    return (f"An import path is written {module}:{last}", *packages.broken())
 
 
 def _require_methods(kind: str, name: str, component: type[Component]) -> None:

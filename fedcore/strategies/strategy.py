@@ -14,6 +14,7 @@ import torch
 
 from fedcore.components.component import Component
 from fedcore.components.kinds import STRATEGIES as STRATEGIES
+from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort as Cohort  # strategies of others import it from here
 from fedcore.exchange.cohort import Memory, ServerState
 from fedcore.strategies.definitions import Definition
@@ -72,11 +73,21 @@ class Strategy(Component):
 
         Parameters (the first ``num_parameters`` coordinates) move by `step`; float buffers by the
         plain sample-weighted mean and counters to the maximum, whatever the strategy. ``rows`` are
-        what pre-aggregation made of the parameters of ``cohort``, if anything did.
+        what pre-aggregation made of the parameters of ``cohort``, if anything did. FedcoreError
+        where the step has another shape than the parameters.
         """
         vector = state.vector.clone()
         rows = cohort if rows is None else rows
-        vector[:num_parameters] += self.step(rows.updates[:, :num_parameters], rows, state.memory)
+        step = self.step(rows.updates[:, :num_parameters], rows, state.memory)
+        shape = tuple(step.shape) if isinstance(step, torch.Tensor) else None
+        if shape != (num_parameters,):  # one of a single number would be added to all of them
+            got = f"shape {shape}" if shape is not None else repr(step)
+            raise FedcoreError(
+                f"strategy {self.name or type(self).__name__!r} must return the change of the "
+                f"global parameters as a tensor of shape ({num_parameters},), got {got}: correct "
+                "its step method"
+            )
+        vector[:num_parameters] += step
         vector[num_parameters:] += combine(cohort.updates[:, num_parameters:], cohort.weights)
         counters = cohort.counters.amax(dim=0) if cohort.counters.numel() else state.counters
         return ServerState(vector, counters, state.memory)

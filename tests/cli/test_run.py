@@ -14,6 +14,7 @@ from PIL import Image
 from fedcore import Scenario, run
 from fedcore.cli import main
 from fedcore.records.record import Record
+from fedcore.strategies.median import Median
 
 TINY = [
     "run",
@@ -233,3 +234,20 @@ def test_classes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*TINY, "--dataset", f"folder:{tmp_path}", "--quiet", "--json"]) == 0
     record = Record.from_json(capsys.readouterr().out)
     assert record.provenance.class_names == ("cat", "dog")
+
+
+def test_a_strategy_without_a_definition_is_not_said_to_step_as_defined(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["run", "--dataset=synthetic:400", "--model=mlp", "--num-clients=6", "--rounds=1"]
+    assert main([*command, "--strategy=median"]) == 0
+    assert "steps as strategy 'median' is defined in 1 of 1 rounds" in capsys.readouterr().out
+    monkeypatch.delattr(Median, "definition")
+    monkeypatch.setattr(Median, "must_differ", lambda *_: True)
+    assert main([*command, "--strategy=median"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "is defined in" not in printed
+    assert (
+        "strategy 'median' declares no definition: its steps are compared with FedAvg's" in printed
+    )
+    assert "differs from FedAvg in 1 of the 1 rounds in which it must" in printed

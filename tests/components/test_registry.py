@@ -101,3 +101,12 @@ def test_a_class_without_a_method_that_its_kind_needs_is_refused() -> None:
                 return labels
 
     assert "dull" not in ATTACKS
+
+
+def test_a_dotted_name_gets_the_form_of_an_import_path() -> None:
+    registry = registries()["strategy"]
+    with pytest.raises(UnknownNameError, match=r"An import path is written acme\.rules:Mine"):
+        registry.entry("acme.rules.Mine")
+    with pytest.raises(UnknownNameError) as caught:
+        registry.entry("krumm")
+    assert "import path" not in str(caught.value)

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_SOURCES = ("fedcore", "benchmark", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+_SOURCES = ("fedcore", "benchmark", "pyproject.toml", "README.md", "LICENSE")
 #: As pip writes it: worker processes import it under another name than __main__.
 _PYTEST = """#!{python}
 import sys

@@ -144,7 +144,7 @@ def test_a_pre_aggregation_that_does_nothing_where_it_says_that_it_must(fresh, m
         run(TINY.but(preaggregation="signs"), device="cpu")
 
 
-def test_classes_of_a_module_are_named_by_their_path_and_pickled(monkeypatch) -> None:
+def test_classes_of_a_module_are_named_by_their_path_and_pickled(fresh, monkeypatch) -> None:
     module = types.ModuleType("some_fl_rules")
     module.__dict__.update(PreAggregation=PreAggregation, param=param)
     monkeypatch.setitem(sys.modules, "some_fl_rules", module)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
 from fedcore.strategies.strategy import STRATEGIES, combine, combine_some, with_server_momentum
@@ -123,3 +124,23 @@ def test_some_rows_are_combined_and_the_others_not_read(seed, width, chunk, dtyp
     assert made.dtype == dtype
     torch.testing.assert_close(made, expected.to(dtype))
     assert torch.equal(made, combine_some(rows, chosen, shares)), "whatever the chunk"
+
+
+@pytest.mark.parametrize(
+    ("made", "got"),
+    [
+        (None, "None"),
+        (torch.tensor(0.5), r"shape \(\)"),
+        (torch.ones(1), r"shape \(1,\)"),
+        (torch.ones(7, 3), r"shape \(7, 3\)"),
+    ],
+    ids=["nothing", "a number", "one number", "a row for each client"],
+)
+def test_a_step_of_another_shape_is_refused(made, got, cohort, monkeypatch) -> None:
+    """One of a single number would be added to every parameter."""
+    strategy = build("median")
+    monkeypatch.setattr(type(strategy), "step", lambda *_: made)
+    state = ServerState(torch.zeros(3), torch.zeros(0, dtype=torch.int64))
+    message = rf"strategy 'median' must return .* of shape \(3,\), got {got}: correct its step"
+    with pytest.raises(FedcoreError, match=message):
+        strategy.aggregate(state, cohort(torch.ones(7, 3)), 3)
