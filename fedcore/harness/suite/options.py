@@ -63,8 +63,6 @@ class Options:
     model: str | None = None
     image_size: int | None = None
     strategies: tuple[str, ...] = ()
-    attacks: tuple[str, ...] = ()
-    preaggregation: str | None = None
     profile: str = "quick"
     seeds: int | None = None
     device: str = "auto"
@@ -80,6 +78,8 @@ class Options:
     fail_on: tuple[str, ...] = ()
     settings: tuple[tuple[str, Any], ...] = ()
     thresholds: Path | None = None
+    attacks: tuple[str, ...] = ()
+    preaggregation: str | None = None
     notes: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
