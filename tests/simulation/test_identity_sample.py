@@ -5,15 +5,17 @@ from __future__ import annotations
 import tracemalloc
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import ServerState
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.identity_sample import Sample
 from fedcore.strategies.aggregation import Aggregation
-from tests.simulation.test_identity import NO_COUNTERS, of, sent
+from tests.simulation.test_identity import NO_COUNTERS, of, sent, stepping, watch
 
 
 @given(st.integers(1, 3_000_000), st.integers(0, 50))
@@ -56,3 +58,14 @@ def test_the_check_needs_no_copy_of_the_updates() -> None:
             peak = max(peak, live)
     assert peak > 0, "torch's memory was seen"
     assert peak + largest < 6e6
+
+
+def test_a_bug_where_only_a_few_coordinates_move() -> None:
+    """The sample misses them, so that they are looked for."""
+    rows = torch.zeros(5, 300_000)
+    rows[:, 123_456] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+    start = torch.zeros(300_000)
+    assert watch(of("fedavg").parts.strategy, sent(rows), start).rounds_checked == 1
+    assert watch(of("fedavgm").parts.strategy, sent(rows), start, 3).rounds_checked == 3
+    with pytest.raises(IdentityError, match="it equals the unweighted mean"):
+        watch(stepping("fedavg", lambda u, c, m: u.mean(dim=0)), sent(rows), start)

@@ -4,7 +4,6 @@ import json
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -280,24 +279,3 @@ def test_the_table_goes_to_the_summary_of_a_ci_job(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
     suite.run("-k", "claim1")
     assert "claim1-harsher" in (suite.path / "summary.md").read_text()
-
-
-def test_the_suite_of_this_repository_is_well_formed() -> None:
-    from benchmark.test_claims import claims
-    from fedcore.harness.suite.options import Options
-
-    quick = list(claims(Options()))
-    assert len({run for claim in quick for run in claim.runs(range(10))}) == 380
-    assert {claim.seeds for claim in quick} == {10}
-    assert {claim.seeds for claim in claims(Options(profile="full"))} == {20}
-    for profile in ("smoke", "study"):
-        assert list(claims(Options(profile=profile))) == []
-    for claim in quick:
-        assert re.fullmatch(r"[a-z0-9.]+(-[a-z0-9.]+)*", claim.name)
-        assert not any(word in claim.name for word in ("fednova", "fedavg", "krum", "median"))
-        confounded = any(contrast.confounds for contrast in claim.contrasts)
-        assert confounded == claim.as_published == (claim.name == "claim2-as-published")
-    root = Path(__file__).parents[3]
-    from fedcore.harness.claims.records import read_records
-
-    read_records(root / "benchmark" / "claims.toml")
