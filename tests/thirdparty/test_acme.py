@@ -83,7 +83,6 @@ def test_its_suite_has_the_components_of_the_package(alone: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     "arguments",
     [(), ("--fedcore-jobs=2",), ("-n", "2"), ("--fedcore-executor=ray", "--fedcore-jobs=2")],
-    ids=["default", "two workers", "xdist", "ray"],
     ids=["by default", "2 workers", "xdist", "Ray"],
 )
 def test_its_suite_runs_everywhere(
