@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedcore.data.loading import data_directory, load
-from fedcore.errors import UnknownNameError
+from fedcore.errors import ScenarioError
 
 
 def test_argument_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -46,5 +46,5 @@ def test_loaded_once_a_process() -> None:
 
 
 def test_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'bloodmnist'"):
+    with pytest.raises(ScenarioError, match="Did you mean 'bloodmnist'"):
         load("bloodmist")

@@ -9,6 +9,7 @@ import torch
 
 from fedcore.engine.execution import Execution
 from fedcore.engine.stack import memory
+from fedcore.engine.stack.pool import Pool
 from fedcore.engine.stack.schedule import Schedule, steps_of
 from fedcore.engine.stacked import Bench, StackedEngine
 from fedcore.federation.federation import Federation
@@ -29,7 +30,7 @@ def engine_of(scenario: Scenario = RAGGED, budget: int | None = None) -> Stacked
 def test_schedule_of_ragged_clients() -> None:
     engine = engine_of()
     tasks = engine.work(engine.initial_state(), 1, CLIENTS).tasks
-    schedule = Schedule.of(tasks, CPU)
+    schedule = Schedule.of(tasks, CPU, Pool([engine.federation], CPU))
     federation = engine.federation
     assert sorted(schedule.order) == list(CLIENTS)
     assert list(schedule.steps) == sorted(schedule.steps, reverse=True)
@@ -66,12 +67,12 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch, engine: StackedEngine, most
     trainer, tried = engine.bench.trainer, []
     work = trainer._work
 
-    def limited(rows, schedule) -> None:
+    def limited(rows, schedule, pool) -> None:
         tried.append(len(rows))
         if len(rows) > most:
             trainer._vectors.fill_(float("nan"))
             raise torch.OutOfMemoryError("simulated")
-        work(rows, schedule)
+        work(rows, schedule, pool)
 
     monkeypatch.setattr(trainer, "_work", limited)
     return tried

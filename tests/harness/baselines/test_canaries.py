@@ -88,11 +88,11 @@ def test_every_component_of_ours_has_its_canaries_and_all_are_recorded() -> None
     scenarios, wrong = built()
     assert not wrong
     arms = {(s.strategy, s.partition, s.attack) for s in scenarios.values()}
-    for strategy in set(STRATEGIES) - {"flower"}:
-        for partition in PARTITIONERS:
-            for attack in (None, *ATTACKS):
+    for strategy in set(ours(STRATEGIES)) - {"flower"}:
+        for partition in ours(PARTITIONERS):
+            for attack in (None, *ours(ATTACKS)):
                 assert (strategy, partition, attack) in arms
-    assert {s.optimizer for s in scenarios.values()} == set(OPTIMIZERS)
+    assert {s.optimizer for s in scenarios.values()} == set(ours(OPTIMIZERS))
     recorded = RecordedCanaries.read(FILE)
     assert {n: h for n, (h, _) in recorded.canaries.items()} == {
         name: scenario.hash for name, scenario in scenarios.items()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,7 +72,7 @@ def test_contrasts_know_their_pairs_and_factors() -> None:
 
 
 def test_a_confounded_contrast_says_so_and_is_refused() -> None:
-    other = dataclasses.replace(STRONG, lr=0.2)
+    other = STRONG.but(lr=0.2)
     more = costs_more("harsher", other, POISONED, {"poison_ratio"})
     assert more.confounds == ("lr: 0.2 vs 0.1",)
     with pytest.raises(ConfoundError, match=r"(?s)'harsher'.*lr: 0\.2 vs 0\.1"):

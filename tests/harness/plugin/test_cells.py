@@ -56,7 +56,7 @@ def test_bad_usage_ends_with_status_4_and_one_message(
 def test_bad_thresholds_end_with_status_4(suite: Any) -> None:
     path = suite.path / "thresholds.toml"
     path.write_text("[noise]\nsd = 2\ndf = 4\n[drop.x]\nmax = 1\n")
-    message = "[drop.x]: must hold reason"
+    message = "[drop.x]: a reason is needed"
     result = suite.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in suite.text(result)

@@ -145,7 +145,7 @@ def test_under_xdist_it_is_refused_by_the_controller(mine: Any) -> None:
     [
         (("halfavg", "halfavgg"), "unknown strategy 'halfavgg'. Did you mean 'halfavg'?"),
         (("synthetic:400", "synthetic:few"), "ERROR: test_mine.py:7: 1 problem in this scenario:"),
-        (("HIDDEN", "[drop.x]"), "[drop.x]: must hold reason"),
+        (("HIDDEN", "[drop.x]"), "[drop.x]: a reason is needed"),
     ],
     ids=["strategy", "data set", "thresholds"],
 )

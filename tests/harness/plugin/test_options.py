@@ -47,7 +47,7 @@ def pytest_configure(config):
 BY_NAME = ("-p", "fedcore.harness.plugin")
 GIVEN = {"profile": "smoke", "device": "cpu", "executor": "processes", "baseline": "off"}
 FLAGS = {name for name, settings in DECLARATIONS.items() if "action" in settings} - {
-    "strategy", "mod", "fail-on",
+    "strategy", "attack", "mod", "fail-on",
 }  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def cluster() -> Iterator[str]:
             patch.setenv(name, value)
         root = str(Path(__file__).resolve().parents[3])
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [root, os.getenv("PYTHONPATH")])))
-        script = Path(__file__).with_name("ray_cluster.py")
+        script = Path(__file__).parents[1] / "ray_cluster.py"
         with cluster_of([sys.executable, "-W", "ignore", str(script)]) as address:
             assert address.startswith("127.0.0.1:")
             yield address

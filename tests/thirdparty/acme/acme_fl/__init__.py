@@ -1,1 +1,0 @@
-"""Components for fedcore by somebody else."""
