@@ -118,7 +118,9 @@ def _changed(record: Record) -> str:
     if attack is not None and attack.work is not None:
         found.append("other local work")
     if audit.updates:
-        found.append(f"{sum(each.participations for each in audit.updates)} updates changed")
+        # of a client that sent its own update at least once it is not said that it changed all
+        changed = [each for each in audit.updates if each.change is None or each.change[0] > 0]
+        found.append(f"{sum(each.participations for each in changed)} updates changed")
     return ", ".join(found)
 
 

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fedcore.components.component import Component
 from fedcore.components.kinds import DATASETS as DATASETS
 from fedcore.components.parameters import param
 
 if TYPE_CHECKING:  # `fedcore run` finds and reads data while it imports torch
+    import numpy.typing as npt
     import torch
 
     from fedcore.scenario import Scenario
@@ -95,6 +96,17 @@ class Source(Component):
         if self.argument is None:
             return []
         return [f"dataset {self.called!r}: {self.name} takes nothing after a colon, leave it out"]
+
+
+def read_only(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """The numbers of ``tensor``, on the CPU, as an array that cannot be written to.
+
+    Loaded data are shared by all runs of a process: what a component of others wrote into them
+    would change the numbers of every run after it.
+    """
+    array = tensor.numpy().view()
+    array.flags.writeable = False
+    return array
 
 
 def class_label(number: int, names: Sequence[str]) -> str:

@@ -30,7 +30,8 @@ def partition(scenario: Scenario, labels: Indices, num_classes: int, seed: int) 
     """
     fixed = scenario.partition_seed
     generator = stream(seed, Purpose.PARTITION) if fixed is None else np.random.default_rng(fixed)
-    parts = scenario.parts.partition.split(labels, scenario.num_clients, generator)
+    dealt = scenario.parts.partition.split(labels, scenario.num_clients, generator)
+    parts = _checked(dealt, scenario, len(labels))
     if not scenario.allow_incomplete:
         gaps = _gaps(labels, parts, num_classes)
         if gaps:
@@ -44,6 +45,26 @@ def partition(scenario: Scenario, labels: Indices, num_classes: int, seed: int) 
         _training_part(part, scenario.validation_fraction, owner_seed, client)
         for client, part in enumerate(parts)
     ]
+
+
+def _checked(dealt: Sequence[Indices], scenario: Scenario, samples: int) -> list[Indices]:
+    """``dealt`` as one int64 array of places in the data for each client. PartitionError."""
+    name = f"partition {scenario.partition!r} must give"
+    if len(dealt) != scenario.num_clients:
+        raise PartitionError(f"{name} {scenario.num_clients} clients, got {len(dealt)}")
+    parts = [np.asarray(part) for part in dealt]
+    for client, part in enumerate(parts):
+        whole = np.issubdtype(part.dtype, np.integer) or not part.size
+        if part.ndim != 1 or not whole:
+            raise PartitionError(
+                f"{name} an array [k] of int64 for each client, client {client} has "
+                f"{part.dtype} of shape {part.shape}"
+            )
+        if part.size and not 0 <= part.min() <= part.max() < samples:
+            raise PartitionError(
+                f"{name} places in [0, {samples}), client {client} has {part.min()} to {part.max()}"
+            )
+    return [part.astype(np.int64, copy=False) for part in parts]
 
 
 def _gaps(labels: Indices, parts: Sequence[Indices], num_classes: int) -> list[str]:

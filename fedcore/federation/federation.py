@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fedcore.attacks.attack import Attack, Samples, success_of
-from fedcore.data.dataset import Dataset, Split, named_classes
+from fedcore.data.dataset import Dataset, Split, named_classes, read_only
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
@@ -61,7 +61,7 @@ class Federation:
         dataset = load(scenario.data, folder, *size)
         architecture = scenario.parts.model
         transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
-        labels = dataset.train.labels.numpy()
+        labels = read_only(dataset.train.labels)
         parts = partition(scenario, labels, dataset.num_classes, seed)
         able = sum(len(part) > 0 for part in parts)
         if able < scenario.cohort_size:
@@ -190,7 +190,7 @@ def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
         return None
     if attack.success_classes is not None:
         return None
-    test = Samples(dataset.test.labels.numpy(), dataset.test.images.numpy())
+    test = Samples(read_only(dataset.test.labels), read_only(dataset.test.images))
     made = attack.probe(test)
     if made is None or made.images is None or not len(made.labels):
         return None

@@ -52,6 +52,11 @@ def build_model(
             network: nn.Module = architecture.build(
                 num_classes=num_classes, channels=channels, size=size, norm=norm, weights=weights
             )
+        if not isinstance(network, nn.Module):
+            raise ModelError(
+                f"model {scenario.model!r} must build a torch.nn.Module, got "
+                f"{type(network).__name__}: return it from build"
+            )
         adopt_streams(network)
         return network.train()
 
@@ -59,7 +64,7 @@ def build_model(
     if architecture.__module__.partition(".")[0] != "fedcore":
         key = (architecture, num_classes, channels, size, norm, weights)
         if key not in _repeatable:
-            require_repeatable(scenario.model, build, channels, size)
+            require_repeatable(scenario.model, build, channels, size, num_classes)
             _repeatable.add(key)
         seed_forward(network, seed)
     return network

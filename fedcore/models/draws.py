@@ -123,9 +123,15 @@ def _global_states() -> tuple[Any, ...]:
 
 
 def require_repeatable(
-    name: str, build: Callable[[], nn.Module], channels: int, size: tuple[int, int]
+    name: str,
+    build: Callable[[], nn.Module],
+    channels: int,
+    size: tuple[int, int],
+    num_classes: int | None = None,
 ) -> None:
     """ModelError where the network of `build` gives other logits for the same images and weights.
+
+    Also where they are not [images, ``num_classes``], unless that is None.
 
     That is so if its forward draws from a generator of its own, which nobody seeds for each client,
     or reads a clock or a counter. Compares passes in training and in evaluation, bit for bit.
@@ -148,6 +154,12 @@ def require_repeatable(
                     logits = network(images)
                 except Exception:  # the run, on images of its own, says what is wrong
                     return
+            due = (_SAMPLES, num_classes)
+            if num_classes is not None and tuple(logits.shape) != due:
+                raise ModelError(
+                    f"model {name!r} must give logits of shape {due} for {_SAMPLES} images, got "
+                    f"{tuple(logits.shape)}: build it with num_classes outputs"
+                )
             bits = logits.detach().clone().contiguous().view(torch.uint8)
             if first is not None and not torch.equal(first, bits):
                 raise ModelError(

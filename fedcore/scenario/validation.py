@@ -29,6 +29,12 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     problems = _counts(scenario)
     for _, part in scenario.parts.chosen():
         problems += part.problems(scenario)
+    attack = scenario.parts.attack
+    if attack is not None and attack.data is attack.work is attack.update is None:
+        problems.append(
+            f"attack {scenario.attack!r} acts nowhere, as it has no data, work or update: derive "
+            "its class from DataAttack, LabelAttack, LocalWork or UpdateAttack"
+        )
     return problems
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from fedcore.attacks.attack import Seen
 from fedcore.errors import AttackError
 from fedcore.exchange.cohort import Cohort, ServerState
@@ -45,6 +47,11 @@ def assaulted(
         ),
     )
     sent = attack.craft(seen)
+    if not isinstance(sent, torch.Tensor):
+        raise AttackError(
+            f"attack {threat.scenario.attack!r} must send a tensor, got "
+            f"{type(sent).__name__}: correct its craft method"
+        )
     form = tuple(sent.shape), sent.dtype, sent.device
     due = tuple(own.shape), own.dtype, own.device
     if form != due:

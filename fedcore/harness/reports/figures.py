@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,5 +93,8 @@ def png(figure: Any) -> bytes:
     """``figure`` as a PNG file."""
     file = io.BytesIO()
     # no version of matplotlib in the file: equal results give equal bytes
-    figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # labels longer than the figure leave no room for its layout: it is drawn without
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
     return file.getvalue()
