@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -127,8 +128,10 @@ def footer(cells: Sequence[Row]) -> list[str]:
         named = _named_pairs(cells, attack)
         if len(variants) == 1 and attack not in variants and not named:
             classes = min(variants).removeprefix(attack)
-            what = "source to target class" if "to" in classes else "target class"
-            lines.append(f"{attack}: {classes} ({what})")
+            what = {"to": "source to target class", "": "target class"}
+            # another rest, such as a digest, is part of the name and no class
+            if form := re.fullmatch(r"\d+(?:(to)\d+)?", classes):
+                lines.append(f"{attack}: {classes} ({what[form[1] or '']})")
         lines += [line for pair in named for line in _wrap(f"{attack}: {pair}, source to target")]
     for reason, ids in _by_reason(cells).items():
         more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
