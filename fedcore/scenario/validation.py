@@ -29,13 +29,21 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     problems = _counts(scenario)
     for _, part in scenario.parts.chosen():
         problems += part.problems(scenario)
+    return problems + (_places(scenario) if scenario.attack is not None else [])
+
+
+def _places(scenario: Scenario) -> list[str]:
+    """Problems with where an attack acts, and with what it knows."""
     attack = scenario.parts.attack
-    if attack is not None and attack.data is attack.work is attack.update is None:
-        problems.append(
+    if attack.data is attack.work is attack.update is None:
+        return [
             f"attack {scenario.attack!r} acts nowhere, as it has no data, work or update: derive "
             "its class from DataAttack, LabelAttack, LocalWork or UpdateAttack"
-        )
-    return problems
+        ]
+    knows = None if attack.update is None else attack.update.knows
+    if knows in (None, "own", "benign"):
+        return []
+    return [f"attack {scenario.attack!r} knows 'own' or 'benign' updates, got {knows!r}"]
 
 
 def _probe(scenario: Scenario) -> list[str]:

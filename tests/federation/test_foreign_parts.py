@@ -110,6 +110,18 @@ def test_an_attack_that_acts_nowhere_is_refused(attack) -> None:
         BASE.but(attack=attack, malicious_fraction=0.5)
 
 
+class Guesses(UpdateAttack):
+    knows = "begnin"
+
+    def craft(self, seen):
+        return -seen.own
+
+
+def test_what_an_attack_knows_is_one_of_two() -> None:
+    with pytest.raises(ScenarioError, match="knows 'own' or 'benign' updates, got 'begnin'"):
+        BASE.but(attack=Guesses(), malicious_fraction=0.5)
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
