@@ -22,6 +22,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from fedcore.components.parameters import DECLARED, REQUIRED, Spec, param, spec_of
+from fedcore.components.taken import refused
 from fedcore.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -210,7 +211,20 @@ def _declare(cls: type[Component]) -> None:
                 f"{cls.__qualname__}.{name} is annotated and declares nothing: write it as "
                 f"{name}: ... = param('its meaning'), or ClassVar where it is no parameter"
             )
+        if (problem := refused(cls, name, _inherited(cls, name))) is not None:
+            raise TypeError(problem)
     _specs.cache_clear()
+
+
+def _inherited(cls: type[Component], name: str) -> object:
+    """The member of every component, or the method of a base class, that ``name`` would replace."""
+    if name in vars(Component) or name in Component.__annotations__:
+        return Component
+    for base in cls.__mro__[1:]:
+        member = base.__dict__.get(name)
+        if callable(member) or isinstance(member, property | classmethod | staticmethod):
+            return member
+    return None
 
 
 def _read(cls: Any) -> dict[str, Spec]:

@@ -111,7 +111,7 @@ class Scenario:
     )
 
     def __init__(self, **values: Any) -> None:
-        self.__dict__.update(state(values, own_specs(), _reserved()))
+        self.__dict__.update(state(values, own_specs()))
         # preconditions speak of resolved values, so they need fields that are in order
         if problems := validation.check_preconditions(self):
             raise ScenarioError(problems)
@@ -258,12 +258,6 @@ def _all_specs(state: int) -> dict[str, Spec]:
 def default() -> Scenario:
     """The scenario of which nothing is given."""
     return Scenario()
-
-
-@cache
-def _reserved() -> frozenset[str]:
-    """Names that a scenario uses itself."""
-    return frozenset(dir(Scenario))
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,10 @@ _MOST: Final = 1 << 14
 _states: dict[Any, dict[str, Any]] = {}
 
 
-def state(
-    given: Mapping[str, Any], own: Mapping[str, Spec], reserved: frozenset[str]
-) -> dict[str, Any]:
+def state(given: Mapping[str, Any], own: Mapping[str, Spec]) -> dict[str, Any]:
     """The attributes of the scenario of which ``given`` is given. Raises ScenarioError.
 
-    ``own`` are the fields that a scenario has itself, ``reserved`` names that it uses.
+    ``own`` are the fields that a scenario has itself.
 
     Suites make the same scenarios over and over, from other ones: what is known is not worked out
     again. Preconditions are not asked for here.
@@ -33,7 +31,7 @@ def state(
     if known is not None:
         return known
     values, chosen = assemble(given, own)
-    known = {**_flat(values, chosen, reserved), "parts": chosen}
+    known = {**_flat(values, chosen), "parts": chosen}
     if key is not None:
         if len(_states) >= _MOST:
             _states.clear()
@@ -48,10 +46,10 @@ def _typed(value: Any) -> Any:
     return value
 
 
-def _flat(own: Mapping[str, Any], parts: Parts, reserved: frozenset[str]) -> dict[str, Any]:
+def _flat(own: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     """Every name with its value, and ``_names``: those that go out, in their order.
 
-    The component whose parameter has a name that is taken goes out in its written form.
+    The component whose parameter has the name of another component's goes out in its written form.
     """
     values = dict(own)
     for kind, part in parts.single().items():
@@ -61,7 +59,7 @@ def _flat(own: Mapping[str, Any], parts: Parts, reserved: frozenset[str]) -> dic
             name
             for name in flat
             if name not in (kind, MIRRORED)
-            and (name in values or name in reserved)
+            and name in values
             and not (name in specs and specs[name].shared and values.get(name) == flat[name])
         ]
         values |= {kind: part.spelled()} if clashes else flat
