@@ -28,10 +28,13 @@ SHARES: dict[str, Any] = {"malicious_fraction": 0.3}
 ATTACKED: dict[str, Any] = {**SHARES, "poison_ratio": 0.5}
 
 
-class Sideways(Attack):
+class Sideways(UpdateAttack):
     """Registered nowhere: known by its import path."""
 
     by: int = param("steps", default=1, low=1)
+
+    def craft(self, seen):
+        return self.by * seen.own
 
 
 FORMS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
