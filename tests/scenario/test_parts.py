@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from fedcore import Scenario
-from fedcore.attacks.attack import Attack
+from fedcore.attacks.attack import Attack, UpdateAttack
 from fedcore.attacks.labelflip import LabelFlip
 from fedcore.components import param
 from fedcore.components.kinds import ATTACKS
