@@ -157,9 +157,32 @@ def test_two_packages_with_one_name(tmp_path: Path, installed) -> None:
 
 def test_two_packages_with_one_entry_point(tmp_path: Path, installed) -> None:
     install(tmp_path, "acme_fl", "acme")
-    install(tmp_path, "acme_two", "acme")
-    out = installed("from fedcore import Scenario; Scenario(attack='nobody')", status=1)
-    assert "entry point 'acme' of acme_two: acme_fl has one of the same name; uninstall one" in out
+    install(tmp_path, "acme_two", "acme", ATTACK.replace('"shift"', '"twist"'))
+    install(tmp_path, "other_fl", "other")
+    expected = (
+        "entry point 'acme' is of several packages, acme_fl and acme_two: uninstall all but one, "
+        "or have one choose another name"
+    )
+    out = installed(
+        "from fedcore import Scenario\n"
+        "from fedcore.errors import FedcoreError\n"
+        f"print(Scenario(attack='other/shift', {SHARES}).attack)\n"
+        "for name in ('shift', 'twist(by=2)', 'nobody'):\n"
+        "    try:\n"
+        f"        Scenario(attack='acme/' + name, {SHARES})\n"
+        "    except FedcoreError as error:\n"
+        "        print(*error.problems)\n"
+        "try:\n"
+        "    import acme_two.parts\n"
+        "except FedcoreError as error:\n"
+        "    print(error)\n"
+        "from fedcore.cli import main; main(['list', 'attacks'])\n"
+    ).splitlines()
+    assert out[:5] == ["other/shift", *[expected] * 4]
+    assert sum(expected in line for line in out[5:]) == 1  # in the list, too
+    assert not any("acme/" in line for line in out[5:])
+    code = "from fedcore.cli import main; raise SystemExit(main(['run', '--attack', 'acme/shift', "
+    assert expected in installed(code + "'--malicious-fraction', '0.3']))", status=2)
 
 
 def test_distributions_of_modules() -> None:
