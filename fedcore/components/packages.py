@@ -40,11 +40,13 @@ def imported(kind: str, path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # whatever a module of others raises while it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module of others raises while it is imported
+        own = isinstance(error, Exception)
+        todo = "its name, and that its folder is on PYTHONPATH" if own else "its module-level code"
         raise RegistrationError(
-            f"{kind} {path!r}: the module {module!r} cannot be imported "
-            f"({type(error).__name__}: {error}); check its name, and that its folder is on "
-            "PYTHONPATH"
+            f"{kind} {path!r}: the module {module!r} {_failure(error, 'imported')}; check {todo}"
         ) from error
     if not hasattr(found, name):
         close = nearest(name, vars(found))
@@ -65,11 +67,18 @@ def load_entry_points() -> None:
         with _loading():
             try:
                 point.load()
-            except Exception as error:  # whatever a module of others raises
-                _broken[point.name] = (
-                    f"entry point {point.name!r} ({point.value}) of {_provider(point)} "
-                    f"cannot be loaded ({type(error).__name__}: {error})"
-                )
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a module of others raises
+                what = f"entry point {point.name!r} ({point.value}) of {_provider(point)}"
+                _broken[point.name] = f"{what} {_failure(error, 'loaded')}"
+
+
+def _failure(error: BaseException, done: str) -> str:
+    """What ``error`` did to an import, ``imported`` or ``loaded``."""
+    if isinstance(error, Exception):
+        return f"cannot be {done} ({type(error).__name__}: {error})"
+    return f"ended with {type(error).__name__} {error} while it was imported"
 
 
 def broken() -> tuple[str, ...]:
