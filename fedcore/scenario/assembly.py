@@ -13,7 +13,7 @@ from fedcore.components.component import Component
 from fedcore.components.kinds import SINGLE
 from fedcore.components.parameters import REQUIRED, Spec
 from fedcore.components.registry import REGISTRIES
-from fedcore.components.written import Choice, choice, completed, pieces
+from fedcore.components.written import Choice, choice, completed, pieces, shown
 from fedcore.errors import FedcoreError, ScenarioError, unknown_name
 from fedcore.scenario.declared import parameters, readers_of
 from fedcore.scenario.parts import Parts
@@ -153,7 +153,7 @@ def _steps(value: Any, problems: _Problems, unknown: list[str]) -> tuple[Compone
     try:
         items = pieces(value) if isinstance(value, str) else list(_listed(value))
     except ValueError as error:
-        unknown.append(f"{_STEPS} {value!r}: {error}")
+        unknown.append(f"{_STEPS} {shown(value)}: {error}")
         return ()
     found = (_alone(_STEPS, item, problems, unknown) for item in items)
     return tuple(step for step in found if step is not None)

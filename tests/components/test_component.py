@@ -14,7 +14,7 @@ from fedcore.components import Component, param
 from fedcore.components.component import redeclare
 from fedcore.components.parameters import REQUIRED
 from fedcore.components.registry import REGISTRIES, Registry
-from fedcore.components.written import choice, component, pieces
+from fedcore.components.written import DEEPEST, choice, component, pieces
 from fedcore.errors import RegistrationError, ScenarioError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -189,6 +189,24 @@ def test_pieces_are_cut_outside_brackets_and_quotes() -> None:
     assert pieces(" ") == []
     with pytest.raises(ValueError, match="a bracket too many"):
         pieces("a)")
+
+
+def test_components_inside_components_have_a_limit() -> None:
+    def deep(levels: int) -> str:
+        return "scaled(of=" * levels + "scaled" + ")" * levels
+
+    one = component("test beast", deep(DEEPEST))
+    assert component("test beast", one.spelled().replace("gamma=None, ", "")) == one
+    for levels in (DEEPEST + 1, 200, 20_000):
+        with pytest.raises(ScenarioError) as caught:
+            component("test beast", deep(levels))
+        (problem,) = caught.value.problems
+        assert problem == (
+            f"test beast '{'scaled(of=' * 20}...': more than 20 brackets within one another: write "
+            "fewer components inside components"
+        )
+    written = "backdoor(target=1, note='" + "(" * 50 + "')"
+    assert component("test beast", written).note == "(" * 50
 
 
 def test_an_annotation_without_param_is_refused() -> None:
