@@ -139,6 +139,15 @@ class Component:
         return []
 
 
+def unmade(value: object) -> str | None:
+    """What to write where ``value`` is a class of components; None for anything else."""
+    if not (isinstance(value, type) and issubclass(value, Component)):
+        return None
+    needed = [name for name, spec in value.specs().items() if spec.default is REQUIRED]
+    words = ", ".join(f"{name}=..." for name in needed)
+    return f"{value.__name__} is a class: write an object, {value.__name__}({words})"
+
+
 def squeeze(value: object) -> str:
     """``value`` in the characters [a-z0-9.]: ``mobilenet_v2`` -> ``mobilenetv2``.
 

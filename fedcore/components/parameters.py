@@ -189,6 +189,10 @@ class Spec:
                 return [f"{name}: {text}" for text in getattr(error, "problems", (str(error),))]
         if isinstance(value, self.type):
             return []
+        from fedcore.components.component import unmade  # has parameters itself
+
+        if (hint := unmade(value)) is not None:
+            return [f"{name}: {hint}"]
         return [f"{name} must be {self.kind} {self.type.__name__}, got {value!r}"]
 
 
