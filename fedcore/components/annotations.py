@@ -11,6 +11,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 _SIMPLE = (int, float, str, bool)
 
 
+class AnnotationError(TypeError):
+    """An annotation that cannot be evaluated, or has no form that a parameter can have."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """What an annotation says; the fields are those of `fedcore.components.parameters.Spec`."""
@@ -26,19 +30,20 @@ class Reading:
 def reading(owner: type, name: str, annotation: Any) -> Reading:
     """The meaning of the ``annotation`` of the parameter ``name`` of the class ``owner``.
 
-    Raises TypeError, which names both, where it has no form that a parameter can have.
+    Raises AnnotationError, a TypeError, which names both, where it has no form that a parameter can
+    have.
     """
     try:
         hint = _evaluated(owner, name, annotation)
     except Exception as error:  # a name that its module does not have, or has for mypy alone
-        raise TypeError(
+        raise AnnotationError(
             f"{owner.__qualname__}.{name}: the annotation {annotation!r} cannot be evaluated "
             f"({error}): import its names outside TYPE_CHECKING"
         ) from error
     plain, optional = _without_none(hint)
     found = _form(plain)
     if found is None:
-        raise TypeError(
+        raise AnnotationError(
             f"{owner.__qualname__}.{name}: a parameter is int, float, str, bool, "
             "int | tuple[int, int], tuple[int, ...], tuple[int, int] or a component, each also "
             f"with | None; got {annotation!r}"

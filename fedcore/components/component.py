@@ -12,6 +12,7 @@ written ``dirichlet(alpha=0.1)``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
+from fedcore.components.annotations import AnnotationError
 from fedcore.components.parameters import DECLARED, REQUIRED, Spec, param, spec_of
 from fedcore.components.taken import refused
 from fedcore.errors import ScenarioError
@@ -137,6 +139,15 @@ class Component:
         return []
 
 
+def unmade(value: object) -> str | None:
+    """What to write where ``value`` is a class of components; None for anything else."""
+    if not (isinstance(value, type) and issubclass(value, Component)):
+        return None
+    needed = [name for name, spec in value.specs().items() if spec.default is REQUIRED]
+    words = ", ".join(f"{name}=..." for name in needed)
+    return f"{value.__name__} is a class: write an object, {value.__name__}({words})"
+
+
 def squeeze(value: object) -> str:
     """``value`` in the characters [a-z0-9.]: ``mobilenet_v2`` -> ``mobilenetv2``.
 
@@ -213,6 +224,8 @@ def _declare(cls: type[Component]) -> None:
             )
         if (problem := refused(cls, name, _inherited(cls, name))) is not None:
             raise TypeError(problem)
+        with contextlib.suppress(AnnotationError):  # it may name what is imported later: `specs`
+            spec_of(made, field)
     _specs.cache_clear()
 
 

@@ -7,7 +7,8 @@ A package names the module that registers its components in the group ``fedcore`
 
 What is registered anywhere in ``acme_fl`` is then called ``acme/NAME``. The modules are imported
 when a registry is first asked for a name; one that cannot be imported is named in the message for
-an unknown name and by ``fedcore list``, and does not stop the others.
+an unknown name and by ``fedcore list``, and does not stop the others. Of two distributions with one
+entry point ``acme`` neither is imported, and every name ``acme/...`` is refused.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ def imported(kind: str, path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # whatever a module of others raises while it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module of others raises while it is imported
+        own = isinstance(error, Exception)
+        todo = "its name, and that its folder is on PYTHONPATH" if own else "its module-level code"
         raise RegistrationError(
-            f"{kind} {path!r}: the module {module!r} cannot be imported "
-            f"({type(error).__name__}: {error}); check its name, and that its folder is on "
-            "PYTHONPATH"
+            f"{kind} {path!r}: the module {module!r} {_failure(error, 'imported')}; check {todo}"
         ) from error
     if not hasattr(found, name):
         close = nearest(name, vars(found))
@@ -57,24 +60,25 @@ def load_entry_points() -> None:
     if _state["asked"]:
         return
     _state["asked"] = True  # first: the modules below may ask while they are imported
-    providers: dict[str, str] = {}
+    _broken.update(_disputed())
     for point in _points():
-        here = _provider(point)
-        if point.name in providers and providers[point.name] != here:
-            _broken[f"{point.name} of {here}"] = (
-                f"entry point {point.name!r} of {here}: {providers[point.name]} has one of the "
-                "same name; uninstall one of the two"
-            )
+        if point.name in _disputed():
             continue
-        providers[point.name] = here
         with _loading():
             try:
                 point.load()
-            except Exception as error:  # whatever a module of others raises
-                _broken[point.name] = (
-                    f"entry point {point.name!r} ({point.value}) of {here} cannot be loaded "
-                    f"({type(error).__name__}: {error})"
-                )
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a module of others raises
+                what = f"entry point {point.name!r} ({point.value}) of {_provider(point)}"
+                _broken[point.name] = f"{what} {_failure(error, 'loaded')}"
+
+
+def _failure(error: BaseException, done: str) -> str:
+    """What ``error`` did to an import, ``imported`` or ``loaded``."""
+    if isinstance(error, Exception):
+        return f"cannot be {done} ({type(error).__name__}: {error})"
+    return f"ended with {type(error).__name__} {error} while it was imported"
 
 
 def broken() -> tuple[str, ...]:
@@ -83,12 +87,24 @@ def broken() -> tuple[str, ...]:
 
 
 def qualified(name: str, module: str) -> str:
-    """``acme/NAME`` where ``module`` is of a package with an entry point ``acme``."""
+    """``acme/NAME`` where ``module`` is of a package with an entry point ``acme``.
+
+    RegistrationError where two packages have that entry point.
+    """
     top = module.partition(".")[0]
-    if "/" in name or top == "fedcore":
+    if top == "fedcore":
         return name
     space = _namespaces().get(top)
-    return name if space is None else f"{space}/{name}"
+    full = name if "/" in name or space is None else f"{space}/{name}"
+    if (problem := disputed(full)) is not None:
+        raise RegistrationError(problem)
+    return full
+
+
+def disputed(name: str) -> str | None:
+    """Why ``acme/NAME`` has no owner: two packages have the entry point ``acme``; else None."""
+    space, slash, _ = name.partition("/")
+    return _disputed().get(space) if slash else None
 
 
 def distribution(module: str) -> str:
@@ -127,6 +143,22 @@ def _points() -> list[metadata.EntryPoint]:
 def _provider(point: metadata.EntryPoint) -> str:
     found = getattr(point, "dist", None)
     return "an unknown package" if found is None else str(found.name)
+
+
+@functools.cache
+def _disputed() -> dict[str, str]:
+    """By name of an entry point that several distributions have: their names, as a message."""
+    providers: dict[str, list[str]] = {}
+    for point in _points():
+        owners = providers.setdefault(point.name, [])
+        if _provider(point) not in owners:
+            owners.append(_provider(point))
+    return {
+        name: f"entry point {name!r} is of several packages, {' and '.join(owners)}: uninstall all "
+        "but one, or have one choose another name"
+        for name, owners in providers.items()
+        if len(owners) > 1
+    }
 
 
 @functools.cache

@@ -189,6 +189,10 @@ class Spec:
                 return [f"{name}: {text}" for text in getattr(error, "problems", (str(error),))]
         if isinstance(value, self.type):
             return []
+        from fedcore.components.component import unmade  # has parameters itself
+
+        if (hint := unmade(value)) is not None:
+            return [f"{name}: {hint}"]
         return [f"{name} must be {self.kind} {self.type.__name__}, got {value!r}"]
 
 
@@ -232,19 +236,34 @@ def param(
 
 
 def spec_of(owner: type, field: dataclasses.Field[Any]) -> Spec:
-    """The declaration of ``field`` of ``owner``. TypeError for an annotation it cannot have."""
+    """The declaration of ``field`` of ``owner``.
+
+    TypeError for an annotation it cannot have, and for a default that the declaration forbids.
+    """
     rules = dict(field.metadata[DECLARED])
     default = REQUIRED if field.default is dataclasses.MISSING else field.default
     read = reading(owner, field.name, field.type)
     if read.choices:
         rules["choices"] = read.choices
-    return Spec(
+    spec = Spec(
         read.type,
         rules.pop("doc"),
         optional=read.optional or default is None,
         pair=read.pair,
         many=read.many,
         length=read.length,
-        default=default,
         **rules,
     )
+    if default is REQUIRED:
+        return spec
+    if spec.kind is None or not _words(default):
+        default = spec.coerce(default)
+        if problems := spec.problems(field.name, default):
+            raise TypeError(f"{owner.__qualname__}.{field.name}: its own default: {problems[0]}")
+    return dataclasses.replace(spec, default=default)
+
+
+def _words(default: Any) -> bool:
+    """Whether a default has components in their written form, which need their registry first."""
+    items = default if isinstance(default, tuple) else (default,)
+    return any(isinstance(item, str) for item in items)

@@ -173,7 +173,8 @@ class Registry(Generic[T]):
         """The entry called ``name``, also an import path ``package.module:Class``.
 
         UnknownNameError offers the nearest known name, and names the entry points that cannot be
-        loaded; RegistrationError for a name that two packages register, or a path to nothing.
+        loaded; RegistrationError for a name that two packages register or that begins with an entry
+        point of both, or a path to nothing.
         """
         self._discover()
         if name in self._twice:
@@ -183,6 +184,8 @@ class Registry(Generic[T]):
             return found
         if packages.is_path(name):
             return self._imported(name)
+        if (problem := packages.disputed(name)) is not None:
+            raise RegistrationError(problem)
         raise UnknownNameError(self.kind, name, self._entries, _notes(name))
 
     def _imported(self, path: str) -> Entry[T]:

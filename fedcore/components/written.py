@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fedcore.components.component import Component
 from fedcore.components.parameters import REQUIRED
@@ -19,6 +19,9 @@ from fedcore.errors import FedcoreError, ScenarioError, nearest
 _CALL = re.compile(r"\s*([^\s(),=]+)\s*(?:\((.*)\)\s*)?", re.DOTALL)
 _PAIR = re.compile(r"\s*([A-Za-z_]\w*)\s*=(.*)", re.DOTALL)
 _OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
+#: Brackets within one another: as deep as a text is read.
+DEEPEST: Final = 20
+_SHOWN: Final = 200  # characters of a text that cannot be read
 
 
 @dataclass
@@ -31,10 +34,19 @@ class Choice:
     unknown: bool = False  # nothing has that name
 
 
+class TooDeep(ValueError):
+    """Brackets deeper within one another than `DEEPEST`."""
+
+
+def shown(text: str) -> str:
+    """``text`` in quotes, or its beginning, for messages."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
 def pieces(text: str, at: str = ",") -> list[str]:
     """``text`` cut at each ``at`` that is outside brackets and quotes, without empty ends.
 
-    ValueError where a bracket or a quote is not closed.
+    ValueError where a bracket or a quote is not closed; `TooDeep` is one, too.
     """
     depth, quote, begin, found = 0, "", 0, []
     for place, char in enumerate(text):
@@ -44,6 +56,11 @@ def pieces(text: str, at: str = ",") -> list[str]:
             quote = char
         elif char in _OPEN:
             depth += 1
+            if depth > DEEPEST:
+                raise TooDeep(
+                    f"more than {DEEPEST} brackets within one another: write fewer components "
+                    "inside components"
+                )
         elif char in _CLOSE:
             depth -= 1
             if depth < 0:
@@ -64,6 +81,12 @@ def choice(kind: str, text: str) -> Choice:
     head, colon, rest = text.partition(":")
     if colon and head in registry and (part := registry.entry(head).part).follows is not None:
         return Choice(part, {part.follows: rest})
+    try:
+        pieces(text)  # first: each component inside is read by a call of its own
+    except TooDeep as error:
+        return Choice(problems=[f"{kind} {shown(text)}: {error}"], unknown=True)
+    except ValueError:
+        pass  # said below, where a name stands in front of it
     call = _CALL.fullmatch(text)
     if call is None:
         form = f"{kind} must be a name, or name(parameter=value, ...), got {text!r}"

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedcore.components.component import Component
+from fedcore.components.component import Component, unmade
 from fedcore.components.kinds import SINGLE
 from fedcore.components.parameters import REQUIRED, Spec
 from fedcore.components.registry import REGISTRIES
-from fedcore.components.written import Choice, choice, completed, pieces
+from fedcore.components.written import Choice, choice, completed, pieces, shown
 from fedcore.errors import FedcoreError, ScenarioError, unknown_name
 from fedcore.scenario.declared import parameters, readers_of
 from fedcore.scenario.parts import Parts
@@ -119,7 +119,8 @@ def _chosen(
         inside = {n: v for n, v in part.parameters().items() if v != specs[n].default}
         return _Chosen(kind, type(part), inside, part=part)
     if not isinstance(value, str):
-        problems.place(kind, spec.problems(kind, value))
+        hint = unmade(value)
+        problems.place(kind, spec.problems(kind, value) if hint is None else [f"{kind}: {hint}"])
         return None
     named = choice(kind, value)
     return _of_choice(kind, named, problems, unknown)
@@ -153,7 +154,7 @@ def _steps(value: Any, problems: _Problems, unknown: list[str]) -> tuple[Compone
     try:
         items = pieces(value) if isinstance(value, str) else list(_listed(value))
     except ValueError as error:
-        unknown.append(f"{_STEPS} {value!r}: {error}")
+        unknown.append(f"{_STEPS} {shown(value)}: {error}")
         return ()
     found = (_alone(_STEPS, item, problems, unknown) for item in items)
     return tuple(step for step in found if step is not None)
@@ -163,7 +164,7 @@ def _probe(value: Any, problems: _Problems, unknown: list[str]) -> Component | N
     """The attack whose probe set is scored: an object or a written form."""
     if value is None:
         return None
-    if not isinstance(value, str | Component):
+    if not isinstance(value, str | Component) and unmade(value) is None:
         form = f"probe must be an attack, as backdoor(target=0), got {value!r}"
         problems.place(_PROBE, [form])
         return None

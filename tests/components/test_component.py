@@ -14,7 +14,7 @@ from fedcore.components import Component, param
 from fedcore.components.component import redeclare
 from fedcore.components.parameters import REQUIRED
 from fedcore.components.registry import REGISTRIES, Registry
-from fedcore.components.written import choice, component, pieces
+from fedcore.components.written import DEEPEST, choice, component, pieces
 from fedcore.errors import RegistrationError, ScenarioError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -191,6 +191,24 @@ def test_pieces_are_cut_outside_brackets_and_quotes() -> None:
         pieces("a)")
 
 
+def test_components_inside_components_have_a_limit() -> None:
+    def deep(levels: int) -> str:
+        return "scaled(of=" * levels + "scaled" + ")" * levels
+
+    one = component("test beast", deep(DEEPEST))
+    assert component("test beast", one.spelled().replace("gamma=None, ", "")) == one
+    for levels in (DEEPEST + 1, 200, 20_000):
+        with pytest.raises(ScenarioError) as caught:
+            component("test beast", deep(levels))
+        (problem,) = caught.value.problems
+        assert problem == (
+            f"test beast '{'scaled(of=' * 20}...': more than 20 brackets within one another: write "
+            "fewer components inside components"
+        )
+    written = "backdoor(target=1, note='" + "(" * 50 + "')"
+    assert component("test beast", written).note == "(" * 50
+
+
 def test_an_annotation_without_param_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Bare\.size is annotated and declares nothing"):
 
@@ -212,6 +230,46 @@ def test_an_annotation_without_param_is_refused() -> None:
         param("later", later=True)
 
 
+@pytest.mark.parametrize(
+    ("annotation", "declared", "problem"),
+    [
+        ("float", param("x", default="abc"), "value must be a number, got 'abc'"),
+        ("int", param("x", default=5, high=3, low=0), "value must be in [0, 3], got 5"),
+        ("int", param("x", default=0.5), "value must be an integer, got 0.5"),
+        ("str", param("x", default="c", choices=("a", "b")), "value must be one of a, b, got 'c'"),
+        ("Literal['a', 'b']", param("x", default="c"), "value must be one of a, b, got 'c'"),
+        (
+            "tuple[int, int]",
+            param("x", default=(1, 2, 3)),
+            "value must be a tuple of 2 integers, got",
+        ),
+        (
+            "int | tuple[int, int]",
+            param("x", default=(3, 1)),
+            "value must be an integer or (lowest,",
+        ),
+        ("Trigger", param("x", default=Scaled()), "value must be test trigger Trigger, got Scaled"),
+    ],
+)
+def test_a_default_that_its_declaration_forbids_is_refused(annotation, declared, problem) -> None:
+    body = {"__module__": __name__, "__annotations__": {"value": annotation}, "value": declared}
+    with pytest.raises(TypeError) as caught:
+        type("Half", (Component,), body)
+    assert str(caught.value).startswith(f"Half.value: its own default: {problem}")
+
+
+def test_a_default_is_in_its_canonical_type() -> None:
+    class Half(Component):
+        share: float = param("an integer", default=1)
+        given: float | None = param("nothing", default=None, low=3)
+        place: tuple[float, ...] = param("integers", default=(1, 2))
+
+    specs = Half.specs()
+    assert [repr(specs[name].default) for name in specs] == ["1.0", "None", "(1.0, 2.0)"]
+    assert repr(Half.checked({}).share) == "1.0"
+    assert Half().spelled() == Half.checked({}).spelled()
+
+
 def test_keywords_of_register_redeclare_what_is_known() -> None:
     @BEASTS.register("mild", "another default", share=0.25, target=REQUIRED)
     class Mild(Beast):
@@ -227,6 +285,10 @@ def test_keywords_of_register_redeclare_what_is_known() -> None:
             Mild(target=3, share=7)
         with pytest.raises(RegistrationError, match="'shift_by' is no parameter that components"):
             BEASTS.register("shifted", "an unknown one", shift_by=1)(type("Shifted", (Beast,), {}))
+        with pytest.raises(
+            TypeError, match=r"Wide\.share: its own default: share must be in \(0, 1\]"
+        ):
+            BEASTS.register("wide", "a wrong default", share=7)(type("Wide", (Beast,), {}))
     finally:
         BEASTS._entries.pop("mild")
 

@@ -143,6 +143,51 @@ def test_a_broken_entry_point_is_named_and_stops_no_other(tmp_path: Path, instal
     assert "entry point 'bust'" in listed
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("raise SystemExit(7)", "ended with SystemExit 7 while it was imported"),
+        ("class Odd(BaseException): ...\nraise Odd('x')", "ended with Odd x while it was imported"),
+        ("import pytest; pytest.skip('no', allow_module_level=True)", "ended with Skipped"),
+    ],
+)
+def test_a_module_that_ends_the_process_is_named(tmp_path, installed, source, expected) -> None:
+    install(tmp_path, "acme_fl", "acme")
+    install(tmp_path, "bust", "bust", source)
+    out = installed(
+        "from fedcore import Scenario\n"
+        "from fedcore.errors import FedcoreError\n"
+        f"print(Scenario(attack='acme/shift', {SHARES}).attack)\n"
+        "for name in ('bust/shift', 'bust.parts:Shift(by=2)'):\n"
+        "    try:\n"
+        f"        Scenario(attack=name, {SHARES})\n"
+        "    except FedcoreError as error:\n"
+        "        print(*error.problems)\n"
+    ).splitlines()
+    assert out[0] == "acme/shift"
+    assert f"entry point 'bust' (bust.parts) of bust {expected}" in out[1]
+    assert f"attack 'bust.parts:Shift': the module 'bust.parts' {expected}" in out[2]
+    assert len(out) == 3
+
+
+def test_an_interrupt_while_a_module_is_imported_goes_through(tmp_path: Path, installed) -> None:
+    install(tmp_path, "bust", "bust", "raise KeyboardInterrupt")
+    for name in ("nobody", "bust.parts:Shift"):
+        code = f"from fedcore import Scenario; Scenario(attack={name!r})"
+        with pytest.raises(AssertionError, match="KeyboardInterrupt"):
+            installed(code)
+
+
+def test_pytest_ends_with_a_message_where_a_module_ends_the_process(tmp_path, installed) -> None:
+    (tmp_path / "exits.py").write_text("raise SystemExit(7)")
+    suite = [str(ROOT / "benchmark" / "test_robustness.py"), "-c", str(ROOT / "pyproject.toml")]
+    options = ["-p", "no:cacheprovider", *suite, "--fedcore-attack", "exits:X"]
+    code = f"import pytest; raise SystemExit(pytest.main({options!r}))"
+    out = installed(code, status=4)
+    assert "ended with SystemExit 7 while it was imported" in out
+    assert "INTERNALERROR" not in out
+
+
 def test_two_packages_with_one_name(tmp_path: Path, installed) -> None:
     install(tmp_path, "acme_fl", "acme")
     install(tmp_path, "other_fl", "other", ATTACK.replace('"shift"', '"acme/shift"'))
@@ -157,9 +202,32 @@ def test_two_packages_with_one_name(tmp_path: Path, installed) -> None:
 
 def test_two_packages_with_one_entry_point(tmp_path: Path, installed) -> None:
     install(tmp_path, "acme_fl", "acme")
-    install(tmp_path, "acme_two", "acme")
-    out = installed("from fedcore import Scenario; Scenario(attack='nobody')", status=1)
-    assert "entry point 'acme' of acme_two: acme_fl has one of the same name; uninstall one" in out
+    install(tmp_path, "acme_two", "acme", ATTACK.replace('"shift"', '"twist"'))
+    install(tmp_path, "other_fl", "other")
+    expected = (
+        "entry point 'acme' is of several packages, acme_fl and acme_two: uninstall all but one, "
+        "or have one choose another name"
+    )
+    out = installed(
+        "from fedcore import Scenario\n"
+        "from fedcore.errors import FedcoreError\n"
+        f"print(Scenario(attack='other/shift', {SHARES}).attack)\n"
+        "for name in ('shift', 'twist(by=2)', 'nobody'):\n"
+        "    try:\n"
+        f"        Scenario(attack='acme/' + name, {SHARES})\n"
+        "    except FedcoreError as error:\n"
+        "        print(*error.problems)\n"
+        "try:\n"
+        "    import acme_two.parts\n"
+        "except FedcoreError as error:\n"
+        "    print(error)\n"
+        "from fedcore.cli import main; main(['list', 'attacks'])\n"
+    ).splitlines()
+    assert out[:5] == ["other/shift", *[expected] * 4]
+    assert sum(expected in line for line in out[5:]) == 1  # in the list, too
+    assert not any("acme/" in line for line in out[5:])
+    code = "from fedcore.cli import main; raise SystemExit(main(['run', '--attack', 'acme/shift', "
+    assert expected in installed(code + "'--malicious-fraction', '0.3']))", status=2)
 
 
 def test_distributions_of_modules() -> None:

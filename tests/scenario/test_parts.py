@@ -11,6 +11,8 @@ import pytest
 from fedcore import Scenario
 from fedcore.attacks.attack import Attack, UpdateAttack
 from fedcore.attacks.labelflip import LabelFlip
+from fedcore.attacks.scaled import Scaled
+from fedcore.attacks.signflip import SignFlip
 from fedcore.components import param
 from fedcore.components.kinds import ATTACKS
 from fedcore.errors import ScenarioError
@@ -148,6 +150,17 @@ def test_problems_of_all_kinds_come_together() -> None:
             {"attack": "tests.scenario.test_parts:Sidewise", **SHARES},
             "has no 'Sidewise'; did you mean 'Sideways'",
         ),
+        ({"attack": SignFlip}, r"attack: SignFlip is a class: write an object, SignFlip\(\)"),
+        ({"probe": SignFlip}, r"attack: SignFlip is a class: write an object, SignFlip\(\)"),
+        (
+            {"partition": Dirichlet},
+            r"partition: Dirichlet is a class: .*, Dirichlet\(alpha=\.\.\.\)",
+        ),
+        ({"preaggregation": (Bucketing,)}, r"Bucketing is a class: write an object, Bucketing\(\)"),
+        ({"attack": int}, "attack must be a string, got <class 'int'>"),
+        ({"attack": "scaled(of=" * 200 + ")" * 200}, "attack .*: more than 20 brackets within"),
+        ({"probe": "scaled(of=" * 200 + ")" * 200}, "attack .*: more than 20 brackets within"),
+        ({"preaggregation": "bucketing(" * 200 + ")" * 200}, "[^)]{,300}: more than 20 brackets"),
         ({"preaggregation": "bucketing(size=2"}, "preaggregation .*: a bracket or a quote is not"),
         ({"dataset": "foldr:/x"}, "unknown dataset 'foldr:/x'. Did you mean 'folder'"),
     ],
@@ -156,6 +169,11 @@ def test_one_clear_message(given, message) -> None:
     with pytest.raises(ScenarioError, match=message) as caught:
         Scenario(**given)
     assert len(caught.value.problems) == 1, caught.value.problems
+
+
+def test_a_class_inside_a_component_is_explained() -> None:
+    with pytest.raises(ScenarioError, match=r"of: SignFlip is a class: write an object, SignFlip"):
+        Scaled(of=SignFlip)  # type: ignore[arg-type]
 
 
 def test_a_value_at_its_default_may_be_given_beside_an_object() -> None:
