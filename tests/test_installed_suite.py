@@ -29,7 +29,8 @@ def site(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 def run(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run pytest on the installed suite in ``folder``."""
-    left_out = ("PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY")
+    # pytest-benchmark warns where it believes to be in a worker of pytest-xdist
+    left_out = ("PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY", "PYTEST_XDIST_WORKER")
     kept = {k: v for k, v in os.environ.items() if k not in left_out}
     command = [sys.executable, "-m", "pytest", *arguments]
     return subprocess.run(

@@ -25,6 +25,8 @@ class Project:
         monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
         monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
         monkeypatch.delenv("FEDCORE_DATA", raising=False)
+        # pytest-benchmark warns where it believes to be in a worker of pytest-xdist
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
     def install(self, distribution: str, plugins: Mapping[str, str], source: str = "") -> None:
         """Put a distribution into ``site`` with pytest11 entry points ``plugins``.
