@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fedcore.attacks.backdoor import Backdoor
 from fedcore.attacks.signflip import SignFlip
 from fedcore.attacks.square import Square
-from fedcore.components.registry import REGISTRIES
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
+from fedcore.scenario.declared import registries
 
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
 DIRICHLET = {"partition": "dirichlet", "alpha": 0.3}
@@ -111,7 +111,7 @@ def test_a_field_that_is_none_leaves_the_hash_as_it_was(monkeypatch: pytest.Monk
 
 def test_hash_depends_on_every_field() -> None:
     # what tests of foreign components have registered does not count
-    owners = [REGISTRIES[kind].entry(n).component for kind in REGISTRIES for n in REGISTRIES[kind]]
+    owners = [registry.entry(n).part for registry in registries().values() for n in registry]
     foreign = {
         name for c in owners if not c.__module__.startswith("fedcore.") for name in c.specs()
     }
