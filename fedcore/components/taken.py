@@ -27,6 +27,13 @@ MEMBERS: Final = frozenset(
         "to_dict",
     )
 )
+#: Options of `fedcore run`, whose flags would be two things.
+OPTIONS: Final = frozenset(
+    (
+        *("cohort_size", "data_dir", "device", "engine", "help", "json", "precision", "preset"),
+        *("processes", "quiet", "seed"),
+    )
+)
 
 
 def refused(owner: type, name: str, inherited: object) -> str | None:
@@ -39,6 +46,8 @@ def refused(owner: type, name: str, inherited: object) -> str | None:
     if name in FIELDS | MEMBERS:
         what = "field" if name in FIELDS else "member"
         user = f"a scenario has the {what} {name!r} itself"
+    elif name in OPTIONS:
+        user = f"`fedcore run` has the option {name!r} itself"
     elif inherited is not None:
         user = f"components have the member {name!r} themselves"
     else:

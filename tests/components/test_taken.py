@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any, ClassVar
 
 import pytest
 
 from fedcore.attacks.attack import UpdateAttack
+from fedcore.cli.run_command import add_arguments
 from fedcore.components import Component, param
-from fedcore.components.taken import FIELDS, MEMBERS
+from fedcore.components.taken import FIELDS, MEMBERS, OPTIONS
 from fedcore.scenario import Scenario
 from fedcore.scenario.scenario import own_specs
 from fedcore.scenario.wire import MIRRORED
@@ -28,7 +30,14 @@ def test_the_lists_are_those_of_the_scenario() -> None:
     assert public - set(own_specs()) == MEMBERS
 
 
-@pytest.mark.parametrize("name", sorted({*FIELDS, *MEMBERS, *OWN}))
+def test_the_options_are_those_of_the_command() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    flags = {action.dest for action in parser._actions}
+    assert flags - {*Scenario.specs()} == OPTIONS
+
+
+@pytest.mark.parametrize("name", sorted({*FIELDS, *MEMBERS, *OPTIONS, *OWN}))
 def test_a_taken_name_is_refused_where_the_class_is_made(name: str) -> None:
     with pytest.raises(TypeError) as caught:
         declared(name)
