@@ -224,7 +224,7 @@ class Forgetful(Bucketing):
         (Writes(), "writes into the model or the updates"),
         (Stubborn(), "a second client goes on where the first one ended"),
         (Twice(), "deals a sample to several clients"),
-        (Wider(), r"it gives scores of shape \(4, 11\) for 4 images"),
+        (Wider(), r"must give logits of shape \(4, 10\) for 4 images, got \(4, 11\)"),
         (Unweighted(), "does not weight float buffers"),
         (Forgetful(), "its rows\\(\\) says"),
     ],
