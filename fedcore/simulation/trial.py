@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
-from fedcore.errors import AttackError, IdentityError
+from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
@@ -24,6 +24,7 @@ from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.assault import assaulted
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
+from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -65,7 +66,7 @@ class Trial:
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
         self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
-        _refuse_idle_attack(federation, self._cohorts)
+        refuse_idle_attack(federation, self._cohorts)
         self._server = Aggregation.of(scenario, seed)
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
@@ -197,9 +198,14 @@ class Trial:
             raise IdentityError(f"the run {other}; {error}") from error
 
     def record(self) -> Record:
-        """What the finished run was. Raises IdentityError for an arm that belies its name."""
+        """What the finished run was.
+
+        Raises IdentityError for an arm that belies its name, AttackError for an attack that sent
+        every update as it was trained.
+        """
         federation, scores = self.federation, self._scores
-        scenario = federation.scenario
+        scenario, updates = federation.scenario, self._updates.audits()
+        refuse_idle_updates(federation, updates)
         audit = Audit(
             samples=tuple(len(part) for part in federation.parts),
             epochs=tuple(int(e) for e in federation.epochs),
@@ -213,7 +219,7 @@ class Trial:
             notes=self._server.strategy.remarks(self.state.memory),
             training=self._log.evidence(),
             unseen=self._log.absent,
-            updates=self._updates.audits(),
+            updates=updates,
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(
@@ -237,33 +243,6 @@ class Trial:
                 federation.dataset.class_names,
                 code_of(scenario, self.engine_name),
             ),
-        )
-
-
-def _refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]]) -> None:
-    """AttackError unless a client that is attacked takes part in some round.
-
-    Under redraw every malicious client that takes part counts: its first draw has been checked. So
-    does one that attacks its local work or its updates.
-    """
-    threat = federation.threat
-    attack = threat.attack
-    if attack is None:
-        return
-    malicious = set(threat.malicious.tolist())
-    effective, what = malicious, "malicious clients"
-    if attack.data is not None and attack.work is None and attack.update is None:
-        what = "clients with changed labels"
-        if attack.data.changes_images:
-            what = "clients with changed samples"
-        if not attack.data.redraw:
-            effective = {p.client for p in threat.audit() if p.changed or p.images_changed}
-    if not any(effective.intersection(cohort) for cohort in cohorts):
-        rounds = federation.scenario.rounds
-        raise AttackError(
-            f"none of the {len(effective)} {what} takes part in any of the {rounds} rounds with "
-            f"seed {federation.seed}: the attack would change nothing; raise rounds, "
-            "fraction_train or malicious_fraction"
         )
 
 

@@ -145,8 +145,17 @@ class SendsItsOwn(UpdateAttack):
         return seen.own
 
 
+def test_an_attack_that_changes_no_update_is_refused() -> None:
+    with pytest.raises(AttackError, match="sent every update of its 2 malicious clients as it was"):
+        run(BASE.but(attack=SendsItsOwn(), malicious_fraction=0.5), seed=0, device="cpu")
+
+
+class SendsOneOwn(UpdateAttack):
+    def craft(self, seen):
+        return torch.cat((seen.own[:1], -seen.own[1:]))
+
+
 def test_updates_that_were_not_changed_are_not_counted() -> None:
-    honest = run(BASE.but(attack=SendsItsOwn(), malicious_fraction=0.5), seed=0, device="cpu")
-    attacked = run(BASE.but(attack="signflip", malicious_fraction=0.5), seed=0, device="cpu")
-    assert "0 updates changed" in summary(honest)
-    assert "2 updates changed" in summary(attacked)
+    for attack, changed in ((SendsOneOwn(), 1), ("signflip", 2)):
+        record = run(BASE.but(attack=attack, malicious_fraction=0.5), seed=0, device="cpu")
+        assert f"{changed} updates changed" in summary(record)

@@ -16,7 +16,7 @@ from fedcore.attacks.backdoor import Backdoor
 from fedcore.attacks.scaled import Scaled
 from fedcore.attacks.signflip import SignFlip
 from fedcore.attacks.square import Square
-from fedcore.errors import FedcoreError
+from fedcore.errors import AttackError, FedcoreError
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation import federation as federations
 from fedcore.federation.threat import Threat
@@ -57,6 +57,15 @@ def test_nothing_planted_nothing_found(attack: Any, how: dict[str, Any]) -> None
 
 def test_craft_that_returns_the_honest_update(monkeypatch: Patch) -> None:
     monkeypatch.setattr(SignFlip, "craft", lambda self, seen: seen.own)
+    with pytest.raises(AttackError, match="malicious clients as it was trained"):
+        judged(attacked(SignFlip()))
+
+
+def test_craft_that_returns_the_honest_update_of_one_client(monkeypatch: Patch) -> None:
+    def craft(self: Any, seen: Any) -> Any:
+        return torch.cat((seen.own[:1], -seen.own[1:]))
+
+    monkeypatch.setattr(SignFlip, "craft", craft)
     assert "left an update of malicious client" in red(attacked(SignFlip()))
 
 
@@ -239,6 +248,7 @@ def test_local_work_of_others_that_is_attacked_too(monkeypatch: Patch) -> None:
 
 def test_a_run_whose_updates_have_no_effect_on_the_model(monkeypatch: Patch) -> None:
     around_assault(monkeypatch, lambda threat, honest, sent: honest)
+    monkeypatch.setattr(trial, "refuse_idle_updates", lambda federation, updates: None)
     monkeypatch.setattr("fedcore.harness.proofs.audit.update_problems", lambda record: [])
     monkeypatch.setattr(SignFlip, "audit_problems", lambda self, record: [])
     message = red(attacked(SignFlip()))

@@ -1,0 +1,49 @@
+"""Attacks that would change nothing, or have changed nothing: such a run is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fedcore.errors import AttackError
+from fedcore.exchange.updates import UpdateAudit
+from fedcore.federation.federation import Federation
+
+
+def refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]]) -> None:
+    """AttackError unless a client that is attacked takes part in some round.
+
+    Under redraw every malicious client that takes part counts: its first draw has been checked. So
+    does one that attacks its local work or its updates.
+    """
+    threat = federation.threat
+    attack = threat.attack
+    if attack is None:
+        return
+    malicious = set(threat.malicious.tolist())
+    effective, what = malicious, "malicious clients"
+    if attack.data is not None and attack.work is None and attack.update is None:
+        what = "clients with changed labels"
+        if attack.data.changes_images:
+            what = "clients with changed samples"
+        if not attack.data.redraw:
+            effective = {p.client for p in threat.audit() if p.changed or p.images_changed}
+    if not any(effective.intersection(cohort) for cohort in cohorts):
+        rounds = federation.scenario.rounds
+        raise AttackError(
+            f"none of the {len(effective)} {what} takes part in any of the {rounds} rounds with "
+            f"seed {federation.seed}: the attack would change nothing; raise rounds, "
+            "fraction_train or malicious_fraction"
+        )
+
+
+def refuse_idle_updates(federation: Federation, updates: Sequence[UpdateAudit]) -> None:
+    """AttackError where an attack on updates alone changed none of them."""
+    attack = federation.threat.attack
+    if attack is None or attack.data is not None or attack.work is not None or not updates:
+        return
+    if all(each.change is not None and each.change[1] == 0 for each in updates):
+        raise AttackError(
+            f"attack {federation.scenario.attack!r} sent every update of its {len(updates)} "
+            "malicious clients as it was trained, so that it changed nothing: correct its craft "
+            "method, or its parameters"
+        )
