@@ -31,7 +31,6 @@ class Choice:
     cls: type[Component] | None = None
     values: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    unknown: bool = False  # nothing has that name
 
 
 class TooDeep(ValueError):
@@ -84,17 +83,17 @@ def choice(kind: str, text: str) -> Choice:
     try:
         pieces(text)  # first: each component inside is read by a call of its own
     except TooDeep as error:
-        return Choice(problems=[f"{kind} {shown(text)}: {error}"], unknown=True)
+        return Choice(problems=[f"{kind} {shown(text)}: {error}"])
     except ValueError:
         pass  # said below, where a name stands in front of it
     call = _CALL.fullmatch(text)
     if call is None:
         form = f"{kind} must be a name, or name(parameter=value, ...), got {text!r}"
-        return Choice(problems=[form], unknown=True)
+        return Choice(problems=[form])
     try:
         cls = registry.entry(call[1]).part
     except FedcoreError as error:
-        return Choice(problems=[str(error)], unknown=True)
+        return Choice(problems=[str(error)])
     found = Choice(cls)
     try:
         words = pieces(call[2] or "")

@@ -53,8 +53,7 @@ class Mechanism(Component):
 
     ``per_example``: local training itself clips and noises each sample's gradient. ``auditable``:
     `privacy.distinguishing` can play against it. ``noise_parameters``: those that say how much
-    noise there is, in which runs of one privacy surface differ. ``binds_attackers``: malicious
-    clients run it like all others.
+    noise there is, in which runs of one privacy surface differ.
     """
 
     kind: ClassVar[str] = "privacy"
@@ -70,7 +69,6 @@ class Mechanism(Component):
     noise_parameters: ClassVar[tuple[str, ...]] = (
         *("epsilon", "delta", "neighbours", "epsilon_budget"),
     )
-    binds_attackers: ClassVar[bool] = True
 
     def over(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> Self:
         """This mechanism for a run of ``scenario``, with an account of its own.
