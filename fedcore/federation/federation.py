@@ -56,9 +56,7 @@ class Federation:
     ) -> Federation:
         """Load, deal and poison. Raises DataError, PartitionError or AttackError."""
         folder = data_directory(data_dir)
-        # what stands in for `load` in a test need not know of sizes
-        size = () if scenario.image_size is None else (scenario.image_size,)
-        dataset = load(scenario.data, folder, *size)
+        dataset = load(scenario.data, folder, scenario.image_size)
         architecture = scenario.parts.model
         transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
         labels = read_only(dataset.train.labels)
