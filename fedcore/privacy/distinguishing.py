@@ -65,14 +65,20 @@ def audit(
     """Play the game ``trials`` times in each world, each time over ``releases`` releases.
 
     The mechanism is the scenario's, on updates of ``layout``; its noise is ``noise`` (None: the
-    seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights. Raises
-    PrivacyError for mechanisms whose release is neither of single updates nor of single samples.
+    seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights, whose noise is
+    that of training. Raises PrivacyError for ``noise`` there, and for mechanisms whose release is
+    neither of single updates nor of single samples.
     """
     chosen = scenario.parts.privacy
     if chosen is None or not chosen.auditable:
         *known, last = [name for name in PRIVACY if PRIVACY[name].auditable]
         raise PrivacyError(
             f"the audit plays against {', '.join(known)} and {last}, got {scenario.privacy!r}"
+        )
+    if noise is not None and chosen.per_example:
+        raise PrivacyError(
+            f"{chosen.name} draws its noise in training, not from {type(noise).__name__}: leave "
+            "noise out"
         )
     facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
     scores = []
