@@ -147,14 +147,14 @@ def code_of(scenario: Scenario, engine: str) -> Code:
     used = {"torch": torch.__version__, "numpy": np.__version__}
     foreign = {}
     for kind, component, modules in chosen(scenario, engine):
-        used |= _versions(getattr(component, "uses", ()))
+        used |= versions_of(getattr(component, "uses", ()))
         found = _foreign(component, modules)
         if found is not None:
             foreign[kind] = _as_loaded(found)
             used |= dict(found.versions)
     if engine.startswith("flower-"):
         foreign["flower"] = _digest_of("flower")
-        used |= _versions(("flwr",))
+        used |= versions_of(("flwr",))
     return Code(code_digest(), tuple(sorted(foreign.items())), tuple(sorted(used.items())))
 
 
@@ -191,7 +191,8 @@ def _as_loaded(found: ForeignCode) -> str:
     return CHANGED if sources.changed(found.files) else found.digest
 
 
-def _versions(names: Iterable[str]) -> dict[str, str]:
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """The version of each installed distribution in ``names``, by name."""
     return {name: version for name in names if (version := _version(name)) is not None}
 
 
