@@ -126,6 +126,7 @@ def _changed(record: Record) -> str:
 
 def _audit(record: Record) -> list[str]:
     audit, scenario = record.audit, record.scenario
+    rounds = len(audit.cohorts)  # a budget of privacy may end a run early
     found = []
     if scenario.attack is None:
         found.append("no attack")
@@ -136,9 +137,7 @@ def _audit(record: Record) -> list[str]:
         found.append(
             f"{len(audit.malicious)} of {scenario.num_clients} clients malicious ({clients})"
         )
-        found.append(
-            f"{_changed(record)}; malicious majority in {majority} of {scenario.rounds} rounds"
-        )
+        found.append(f"{_changed(record)}; malicious majority in {majority} of {rounds} rounds")
     identity = audit.identity
     defined = vars(type(scenario.parts.strategy)).get("definition") is not None
     if identity.rounds_checked and not defined:
@@ -149,7 +148,7 @@ def _audit(record: Record) -> list[str]:
     elif identity.rounds_checked:
         found.append(
             f"steps as strategy {scenario.strategy!r} is defined in {identity.rounds_checked} of "
-            f"{scenario.rounds} rounds in which that can be told"
+            f"{rounds} rounds in which that can be told"
             + ("" if scenario.preaggregation is None else f", behind {scenario.preaggregation}")
         )
     if identity.rounds_due:

@@ -41,9 +41,7 @@ def test_what_suites_of_others_import() -> None:
 def test_nothing_of_the_project_uses_an_old_name() -> None:
     names = "|".join(re.escape(f"fedcore.{old}") for old in MOVED)
     used = re.compile(rf"(?<![\w.])(?:{names})(?!\w)")
-    files = [
-        p for d in ("fedcore", "benchmark", "docs", "tests") for p in (ROOT / d).rglob("*.py")
-    ]
+    files = [p for d in ("fedcore", "benchmark", "docs", "tests") for p in (ROOT / d).rglob("*.py")]
     assert len(files) > 300
     assert not [
         (path.relative_to(ROOT), match[0])
