@@ -10,7 +10,7 @@ from torch import nn
 from fedcore.components.parameters import param
 from fedcore.errors import ModelError
 from fedcore.models.architecture import Architecture
-from fedcore.models.norms import group_norm
+from fedcore.models.norms import group_norm, norm_parameter
 from fedcore.models.torchvision_import import import_torchvision
 from fedcore.models.weights import load_weights
 
@@ -30,9 +30,7 @@ class TorchvisionNet(Architecture):
     channels = 3
     constructor: ClassVar[str]
 
-    norm: str = param(
-        "normalisation layers", default="batch", choices=("none", "batch", "group"), token="norm"
-    )
+    norm: str = norm_parameter("batch")
     weights: str | None = param(
         "'imagenet' or a file of pretrained weights; None: random", default=None, token="weights"
     )
