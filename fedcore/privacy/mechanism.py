@@ -27,7 +27,7 @@ from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows
 from fedcore.privacy.noise import NoiseSource, SecureNoise, SeededNoise
 from fedcore.privacy.release import Release
-from fedcore.privacy.session import SLACK, Run
+from fedcore.privacy.session import SLACK, MechanismRun
 from fedcore.privacy.session import Facts as Facts
 from fedcore.privacy.statement import AT_CLIENT, ATTACKERS, IN_CLEAR, SIMULATED, PrivacyStatement
 
@@ -78,7 +78,7 @@ class Mechanism(Component):
         made = copy.copy(self)
         release = self.release_of(facts.layout)
         clients = len(facts.samples)
-        run = Run(
+        run = MechanismRun(
             scenario,
             facts,
             noise or SeededNoise(facts.seed),
@@ -90,9 +90,9 @@ class Mechanism(Component):
         return made
 
     @property
-    def run(self) -> Run:
+    def run(self) -> MechanismRun:
         """What serves the run that `over` made this for."""
-        run: Run = self.__dict__["_run"]
+        run: MechanismRun = self.__dict__["_run"]
         return run
 
     @property
