@@ -19,15 +19,6 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parse(spec: Spec, word: str) -> Any:
-    """The value that ``word`` means: ``1e-3``, ``1-3`` for a pair, ``none`` where it may be None.
-
-    A word that means nothing stays as it is: the scenario refuses it, beside all else that is
-    wrong.
-    """
-    return spec.read(word)
-
-
 def meant(words: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The values of a scenario's fields that ``words`` stand for, by name.
 
@@ -50,7 +41,7 @@ def meant(words: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> di
         elif name not in own and word.lower() == "none" and "none" not in spec.choices:
             found[name] = None
         else:
-            found[name] = parse(spec, word)
+            found[name] = spec.read(word)
     return found
 
 
