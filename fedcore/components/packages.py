@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from fedcore.errors import RegistrationError, nearest
+from fedcore.origin.search import distributions
 
 GROUP: Final = "fedcore"
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -112,8 +113,8 @@ def distribution(module: str) -> str:
     top = module.partition(".")[0]
     if top == "fedcore":
         return top
-    found = _distributions().get(top)
-    return found[0] if found else top
+    names = distributions().get(top)
+    return names[0] if names else top
 
 
 def described(module: str) -> str:
@@ -165,8 +166,3 @@ def _disputed() -> dict[str, str]:
 def _namespaces() -> dict[str, str]:
     """The name of the entry point by top-level module."""
     return {point.value.partition(":")[0].partition(".")[0]: point.name for point in _points()}
-
-
-@functools.cache
-def _distributions() -> dict[str, list[str]]:
-    return {top: list(names) for top, names in metadata.packages_distributions().items()}
