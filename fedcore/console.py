@@ -59,8 +59,8 @@ def summary(record: Record) -> str:
     lines += [("audit", text) for text in _audit(record)]
     if record.audit.privacy is not None:
         lines += [("privacy", text) for text in record.audit.privacy.lines()]
-    if told := _classes(record):
-        lines.append(("classes", told))
+    if recalls := _classes(record):
+        lines.append(("classes", recalls))
     lines += [("note", note) for note in (*record.audit.notes, *record.provenance.data_notes)]
     lines.append(("model", f"digest {record.model_digest}"))
     t = record.timings

@@ -40,7 +40,7 @@ def imported(kind: str, path: str) -> Any:
     """The object at an import path. RegistrationError where there is none, with what is near."""
     module, _, name = path.partition(":")
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a module of others raises while it is imported
@@ -49,11 +49,11 @@ def imported(kind: str, path: str) -> Any:
         raise RegistrationError(
             f"{kind} {path!r}: the module {module!r} {_failure(error, 'imported')}; check {todo}"
         ) from error
-    if not hasattr(found, name):
-        close = nearest(name, vars(found))
+    if not hasattr(loaded, name):
+        close = nearest(name, vars(loaded))
         hint = f"; did you mean {close!r}?" if close else ""
         raise RegistrationError(f"{kind} {path!r}: the module {module!r} has no {name!r}{hint}")
-    return getattr(found, name)
+    return getattr(loaded, name)
 
 
 def load_entry_points() -> None:
@@ -142,8 +142,8 @@ def _points() -> list[metadata.EntryPoint]:
 
 
 def _provider(point: metadata.EntryPoint) -> str:
-    found = getattr(point, "dist", None)
-    return "an unknown package" if found is None else str(found.name)
+    owner = getattr(point, "dist", None)
+    return "an unknown package" if owner is None else str(owner.name)
 
 
 @functools.cache

@@ -37,19 +37,19 @@ class TorchvisionNet(Architecture):
 
     def problems(self, scenario: Scenario) -> list[str]:
         """Refuses norm='none', and pretrained weights in a network of another normalisation."""
-        found = []
+        problems = []
         if self.norm == "none":
-            found.append(
+            problems.append(
                 f"model {self.name!r} does not train without normalisation layers, got "
                 "norm='none': choose 'batch' or 'group'"
             )
         if self.norm == "group" and self.weights is not None:
-            found.append(
+            problems.append(
                 f"weights={self.weights!r} do not fit norm='group': they were trained with "
                 "batch normalisation, whose statistics do not carry over; choose norm='batch', or "
                 "leave weights out"
             )
-        return found
+        return problems
 
     def build(
         self,

@@ -75,7 +75,7 @@ class Mechanism(Component):
 
         Raises PrivacyError where the model lacks what is to be released.
         """
-        made = copy.copy(self)
+        mechanism = copy.copy(self)
         release = self.release_of(facts.layout)
         clients = len(facts.samples)
         run = MechanismRun(
@@ -86,8 +86,8 @@ class Mechanism(Component):
             [0.0] * clients,
             [0] * clients,
         )
-        object.__setattr__(made, "_run", run)
-        return made
+        object.__setattr__(mechanism, "_run", run)
+        return mechanism
 
     @property
     def run(self) -> MechanismRun:
@@ -241,7 +241,7 @@ class Mechanism(Component):
 
     def statement(self) -> PrivacyStatement:
         """The statement about all releases so far."""
-        made = sum(self.run.releases)
+        releases = sum(self.run.releases)
         totals = [self.spent(client, cost) for client, cost in enumerate(self.run.costs)]
         first = self.epsilon_once()
         away = self.run.clients is not None and not self.trusts_server
@@ -268,7 +268,7 @@ class Mechanism(Component):
             else self.run.noise.description,
             budget=self._parameter("epsilon_budget", None),
             stopped=self.run.stopped,
-            clipped=self.run.clipped / made if made and not away else None,
+            clipped=self.run.clipped / releases if releases and not away else None,
             non_finite=None if away else self.run.broken,
             notes=self.notes(),
         )

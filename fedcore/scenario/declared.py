@@ -52,11 +52,11 @@ def _reading(parameter: str) -> Iterator[tuple[str, Entry[Any]]]:
 
 @lru_cache(maxsize=4)
 def _parameters(state: object) -> dict[str, dict[str, Spec]]:
-    found: dict[str, dict[str, Spec]] = {}
+    declarations: dict[str, dict[str, Spec]] = {}
     for kind, registry in registries().items():
         for key in registry:
             entry = registry.entry(key)
             for name, spec in entry.part.specs().items():
                 if name != entry.part.follows and name != MIRRORED:
-                    found.setdefault(name, {}).setdefault(kind, spec)
-    return found
+                    declarations.setdefault(name, {}).setdefault(kind, spec)
+    return declarations
