@@ -48,10 +48,9 @@ class Provenance:
 
     ``code`` is the digest of what computed it, ``foreign`` that of each chosen component from
     outside fedcore with all that it imports, by kind, and of fedcore.flower where a run went
-    through it; ``versions`` are by distribution;
-    ``machine`` is the class of processor, ``kernels`` the digest of the compiled kernels loaded.
-    ``data`` and ``weights`` are digests of what was loaded. ``class_names`` are those of the data
-    set, by class.
+    through it; ``versions`` are by distribution; ``machine`` is the class of processor, ``kernels``
+    the digest of the compiled kernels loaded. ``data`` and ``weights`` are digests of what was
+    loaded. ``class_names`` are those of the data set, by class.
     """
 
     commit: str | None
