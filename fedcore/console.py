@@ -59,8 +59,8 @@ def summary(record: Record) -> str:
     lines += [("audit", text) for text in _audit(record)]
     if record.audit.privacy is not None:
         lines += [("privacy", text) for text in record.audit.privacy.lines()]
-    if told := _classes(record):
-        lines.append(("classes", told))
+    if recalls := _classes(record):
+        lines.append(("classes", recalls))
     lines += [("note", note) for note in (*record.audit.notes, *record.provenance.data_notes)]
     lines.append(("model", f"digest {record.model_digest}"))
     t = record.timings
@@ -126,6 +126,7 @@ def _changed(record: Record) -> str:
 
 def _audit(record: Record) -> list[str]:
     audit, scenario = record.audit, record.scenario
+    rounds = len(audit.cohorts)  # a budget of privacy may end a run early
     found = []
     if scenario.attack is None:
         found.append("no attack")
@@ -136,9 +137,7 @@ def _audit(record: Record) -> list[str]:
         found.append(
             f"{len(audit.malicious)} of {scenario.num_clients} clients malicious ({clients})"
         )
-        found.append(
-            f"{_changed(record)}; malicious majority in {majority} of {scenario.rounds} rounds"
-        )
+        found.append(f"{_changed(record)}; malicious majority in {majority} of {rounds} rounds")
     identity = audit.identity
     defined = vars(type(scenario.parts.strategy)).get("definition") is not None
     if identity.rounds_checked and not defined:
@@ -149,7 +148,7 @@ def _audit(record: Record) -> list[str]:
     elif identity.rounds_checked:
         found.append(
             f"steps as strategy {scenario.strategy!r} is defined in {identity.rounds_checked} of "
-            f"{scenario.rounds} rounds in which that can be told"
+            f"{rounds} rounds in which that can be told"
             + ("" if scenario.preaggregation is None else f", behind {scenario.preaggregation}")
         )
     if identity.rounds_due:

@@ -76,10 +76,10 @@ class Component:
     def __reduce_ex__(self, protocol: Any) -> Any:
         """By name where the class cannot be imported, or gets its name by being imported so."""
         cls = type(self)
-        found: Any = sys.modules.get(cls.__module__)
+        importable: Any = sys.modules.get(cls.__module__)
         for part in cls.__qualname__.split("."):
-            found = getattr(found, part, None)
-        if not cls.name or (found is cls and ":" not in cls.name):
+            importable = getattr(importable, part, None)
+        if not cls.name or (importable is cls and ":" not in cls.name):
             return super().__reduce_ex__(protocol)
         return _registered, (cls.kind, cls.name, cls.__module__, self.parameters())
 
@@ -92,16 +92,16 @@ class Component:
     @classmethod
     def specs(cls) -> dict[str, Spec]:
         """The declaration of each parameter, by name, in the order of the class."""
-        found: dict[str, Spec] = _specs(cls)
-        return found
+        declared: dict[str, Spec] = _specs(cls)
+        return declared
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
         """An object of ``values`` that have been checked already, with the other defaults."""
-        made = object.__new__(cls)
+        part = object.__new__(cls)
         full = {name: values.get(name, spec.default) for name, spec in _specs(cls).items()}
-        made.__dict__.update(full)
-        return made
+        part.__dict__.update(full)
+        return part
 
     @property
     def called(self) -> str:
@@ -267,5 +267,5 @@ def _registered(kind: str, name: str, module: str, values: Mapping[str, Any]) ->
     registry = REGISTRIES[kind]
     if name not in registry:
         importlib.import_module(module)
-    made: Component = registry.entry(name).part.checked(values)
-    return made
+    part: Component = registry.entry(name).part.checked(values)
+    return part

@@ -22,6 +22,7 @@ from importlib import metadata
 from typing import Any, Final
 
 from fedcore.errors import RegistrationError, nearest
+from fedcore.origin.search import distributions
 
 GROUP: Final = "fedcore"
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -39,7 +40,7 @@ def imported(kind: str, path: str) -> Any:
     """The object at an import path. RegistrationError where there is none, with what is near."""
     module, _, name = path.partition(":")
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a module of others raises while it is imported
@@ -48,11 +49,11 @@ def imported(kind: str, path: str) -> Any:
         raise RegistrationError(
             f"{kind} {path!r}: the module {module!r} {_failure(error, 'imported')}; check {todo}"
         ) from error
-    if not hasattr(found, name):
-        close = nearest(name, vars(found))
+    if not hasattr(loaded, name):
+        close = nearest(name, vars(loaded))
         hint = f"; did you mean {close!r}?" if close else ""
         raise RegistrationError(f"{kind} {path!r}: the module {module!r} has no {name!r}{hint}")
-    return getattr(found, name)
+    return getattr(loaded, name)
 
 
 def load_entry_points() -> None:
@@ -112,8 +113,8 @@ def distribution(module: str) -> str:
     top = module.partition(".")[0]
     if top == "fedcore":
         return top
-    found = _distributions().get(top)
-    return found[0] if found else top
+    names = distributions().get(top)
+    return names[0] if names else top
 
 
 def described(module: str) -> str:
@@ -141,8 +142,8 @@ def _points() -> list[metadata.EntryPoint]:
 
 
 def _provider(point: metadata.EntryPoint) -> str:
-    found = getattr(point, "dist", None)
-    return "an unknown package" if found is None else str(found.name)
+    owner = getattr(point, "dist", None)
+    return "an unknown package" if owner is None else str(owner.name)
 
 
 @functools.cache
@@ -165,8 +166,3 @@ def _disputed() -> dict[str, str]:
 def _namespaces() -> dict[str, str]:
     """The name of the entry point by top-level module."""
     return {point.value.partition(":")[0].partition(".")[0]: point.name for point in _points()}
-
-
-@functools.cache
-def _distributions() -> dict[str, list[str]]:
-    return {top: list(names) for top, names in metadata.packages_distributions().items()}

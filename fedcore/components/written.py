@@ -31,7 +31,6 @@ class Choice:
     cls: type[Component] | None = None
     values: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    unknown: bool = False  # nothing has that name
 
 
 class TooDeep(ValueError):
@@ -48,7 +47,7 @@ def pieces(text: str, at: str = ",") -> list[str]:
 
     ValueError where a bracket or a quote is not closed; `TooDeep` is one, too.
     """
-    depth, quote, begin, found = 0, "", 0, []
+    depth, quote, begin, parts = 0, "", 0, []
     for place, char in enumerate(text):
         if quote:
             quote = "" if char == quote and text[place - 1] != "\\" else quote
@@ -66,11 +65,11 @@ def pieces(text: str, at: str = ",") -> list[str]:
             if depth < 0:
                 raise ValueError(f"a bracket too many: {char!r}")
         elif char == at and depth == 0:
-            found.append(text[begin:place])
+            parts.append(text[begin:place])
             begin = place + 1
     if depth or quote:
         raise ValueError("a bracket or a quote is not closed")
-    return [piece for piece in (one.strip() for one in [*found, text[begin:]]) if piece]
+    return [piece for piece in (one.strip() for one in [*parts, text[begin:]]) if piece]
 
 
 def choice(kind: str, text: str) -> Choice:
@@ -84,35 +83,35 @@ def choice(kind: str, text: str) -> Choice:
     try:
         pieces(text)  # first: each component inside is read by a call of its own
     except TooDeep as error:
-        return Choice(problems=[f"{kind} {shown(text)}: {error}"], unknown=True)
+        return Choice(problems=[f"{kind} {shown(text)}: {error}"])
     except ValueError:
         pass  # said below, where a name stands in front of it
     call = _CALL.fullmatch(text)
     if call is None:
         form = f"{kind} must be a name, or name(parameter=value, ...), got {text!r}"
-        return Choice(problems=[form], unknown=True)
+        return Choice(problems=[form])
     try:
         cls = registry.entry(call[1]).part
     except FedcoreError as error:
-        return Choice(problems=[str(error)], unknown=True)
-    found = Choice(cls)
+        return Choice(problems=[str(error)])
+    result = Choice(cls)
     try:
         words = pieces(call[2] or "")
     except ValueError as error:
-        found.problems.append(f"{kind} {text!r}: {error}")
-        return found
+        result.problems.append(f"{kind} {text!r}: {error}")
+        return result
     specs = cls.specs()
     for word in words:
         pair = _PAIR.fullmatch(word)
         if pair is None:
-            found.problems.append(f"{kind} {text!r}: write parameter=value, got {word!r}")
+            result.problems.append(f"{kind} {text!r}: write parameter=value, got {word!r}")
         elif pair[1] not in specs:
-            found.problems.append(unread(kind, cls, pair[1]))
-        elif pair[1] in found.values:
-            found.problems.append(f"{kind} {text!r}: {pair[1]} is given twice")
+            result.problems.append(unread(kind, cls, pair[1]))
+        elif pair[1] in result.values:
+            result.problems.append(f"{kind} {text!r}: {pair[1]} is given twice")
         else:
-            found.values[pair[1]] = specs[pair[1]].read(pair[2])
-    return found
+            result.values[pair[1]] = specs[pair[1]].read(pair[2])
+    return result
 
 
 def unread(kind: str, cls: type[Component], parameter: str) -> str:
@@ -126,15 +125,15 @@ def unread(kind: str, cls: type[Component], parameter: str) -> str:
 
 def component(kind: str, text: str) -> Any:
     """The component that ``text`` describes. ScenarioError lists all that is wrong with it."""
-    found = choice(kind, text)
-    problems = list(found.problems)
-    if found.cls is not None:
-        missing, values = completed(kind, found.cls, found.values)
+    named = choice(kind, text)
+    problems = list(named.problems)
+    if named.cls is not None:
+        missing, values = completed(kind, named.cls, named.values)
         problems += missing
         if not problems:
-            return found.cls(**values)
-        specs = found.cls.specs()
-        for name, value in found.values.items():
+            return named.cls(**values)
+        specs = named.cls.specs()
+        for name, value in named.values.items():
             problems += specs[name].problems(name, specs[name].coerce(value))
     raise ScenarioError(problems)
 
@@ -147,8 +146,8 @@ def registered(kind: str, value: Any) -> str:
     """
     if isinstance(value, Component):
         return value.name
-    found = choice(kind, value).cls if isinstance(value, str) else None
-    return str(value) if found is None else found.name
+    cls = choice(kind, value).cls if isinstance(value, str) else None
+    return str(value) if cls is None else cls.name
 
 
 def completed(

@@ -39,11 +39,11 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            size, found = _stream(address, file, algorithm, timeout)
-        if not found.startswith(digest):
-            dots = "..." * (len(digest) < len(found))
+            size, got = _stream(address, file, algorithm, timeout)
+        if not got.startswith(digest):
+            dots = "..." * (len(digest) < len(got))
             raise DownloadError(
-                f"it must have {algorithm.upper()} {digest}{dots}, got {found[: len(digest)]}{dots}"
+                f"it must have {algorithm.upper()} {digest}{dots}, got {got[: len(digest)]}{dots}"
                 f" in {size} bytes"
             )
         os.replace(temporary, path)

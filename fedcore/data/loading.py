@@ -43,8 +43,8 @@ def load(
 
 def source_of(name: str) -> Source:
     """The source that ``name`` describes. UnknownNameError, or ScenarioError for its parameters."""
-    found: Source = component("dataset", name)
-    return found
+    source: Source = component("dataset", name)
+    return source
 
 
 def known_classes(name: str, data_dir: str | os.PathLike[str] | None = None) -> int | None:

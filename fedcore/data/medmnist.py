@@ -147,12 +147,12 @@ class MedMnist(Source):
         facts, path = SETS[name], data_dir / f"{name}.npz"
         if not is_file(path):
             fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
-        arrays, found = read_npz(path), md5_of(path)
+        arrays, md5 = read_npz(path), md5_of(path)
         notes: tuple[str, ...] = ()
-        if found != facts.md5:
+        if md5 != facts.md5:
             # no directory here: notes are stored with results, which must not depend on the machine
             notes = (
-                f"{path.name} is not the publisher's file: its MD5 is {found}, "
+                f"{path.name} is not the publisher's file: its MD5 is {md5}, "
                 f"the publisher's {facts.md5}",
             )
         return build(

@@ -56,9 +56,7 @@ class Federation:
     ) -> Federation:
         """Load, deal and poison. Raises DataError, PartitionError or AttackError."""
         folder = data_directory(data_dir)
-        # what stands in for `load` in a test need not know of sizes
-        size = () if scenario.image_size is None else (scenario.image_size,)
-        dataset = load(scenario.data, folder, *size)
+        dataset = load(scenario.data, folder, scenario.image_size)
         architecture = scenario.parts.model
         transform = Transform.of(scenario, dataset, architecture.channels, architecture.smallest)
         labels = read_only(dataset.train.labels)
@@ -79,9 +77,9 @@ class Federation:
                 scenario, seed, labels, parts, dataset.num_classes, dataset.train.images
             )
         except AttackError as error:
-            if not (told := named_classes(dataset.class_names)):
+            if not (names := named_classes(dataset.class_names)):
                 raise
-            raise AttackError(f"{error}; classes: {told}") from error
+            raise AttackError(f"{error}; classes: {names}") from error
         clean = transform.prepare(dataset.train.to(device)).images
         copies = threat.copies
         return cls(
@@ -191,7 +189,7 @@ def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
     if attack.success_classes is not None:
         return None
     test = Samples(read_only(dataset.test.labels), read_only(dataset.test.images))
-    made = attack.probe(test)
-    if made is None or made.images is None or not len(made.labels):
+    probe = attack.probe(test)
+    if probe is None or probe.images is None or not len(probe.labels):
         return None
-    return Split(torch.from_numpy(made.images), torch.from_numpy(made.labels))
+    return Split(torch.from_numpy(probe.images), torch.from_numpy(probe.labels))

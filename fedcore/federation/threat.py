@@ -201,19 +201,19 @@ class Threat:
             pixels = images.numpy()[part[order]]
         # all candidates are poisoned, so that none of it depends on how many are taken
         generator = stream(self.seed, Purpose.NEW_LABELS, round=round, client=client)
-        made = attack.poison(
+        poisoned = attack.poison(
             Samples(clean[order], None if pixels is None else pixels.copy()),
             Draw(self.num_classes, client, generator),
         )
-        _require_samples(self.scenario, attack, made, clean[order], pixels, self.num_classes)
+        _require_samples(self.scenario, attack, poisoned, clean[order], pixels, self.num_classes)
         count = round_half_up(attack.poison_ratio * len(candidates))
         labels = clean.copy()
-        labels[order[:count]] = made.labels[:count]
+        labels[order[:count]] = poisoned.labels[:count]
         changed = int(np.count_nonzero(labels != clean))
         poison = ClientPoison(client, len(clean), len(candidates), count, changed, draws=1)
-        if made.images is None or pixels is None:
+        if poisoned.images is None or pixels is None:
             return _Poisoned(labels, order[:count], None, poison)
-        taken = made.images[:count]
+        taken = poisoned.images[:count]
         other = int((taken != pixels[:count]).any(axis=(1, 2, 3)).sum())
         digest = long(int(total(content(torch.from_numpy(taken)))))
         poison = replace(poison, images_changed=other, images=digest)
@@ -245,21 +245,21 @@ Poisoning = Threat
 def _require_samples(
     scenario: Scenario,
     attack: DataAttack,
-    made: Samples,
+    poisoned: Samples,
     labels: Indices,
     pixels: Images | None,
     num_classes: int,
 ) -> None:
-    """`AttackError` unless ``made`` are samples of the data set's form, as many as were given."""
-    given = np.asarray(made.labels)
+    """`AttackError` unless ``poisoned`` are as many samples as the attack got, in their form."""
+    given = np.asarray(poisoned.labels)
     if given.shape != labels.shape or given.dtype != np.int64:
         what = f"{len(labels)} int64 labels, got {given.dtype} of shape {given.shape}"
     elif len(given) and not 0 <= int(given.min()) <= int(given.max()) < num_classes:
         what = f"labels in [0, {num_classes - 1}], got {int(given.min())} to {int(given.max())}"
-    elif (made.images is None) != (pixels is None):
+    elif (poisoned.images is None) != (pixels is None):
         what = f"images where it changes_images={attack.changes_images}, and only there"
-    elif pixels is not None and made.images is not None:
-        form = made.images.shape, made.images.dtype
+    elif pixels is not None and poisoned.images is not None:
+        form = poisoned.images.shape, poisoned.images.dtype
         if form == (pixels.shape, pixels.dtype):
             return
         what = f"uint8 images of shape {pixels.shape}, got {form[1]} of shape {form[0]}"

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from fedcore.components.parameters import param
 from fedcore.models.architecture import MODELS, Architecture
-from fedcore.models.norms import norm_layers
+from fedcore.models.norms import norm_layers, norm_parameter
 from fedcore.models.weights import refuse_weights
 
 WIDTHS = (16, 32)
@@ -26,9 +25,7 @@ class Cnn(Architecture):
 
     smallest = 4  # one pixel is left after two poolings
 
-    norm: str = param(
-        "normalisation layers", default="none", choices=("none", "batch", "group"), token="norm"
-    )
+    norm: str = norm_parameter("none")
 
     def build(
         self,

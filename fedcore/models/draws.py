@@ -154,10 +154,10 @@ def require_repeatable(
                     logits = network(images)
                 except Exception:  # the run, on images of its own, says what is wrong
                     return
-            due = (_SAMPLES, num_classes)
-            if num_classes is not None and tuple(logits.shape) != due:
+            form = (_SAMPLES, num_classes)
+            if num_classes is not None and tuple(logits.shape) != form:
                 raise ModelError(
-                    f"model {name!r} must give logits of shape {due} for {_SAMPLES} images, got "
+                    f"model {name!r} must give logits of shape {form} for {_SAMPLES} images, got "
                     f"{tuple(logits.shape)}: build it with num_classes outputs"
                 )
             bits = logits.detach().clone().contiguous().view(torch.uint8)

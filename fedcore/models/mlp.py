@@ -6,9 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from fedcore.components.parameters import param
 from fedcore.models.architecture import MODELS, Architecture
-from fedcore.models.norms import norm_layers
+from fedcore.models.norms import norm_layers, norm_parameter
 from fedcore.models.weights import refuse_weights
 
 HIDDEN = 64
@@ -18,9 +17,7 @@ HIDDEN = 64
 class Mlp(Architecture):
     """Flatten - linear 64 - [norm] - ReLU - linear: (c*h*w + 1) * 64 + 65 * classes parameters."""
 
-    norm: str = param(
-        "normalisation layers", default="none", choices=("none", "batch", "group"), token="norm"
-    )
+    norm: str = norm_parameter("none")
 
     def build(
         self,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
+from fedcore.components.parameters import param
 from fedcore.errors import ModelError, unknown_name
 
 _MOST_GROUPS = 32
 _LEAST_CHANNELS = 4
+
+
+def norm_parameter(default: str) -> Any:
+    """The parameter ``norm`` of an architecture: none, batch or group."""
+    return param(
+        "normalisation layers", default=default, choices=("none", "batch", "group"), token="norm"
+    )
 
 
 def group_count(channels: int) -> int:

@@ -10,7 +10,7 @@ from torch import nn
 from fedcore.components.parameters import param
 from fedcore.errors import ModelError
 from fedcore.models.architecture import Architecture
-from fedcore.models.norms import group_norm
+from fedcore.models.norms import group_norm, norm_parameter
 from fedcore.models.torchvision_import import import_torchvision
 from fedcore.models.weights import load_weights
 
@@ -30,28 +30,26 @@ class TorchvisionNet(Architecture):
     channels = 3
     constructor: ClassVar[str]
 
-    norm: str = param(
-        "normalisation layers", default="batch", choices=("none", "batch", "group"), token="norm"
-    )
+    norm: str = norm_parameter("batch")
     weights: str | None = param(
         "'imagenet' or a file of pretrained weights; None: random", default=None, token="weights"
     )
 
     def problems(self, scenario: Scenario) -> list[str]:
         """Refuses norm='none', and pretrained weights in a network of another normalisation."""
-        found = []
+        problems = []
         if self.norm == "none":
-            found.append(
+            problems.append(
                 f"model {self.name!r} does not train without normalisation layers, got "
                 "norm='none': choose 'batch' or 'group'"
             )
         if self.norm == "group" and self.weights is not None:
-            found.append(
+            problems.append(
                 f"weights={self.weights!r} do not fit norm='group': they were trained with "
                 "batch normalisation, whose statistics do not carry over; choose norm='batch', or "
                 "leave weights out"
             )
-        return found
+        return problems
 
     def build(
         self,

@@ -145,10 +145,10 @@ def _published(name: str) -> str:
 
 def _check_published(path: Path) -> None:
     digest = _published(path.name)
-    found = weights_digest(path)
-    if not found.startswith(digest):
+    actual = weights_digest(path)
+    if not actual.startswith(digest):
         raise ModelError(
-            f"weights {path} are not the published file: SHA-256 begins with {found[:8]}, not "
+            f"weights {path} are not the published file: SHA-256 begins with {actual[:8]}, not "
             f"{digest}; delete the file to have it downloaded, or name it as weights={str(path)!r}"
         )
 

@@ -50,12 +50,12 @@ class Momentum(Optimizer):
 
     def problems(self, scenario: Scenario) -> list[str]:
         """No momentum at all, or two kinds that exclude each other."""
-        found = []
+        problems = []
         if not self.momentum:
-            found.append("optimizer 'momentum' with momentum=0 is 'sgd': name that, or raise it")
+            problems.append("optimizer 'momentum' with momentum=0 is 'sgd': name that, or raise it")
         if self.nesterov and self.dampening:
-            found.append(f"nesterov needs dampening=0, got {self.dampening}: choose one")
-        return found
+            problems.append(f"nesterov needs dampening=0, got {self.dampening}: choose one")
+        return problems
 
 
 @OPTIMIZERS.register("proximal", "SGD on the loss plus mu/2 ||w - x||^2")

@@ -92,7 +92,8 @@ def is_package(spec: ModuleSpec) -> bool:
 
 
 @functools.cache
-def _distributions() -> dict[str, list[str]]:
+def distributions() -> dict[str, list[str]]:
+    """Names of the installed distributions by the top-level modules that they bring."""
     return {top: list(names) for top, names in metadata.packages_distributions().items()}
 
 
@@ -110,7 +111,7 @@ def distribution_of(top: str, spec: ModuleSpec) -> tuple[str, str] | None:
     try:
         found = [metadata.distribution(top)]
     except (metadata.PackageNotFoundError, ValueError):
-        found = [metadata.distribution(name) for name in _distributions().get(top, ())]
+        found = [metadata.distribution(name) for name in distributions().get(top, ())]
     for distribution in found:
         home = Path(str(distribution.locate_file(""))).resolve()
         if any(place and Path(place).resolve().is_relative_to(home) for place in places):

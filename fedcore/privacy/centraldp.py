@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from fedcore.components.kinds import REFERENCE
-from fedcore.privacy import parameters
-from fedcore.privacy.clipping import sensitivity
-from fedcore.privacy.gaussian import noise_multiplier
-from fedcore.privacy.mechanism import PRIVACY, Mechanism
-from fedcore.privacy.session import budget_problems, buffer_problems
+from fedcore.privacy.calibrated import CalibratedMechanism
+from fedcore.privacy.mechanism import PRIVACY
 from fedcore.privacy.statement import TO_SERVER
 
 if TYPE_CHECKING:
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     "centraldp",
     "fixed clipping and noise at a trusted server (McMahan et al. 2018), for comparison",
 )
-class CentralDp(Mechanism):
+class CentralDp(CalibratedMechanism):
     """mean + N(0, sigma^2 I), sigma = z(epsilon, delta) * sensitivity * max_i p_i.
 
     ``epsilon`` holds for one participation of the client with the largest weight p_i in a cohort;
@@ -40,40 +36,21 @@ class CentralDp(Mechanism):
     against: ClassVar[str] = "all who see the global model, not the server"
     trusts_server: ClassVar[bool] = True
 
-    epsilon: float = parameters.epsilon()
-    delta: float = parameters.delta()
-    clip_norm: float = parameters.clip_norm()
-    neighbours: str = parameters.neighbours()
-    released: str = parameters.released()
-    buffers: str = parameters.buffers()
-    epsilon_budget: float | None = parameters.epsilon_budget()
-
     def problems(self, scenario: Scenario) -> list[str]:
-        """A strategy that is no weighted mean, and those of `localdp`."""
-        found = budget_problems(self.epsilon_budget, self.epsilon)
-        found += buffer_problems(scenario, self.buffers)
+        """Those of every calibrated mechanism, and an aggregation that is no weighted mean."""
+        problems = super().problems(scenario)
         if scenario.strategy != REFERENCE:
-            found.append(
+            problems.append(
                 "centraldp bounds what a client can do to a weighted mean, so it needs "
                 f"strategy={REFERENCE!r}, got {scenario.strategy!r}: use localdp, which serves any"
             )
         if scenario.preaggregation is not None:
-            found.append(
+            problems.append(
                 "centraldp bounds what a client can do to a weighted mean of the clients' own "
                 f"updates, and preaggregation={scenario.preaggregation!r} mixes them before: leave "
                 "it out, or use localdp"
             )
-        return found
-
-    @cached_property
-    def multiplier(self) -> float:
-        """z: sigma over the sensitivity of the mean."""
-        return noise_multiplier(self.epsilon, self.delta)
-
-    @cached_property
-    def distance(self) -> float:
-        """Of a client's clipped update, before it is weighted: 2 C or C."""
-        return sensitivity(self.neighbours, self.clip_norm)
+        return problems
 
     @property
     def sigma(self) -> float:

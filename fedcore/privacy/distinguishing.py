@@ -65,14 +65,20 @@ def audit(
     """Play the game ``trials`` times in each world, each time over ``releases`` releases.
 
     The mechanism is the scenario's, on updates of ``layout``; its noise is ``noise`` (None: the
-    seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights. Raises
-    PrivacyError for mechanisms whose release is neither of single updates nor of single samples.
+    seeded stream). Against dpsgd ``releases`` are steps, on a model of two weights, whose noise is
+    that of training. Raises PrivacyError for ``noise`` there, and for mechanisms whose release is
+    neither of single updates nor of single samples.
     """
     chosen = scenario.parts.privacy
     if chosen is None or not chosen.auditable:
         *known, last = [name for name in PRIVACY if PRIVACY[name].auditable]
         raise PrivacyError(
             f"the audit plays against {', '.join(known)} and {last}, got {scenario.privacy!r}"
+        )
+    if noise is not None and chosen.per_example:
+        raise PrivacyError(
+            f"{chosen.name} draws its noise in training, not from {type(noise).__name__}: leave "
+            "noise out"
         )
     facts = Facts(seed, layout, (1,) * _BATCH, (1,) * _BATCH)
     scores = []
@@ -123,7 +129,7 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
     direction /= direction.norm()
     other = 0.0 if mechanism.run.scenario.neighbours == "zero-out" else -1.0
     sign = (1.0, other)[world]
-    found = []
+    totals = []
     for batch in range(-(-trials // _BATCH)):
         total = torch.zeros(_BATCH)
         for number in range(releases):
@@ -137,8 +143,8 @@ def _play(mechanism: Mechanism, world: int, trials: int, releases: int) -> torch
             )
             round = (2 * batch + world) * releases + number
             total += mechanism.privatise(state, cohort, round).updates @ direction
-        found.append(total)
-    return torch.cat(found)[:trials]
+        totals.append(total)
+    return torch.cat(totals)[:trials]
 
 
 def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -> torch.Tensor:
@@ -157,7 +163,7 @@ def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -
     layout.bind(model, weights, torch.zeros(0, dtype=torch.int64), gradient)
     private, label = DpSgdSteps(scenario, model, layout), torch.tensor([world])
     image = torch.full((1, 1), 1e3)
-    found = []
+    scores = []
     for trial in range(trials):
         weights.zero_()
         solver.start(weights.clone())
@@ -171,5 +177,5 @@ def _train(scenario: Scenario, seed: int, world: int, trials: int, steps: int) -
             weights=weights,
             gradient=gradient,
         )
-        found.append(float(weights[0] - weights[1]))
-    return torch.tensor(found)
+        scores.append(float(weights[0] - weights[1]))
+    return torch.tensor(scores)

@@ -27,7 +27,7 @@ from fedcore.privacy import gaussian
 from fedcore.privacy.clipping import clip_rows
 from fedcore.privacy.noise import NoiseSource, SecureNoise, SeededNoise
 from fedcore.privacy.release import Release
-from fedcore.privacy.session import SLACK, Run
+from fedcore.privacy.session import SLACK, MechanismRun
 from fedcore.privacy.session import Facts as Facts
 from fedcore.privacy.statement import AT_CLIENT, ATTACKERS, IN_CLEAR, SIMULATED, PrivacyStatement
 
@@ -53,8 +53,7 @@ class Mechanism(Component):
 
     ``per_example``: local training itself clips and noises each sample's gradient. ``auditable``:
     `privacy.distinguishing` can play against it. ``noise_parameters``: those that say how much
-    noise there is, in which runs of one privacy surface differ. ``binds_attackers``: malicious
-    clients run it like all others.
+    noise there is, in which runs of one privacy surface differ.
     """
 
     kind: ClassVar[str] = "privacy"
@@ -70,17 +69,16 @@ class Mechanism(Component):
     noise_parameters: ClassVar[tuple[str, ...]] = (
         *("epsilon", "delta", "neighbours", "epsilon_budget"),
     )
-    binds_attackers: ClassVar[bool] = True
 
     def over(self, scenario: Scenario, facts: Facts, noise: NoiseSource | None = None) -> Self:
         """This mechanism for a run of ``scenario``, with an account of its own.
 
         Raises PrivacyError where the model lacks what is to be released.
         """
-        made = copy.copy(self)
+        mechanism = copy.copy(self)
         release = self.release_of(facts.layout)
         clients = len(facts.samples)
-        run = Run(
+        run = MechanismRun(
             scenario,
             facts,
             noise or SeededNoise(facts.seed),
@@ -88,13 +86,13 @@ class Mechanism(Component):
             [0.0] * clients,
             [0] * clients,
         )
-        object.__setattr__(made, "_run", run)
-        return made
+        object.__setattr__(mechanism, "_run", run)
+        return mechanism
 
     @property
-    def run(self) -> Run:
+    def run(self) -> MechanismRun:
         """What serves the run that `over` made this for."""
-        run: Run = self.__dict__["_run"]
+        run: MechanismRun = self.__dict__["_run"]
         return run
 
     @property
@@ -243,7 +241,7 @@ class Mechanism(Component):
 
     def statement(self) -> PrivacyStatement:
         """The statement about all releases so far."""
-        made = sum(self.run.releases)
+        releases = sum(self.run.releases)
         totals = [self.spent(client, cost) for client, cost in enumerate(self.run.costs)]
         first = self.epsilon_once()
         away = self.run.clients is not None and not self.trusts_server
@@ -270,7 +268,7 @@ class Mechanism(Component):
             else self.run.noise.description,
             budget=self._parameter("epsilon_budget", None),
             stopped=self.run.stopped,
-            clipped=self.run.clipped / made if made and not away else None,
+            clipped=self.run.clipped / releases if releases and not away else None,
             non_finite=None if away else self.run.broken,
             notes=self.notes(),
         )

@@ -8,12 +8,12 @@ from fedcore.components.parameters import param
 
 
 def epsilon() -> Any:
-    """Required."""
+    """``epsilon`` > 0 of one participation, which must be given."""
     return param("privacy loss of one participation", low=0, open_low=True, token="epsilon")
 
 
 def delta() -> Any:
-    """1e-5 by default."""
+    """``delta`` in (0, 1), 1e-5 by default."""
     return param(
         "probability that epsilon fails",
         default=1e-5,
@@ -26,13 +26,13 @@ def delta() -> Any:
 
 
 def clip_norm() -> Any:
-    """1 by default."""
+    """``clip_norm`` > 0, 1 by default."""
     doc = "C: longest update (dpsgd: gradient of a sample)"
     return param(doc, default=1.0, low=0, open_low=True, token="clip")
 
 
 def neighbours() -> Any:
-    """``replace`` by default."""
+    """``neighbours``, the relation of data sets: ``replace``, the default, or ``zero-out``."""
     return param(
         "which change of a client's data is hidden",
         default="replace",
@@ -42,7 +42,7 @@ def neighbours() -> Any:
 
 
 def released() -> Any:
-    """``whole`` by default."""
+    """``released``, the part that is trained and sent: ``whole``, the default, or ``head``."""
     return param(
         "what clients train and send: all, or the last linear layer",
         default="whole",
@@ -52,7 +52,7 @@ def released() -> Any:
 
 
 def buffers() -> Any:
-    """``frozen`` by default."""
+    """``buffers``, of running statistics: ``local``, ``frozen``, the default, or ``released``."""
     return param(
         "what becomes of running statistics",
         default="frozen",
@@ -62,7 +62,7 @@ def buffers() -> Any:
 
 
 def epsilon_budget() -> Any:
-    """None by default."""
+    """``epsilon_budget`` > 0 over all participations; None, the default, for no limit."""
     return param(
         "total of a client before which the run ends",
         default=None,

@@ -53,8 +53,8 @@ def replace_epsilon(rate: float, multiplier: float, steps: int, delta: float) ->
         return gaussian
     spent = steps * renyi(rate, multiplier)
     orders = _ORDERS
-    found = spent - (math.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
-    return min(max(float(found.min()), 0.0), gaussian)
+    epsilons = spent - (math.log(delta) + np.log(orders)) / (orders - 1) + np.log1p(-1 / orders)
+    return min(max(float(epsilons.min()), 0.0), gaussian)
 
 
 @lru_cache(maxsize=4096)
@@ -66,7 +66,7 @@ def renyi(rate: float, multiplier: float) -> Array:
     """
     z2 = multiplier * multiplier
     step = min(multiplier / 8, z2 / 4)
-    found = np.empty(len(_ORDERS))
+    divergences = np.empty(len(_ORDERS))
     for place, order in enumerate(_ORDERS):
         # the integrand is largest between 0 and 2 a - 1, where it would be at q = 1
         points = np.arange(-1 - 14 * multiplier, 2 * order + 14 * multiplier, step)
@@ -78,5 +78,5 @@ def renyi(rate: float, multiplier: float) -> Array:
         exponent = order * upper + (1 - order) * lower
         top = exponent.max()
         total = float(np.exp(exponent - top).sum()) * step / math.sqrt(2 * math.pi * z2)
-        found[place] = max(top + math.log(total), 0.0) / (order - 1)
-    return found
+        divergences[place] = max(top + math.log(total), 0.0) / (order - 1)
+    return divergences

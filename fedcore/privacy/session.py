@@ -27,7 +27,7 @@ class Facts:
 
 
 @dataclasses.dataclass
-class Run:
+class MechanismRun:
     """What serves one run of a mechanism; ``costs`` and ``releases`` are per client.
 
     ``clients`` is what the clients of a network draw from; None where `Mechanism.privatise` stands

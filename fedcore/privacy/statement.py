@@ -73,7 +73,7 @@ class PrivacyStatement:
             self.epsilon_nominal, self.epsilon_round or math.inf, rel_tol=1e-9
         ):
             nominal = f" (nominally {self.epsilon_nominal:g})"
-        found = [
+        lines = [
             f"{self.mechanism}: protects {self.unit} against {self.against}",
             f"neighbours: {self.relation}; sent: {self.released}",
             f"clip norm {self.clip_norm:g}, sensitivity {self.sensitivity:g}, sigma {self.sigma:g}",
@@ -83,13 +83,13 @@ class PrivacyStatement:
             f"accountant: {self.accountant}, {self.version}; noise: {self.generator}",
         ]
         if self.stopped is not None:
-            found.append(
+            lines.append(
                 f"stopped before round {self.stopped}: a client would exceed epsilon "
                 f"{self.budget:g} in all"
             )
         if self.non_finite:
-            found.append(f"{self.non_finite} updates were not finite and were sent as zero")
-        return [*found, *self.notes]
+            lines.append(f"{self.non_finite} updates were not finite and were sent as zero")
+        return [*lines, *self.notes]
 
 
 def _shown(epsilon: float | None) -> str:

@@ -61,15 +61,15 @@ def _rounds(record: Record) -> Iterator[str]:
             f"scenario has {scenario.rounds} rounds"
         )
         return
-    due = [r for r in range(1, last + 1) if r % scenario.eval_every == 0 or r == last]
-    if list(record.rounds) != due:
-        yield f"evaluated rounds must be {_short(due)}, got {_short(record.rounds)}"
+    expected = [r for r in range(1, last + 1) if r % scenario.eval_every == 0 or r == last]
+    if list(record.rounds) != expected:
+        yield f"evaluated rounds must be {_short(expected)}, got {_short(record.rounds)}"
     lengths = {"accuracy": record.accuracy, "loss": record.loss, "recall": record.recall}
     if record.asr is not None:
         lengths["asr"] = record.asr
     for name, values in lengths.items():
-        if len(values) != len(due):
-            yield f"{name} must have {len(due)} values, got {len(values)}"
+        if len(values) != len(expected):
+            yield f"{name} must have {len(expected)} values, got {len(values)}"
     for name in ("samples", "epochs"):
         if len(getattr(audit, name)) != scenario.num_clients:
             yield f"{name} must have {scenario.num_clients} values, one a client"
@@ -107,12 +107,12 @@ def _scores(record: Record) -> Iterator[str]:
     pair = success.success_classes if success is not None else None
     # a rate over no test image is none; a run that diverged at once is at chance in it, too
     absent = pair is not None and any(row[pair[0] : pair[0] + 1] == (None,) for row in measured)
-    due = pair is not None and not absent
+    defined = pair is not None and not absent
     if success is not None and pair is None:
         return  # whether its probe set is empty is for the proofs to say, who have the data
-    if (record.asr is not None) != due:
+    if (record.asr is not None) != defined:
         without = " without a test image of the source class" if absent else ""
-        yield f"asr must be {'given' if due else 'null'} under attack {name}{without}"
+        yield f"asr must be {'given' if defined else 'null'} under attack {name}{without}"
     elif pair is not None and record.asr is not None:
         for asr, row in zip(record.asr, record.recall, strict=True):
             if asr + sum(v or 0 for v in row[pair[0] : pair[0] + 1]) > 1 + 1e-9:
@@ -181,37 +181,37 @@ def _training(record: Record) -> Iterator[str]:
 
 
 def _privacy(record: Record) -> Iterator[str]:
-    scenario, told = record.scenario, record.audit.privacy
-    if (told is None) != (scenario.privacy is None):
+    scenario, stated = record.scenario, record.audit.privacy
+    if (stated is None) != (scenario.privacy is None):
         yield f"the statement of privacy must be there where privacy={scenario.privacy!r} is"
-    if told is None:
+    if stated is None:
         return
     clients, last = scenario.num_clients, len(record.audit.cohorts)
-    if len(told.epsilons) != clients or len(told.participations) != clients:
+    if len(stated.epsilons) != clients or len(stated.participations) != clients:
         yield f"the statement of privacy must have {clients} clients"
         return
-    for client, count in enumerate(told.participations):
+    for client, count in enumerate(stated.participations):
         if not 0 <= count <= sum(client in cohort for cohort in record.audit.cohorts):
             yield f"client {client} cannot have taken part {count} times in {last} rounds"
-    known = [value for value in told.epsilons if value is not None]
+    known = [value for value in stated.epsilons if value is not None]
     total = max(known, default=0.0) if len(known) == clients else None
-    if told.epsilon_total != total:
-        yield f"epsilon_total must be {total}, the largest of a client, got {told.epsilon_total}"
-    floats = {f.name: getattr(told, f.name) for f in dataclasses.fields(told)}
+    if stated.epsilon_total != total:
+        yield f"epsilon_total must be {total}, the largest of a client, got {stated.epsilon_total}"
+    floats = {f.name: getattr(stated, f.name) for f in dataclasses.fields(stated)}
     for name, value in [*floats.items(), *(("epsilons", value) for value in known)]:
         if isinstance(value, int | float) and value < 0:
             yield f"privacy.{name} must be >= 0, got {value}"
-    if told.clipped is not None:
-        yield from _shares("privacy.clipped", (told.clipped,))
-    if told.clip_norm != scenario.clip_norm or told.budget != scenario.epsilon_budget:
+    if stated.clipped is not None:
+        yield from _shares("privacy.clipped", (stated.clipped,))
+    if stated.clip_norm != scenario.clip_norm or stated.budget != scenario.epsilon_budget:
         yield "clip_norm and budget of the statement of privacy must be the scenario's"
-    if (told.non_finite or 0) > sum(told.participations) or told.dimension < 1:
+    if (stated.non_finite or 0) > sum(stated.participations) or stated.dimension < 1:
         yield "the statement of privacy must count releases of one coordinate or more"
     # over a network the clients clip, and nobody counts it
-    if told.non_finite is None and not record.engine.startswith("flower-"):
+    if stated.non_finite is None and not record.engine.startswith("flower-"):
         yield f"privacy.non_finite must be counted by engine {record.engine!r}"
-    if told.delta != scenario.delta:
-        yield f"privacy.delta must be the scenario's, {scenario.delta}, got {told.delta}"
+    if stated.delta != scenario.delta:
+        yield f"privacy.delta must be the scenario's, {scenario.delta}, got {stated.delta}"
 
 
 def _rest(record: Record) -> Iterator[str]:
@@ -225,38 +225,38 @@ def _rest(record: Record) -> Iterator[str]:
     yield from _provenance(record.provenance, record.scenario)
 
 
-def _provenance(found: Provenance, scenario: Scenario) -> Iterator[str]:
-    digests = {"code": found.code, "data": found.data, "kernels": found.kernels}
-    digests |= {f"foreign {kind}": value for kind, value in found.foreign}
-    if found.weights is not None:
-        digests["weights"] = found.weights
+def _provenance(stated: Provenance, scenario: Scenario) -> Iterator[str]:
+    digests = {"code": stated.code, "data": stated.data, "kernels": stated.kernels}
+    digests |= {f"foreign {kind}": value for kind, value in stated.foreign}
+    if stated.weights is not None:
+        digests["weights"] = stated.weights
     for name, value in digests.items():
         # the states that cannot be told apart are said to be so, and match no key of the store
         bare = value.removesuffix("-incomplete") if name == "kernels" else value
         allowed = {CHANGED, UNKNOWN} if name != "kernels" else {NONE}
         if bare not in allowed and not _DIGEST.fullmatch(bare):
             yield f"{name} must be 16 hexadecimal digits, got {value!r}"
-    if (found.weights is None) != (scenario.weights is None):
+    if (stated.weights is None) != (scenario.weights is None):
         yield f"weights must have a digest where weights={scenario.weights!r} are given"
-    if (found.commit is None) != (found.dirty is None) or not _COMMIT.fullmatch(
-        found.commit or "0" * 40
+    if (stated.commit is None) != (stated.dirty is None) or not _COMMIT.fullmatch(
+        stated.commit or "0" * 40
     ):
-        yield f"commit must be 40 or 64 hexadecimal digits with dirty, got {found.commit!r}"
+        yield f"commit must be 40 or 64 hexadecimal digits with dirty, got {stated.commit!r}"
     for name in ("versions", "foreign"):
-        names = [key for key, _ in getattr(found, name)]
-        if names != sorted(set(names)) or not all(all(pair) for pair in getattr(found, name)):
+        names = [key for key, _ in getattr(stated, name)]
+        if names != sorted(set(names)) or not all(all(pair) for pair in getattr(stated, name)):
             yield f"{name} must be pairs of texts, sorted by name"
-    known = dict(found.versions)
-    if (known.get("torch"), known.get("numpy")) != (found.torch, found.numpy):
+    known = dict(stated.versions)
+    if (known.get("torch"), known.get("numpy")) != (stated.torch, stated.numpy):
         yield "versions must name torch and numpy as provenance does"
-    if not all((found.python, found.device, found.machine)):
+    if not all((stated.python, stated.device, stated.machine)):
         yield "python, device and machine must be named"
     try:
-        same = datetime.fromisoformat(found.date).isoformat(timespec="seconds") == found.date
+        same = datetime.fromisoformat(stated.date).isoformat(timespec="seconds") == stated.date
     except ValueError:
         same = False
     if not same:
-        yield f"date must be of the form 2025-01-01T00:00:00+00:00, got {found.date!r}"
+        yield f"date must be of the form 2025-01-01T00:00:00+00:00, got {stated.date!r}"
 
 
 def _undiverged(record: Record, values: Sequence[Any]) -> list[Any]:

@@ -48,10 +48,9 @@ class Provenance:
 
     ``code`` is the digest of what computed it, ``foreign`` that of each chosen component from
     outside fedcore with all that it imports, by kind, and of fedcore.flower where a run went
-    through it; ``versions`` are by distribution;
-    ``machine`` is the class of processor, ``kernels`` the digest of the compiled kernels loaded.
-    ``data`` and ``weights`` are digests of what was loaded. ``class_names`` are those of the data
-    set, by class.
+    through it; ``versions`` are by distribution; ``machine`` is the class of processor, ``kernels``
+    the digest of the compiled kernels loaded. ``data`` and ``weights`` are digests of what was
+    loaded. ``class_names`` are those of the data set, by class.
     """
 
     commit: str | None
@@ -147,14 +146,14 @@ def code_of(scenario: Scenario, engine: str) -> Code:
     used = {"torch": torch.__version__, "numpy": np.__version__}
     foreign = {}
     for kind, component, modules in chosen(scenario, engine):
-        used |= _versions(getattr(component, "uses", ()))
+        used |= versions_of(getattr(component, "uses", ()))
         found = _foreign(component, modules)
         if found is not None:
             foreign[kind] = _as_loaded(found)
             used |= dict(found.versions)
     if engine.startswith("flower-"):
         foreign["flower"] = _digest_of("flower")
-        used |= _versions(("flwr",))
+        used |= versions_of(("flwr",))
     return Code(code_digest(), tuple(sorted(foreign.items())), tuple(sorted(used.items())))
 
 
@@ -191,7 +190,8 @@ def _as_loaded(found: ForeignCode) -> str:
     return CHANGED if sources.changed(found.files) else found.digest
 
 
-def _versions(names: Iterable[str]) -> dict[str, str]:
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """The version of each installed distribution in ``names``, by name."""
     return {name: version for name in names if (version := _version(name)) is not None}
 
 

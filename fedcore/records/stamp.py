@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 from fedcore.native.kernels import kernels
-from fedcore.records.provenance import code_digest, git_state, machine
+from fedcore.records.provenance import code_digest, git_state, machine, versions_of
 
 #: Distributions whose versions can change a result; those that are not installed are left out.
 DISTRIBUTIONS = ("torch", "torchvision", "numpy", "scipy", "mlxtend", "flwr", "opacus")
@@ -24,7 +22,7 @@ def stamp(schema: int, repeat: str, origin: Mapping[str, Any] | None = None) -> 
     """
     commit, dirty = git_state()
     code = {"commit": commit, "dirty": dirty, "code": code_digest()}
-    made = {"python": platform.python_version(), **versions(), "machine": machine()}
+    made = {"python": platform.python_version(), **versions_of(DISTRIBUTIONS), "machine": machine()}
     return {
         "schema": schema,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -32,12 +30,3 @@ def stamp(schema: int, repeat: str, origin: Mapping[str, Any] | None = None) -> 
         **code,
         "provenance": {**code, **made, "kernels": kernels(), **(origin or {})},
     }
-
-
-def versions() -> dict[str, str]:
-    """The versions of `DISTRIBUTIONS`, by name."""
-    found = {}
-    for name in DISTRIBUTIONS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found

@@ -60,15 +60,15 @@ class Inputs:
     @classmethod
     def of(cls, record: Record) -> Inputs:
         """What ``record`` was made from, as its own provenance says."""
-        made = record.provenance
+        origin = record.provenance
         return cls(
-            data=made.data,
-            weights=made.weights,
-            code=made.code,
-            foreign=made.foreign,
-            versions=made.versions,
-            kernels=made.kernels,
-            machine=f"{made.machine}, {made.device}",
+            data=origin.data,
+            weights=origin.weights,
+            code=origin.code,
+            foreign=origin.foreign,
+            versions=origin.versions,
+            kernels=origin.kernels,
+            machine=f"{origin.machine}, {origin.device}",
             engine=record.engine,
         )
 
@@ -89,19 +89,19 @@ class Difference(NamedTuple):
 
 def differences(run: Run, inputs: Inputs, record: Record) -> list[Difference]:
     """What ``record`` has other than the key of ``run`` with ``inputs``."""
-    found = []
+    result = []
     if record.scenario != run.scenario or record.seed != run.seed:
-        found.append(Difference("run", f"{record.scenario.id} seed {record.seed}", run.id))
-    made = Inputs.of(record)
+        result.append(Difference("run", f"{record.scenario.id} seed {record.seed}", run.id))
+    recorded = Inputs.of(record)
     for field in dataclasses.fields(Inputs):
-        here, there = getattr(inputs, field.name), getattr(made, field.name)
+        here, there = getattr(inputs, field.name), getattr(recorded, field.name)
         if isinstance(here, tuple) and isinstance(there, tuple):
             ours, theirs = dict(here), dict(there)
             names = [n for n in ours | theirs if ours.get(n) != theirs.get(n)]
-            found += [Difference(f"{field.name} {n}", theirs.get(n), ours.get(n)) for n in names]
+            result += [Difference(f"{field.name} {n}", theirs.get(n), ours.get(n)) for n in names]
         elif here != there:
-            found.append(Difference(field.name, there, here))
-    return found
+            result.append(Difference(field.name, there, here))
+    return result
 
 
 class StoreWarning(UserWarning):
@@ -150,9 +150,9 @@ class Store:
             raise StoreError("this is no file")
         text = path.read_bytes().decode()
         record = Record.from_json(text, scenario=run.scenario)
-        if found := differences(run, inputs, record):
-            told = "; ".join(f"{what} {record}, not {key}" for what, record, key in found)
-            raise StoreError(f"it was made from {told}")
+        if others := differences(run, inputs, record):
+            parts = "; ".join(f"{what} {record}, not {key}" for what, record, key in others)
+            raise StoreError(f"it was made from {parts}")
         return record
 
     def put(self, run: Run, inputs: Inputs, record: Record) -> Path:
@@ -167,8 +167,8 @@ class Store:
                 f"{run.id} cannot be stored: its code has changed while the session ran, or is "
                 "defined in no file, so that no digest stands for it; run again, from files"
             )
-        if found := differences(run, inputs, record):
-            raise StoreError(f"{run.id} cannot be stored: {_changes(run, found)}; run again")
+        if others := differences(run, inputs, record):
+            raise StoreError(f"{run.id} cannot be stored: {_changes(run, others)}; run again")
         try:
             text = record.to_json()
             same = Record.from_json(text, scenario=run.scenario) == record
@@ -185,13 +185,13 @@ class Store:
         return path
 
 
-def _changes(run: Run, found: list[Difference]) -> str:
+def _changes(run: Run, others: list[Difference]) -> str:
     """What was another when the run was made than when its session began, in words."""
     names = {"data": run.scenario.dataset, "weights": run.scenario.weights}
     return "; ".join(
         f"{' '.join(filter(None, (what, names.get(what))))} changed while the session ran: {key} "
         f"when it began, {record} in the run"
-        for what, record, key in found
+        for what, record, key in others
     )
 
 

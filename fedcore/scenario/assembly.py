@@ -67,27 +67,27 @@ def assemble(given: Mapping[str, Any], own: Mapping[str, Spec]) -> tuple[dict[st
     values = _own_values(given, own, problems)
     missing: list[str] = []
     unknown: list[str] = []
-    found: dict[str, _Chosen] = {}
+    choices: dict[str, _Chosen] = {}
     for kind in SINGLE:
         chosen = _chosen(kind, values[kind], own[kind], problems, unknown)
         if chosen is not None:
-            found[kind] = chosen
+            choices[kind] = chosen
     steps = _steps(values[_STEPS], problems, unknown)
     probe = _probe(values[_PROBE], problems, unknown)
-    loose = _beside(given, own, found, problems, unknown)
-    _mirror(given, values, found, unknown)
-    shared = _shared(found, problems)
-    for chosen in found.values():
+    loose = _beside(given, own, choices, problems, unknown)
+    _mirror(given, values, choices, unknown)
+    shared = _shared(choices, problems)
+    for chosen in choices.values():
         extra = {n: v for n, v in shared.items() if n in chosen.cls.specs()}
         missing += completed(chosen.kind, chosen.cls, {**extra, **chosen.values})[0]
     problems.rest += [*unknown, *missing]
-    if len(found) == sum(values[kind] is not None for kind in SINGLE):
+    if len(choices) == sum(values[kind] is not None for kind in SINGLE):
         problems.rest += _unread(loose)
     if texts := problems.all():
         raise ScenarioError(texts)
-    made: dict[str, Any] = {kind: chosen.made(shared) for kind, chosen in found.items()}
+    parts: dict[str, Any] = {kind: chosen.made(shared) for kind, chosen in choices.items()}
     values[_PROBE] = None if probe is None else probe.spelled()
-    return values, Parts(**made, preaggregation=steps, probe=probe)
+    return values, Parts(**parts, preaggregation=steps, probe=probe)
 
 
 def _own_values(
@@ -156,8 +156,8 @@ def _steps(value: Any, problems: _Problems, unknown: list[str]) -> tuple[Compone
     except ValueError as error:
         unknown.append(f"{_STEPS} {shown(value)}: {error}")
         return ()
-    found = (_alone(_STEPS, item, problems, unknown) for item in items)
-    return tuple(step for step in found if step is not None)
+    steps = (_alone(_STEPS, item, problems, unknown) for item in items)
+    return tuple(step for step in steps if step is not None)
 
 
 def _probe(value: Any, problems: _Problems, unknown: list[str]) -> Component | None:
@@ -188,7 +188,7 @@ def _listed(value: Any) -> Iterable[Any]:
 def _beside(
     given: Mapping[str, Any],
     own: Mapping[str, Spec],
-    found: Mapping[str, _Chosen],
+    choices: Mapping[str, _Chosen],
     problems: _Problems,
     unknown: list[str],
 ) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _beside(
     for name, value in given.items():
         if name in own:
             continue
-        claiming = [c for c in found.values() if name in c.cls.specs() and name != c.cls.follows]
+        claiming = [c for c in choices.values() if name in c.cls.specs() and name != c.cls.follows]
         readers = [c for c in claiming if c.part is None and name not in c.inside] or claiming
         spec = readers[0].cls.specs()[name] if readers else _declared(name)
         if spec is None:
@@ -239,11 +239,11 @@ def _ambiguous(name: str, readers: list[_Chosen]) -> str:
 def _mirror(
     given: Mapping[str, Any],
     values: dict[str, Any],
-    found: Mapping[str, _Chosen],
+    choices: Mapping[str, _Chosen],
     unknown: list[str],
 ) -> None:
     """The field that attacks on data read, too, is the same in both places."""
-    attack = found.get("attack")
+    attack = choices.get("attack")
     if attack is None or MIRRORED not in attack.cls.specs():
         return
     beside, inside = values[MIRRORED], attack.inside.get(MIRRORED)
@@ -259,11 +259,11 @@ def _twice(name: str, kind: str, inside: Any, beside: Any) -> str:
     )
 
 
-def _shared(found: Mapping[str, _Chosen], problems: _Problems) -> dict[str, Any]:
+def _shared(choices: Mapping[str, _Chosen], problems: _Problems) -> dict[str, Any]:
     """The value of each shared parameter, of which all chosen components have the same."""
     result: dict[str, Any] = {}
     owners: dict[str, list[tuple[_Chosen, Any]]] = {}
-    for chosen in found.values():
+    for chosen in choices.values():
         for name, spec in chosen.cls.specs().items():
             if spec.shared:
                 owners.setdefault(name, []).append((chosen, chosen.values.get(name, REQUIRED)))

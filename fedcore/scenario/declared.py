@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from functools import lru_cache
 from typing import Any
 
 from fedcore.components.kinds import SINGLE
 from fedcore.components.parameters import Spec
-from fedcore.components.registry import REGISTRIES, Registry, changes
+from fedcore.components.registry import REGISTRIES, Entry, Registry, changes
 from fedcore.components.written import registered as registered
 from fedcore.scenario.wire import MIRRORED
 
@@ -33,32 +33,30 @@ def parameter_names() -> Set[str]:
 
 def readers_of(parameter: str) -> list[str]:
     """The components that read ``parameter``, as ``strategy krum``."""
-    return [
-        f"{kind} {key}"
-        for kind, registry in registries().items()
-        for key in registry
-        if parameter in registry.entry(key).part.specs()
-    ]
+    return [f"{kind} {entry.name}" for kind, entry in _reading(parameter)]
 
 
 def packages_of(parameter: str) -> list[str]:
     """The packages beside fedcore whose components alone read ``parameter``; [] if ours do."""
-    found = {
-        registry.entry(key).package
-        for registry in registries().values()
-        for key in registry
-        if parameter in registry.entry(key).part.specs()
-    }
-    return [] if "fedcore" in found else sorted(found)
+    packages = {entry.package for _, entry in _reading(parameter)}
+    return [] if "fedcore" in packages else sorted(packages)
+
+
+def _reading(parameter: str) -> Iterator[tuple[str, Entry[Any]]]:
+    """Kind and entry of each registered component that reads ``parameter``."""
+    for kind, registry in registries().items():
+        for entry in map(registry.entry, registry):
+            if parameter in entry.part.specs():
+                yield kind, entry
 
 
 @lru_cache(maxsize=4)
 def _parameters(state: object) -> dict[str, dict[str, Spec]]:
-    found: dict[str, dict[str, Spec]] = {}
+    declarations: dict[str, dict[str, Spec]] = {}
     for kind, registry in registries().items():
         for key in registry:
             entry = registry.entry(key)
             for name, spec in entry.part.specs().items():
                 if name != entry.part.follows and name != MIRRORED:
-                    found.setdefault(name, {}).setdefault(kind, spec)
-    return found
+                    declarations.setdefault(name, {}).setdefault(kind, spec)
+    return declarations

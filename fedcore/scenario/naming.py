@@ -177,7 +177,7 @@ def _order(scenario: Scenario) -> Iterator[str]:
 
 def _usual(scenario: Scenario, base: Scenario, specs: Mapping[str, Spec]) -> dict[str, object]:
     """The value of each field that is not named, for the components of ``scenario``."""
-    found = {name: getattr(base, name) for name in specs}
+    values = {name: getattr(base, name) for name in specs}
     named: set[str] = set()
     for part in scenario.parts.single().values():
         for name, spec in part.specs().items():
@@ -185,9 +185,9 @@ def _usual(scenario: Scenario, base: Scenario, specs: Mapping[str, Spec]) -> dic
                 continue
             named.add(name)
             # a required parameter, which has no default, is always named
-            if spec.token is not None or found[name] is None:
-                found[name] = spec.default
-    return found
+            if spec.token is not None or values[name] is None:
+                values[name] = spec.default
+    return values
 
 
 def _prefix(name: str, spec: Spec) -> str:
@@ -246,7 +246,7 @@ def _unique(kind: str, name: str) -> bool:
 
 def _readers(text: str, specs: Mapping[str, Any]) -> list[str]:
     """The fields that could have ``text`` as a token, but for those with a digest."""
-    found = [] if not re.fullmatch(_SHARE, text) else ["redraw"]
+    fields = [] if not re.fullmatch(_SHARE, text) else ["redraw"]
     known = registries()
     for name, spec in specs.items():
         if name in _HEAD or name in SHARES:
@@ -267,5 +267,5 @@ def _readers(text: str, specs: Mapping[str, Any]) -> list[str]:
             number = rf"{re.escape(prefix)}{_NUMBER}(?:to{_NUMBER})*"
             reads = text in own or re.fullmatch(number, text) is not None
         if reads:
-            found.append(name)
-    return found
+            fields.append(name)
+    return fields

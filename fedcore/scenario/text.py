@@ -19,15 +19,6 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parse(spec: Spec, word: str) -> Any:
-    """The value that ``word`` means: ``1e-3``, ``1-3`` for a pair, ``none`` where it may be None.
-
-    A word that means nothing stays as it is: the scenario refuses it, beside all else that is
-    wrong.
-    """
-    return spec.read(word)
-
-
 def meant(words: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The values of a scenario's fields that ``words`` stand for, by name.
 
@@ -42,16 +33,16 @@ def meant(words: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> di
             specs = {**specs, **_of(type(value), own)}
         elif isinstance(value, str) and (cls := choice(kind, value).cls) is not None:
             specs = {**specs, **_of(cls, own)}
-    found = {}
+    values = {}
     for name, word in words.items():
         spec = specs.get(name)
         if spec is None or not isinstance(word, str):
-            found[name] = word
+            values[name] = word
         elif name not in own and word.lower() == "none" and "none" not in spec.choices:
-            found[name] = None
+            values[name] = None
         else:
-            found[name] = parse(spec, word)
-    return found
+            values[name] = spec.read(word)
+    return values
 
 
 def _of(cls: type[Component], own: Mapping[str, Spec]) -> dict[str, Spec]:
@@ -66,7 +57,7 @@ def flags(text: str) -> dict[str, Any]:
     specs = Scenario.specs()
     known = {flag(name): name for name in specs}
     switches = {f"--no-{flag(n)[2:]}": n for n, spec in specs.items() if spec.type is bool}
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     problems = []
     try:
         words = shlex.split(text)
@@ -75,7 +66,7 @@ def flags(text: str) -> dict[str, Any]:
     while words:
         word, given, value = words.pop(0).partition("=")
         if word in switches and not given:
-            found[switches[word]] = False
+            fields[switches[word]] = False
         elif word not in known:
             close = nearest(word, [*known, *switches])
             hint = f" Did you mean {close!r}?" if close else ""
@@ -83,11 +74,11 @@ def flags(text: str) -> dict[str, Any]:
             while words and not words[0].startswith("--"):
                 words.pop(0)
         elif specs[known[word]].type is bool and not given:
-            found[known[word]] = True
+            fields[known[word]] = True
         elif not given and (not words or words[0].startswith("--")):
             problems.append(f"flag {word!r} needs a value")
         else:
-            found[known[word]] = value if given else words.pop(0)
+            fields[known[word]] = value if given else words.pop(0)
     if problems:
         raise ScenarioError(problems)
-    return found
+    return fields

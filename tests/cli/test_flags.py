@@ -9,7 +9,7 @@ from fedcore import Scenario
 from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.errors import ScenarioError
 from fedcore.scenario.presets import preset
-from fedcore.scenario.text import flag, parse
+from fedcore.scenario.text import flag
 
 SIGNS = {"attack": "signflip", "malicious_fraction": 0.3}
 
@@ -61,7 +61,7 @@ def test_what_a_flag_means(words: str, fields: dict[str, Any]) -> None:
 
 def test_a_word_without_meaning_stays_for_the_scenario_to_refuse() -> None:
     specs = Scenario.specs()
-    assert parse(specs["rounds"], "many") == "many"
+    assert specs["rounds"].read("many") == "many"
     with pytest.raises(ScenarioError, match=r"local_epochs .* \(3, 1\)"):
         chosen("--local-epochs 3-1")
 

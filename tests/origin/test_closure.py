@@ -20,7 +20,7 @@ from fedcore.strategies.strategy import STRATEGIES
 
 def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign_code.cache_clear()
-    search._distributions.cache_clear()
+    search.distributions.cache_clear()
     importlib.invalidate_caches()
     for name, empty in (
         ("_first", {}),

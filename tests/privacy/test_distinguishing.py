@@ -68,6 +68,14 @@ def test_what_cannot_be_played_against(linear) -> None:
         audit(Scenario(privacy="clip"), linear)
 
 
+def test_noise_that_dpsgd_would_not_draw_from_is_refused(linear) -> None:
+    """Its steps draw their own: the bound would be of other noise than was handed in."""
+    pytest.importorskip("opacus")
+    scenario = Scenario(privacy="dpsgd", noise_multiplier=2.0, norm="none")
+    with pytest.raises(PrivacyError, match="dpsgd draws its noise in training"):
+        audit(scenario, linear, trials=20, noise=HalfNoise(0))
+
+
 @pytest.mark.parametrize(("multiplier", "steps"), [(2.0, 1), (4.0, 4)])
 def test_dpsgd_under_replacement_stands_and_add_remove_is_refuted(
     linear, multiplier, steps

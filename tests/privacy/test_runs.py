@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fedcore.console import summary
 from fedcore.engine.execution import Execution
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import PrivacyError, ScenarioError
@@ -56,6 +57,10 @@ def test_the_budget_ends_the_run_and_the_results_stay() -> None:
     assert audit_problems(record) == []
     struck = run(scenario.but(**ATTACK), 0)
     assert unpaired(record, struck) == []
+    rounds = len(struck.audit.cohorts)
+    assert f"in {sum(2 * n > 3 for n in struck.audit.malicious_per_round)} of {rounds} rounds" in (
+        " ".join(summary(struck).split())
+    )
 
 
 def test_head_only_leaves_the_body_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def with_data(monkeypatch, change) -> Record:
     """A run of FAST on data that ``change`` (of a Dataset) altered."""
     load = federation_module.load
     with monkeypatch.context() as patch:
-        patch.setattr(federation_module, "load", lambda name, folder: change(load(name, folder)))
+        patch.setattr(federation_module, "load", lambda *place: change(load(*place)))
         return run(FAST)
 
 

@@ -198,12 +198,12 @@ def _settings(get: Callable[[str], Any]) -> tuple[tuple[str, Any], ...]:
     if not words:
         return ()
     from fedcore.scenario import Scenario
-    from fedcore.scenario.text import flag, parse
+    from fedcore.scenario.text import flag
 
     found, problems = [], []
     for name, word in words.items():
         spec = Scenario.specs()[name]
-        value = spec.coerce(parse(spec, word))
+        value = spec.coerce(spec.read(word))
         problems += [text.replace(name, flag(name), 1) for text in spec.problems(name, value)]
         found.append((name, value))
     if problems:
