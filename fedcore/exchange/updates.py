@@ -67,12 +67,14 @@ class UpdateLog:
 
     def sent(self, round: int, honest: Cohort, received: Cohort, num_parameters: int) -> None:
         """Note ``round``: the rows that clients trained, and those that are handed on."""
-        own, sent = (c.updates[:, :num_parameters] for c in (honest, received))
         benign = [row for row, c in enumerate(honest.clients) if c not in self._malicious]
+        same = {row for row in benign if _same(honest.updates[row], received.updates[row])}
+        if len(same) == len(honest.clients):
+            return
+        own, sent = (c.updates[:, :num_parameters] for c in (honest, received))
         centre = _mean(own, benign) if benign else None
         for row, client in enumerate(honest.clients):
-            bad = client in self._malicious
-            if not bad and _same(honest.updates[row], received.updates[row]):
+            if row in same:
                 continue
             kept = self._clients.setdefault(client, _Client())
             kept.participations += 1
@@ -84,13 +86,13 @@ class UpdateLog:
     def _compare(
         self, kept: _Client, own: torch.Tensor, sent: torch.Tensor, centre: torch.Tensor | None
     ) -> None:
-        length, change = _length(own), _length(sent.double() - own.double())
+        length, first, change = _length(own), _length(sent), _distance(sent, own)
         if length > 0 and math.isfinite(change / length):
             kept.change.append(change / length)
         for name, other in (("", own), ("benign_", centre)):
             if other is None:
                 continue
-            first, second = _length(sent), _length(other)
+            second = length if other is own else _length(other)
             values = {
                 "ratio": first / second if second else math.nan,
                 "cosine": _dot(sent, other) / (first * second) if first and second else math.nan,
@@ -166,12 +168,22 @@ def _parts(vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _length(vector: torch.Tensor) -> float:
-    return math.sqrt(sum(float((p := part.double()) @ p) for part in _parts(vector)))
+    return math.sqrt(_sum([(p := part.double()) @ p for part in _parts(vector)]))
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    gaps = (a.double() - b.double() for a, b in zip(_parts(one), _parts(other), strict=True))
+    return math.sqrt(_sum([gap @ gap for gap in gaps]))
 
 
 def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
     pairs = zip(_parts(one), _parts(other), strict=True)
-    return sum(float(a.double() @ b.double()) for a, b in pairs)
+    return _sum([a.double() @ b.double() for a, b in pairs])
+
+
+def _sum(terms: list[torch.Tensor]) -> float:
+    """The sum of numbers that may lie on a device, which is waited for once."""
+    return float(sum(torch.stack(terms).tolist()))
 
 
 def _mean(rows: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
