@@ -13,6 +13,7 @@ from fedcore.attacks.backdoor import Backdoor
 from fedcore.attacks.scaled import Scaled
 from fedcore.attacks.signflip import SignFlip
 from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.components.parameters import param
 from fedcore.errors import AttackError, ScenarioError
 from fedcore.exchange.cohort import Cohort, Memory, ServerState
 from fedcore.federation.threat import Threat
@@ -106,6 +107,12 @@ def test_attackers_without_benign_clients_fall_back_to_their_own() -> None:
     assert torch.equal(sent.updates[0, :3], expected)
 
 
+class Repainting(Backdoor):
+    """Asks for new images in every round, which nobody makes."""
+
+    redraw: bool = param("draw the poison anew at every participation", default=True)
+
+
 SAW: list[Any] = []
 
 
@@ -160,6 +167,7 @@ def test_what_an_attack_writes_into_reaches_nobody() -> None:
         ({"attack": "signflip(stretch=0)"}, "stretch must be > 0, got 0"),
         ({"attack": "backdoor(trigger=sqare)", "poison_ratio": 0.5}, "Did you mean 'square'"),
         ({"attack": SignFlip(), "malicious_fraction": 0.0}, "malicious_fraction=0 would change"),
+        ({"attack": Repainting(poison_ratio=0.5)}, "changes images, whose copies are made once"),
     ],
     ids=str,
 )
