@@ -123,14 +123,14 @@ def update_problems(record: Record) -> Iterator[str]:
     """Where the attack on updates in ``record`` is not at work on the malicious ones, and only."""
     audit = record.audit
     missing = {(each.round, each.client) for each in audit.excluded}
-    due = dict.fromkeys(audit.malicious, 0)
+    expected = dict.fromkeys(audit.malicious, 0)
     for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1):
-        for client in set(cohort).intersection(due):
-            due[client] += (round, client) not in missing
+        for client in set(cohort).intersection(expected):
+            expected[client] += (round, client) not in missing
     shown = {each.client: each for each in audit.updates}
-    if strangers := sorted(set(shown) - set(due)):
+    if strangers := sorted(set(shown) - set(expected)):
         yield f"changed updates of clients {strangers}, which are not malicious"
-    for client, count in due.items():
+    for client, count in expected.items():
         if count == 0:
             continue
         each = shown.get(client)
@@ -142,19 +142,20 @@ def update_problems(record: Record) -> Iterator[str]:
 
 
 def signature_problems(
-    record: Record, name: str, due: float, *, tolerance: float = 1e-4
+    record: Record, name: str, expected: float, *, tolerance: float = 1e-4
 ) -> Iterator[str]:
-    """Where ``name`` ('cosine', 'ratio', ...) of the updates in ``record`` is not ``due``.
+    """Where ``name`` ('cosine', 'ratio', ...) of the updates in ``record`` is not ``expected``.
 
-    ``tolerance`` is a share of ``due``. For the `audit_problems` of attacks.
+    ``tolerance`` is a share of ``expected``. For the `audit_problems` of attacks.
     """
     for each in record.audit.updates:
         span: Span | None = getattr(each, name)
-        if span is not None and max(abs(value - due) for value in span) > tolerance * abs(due):
+        most = tolerance * abs(expected)
+        if span is not None and max(abs(value - expected) for value in span) > most:
             low, high = span
             yield (
                 f"sends updates of client {each.client} whose {name.replace('_', ' ')} is "
-                f"{low:.6g} to {high:.6g}, the attack's is {due:.6g}"
+                f"{low:.6g} to {high:.6g}, the attack's is {expected:.6g}"
             )
 
 
