@@ -70,11 +70,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the malicious clients of a round see before they send, tensors to be read only.
+    """What the malicious clients of a round see before they send; all tensors are copies.
 
     ``own`` [m, P] are their honest updates, ``benign`` [K - m, P] those of the others, None unless
-    the attack ``knows`` them. ``state`` is the global model that all trained from, with a copy of
-    what the server remembers; ``server`` is what it will do with the updates, pre-aggregation and
+    the attack ``knows`` them. ``state`` is the global model that all trained from, with what
+    the server remembers; ``server`` is what it will do with the updates, pre-aggregation and
     strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort.
     """
 

@@ -40,8 +40,8 @@ class Dataset:
 
     ``digest`` is the first 16 hexadecimal digits of the SHA-256 over shapes, images and labels
     of both splits; ``notes`` says what a reader of results must know, such as a file that is
-    not the publisher's own. ``class_names`` has a name for each class, its number where the source
-    knows none, or is empty.
+    not the publisher's own. ``class_names`` has a name for each class, its number where none are
+    given.
     """
 
     name: str
@@ -51,6 +51,10 @@ class Dataset:
     digest: str
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.class_names:
+            object.__setattr__(self, "class_names", tuple(map(str, range(self.num_classes))))
 
     @property
     def channels(self) -> int:

@@ -70,14 +70,14 @@ class Execution:
 
         Raises FedcoreError where an engine is named that cannot.
         """
-        if scenario.strategy != "flower" or self.engine.startswith("flower-"):
+        if not scenario.parts.strategy.foreign or self.engine.startswith("flower-"):
             if self.engine == "auto" and needs_reference_engine(scenario):
                 return dataclasses.replace(self, engine="sequential")
             return self
         if self.engine != "auto":
             raise FedcoreError(
-                f"engine {self.engine!r} cannot run strategy 'flower', which needs Flower's "
-                "messages: name flower-grid or flower-ray, or leave it to auto"
+                f"engine {self.engine!r} cannot run strategy {scenario.strategy!r}, which needs "
+                "Flower's messages: name flower-grid or flower-ray, or leave it to auto"
             )
         return dataclasses.replace(self, engine="flower-grid")
 

@@ -67,12 +67,14 @@ class UpdateLog:
 
     def sent(self, round: int, honest: Cohort, received: Cohort, num_parameters: int) -> None:
         """Note ``round``: the rows that clients trained, and those that are handed on."""
-        own, sent = (c.updates[:, :num_parameters] for c in (honest, received))
         benign = [row for row, c in enumerate(honest.clients) if c not in self._malicious]
+        same = {row for row in benign if _same(honest.updates[row], received.updates[row])}
+        if len(same) == len(honest.clients):
+            return
+        own, sent = (c.updates[:, :num_parameters] for c in (honest, received))
         centre = _mean(own, benign) if benign else None
         for row, client in enumerate(honest.clients):
-            bad = client in self._malicious
-            if not bad and _same(honest.updates[row], received.updates[row]):
+            if row in same:
                 continue
             kept = self._clients.setdefault(client, _Client())
             kept.participations += 1
@@ -84,13 +86,13 @@ class UpdateLog:
     def _compare(
         self, kept: _Client, own: torch.Tensor, sent: torch.Tensor, centre: torch.Tensor | None
     ) -> None:
-        length, change = _length(own), _length(sent.double() - own.double())
+        length, first, change = _length(own), _length(sent), _distance(sent, own)
         if length > 0 and math.isfinite(change / length):
             kept.change.append(change / length)
         for name, other in (("", own), ("benign_", centre)):
             if other is None:
                 continue
-            first, second = _length(sent), _length(other)
+            second = length if other is own else _length(other)
             values = {
                 "ratio": first / second if second else math.nan,
                 "cosine": _dot(sent, other) / (first * second) if first and second else math.nan,
@@ -121,14 +123,14 @@ def update_problems(record: Record) -> Iterator[str]:
     """Where the attack on updates in ``record`` is not at work on the malicious ones, and only."""
     audit = record.audit
     missing = {(each.round, each.client) for each in audit.excluded}
-    due = dict.fromkeys(audit.malicious, 0)
+    expected = dict.fromkeys(audit.malicious, 0)
     for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1):
-        for client in set(cohort).intersection(due):
-            due[client] += (round, client) not in missing
+        for client in set(cohort).intersection(expected):
+            expected[client] += (round, client) not in missing
     shown = {each.client: each for each in audit.updates}
-    if strangers := sorted(set(shown) - set(due)):
+    if strangers := sorted(set(shown) - set(expected)):
         yield f"changed updates of clients {strangers}, which are not malicious"
-    for client, count in due.items():
+    for client, count in expected.items():
         if count == 0:
             continue
         each = shown.get(client)
@@ -140,19 +142,20 @@ def update_problems(record: Record) -> Iterator[str]:
 
 
 def signature_problems(
-    record: Record, name: str, due: float, *, tolerance: float = 1e-4
+    record: Record, name: str, expected: float, *, tolerance: float = 1e-4
 ) -> Iterator[str]:
-    """Where ``name`` ('cosine', 'ratio', ...) of the updates in ``record`` is not ``due``.
+    """Where ``name`` ('cosine', 'ratio', ...) of the updates in ``record`` is not ``expected``.
 
-    ``tolerance`` is a share of ``due``. For the `audit_problems` of attacks.
+    ``tolerance`` is a share of ``expected``. For the `audit_problems` of attacks.
     """
     for each in record.audit.updates:
         span: Span | None = getattr(each, name)
-        if span is not None and max(abs(value - due) for value in span) > tolerance * abs(due):
+        most = tolerance * abs(expected)
+        if span is not None and max(abs(value - expected) for value in span) > most:
             low, high = span
             yield (
                 f"sends updates of client {each.client} whose {name.replace('_', ' ')} is "
-                f"{low:.6g} to {high:.6g}, the attack's is {due:.6g}"
+                f"{low:.6g} to {high:.6g}, the attack's is {expected:.6g}"
             )
 
 
@@ -166,12 +169,22 @@ def _parts(vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _length(vector: torch.Tensor) -> float:
-    return math.sqrt(sum(float((p := part.double()) @ p) for part in _parts(vector)))
+    return math.sqrt(_sum([(p := part.double()) @ p for part in _parts(vector)]))
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    gaps = (a.double() - b.double() for a, b in zip(_parts(one), _parts(other), strict=True))
+    return math.sqrt(_sum([gap @ gap for gap in gaps]))
 
 
 def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
     pairs = zip(_parts(one), _parts(other), strict=True)
-    return sum(float(a.double() @ b.double()) for a, b in pairs)
+    return _sum([a.double() @ b.double() for a, b in pairs])
+
+
+def _sum(terms: list[torch.Tensor]) -> float:
+    """The sum of numbers that may lie on a device, which is waited for once."""
+    return float(sum(torch.stack(terms).tolist()))
 
 
 def _mean(rows: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:

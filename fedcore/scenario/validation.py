@@ -33,12 +33,17 @@ def check_preconditions(scenario: Scenario) -> list[str]:
 
 
 def _places(scenario: Scenario) -> list[str]:
-    """Problems with where an attack acts, and with what it knows."""
+    """Problems with where and how often an attack acts, and with what it knows."""
     attack = scenario.parts.attack
     if attack.data is attack.work is attack.update is None:
         return [
             f"attack {scenario.attack!r} acts nowhere, as it has no data, work or update: derive "
             "its class from DataAttack, LabelAttack, LocalWork or UpdateAttack"
+        ]
+    if attack.data is not None and attack.data.changes_images and attack.data.redraw:
+        return [
+            f"attack {scenario.attack!r} changes images, whose copies are made once a run, and "
+            "cannot redraw: leave redraw out of its class"
         ]
     knows = None if attack.update is None else attack.update.knows
     if knows in (None, "own", "benign"):

@@ -34,11 +34,12 @@ def assaulted(
         return cohort
     others = [row for row in range(len(cohort.clients)) if row not in set(rows)]
     updates = cohort.updates[:, :num_parameters]
-    own = updates[rows]
+    own = updates[rows]  # a list of rows gives a copy, so that nothing shown is what a run uses
+    expected = tuple(own.shape), own.dtype, own.device
     seen = Seen(
-        own=own.clone(),
+        own=own,
         benign=updates[others] if attack.knows == "benign" else None,
-        state=ServerState(state.vector, state.counters, state.memory.copy()),
+        state=ServerState(state.vector.clone(), state.counters.clone(), state.memory.copy()),
         server=server,
         round=round,
         clients=len(cohort.clients),
@@ -53,11 +54,11 @@ def assaulted(
             f"{type(sent).__name__}: correct its craft method"
         )
     form = tuple(sent.shape), sent.dtype, sent.device
-    due = tuple(own.shape), own.dtype, own.device
-    if form != due:
+    if form != expected:
         raise AttackError(
-            f"attack {threat.scenario.attack!r} must send {due[1]} updates of shape {due[0]} on "
-            f"{due[2]}, got {form[1]} of shape {form[0]} on {form[2]}: correct its craft method"
+            f"attack {threat.scenario.attack!r} must send {expected[1]} updates of shape "
+            f"{expected[0]} on {expected[2]}, got {form[1]} of shape {form[0]} on {form[2]}: "
+            "correct its craft method"
         )
     result = cohort.updates.clone()  # engines use the memory of the honest ones again
     result[rows, :num_parameters] = sent.detach()

@@ -21,12 +21,17 @@ from fedcore.simulation.identity_chain import ChainCheck
 from fedcore.simulation.identity_look import Look, eps_of, unit_of
 from fedcore.simulation.identity_sample import Sample, columns, disagreement, host, visible
 from fedcore.simulation.suspects import FEDAVGS, suspect
+from fedcore.simulation.write_check import WriteCheck
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
+from fedcore.strategies.preaggregation.preaggregation import PreAggregation
 from fedcore.streams import Purpose, stream
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
+
+
+_WRITES = "writes into the updates that it is given: let it make a tensor of its own"
 
 
 class IdentityCheck:
@@ -43,7 +48,8 @@ class IdentityCheck:
     Behind pre-aggregation the definition is that of the strategy on the rows that were made, each
     link of the chain is held to its own (`ChainCheck`), and FedAvg's step is that on what was sent.
 
-    Buffers are held to a weighted mean, counters to a maximum (`BufferCheck`). The solver of
+    Buffers are held to a weighted mean, counters to a maximum (`BufferCheck`), updates to what they
+    were before the step, whether there is a definition or none (`WriteCheck`). The solver of
     ``scenario`` says how far local steps go. ``told`` checks what cohorts say of their clients. The
     model that a step led to must be the one that the next starts from, and the last. ``spans`` are
     (offset, size) of the model's tensors: half of a sample lies in four of them, drawn anew, so
@@ -62,6 +68,7 @@ class IdentityCheck:
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
         self._buffers = BufferCheck(stream(server.seed, Purpose.IDENTITY_SAMPLE, client=0))
+        self._writes = WriteCheck()
         self._round = 0
         self._places: torch.Tensor | None = None
         self._memory: dict[str, Floats] = {}
@@ -98,13 +105,16 @@ class IdentityCheck:
         if num_parameters == 0 or cohort.updates.shape[1] == 0:
             return
         cohort = cohort.restricted(num_parameters)
-        differs = not self._chain and self._must_differ(cohort, state)
-        if self.definition is None and not self._chain and not differs:
-            return
         if self._places is None:
             self._places = self._sample.draw(num_parameters)
         places = self._places.to(state.vector.device)
-        rows, start = columns(cohort.updates, places), host(state.vector[places])
+        rows = columns(cohort.updates, places)
+        self._writes.before(cohort.updates, places, rows)
+        differs = not self._chain and self._must_differ(cohort, state)
+        if self.definition is None and not self._chain and not differs:
+            self._places = None
+            return
+        start = host(state.vector[places])
         eps, unit = eps_of(state), unit_of(cohort)
         apart = visible(rows, start, eps, unit)
         if not apart:
@@ -114,6 +124,7 @@ class IdentityCheck:
                 self._memory = {key: host(state.memory[key][places]) for key in self._memory}
             else:
                 places = self._places.to(state.vector.device)
+        self._writes.before(cohort.updates, places, rows)
         centre, lot = state.memory.get("centre"), self._sample.lot
         self._look = Look(
             round, places, state, centre, cohort, rows, start, apart, lot, cohort, rows, differs
@@ -126,6 +137,8 @@ class IdentityCheck:
         if look is None:
             return
         link = self._chain.link
+        if self._writes.written(last=False):
+            self._blame(look.round, f"pre-aggregation {_named(link)!r} {_WRITES}")
         if self._chain.definition is None:
             look.differs |= link.must_differ(look.given)
         if (problem := self._chain.see(rows)) is not None:
@@ -142,13 +155,17 @@ class IdentityCheck:
         if (odd := self._buffers.after(state)) is not None:
             self._blame(self._round, f"strategy {self._named!r} {odd}")
         look, self._look = self._look, None
-        if look is None:
-            return
+        if look is not None:
+            self._step(look, state)
+        if self._writes.written():
+            self._blame(self._round, f"strategy {self._named!r} {_WRITES}")
+
+    def _step(self, look: Look, state: ServerState) -> None:
         stop = host(state.vector[look.places])
         self._left = look.places, stop
         view = look.view(self.strategy, state, stop, self._memory, self._displaced)
         if not self._chain.complete:
-            self._blame(look.round, f"pre-aggregation {str(self._chain.link)!r} was left out")
+            self._blame(look.round, f"pre-aggregation {_named(self._chain.link)!r} was left out")
         with np.errstate(all="ignore"):
             expected = None if self.definition is None else self.definition.function(view)
             self._judge(look, state, view, expected)
@@ -233,8 +250,9 @@ class IdentityCheck:
         FedAvg's where it must not.
         """
         if self._wrong:
+            wrong = len(set(self._wrong))
             raise IdentityError(
-                f"{self._reason}: in {len(set(self._wrong))} of the {self._checked} rounds that "
+                f"{self._reason}: in {wrong} of the {max(wrong, self._checked)} rounds that "
                 f"could be checked, first in round {self._wrong[0]}; "
                 "the arm is not what its name says"
             )
@@ -244,6 +262,10 @@ class IdentityCheck:
         if len(self._displacement) < steps:
             self._displacement = unit_gradient(self._scenario, 2 * steps)
         return self._displacement
+
+
+def _named(link: PreAggregation) -> str:
+    return str(link) or type(link).__name__
 
 
 def _differs(view: View) -> bool:

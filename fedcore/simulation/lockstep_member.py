@@ -37,16 +37,16 @@ class Member:
 
         Where that raises torch.OutOfMemoryError, the run is as it was before the round.
         """
-        saved = self._saved()
-        kept = {} if done is None else dict(done[0].kept)
+        if done is None:  # which computes nothing, so that memory cannot run out
+            return self.trial.conclude(None, begun)
+        work, steps = done
+        saved, kept = self._saved(), dict(work.kept)
         try:
-            cohort = None if done is None else done[0].cohort(done[1])
-            return self.trial.conclude(cohort, begun)
+            return self.trial.conclude(work.cohort(steps), begun)
         except torch.OutOfMemoryError:
             vars(self.trial).update(saved)
-            if done is not None:
-                done[0].kept.clear()
-                done[0].kept.update(kept)
+            work.kept.clear()
+            work.kept.update(kept)
             raise
 
     def _saved(self) -> dict[str, Any]:

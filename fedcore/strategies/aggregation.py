@@ -67,19 +67,20 @@ class Aggregation:
         """The cohort after each link of the chain: of parameters, without counters and notes."""
         rows = cohort
         for position, link in enumerate(self.chain):
-            due = link.rows(len(rows.clients))
+            expected = link.rows(len(rows.clients))
             generator = torch_stream(
                 self.seed, Purpose.PREAGGREGATION, round=round, client=position
             )
             updates, facts = link.mix(rows.updates, rows, generator)
             sizes = {len(updates), *map(len, (facts.clients, facts.samples))}
             sizes |= {len(facts.steps), len(facts.normalizers)}
-            if sizes != {due} or updates.shape[1:] != rows.updates.shape[1:]:
+            if sizes != {expected} or updates.shape[1:] != rows.updates.shape[1:]:
                 raise FedcoreError(
                     f"pre-aggregation {type(link).__name__} made rows of shape "
                     f"{tuple(updates.shape)} and facts of {len(facts.clients)} clients from "
-                    f"{tuple(rows.updates.shape)}, where its rows() says {due}: both must agree"
+                    f"{tuple(rows.updates.shape)}, where its rows() says {expected}: both must "
+                    "agree"
                 )
-            none = cohort.counters.new_empty((due, 0))
+            none = cohort.counters.new_empty((expected, 0))
             rows = dataclasses.replace(facts, updates=updates, counters=none, noted=None)
             yield rows

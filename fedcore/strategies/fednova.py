@@ -70,12 +70,12 @@ class FedNova(Strategy):
                 f"work, and the rows of preaggregation {str(mixing[0])!r} are of several clients: "
                 "choose another strategy, or leave preaggregation out"
             )
-        if scenario.optimizer != "adam":
+        if scenario.parts.optimizer.solver(scenario).normalizer(1) is not None:
             return found + _vanishing(scenario)
         return [
             *found,
             "strategy 'fednova' needs a local solver with a fixed accumulation vector, and "
-            "optimizer='adam' has none: choose sgd, momentum or proximal",
+            f"optimizer={scenario.optimizer!r} has none: choose sgd, momentum or proximal",
         ]
 
 

@@ -47,7 +47,8 @@ class Strategy(Component):
     ) -> torch.Tensor:
         """The change of the global parameters, [P], from ``updates`` [K, P].
 
-        ``cohort`` gives the facts; ``memory`` persists between rounds.
+        ``updates`` are to be read only; ``cohort`` gives the facts, ``memory`` persists between
+        rounds.
         """
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:

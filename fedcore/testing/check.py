@@ -28,7 +28,7 @@ _ATTACKED = {"malicious_fraction": 0.25}
 def check_component(component: Component, *, seed: int = 0, **scenario: Any) -> None:
     """Run all checks on ``component``, an object of any kind; about two seconds.
 
-    Of the value: frozen, equal to its copies, hashable, picklable; its written form reads back; its
+    Of the value: equal to its copies, hashable, picklable; its written form reads back; its
     parameters refuse what they do not take, and tell scenarios' hashes and ids apart. In runs: the
     same bits when repeated, on two processes and over Flower's messages where flwr is installed;
     the same numbers within rounding on the stacked engine and in lockstep, unless that refuses

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedcore.attacks.attack import attack_of
-from fedcore.engine.execution import Execution
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
 from fedcore.harness.proofs.arms import apart
@@ -86,8 +85,6 @@ def _made(scenario: Scenario, seed: int, **how: Any) -> Record:
         how["engine"] = "flower-grid"
     elif "engine" not in how:
         how["engine"] = "sequential"
-    execution = Execution(how["engine"], "cpu", "float64").fitting(scenario)
-    assert execution.torch_device.type == "cpu"
     return run(scenario, seed, device="cpu", precision="float64", **how)
 
 

@@ -1,9 +1,8 @@
-"""Checks of a component as a value: frozen, hashable, picklable, written, refused, told apart."""
+"""Checks of a component as a value: hashable, picklable, written, refused, told apart."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import pickle
 from collections.abc import Iterator
@@ -18,12 +17,6 @@ from fedcore.scenario import Scenario
 
 def problems(part: Component) -> Iterator[str]:
     """What ``part`` is not, as a value."""
-    names = list(part.specs())
-    try:
-        setattr(part, names[0] if names else "anything", None)
-        yield "its parameters can be set: a component is frozen"
-    except (AttributeError, dataclasses.FrozenInstanceError):
-        pass
     if hash(part) != hash(copy.copy(part)) or part != copy.copy(part):
         yield "a copy is not equal to it, or has another hash"
     try:

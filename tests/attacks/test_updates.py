@@ -13,8 +13,9 @@ from fedcore.attacks.backdoor import Backdoor
 from fedcore.attacks.scaled import Scaled
 from fedcore.attacks.signflip import SignFlip
 from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.components.parameters import param
 from fedcore.errors import AttackError, ScenarioError
-from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.cohort import Cohort, Memory, ServerState
 from fedcore.federation.threat import Threat
 from fedcore.scenario import Scenario
 from fedcore.simulation.assault import assaulted
@@ -106,6 +107,12 @@ def test_attackers_without_benign_clients_fall_back_to_their_own() -> None:
     assert torch.equal(sent.updates[0, :3], expected)
 
 
+class Repainting(Backdoor):
+    """Asks for new images in every round, which nobody makes."""
+
+    redraw: bool = param("draw the poison anew at every participation", default=True)
+
+
 SAW: list[Any] = []
 
 
@@ -126,6 +133,31 @@ def test_benign_updates_are_seen_by_those_alone_who_know_them() -> None:
     assert torch.equal(SAW[1], honest.updates[benign, :3])
 
 
+class Vandal(Opposed):
+    """Writes into all that it is shown."""
+
+    def craft(self, seen: Seen) -> torch.Tensor:
+        sent = super().craft(seen)
+        shown = [seen.own, seen.benign, seen.state.vector, seen.state.counters]
+        for tensor in [*shown, *seen.state.memory.values()]:
+            if tensor is not None:
+                tensor.fill_(7)
+        return sent
+
+
+def test_what_an_attack_writes_into_reaches_nobody() -> None:
+    threat, scenario = attacked(Vandal())
+    honest = cohort((0, 1, 2, 3))
+    counters, memory = torch.ones(2, dtype=torch.int64), Memory({"momentum": torch.ones(3)})
+    state = ServerState(torch.zeros(4), counters, memory)
+    sent = assaulted(threat, honest, state, Aggregation.of(scenario, 0), 1, 3)
+    assert torch.equal(honest.updates, cohort((0, 1, 2, 3)).updates)
+    assert torch.equal(sent.updates, sent_by(Opposed(), (0, 1, 2, 3))[2].updates)
+    assert not state.vector.any()
+    assert state.counters.tolist() == [1, 1]
+    assert state.memory["momentum"].tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
@@ -135,6 +167,7 @@ def test_benign_updates_are_seen_by_those_alone_who_know_them() -> None:
         ({"attack": "signflip(stretch=0)"}, "stretch must be > 0, got 0"),
         ({"attack": "backdoor(trigger=sqare)", "poison_ratio": 0.5}, "Did you mean 'square'"),
         ({"attack": SignFlip(), "malicious_fraction": 0.0}, "malicious_fraction=0 would change"),
+        ({"attack": Repainting(poison_ratio=0.5)}, "changes images, whose copies are made once"),
     ],
     ids=str,
 )

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedcore.exchange import updates
 from fedcore.exchange.cohort import Cohort
 from fedcore.exchange.updates import UpdateLog, signature_problems, update_problems
 from fedcore.records.record import Record
@@ -59,6 +60,13 @@ def test_a_change_of_somebody_else_is_noted_and_the_others_are_not() -> None:
     log.sent(1, cohort([[1.0, 0], [1, 0], [1, 0]]), cohort([[1.0, 0], [1, 0], [2, 0]]), 2)
     assert [audit.client for audit in log.audits()] == [2, 5]
     assert log.audits()[0].change == (0.0, 0.0)
+
+
+def test_nothing_is_measured_where_nobody_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "_mean", lambda *given: pytest.fail("a mean that nobody reads"))
+    log, honest = UpdateLog([7]), cohort([[1.0, 0], [1, 0], [1, 0]])
+    log.sent(1, honest, honest, 2)
+    assert log.audits() == ()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -20,7 +20,7 @@ from fedcore.origin.closure import foreign_code
 from fedcore.records.provenance import code_of
 from fedcore.scenario import Scenario, naming
 from fedcore.simulation.runner import run
-from fedcore.strategies.foreign import Spec
+from fedcore.strategies.foreign import Flower, Spec
 
 STOCK = "flwr.serverapp.strategy:"
 SHOWN = [
@@ -173,6 +173,17 @@ def test_engines(tiny: Scenario) -> None:
     assert Execution(engine="flower-ray").fitting(scenario).engine == "flower-ray"
     assert Execution().fitting(tiny).engine == "auto"
     with pytest.raises(FedcoreError, match=r"cannot run strategy 'flower'.*leave it to auto"):
+        Execution(engine="sequential").fitting(scenario)
+
+
+class Own(Flower):
+    """Somebody else's arm by Flower's messages, under a name of its own."""
+
+
+def test_the_engine_of_a_foreign_strategy_of_others(tiny: Scenario) -> None:
+    scenario = tiny.but(strategy=Own(strategy_spec=STOCK + "FedAvg"))
+    assert Execution().fitting(scenario).engine == "flower-grid"
+    with pytest.raises(FedcoreError, match=r"cannot run strategy '.*Own'.*leave it to auto"):
         Execution(engine="sequential").fitting(scenario)
 
 

@@ -241,6 +241,29 @@ def test_updates_that_a_step_changes_do_not_hide_it(monkeypatch) -> None:
         run(of("fedavg"))
 
 
+def negated_in_place(updates, cohort, memory):
+    return -cohort.weights.to(updates) @ updates.mul_(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("defined", [True, False])
+def test_a_right_step_that_writes_into_the_updates_is_named(defined, dtype) -> None:
+    strategy = stepping("fedavg", negated_in_place)
+    if not defined:
+        type(strategy).definition = None
+    rows = SPREAD.to(dtype)
+    reason = "writes into the updates that it is given: .* in 1 of the 1 rounds"
+    with pytest.raises(IdentityError, match=reason):
+        watch(strategy, sent(rows), torch.zeros(3).to(rows))
+
+
+def test_a_write_where_only_a_few_coordinates_move_is_named() -> None:
+    rows = torch.zeros(3, 200_000)
+    rows[:, 150_001] = torch.arange(3.0)
+    with pytest.raises(IdentityError, match="writes into the updates"):
+        watch(stepping("fedavg", negated_in_place), sent(rows), torch.zeros(200_000))
+
+
 # ---- what cannot be told, and strategies of others
 
 

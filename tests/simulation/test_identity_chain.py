@@ -234,6 +234,18 @@ def test_somebody_elses_mix_must_differ_where_it_says_so() -> None:
         watch(server("fedavg", Idle()))
 
 
+class InPlace(Mine):
+    def mix(self, updates, cohort, generator):
+        return updates.div_(2), cohort
+
+
+def test_a_mix_that_writes_into_the_updates_is_named() -> None:
+    with pytest.raises(IdentityError, match=r"pre-aggregation '.*InPlace.*' writes into the upda"):
+        watch(server("median", InPlace()))
+    with pytest.raises(IdentityError, match=r"pre-aggregation '.*InPlace.*' writes into the upda"):
+        watch(server("median", Idle(), InPlace()))
+
+
 def test_clients_that_are_not_finite_are_not_blamed_on_the_mix() -> None:
     def broken(generator):
         cohort = rounds_of(generator)

@@ -15,6 +15,7 @@ from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation import lockstep_group as module
 from fedcore.simulation.lockstep import lockstep, lockstep_key, run_lockstep
+from fedcore.simulation.lockstep_member import Member
 from fedcore.simulation.runner import run
 from fedcore.simulation.trial import RoundReport, Trial
 
@@ -174,8 +175,13 @@ def test_a_diverged_run_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch)
     def explode(self, updates, cohort, memory):
         return step(self, updates, cohort, memory) * float("inf")
 
+    copied = []
+    saved = Member._saved
     monkeypatch.setattr(FedNova, "step", explode)
+    monkeypatch.setattr(Member, "_saved", lambda self: copied.append(self.place) or saved(self))
     made = results([(TINY, 0), (scenario, 0), (TINY, 1)])
+    assert copied.count(1) == 1  # not in rounds that compute nothing
+    assert copied.count(0) == TINY.rounds
     assert made[1].diverged == 1
     assert made[1].accuracy == (0.1,) * 3
     for place, seed in ((0, 0), (2, 1)):

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as stn
 
 from fedcore.errors import ScenarioError
 from fedcore.exchange.cohort import ServerState
+from fedcore.optimizers.optimizer import Adam
 from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import Scenario
 from fedcore.strategies.fedavg import FedAvg
@@ -151,6 +152,15 @@ def test_server_momentum_persists_and_is_fedavgm_on_equal_work(cohort) -> None:
 def test_adam_is_refused_with_the_reason() -> None:
     with pytest.raises(ScenarioError, match="optimizer='adam' has none: choose sgd, momentum or"):
         Scenario(strategy="fednova", optimizer="adam")
+
+
+class Own(Adam):
+    """Somebody else's optimizer, whose solver has no normalizer either."""
+
+
+def test_so_is_an_optimizer_of_others_without_a_normalizer() -> None:
+    with pytest.raises(ScenarioError, match="Own' has none: choose sgd, momentum or proximal"):
+        Scenario(strategy="fednova", optimizer=Own())
 
 
 PROXIMAL = Scenario(strategy="fednova", optimizer="proximal", lr=0.05, mu=0.1)

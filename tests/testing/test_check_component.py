@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from fedcore.attacks.scaled import Scaled
 from fedcore.attacks.signflip import SignFlip
 from fedcore.components.parameters import REQUIRED, param
 from fedcore.components.registry import REGISTRIES
+from fedcore.data.checks import digest
+from fedcore.data.dataset import Dataset, Source, Split
 from fedcore.exchange.cohort import Cohort
 from fedcore.models.mlp import Mlp
 from fedcore.optimizers.optimizer import Optimizer
@@ -80,6 +83,11 @@ def test_every_component_of_ours_passes(kind: str, name: str) -> None:
 )
 def test_attacks_of_others_and_composed_ones_pass_in_every_place(attack: Any) -> None:
     check_component(attack)
+
+
+def test_a_data_set_whose_classes_have_no_names_passes() -> None:
+    assert Plain().load(Path()).class_names == tuple("0123456789")
+    check_component(Plain())
 
 
 @pytest.mark.parametrize("strategy", ["krum", "trimmedmean", "flower"])
@@ -188,6 +196,31 @@ class Stubborn(Optimizer):
         return Kept(scenario)
 
 
+class Plain(Source):
+    """Images that are always the same, in classes without names."""
+
+    def load(self, data_dir: Path) -> Dataset:
+        return self.drawn(0)
+
+    def drawn(self, seed: int) -> Dataset:
+        generator = torch.Generator().manual_seed(seed)
+        train, test = (
+            Split(
+                torch.randint(256, (n, 8, 8, 1), generator=generator, dtype=torch.uint8),
+                torch.arange(n) % 10,
+            )
+            for n in (320, 100)
+        )
+        return Dataset("plain", train, test, 10, digest(train, test))
+
+
+class Unsteady(Plain):
+    """Reads other images every time."""
+
+    def load(self, data_dir: Path) -> Dataset:
+        return self.drawn(random.randrange(2**32))
+
+
 class Twice(Iid):
     """Deals every sample to two clients."""
 
@@ -223,6 +256,7 @@ class Forgetful(Bucketing):
         (Restless(), "moves the model although no client changed anything"),
         (Writes(), "writes into the model or the updates"),
         (Stubborn(), "a second client goes on where the first one ended"),
+        (Unsteady(), "it has another digest when it is read again"),
         (Twice(), "deals a sample to several clients"),
         (Wider(), r"must give logits of shape \(4, 10\) for 4 images, got \(4, 11\)"),
         (Unweighted(), "does not weight float buffers"),

@@ -51,6 +51,6 @@ class PreAggregation(Component):
     def must_differ(self, cohort: Cohort) -> bool:
         """Whether this round's mix rules out that the step is FedAvg's of ``cohort``.
 
-        Asked of classes without a ``definition`` only, before the mix is made.
+        Asked of classes without a ``definition`` only; ``cohort`` is what the mix is given.
         """
         return False
