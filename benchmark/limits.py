@@ -55,7 +55,8 @@ CLEAR = 0.3
 #: Attack success rate in percent that errors of a model without attack may reach.
 CONFUSED = 3.0
 MARK = "# --- recorded values"
-#: What sets a recorded cell apart from all others, as conditions of its limits.
+#: What sets a recorded cell apart from all others, as conditions of its limits; with parameters of
+#: strategy and attack, as `where` adds them.
 _FIELDS = (
     "dataset", "model", "num_clients", "partition", "alpha", "strategy", "attack",
     "malicious_fraction", "poison_ratio", "source_class", "target_class", "privacy", "epsilon",
@@ -161,7 +162,8 @@ def window(one: Recorded, noise: Noise, pooled: float) -> tuple[float | None, fl
 
 def table(one: Recorded, noise: Noise, pooled: float) -> str:
     """The table of ``one`` in the TOML file, on one line."""
-    low, high, left = window(one, noise, pooled)
+    *ends, left = window(one, noise, pooled)
+    low, high = (None if end is None else round(end, 1) for end in ends)
     mean = math.fsum(one.values) / len(one.values)
     reason = f"recorded {mean:.1f} ({min(one.values):.1f} to {max(one.values):.1f} by seed)"
     if one.metric == "drop":
@@ -170,24 +172,35 @@ def table(one: Recorded, noise: Noise, pooled: float) -> str:
         left = f"; {note}{left}" if note and (low or 0) > 0 else left
     limits = {"min": low, "max": high} if (low, high) != (None, None) else {"none": True}
     parts = [f"{key} = {_toml(value)}" for key, value in limits.items() if value is not None]
-    where = ", ".join(f"{key} = {_toml(value)}" for key, value in _where(one.cell).items())
+    conditions = ", ".join(f"{key} = {_toml(value)}" for key, value in where(one.cell).items())
     prefix = "" if one.cell.scenario.dataset in one.cell.id else f"{one.cell.scenario.dataset}-"
     name = (prefix + one.cell.id).replace(".", "_")
-    return f'{name} = {{ {", ".join(parts)}, reason = "{reason}{left}", where = {{ {where} }} }}'
+    return (
+        f'{name} = {{ {", ".join(parts)}, reason = "{reason}{left}", where = {{ {conditions} }} }}'
+    )
 
 
-def _where(cell: Cell) -> Mapping[str, Any]:
-    values = {name: getattr(cell.scenario, name) for name in _FIELDS}
-    if cell.scenario.attack is None:
+def where(cell: Cell) -> Mapping[str, Any]:
+    """The conditions of the limits of ``cell``, by field: a limit holds for what was recorded."""
+    scenario = cell.scenario
+    values = {name: getattr(scenario, name) for name in _FIELDS}
+    if scenario.attack is None:
         del values["malicious_fraction"], values["poison_ratio"]
-    values["privacy"] = values["privacy"] or "none"  # others share the rest
-    return {name: value for name, value in values.items() if value is not None}
+    conditions = {name: value for name, value in values.items() if value is not None}
+    # others share the rest
+    conditions |= {"privacy": scenario.privacy or "none", "preaggregation": "none"}
+    assert scenario.preaggregation is None
+    for part in (scenario.parts.strategy, scenario.parts.attack):
+        for name in () if part is None else part.specs():
+            value = getattr(scenario, name)
+            conditions.setdefault(name, "none" if value is None else value)
+    return conditions
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else f"{round(value, 1):g}"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
 
 
 def renewed(text: str) -> str:

@@ -180,7 +180,7 @@ PROFILES = {"smoke": smoke, "quick": quick, "full": full}
 
 def cells(options: Options) -> Iterator[Cell]:
     """The cells of the chosen profile, or those of what was named."""
-    if options.named:
+    if options.naming_option:
         yield from named(options)
     elif options.profile in PROFILES:
         yield from PROFILES[options.profile](options)

@@ -23,8 +23,8 @@ from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.targets import targeted_flip
 from fedcore.privacy.distinguishing import audit
 
-IID = {"partition": "iid"}
-LABEL_FLIP = {"attack": "labelflip"}
+from . import suite
+from .suite import IID, LABEL_FLIP
 
 # Chosen at seed 1000 on holdout:mnist5k, clean, 20 rounds, by tail accuracy in %, each as in
 #   fedcore run --dataset holdout:mnist5k --model mlp --num-clients 100 --rounds 20 --eval-every 3
@@ -40,18 +40,14 @@ CHOSEN: dict[str, dict[str, Any]] = {
 
 
 def base(options: Options) -> Scenario:
-    """What all cells share."""
-    return Scenario(
-        dataset=options.dataset,
+    """What all cells share: the federation of the suite, but for its size and its network."""
+    return suite.base(options).but(
         model=options.model or "mlp",
-        image_size=options.image_size,
         num_clients=100,
-        fraction_train=0.5,
         rounds=20,
         eval_every=3,
-        optimizer="sgd",
-        lr=0.1,
         batch_size=16,
+        local_epochs=1,
     )
 
 
@@ -132,9 +128,9 @@ def test_an_attacker_learns_no_more_than_is_claimed(epsilon, remark) -> None:
     from fedcore.exchange.layout import Layout
 
     scenario = Scenario(privacy="localdp", epsilon=epsilon)
-    found = audit(scenario, Layout.of(nn.Linear(10, 10)), trials=4000)
+    bound = audit(scenario, Layout.of(nn.Linear(10, 10)), trials=4000)
     remark(
-        f"audit by attack: localdp at epsilon {epsilon:g}: at least {found.epsilon_lower:.2f} "
-        f"({100 * found.confidence:g} % confidence, {found.trials} games a world)"
+        f"audit by attack: localdp at epsilon {epsilon:g}: at least {bound.epsilon_lower:.2f} "
+        f"({100 * bound.confidence:g} % confidence, {bound.trials} games a world)"
     )
-    assert not found.refuted, f"claimed {found.epsilon_claimed}, shown {found.epsilon_lower}"
+    assert not bound.refuted, f"claimed {bound.epsilon_claimed}, shown {bound.epsilon_lower}"

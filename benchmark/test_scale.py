@@ -10,7 +10,7 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.engine.execution import Execution
-from fedcore.harness.measuring import commands as cold
+from fedcore.harness.measuring import commands
 from fedcore.harness.measuring.rounds import RoundTimer
 from fedcore.harness.reports.figures import proportion_figure
 from fedcore.harness.suite.options import Options
@@ -88,7 +88,7 @@ def test_memory_does_not_grow_with_the_clients(benchmark, remark) -> None:
 
     def turn() -> None:
         for clients, found in peaks.items():
-            found.append(cold.high_water(command(clients)) / 1e6)
+            found.append(commands.high_water(command(clients)) / 1e6)
 
     benchmark.pedantic(turn, rounds=SAMPLES_OF_MEMORY)
     if not all(map(all, peaks.values())):

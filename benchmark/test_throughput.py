@@ -24,7 +24,7 @@ from fedcore.data.loading import load
 from fedcore.engine.execution import choose_device
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
-from fedcore.harness.measuring import commands as cold
+from fedcore.harness.measuring import commands
 from fedcore.harness.measuring.peak_memory import held_bytes, peak_bytes
 from fedcore.harness.measuring.rounds import GridTimer, RoundTimer, clock
 from fedcore.harness.plugin.options import OPTIONS
@@ -180,9 +180,11 @@ def test_cold_start_and_memory(benchmark, options: Options, remark, tmp_path: Pa
     run += ["--dataset", f"npz:{file}"]
     run += ["--processes", str(PROCESSES if device == "cpu" and can_fork() else 1)]
     loop = [sys.executable, "-m", f"{__package__}.bare_loop", str(file), "10", device]
-    turns = Turns(lambda: cold.seconds(run) / 10, {"bare_loop": lambda: cold.seconds(loop) / 10})
+    turns = Turns(
+        lambda: commands.seconds(run) / 10, {"bare_loop": lambda: commands.seconds(loop) / 10}
+    )
     turns.take(benchmark, 3)
-    megabytes = cold.peak_memory(run) / 1e6
+    megabytes = commands.peak_memory(run) / 1e6
     benchmark.extra_info.update(
         turns.facts(len(data.train) / 5),
         peak_megabytes=round(megabytes),

@@ -1,5 +1,6 @@
 """python -m benchmark.peers --work DIR --data-dir DIR --out FILE: W1 on fedcore and its peers.
 
+Needs a checkout of fedcore, which is installed from it with the pins of its constraints.txt.
 Makes an environment for each system in the work directory (several GB; kept), runs the systems in
 turns, and prints medians and the ratios to the bare loop of the same repeat. ``--append`` adds
 repeats to FILE, for machines that are free for minutes only.
@@ -37,6 +38,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--append", action="store_true", help="add to the repeats in --out FILE")
     parser.add_argument("--install", action="store_true", help="make the environments, run nothing")
     options = parser.parse_args(arguments)
+    if not (ROOT / "constraints.txt").is_file():
+        parser.error(
+            f"{ROOT} is no checkout of fedcore, as it has no constraints.txt: run python -m "
+            "benchmark.peers in the root of one"
+        )
     strangers = [name for name in options.only or () if name not in SYSTEMS]
     if strangers:
         parser.error(f"unknown system {strangers[0]!r}. Known: {', '.join(SYSTEMS)}")

@@ -33,6 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "bloodmnist.npz").touch()
     (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "constraints.txt").touch()
     systems = [fake("bare", 0.1), fake("x", 0.3), fake("broken", 1)]
 
     def python(system: System, work: Path) -> Path:
@@ -177,3 +178,14 @@ def test_every_peer_is_pinned_and_has_its_adapter(name: str) -> None:
 def test_flower_is_the_version_of_the_extra() -> None:
     pinned: Any = next(r for r in SYSTEMS["flower"].requirements if "==" in r)
     assert f'"{pinned}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_an_installed_suite_needs_a_checkout(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "root" / "constraints.txt").unlink()
+    with pytest.raises(SystemExit) as ended:
+        call(place)
+    assert ended.value.code == 2
+    assert f"{place / 'root'} is no checkout of fedcore" in capsys.readouterr().err
+    assert not (place / "work").exists()

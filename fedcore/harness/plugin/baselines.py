@@ -86,10 +86,10 @@ def _require_recordable(config: pytest.Config, items: Sequence[pytest.Item]) -> 
     """UsageError where the selected cells are not those that later sessions are compared on."""
     options = config.stash[OPTIONS]
     if not options.own_cells:
-        named = options.named or f"--{options.settings[0][0]}"
+        given = options.naming_option or f"--{options.settings[0][0]}"
         raise usage_error(
             config,
-            f"--update-baseline records the suite's own cells, and with {named.replace('_', '-')} "
+            f"--update-baseline records the suite's own cells, and with {given.replace('_', '-')} "
             "it has others: leave out one of the two",
         )
     cells = [cell for item in items if (cell := cell_of(item)) is not None]

@@ -163,14 +163,14 @@ class SuiteSession:
 
 def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[str]:
     """Write the report files; a line for each place, or what kept it from being written."""
-    from fedcore.harness.reports import files as report
+    from fedcore.harness.reports import files
 
     origin = origin_of(config)
     options = config.stash[OPTIONS]
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            report.write_reports(outcomes, place, repeat=repeat(config), origin=origin)
+            files.write_reports(outcomes, place, repeat=repeat(config), origin=origin)
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
-#: What a federation's training order depends on, beside the seed.
+# What a federation's training order and its initial model depend on, beside the seed, as paths from
+# a scenario: a component counts with all of its parameters, those of other packages, too.
 _FEDERATION: Final = (
-    *("dataset", "partition", "alpha", "classes_per_client", "class_assignment"),
-    *("min_partition_size", "self_balancing", "partition_seed", "allow_incomplete"),
-    *("num_clients", "validation_fraction", "local_epochs", "batch_size"),
+    *("parts.partition", "partition_seed", "allow_incomplete", "num_clients"),
+    *("validation_fraction", "local_epochs", "batch_size"),
 )
-_MODEL: Final = ("dataset", "image_size", "grayscale", "model", "norm", "weights")
+_MODEL: Final = ("image_size", "grayscale", "parts.model")
 _KEPT: Final = 512  # federations of which a process keeps the draws
 
 
@@ -228,13 +229,12 @@ class _Key:
 
     def __init__(self, scenario: Scenario, seed: int, data: Raw) -> None:
         self.scenario, self.seed, self.data = scenario, seed, data
-        names = (*_FEDERATION, *_MODEL)
         private = scenario.parts.per_example
         attack = attack_of(scenario)
         # of the attacks only those on local work change what is drawn
         works = attack is not None and attack.work is not None
         work = (attack, scenario.malicious_fraction) if works else None
-        fields = (getattr(scenario, name) for name in names)
+        fields = attrgetter("dataset", *_FEDERATION, *_MODEL)(scenario)
         self._values = (seed, id(data), private, work, *fields)
 
     def __hash__(self) -> int:

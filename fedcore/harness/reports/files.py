@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.errors import StoreError
-from fedcore.harness.reports import formats as documents
-from fedcore.harness.reports import privacy as privacy_surface
+from fedcore.harness.reports import formats, privacy
 from fedcore.harness.reports.costs import cost_rows
 from fedcore.harness.reports.figures import drop_figure
 from fedcore.harness.reports.overall import overall
@@ -32,8 +31,8 @@ Document = dict[str, Any]
 def summary_table(outcomes: Sequence[Outcome]) -> str:
     """The tables for the terminal, at most 100 columns wide; then what noise does, if any."""
     content = _results(outcomes)
-    told = privacy_surface.table(content["cells"], privacy_surface.noise_of(content))
-    return terminal_document(content) + (f"\n\n{told}" if told else "")
+    private = privacy.table(content["cells"], privacy.noise_of(content))
+    return terminal_document(content) + (f"\n\n{private}" if private else "")
 
 
 def write_reports(
@@ -126,16 +125,16 @@ def _render(content: Document, directory: Path) -> list[Path]:
     figure = surface = None
     try:
         figure = drop_figure(content["cells"])
-        surface = privacy_surface.figure(content["cells"])
+        surface = privacy.figure(content["cells"])
     except ImportError as error:
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
     name = _FIGURE if figure is not None else None
     second = _SURFACE if surface is not None else None
     texts = {
-        "results.csv": documents.to_csv(content),
-        "report.md": documents.to_markdown(content, name, notes, second),
-        "report.html": documents.to_html(content, figure, notes, surface),
-        "results.tex": documents.to_latex(content),
+        "results.csv": formats.to_csv(content),
+        "report.md": formats.to_markdown(content, name, notes, second),
+        "report.html": formats.to_html(content, figure, notes, surface),
+        "results.tex": formats.to_latex(content),
     }
     for file, text in texts.items():
         written.append(directory / file)

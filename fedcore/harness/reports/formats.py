@@ -6,13 +6,13 @@ import base64
 import csv
 import html
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports import privacy as privacy_surface
-from fedcore.harness.reports import table
+from fedcore.harness.reports import privacy, table
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate
 from fedcore.harness.reports.summaries import Columns, tables
@@ -63,9 +63,9 @@ def to_markdown(
         parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
-    told = privacy_surface.table(cells, privacy_surface.noise_of(document))
-    if told:
-        parts += ["## Privacy, utility and robustness", f"```text\n{told}\n```"]
+    private = privacy.table(cells, privacy.noise_of(document))
+    if private:
+        parts += ["## Privacy, utility and robustness", f"```text\n{private}\n```"]
     if surface is not None:
         parts.append(f"![Accuracy and drop by epsilon]({surface})")
     failing = [cell for cell in cells if cell["verdict"] != "pass"]
@@ -106,9 +106,9 @@ def to_html(
     if figure is not None:
         encoded = base64.b64encode(figure).decode()
         parts.append(f'<img alt="Drop by cell" src="data:image/png;base64,{encoded}">')
-    told = privacy_surface.table(cells, privacy_surface.noise_of(document))
-    if told:
-        parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(told)}</pre>"]
+    private = privacy.table(cells, privacy.noise_of(document))
+    if private:
+        parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(private)}</pre>"]
     if surface is not None:
         encoded = base64.b64encode(surface).decode()
         alt = "Accuracy and drop by epsilon"
@@ -204,6 +204,9 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for part in ("mean", "low", "high"):
             flat[f"{metric}_{part}"] = found.get(part)
         flat[f"{metric}_values"] = _joined(cell["values"][metric])
+    if cell.get("asr_twin"):  # measured on a probe set alone
+        flat["asr_twin_mean"] = statistics.fmean(cell["asr_twin"])
+        flat["asr_twin_values"] = _joined(cell["asr_twin"])
     flat["retention"] = cell["retention"]
     for name, value in (cell.get("published") or {}).items():
         flat[f"published_{name}"] = value

@@ -43,9 +43,9 @@ def overall(cells: Sequence[Row]) -> list[dict[str, Any]]:
             if known is None or len(cell["seeds"]) >= len(known["seeds"]):
                 members[cell["hash"]] = cell
     return [
-        _line(strategy, told, setting, list(members.values()))
+        _line(strategy, name, setting, list(members.values()))
         for (strategy, note), settings in groups.items()
-        for (setting, members), told in zip(settings.items(), _notes(note, settings), strict=True)
+        for (setting, members), name in zip(settings.items(), _notes(note, settings), strict=True)
         if _common_seeds(members.values())
     ]
 

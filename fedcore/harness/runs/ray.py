@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from fedcore import ray_cluster as ray_head
+from fedcore import ray_cluster
 from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
 from fedcore.harness.runs.imports import Parcel
@@ -187,7 +187,7 @@ def _connect(address: str | None, workers: int | None, undo: contextlib.ExitStac
         connect = functools.partial(
             ray.init, address=address, log_to_driver=False, logging_level="ERROR"
         )
-        _quietly(lambda: within(ray_head.START_SECONDS, connect))
+        _quietly(lambda: within(ray_cluster.START_SECONDS, connect))
     except Exception as error:  # Ray raises bare Exception, ConnectionError, RuntimeError
         raise RayError(f"no Ray cluster at {address}: {error}") from error
     return ray

@@ -126,7 +126,7 @@ class Lab:
             self._ahead.finished(run, self._finished)
             return
         self._engines[inputs.engine] = None
-        self._data[run.scenario.dataset] = inputs.data
+        self._data[run.scenario.data] = inputs.data
         if inputs.weights is not None:
             self._weights[str(run.scenario.weights)] = inputs.weights
         record = None if self.options.fresh else self.store.get(run, inputs)
@@ -135,7 +135,6 @@ class Lab:
             self._found += 1
             self._ahead.finished(run, self._finished)
             return
-        fitting = self.execution.fitting(run.scenario)
         fitting = self.execution.fitting(run.scenario)
         imports = self._imports.of(run.scenario, fitting.label)
         job = Job(run, inputs, self.store, self.data_dir, fitting, imports)

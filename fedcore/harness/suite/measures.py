@@ -161,7 +161,7 @@ def _uncontrolled(cell: Cell, gates: Sequence[Gate], voids: Sequence[str]) -> li
 
 
 def _idle(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
-    """Where an attack changed no label: nothing can be learned from its arm."""
+    """Where an attack on data changed no label and no image: its arm teaches nothing."""
     reasons = []
     for arm in dict.fromkeys((cell.scenario, cell.control)):
         if arm is None or arm.attack is None:
@@ -170,7 +170,7 @@ def _idle(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
         idle = [
             seed
             for seed, audit in zip(seeds, audits, strict=True)
-            if audit.poison and not audit.samples_changed
+            if audit.poison and not any(c.changed or c.images_changed for c in audit.poison)
         ]
         if idle:
             source = "" if arm.source_class is None else f" of class {arm.source_class}"

@@ -95,10 +95,10 @@ class Options:
     @property
     def own_cells(self) -> bool:
         """Whether the cells are the suite's own: those that were recorded."""
-        return not self.named and not self.settings
+        return not self.naming_option and not self.settings
 
     @property
-    def named(self) -> str | None:
+    def naming_option(self) -> str | None:
         """The first option that names what to put through the suite; None where it chooses."""
         given = {
             "--strategy": self.strategies,

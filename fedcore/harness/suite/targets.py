@@ -24,7 +24,7 @@ SEEDS = 20
 
 # what decides whether a partition can be dealt
 _DEALING = attrgetter(
-    "dataset", "parts.partition", "partition_seed", "allow_incomplete", "num_clients"
+    "data", "parts.partition", "partition_seed", "allow_incomplete", "num_clients"
 )
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from fedcore import Scenario, run
+from fedcore.components import param
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import AttackError, IdentityError, PartitionError, ScenarioError
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.suite.outcome import strange, unpaired
+from fedcore.models.architecture import Architecture
+from fedcore.partition.partitioner import Partitioner
 from fedcore.records.record import Record
 from fedcore.records.store import Run
 from fedcore.simulation.lockstep import run_lockstep
@@ -148,6 +153,43 @@ BASE = Scenario(
     strategy="fednova", optimizer="momentum", local_epochs=(1, 3), attack="labelflip",
     malicious_fraction=0.4, poison_ratio=0.5, batch_size=8,
 )  # fmt: skip
+
+
+class Hidden(Architecture):
+    width: int = param("hidden units", default=8, low=1)
+
+    def build(self, *, num_classes, channels, size, norm, weights):
+        inputs = channels * size[0] * size[1]
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(inputs, self.width),
+            nn.ReLU(),
+            nn.Linear(self.width, num_classes),
+        )
+
+
+class FirstHolds(Partitioner):
+    first: int = param("samples of the first client", default=50, low=1)
+
+    def split(self, labels, num_clients, generator):
+        order = generator.permutation(len(labels))
+        return [order[: self.first], *np.array_split(order[self.first :], num_clients - 1)]
+
+
+@pytest.mark.parametrize(
+    ("field", "arms"),
+    [
+        ("model", (Hidden(width=4), Hidden(width=8))),
+        ("partition", (FirstHolds(), FirstHolds(first=20))),
+    ],
+    ids=["model", "partition"],
+)
+def test_arms_whose_foreign_component_has_other_parameters(
+    field: str, arms: tuple[Any, ...]
+) -> None:
+    proofs = Proofs()
+    for arm in arms:
+        require_right(made(BASE.but(**{field: arm}), 0), proofs)
 
 
 @pytest.mark.parametrize("redraw", [False, True])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,20 @@ def test_csv_has_full_precision(samples: SimpleNamespace, written: Path) -> None
     assert lines[1]["poisoned_values"] == "60.0 70.0 71.0"
     assert (lines[0]["drop_mean"], lines[0]["attack"]) == ("", "")
     assert (lines[3]["strategy"], lines[3]["alpha"]) == ("fednova", "0.1")
+
+
+def test_csv_has_the_clean_twins_success_rate_where_it_is_measured(
+    samples: SimpleNamespace, tmp_path: Path
+) -> None:
+    plain = samples.outcome(asr=(94.0, 94.1, 94.2), **samples.TARGETED)
+    both = replace(plain, asr_twin=(1.0, 1.2, 1.4))
+    for outcomes in ([plain], [plain, both]):
+        report.write_reports(outcomes, tmp_path, repeat=REPEAT)
+        with (tmp_path / "results.csv").open(newline="") as file:
+            *_, line = csv.DictReader(file)
+        assert ("asr_twin_values" in line) == (both in outcomes)
+    assert line["asr_twin_values"] == "1.0 1.2 1.4"
+    assert float(line["asr_twin_mean"]) == pytest.approx(1.2)
 
 
 def test_markdown_says_what_fell_short_and_how_to_repeat_it(written: Path) -> None:

@@ -20,6 +20,7 @@ from fedcore.harness.suite.thresholds import Threshold, Thresholds
 from fedcore.records import inputs
 from fedcore.records.record import Record
 from fedcore.records.store import Run
+from tests.data.examples import Drawn
 
 CLEAN = Scenario(dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, lr=1.0)
 ATTACKED = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=1.0)
@@ -199,6 +200,14 @@ def test_the_origin_says_what_the_numbers_are_made_with_and_of(lab: MakeLab) -> 
     assert isinstance(record, Record)
     assert origin["data"] == {CLEAN.dataset: record.provenance.data}
     assert one.fingerprint == origin["fingerprint"]
+
+
+def test_the_origin_has_each_size_of_a_data_set_with_parameters(lab: MakeLab) -> None:
+    one = lab()
+    runs = [Run(CLEAN.but(dataset=Drawn(samples=n)), 0) for n in (40, 80)]
+    digests = [one.result(run).provenance.data for run in runs]
+    assert digests[0] != digests[1]
+    assert [*one.origin["data"].values()] == digests
 
 
 def test_missing_data_is_a_failure_of_that_run_alone(lab: MakeLab, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario, run
+from fedcore.attacks.attack import DataAttack, Draw, Samples
 from fedcore.federation.threat import ClientPoison
 from fedcore.harness.statistics.estimates import CellVerdict, Noise
 from fedcore.harness.suite.cells import Cell
@@ -227,3 +228,23 @@ def test_limits_that_were_recorded_for_other_settings_do_not_hold(record: Record
     named = Threshold("drop.own", "drop", 5, 40, "r", {"rounds": (1,)})
     assert named.fits(FLIP, ("rounds",))
     assert not named.fits(FLIP, ("rounds", "lr"))
+
+
+class Darkened(DataAttack):
+    """Poisons images and keeps their labels (a clean-label attack)."""
+
+    changes_images = True
+    may_keep_labels = True
+
+    def poison(self, samples: Samples, draw: Draw) -> Samples:
+        assert samples.images is not None
+        return Samples(samples.labels, samples.images // 2)
+
+
+def test_an_attack_on_images_alone_has_poisoned() -> None:
+    arm = CLEAN.but(attack=Darkened(poison_ratio=1.0), malicious_fraction=0.5)
+    cell = Cell("cell", arm, 1, arm)
+    results = {key: run(key.scenario, key.seed, device="cpu") for key in cell.runs((0,))}
+    outcome = judge_cell(cell, (0,), results, Thresholds((), Noise(2.0, 4)))
+    assert outcome.errors == ()
+    assert outcome.voids == ()

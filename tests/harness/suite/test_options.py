@@ -127,14 +127,14 @@ def test_mods_are_attached_to_strategies_written_for_flower() -> None:
 def test_attacks_and_a_chain_are_put_through_the_suite() -> None:
     chosen = options(attacks=["signflip(stretch=4)", "acme/shift"], preaggregation="bucketing")
     suites = [{"strategy": "fedavg"}, {"strategy": "median"}]
-    assert chosen.named == "--attack"
+    assert chosen.naming_option == "--attack"
     assert not chosen.own_cells
     assert chosen.arms(suites) == [{**arm, "preaggregation": "bucketing"} for arm in suites]
     assert chosen.attacked([{"attack": "labelflip"}]) == [
         {"attack": "signflip(stretch=4)"},
         {"attack": "acme/shift"},
     ]
-    assert options().named is None
+    assert options().naming_option is None
     assert options().arms(suites) == suites
     assert options().attacked([{"attack": "labelflip"}]) == [{"attack": "labelflip"}]
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.limits import CHANCE, DATASETS, FOLDER, GUESSING, Recorded, recorded
+from benchmark.limits import CHANCE, DATASETS, FOLDER, GUESSING, Recorded, recorded, renewed
+from benchmark.suite import cells
 from fedcore.data.loading import load
 from fedcore.harness.statistics.estimates import CellVerdict, judge
+from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
 
 THRESHOLDS = Thresholds.read(FOLDER / "thresholds.toml")
@@ -74,12 +76,39 @@ def test_every_recorded_value_has_a_limit_and_holds_it() -> None:
             assert cannot_fail(threshold, CHANCE[one.cell.scenario.dataset], clean) is None
 
 
+def test_the_file_holds_what_the_rule_makes_of_the_baselines() -> None:
+    text = (FOLDER / "thresholds.toml").read_text(encoding="utf-8")
+    assert renewed(text) == text
+
+
 def test_every_limit_is_that_of_one_recorded_cell() -> None:
     """A limit that a neighbour shares would hold where nothing was measured."""
     used = [limit(one).name for one in FOUND]
     assert len(set(used)) == len(used)
     recorded_names = {t.name for t in THRESHOLDS.entries if "num_clients" in t.where}
     assert set(used) == recorded_names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(strategies=("krum",), preaggregation="bucketing"),
+        Options(strategies=("trimmedmean(trim_fraction=0.3)",)),
+        Options(strategies=("krum(num_byzantine=2)",)),
+    ],
+    ids=["preaggregation", "number", "unset"],
+)
+def test_arms_that_were_not_recorded_have_no_recorded_limit(options: Options) -> None:
+    for cell in cells(options):
+        for metric in ("clean", "drop"):
+            threshold = THRESHOLDS.of(metric, cell.scenario, cell.changed)
+            assert threshold is None or "num_clients" not in threshold.where, cell.id
+
+
+def test_redrawn_flips_have_no_recorded_limit() -> None:
+    for cell in cells(Options(attacks=("labelflip(redraw=True)",))):
+        if cell.scenario.attack is not None:
+            assert THRESHOLDS.of("drop", cell.scenario, cell.changed) is None
 
 
 def test_no_attacked_cell_passes_with_a_model_at_chance() -> None:
@@ -123,8 +152,8 @@ def test_the_success_of_targeted_flips_has_limits_of_its_own() -> None:
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_clean_arms_that_guess_fail(dataset: str) -> None:
-    cells = [o for o in FOUND if o.metric == "clean" and o.cell.scenario.dataset == dataset]
-    for one in cells:
+    clean = [o for o in FOUND if o.metric == "clean" and o.cell.scenario.dataset == dataset]
+    for one in clean:
         guess = one.interval([GUESSING[dataset]] * len(one.values), THRESHOLDS.noise)
         verdict = judge(guess, limit(one).min, limit(one).max)
         if "guessing cannot be told apart" not in limit(one).reason:

@@ -11,6 +11,7 @@ from fedcore import Scenario
 from fedcore.federation.clients import partition
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.targets import SEEDS, dealable, targeted_flip, undealt
+from tests.data.examples import Drawn
 
 
 def target(dataset: str, data_dir: str | None = None) -> int:
@@ -140,3 +141,9 @@ def test_data_that_are_not_here_yet_are_not_fetched(
     options = Options(dataset="breastmnist", data_dir=str(tmp_path))
     assert dealable(options, BASE, [SKEWED]) == [SKEWED]
     assert undealt({BASE.but(dataset="breastmnist", **SKEWED): 3}, options) == []
+
+
+def test_each_size_of_a_data_set_with_parameters_must_be_dealt() -> None:
+    few, many = (BASE.but(dataset=Drawn(samples=n)) for n in (15, 100))
+    (reason,) = undealt({few: 1, many: 1}, Options())
+    assert "num_clients <= samples" in reason
