@@ -81,8 +81,8 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """Components of one kind by name; a second registration of a name is refused.
 
-    ``package`` is imported module by module on first use, so that a new algorithm is one new
-    file and nothing else. ``label`` is what messages call the kind.
+    ``package`` is imported module by module on first use, those of its sub-packages too, so that a
+    new algorithm is one new file and nothing else. ``label`` is what messages call the kind.
     """
 
     def __init__(self, kind: str, package: str, label: str | None = None) -> None:
@@ -238,8 +238,8 @@ class Registry(Generic[T]):
         self._discovered = True  # first: the modules below may ask while they are imported
         try:
             package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+            for module in pkgutil.walk_packages(package.__path__, f"{self._package}."):
+                importlib.import_module(module.name)
         except BaseException:
             self._discovered = False  # a registry that lacks some of its names must not look whole
             raise
