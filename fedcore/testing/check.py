@@ -39,7 +39,7 @@ def check_component(component: Component, *, seed: int = 0, **scenario: Any) -> 
     a small one: other data, more clients. Raises AssertionError with every check that fails, and
     TypeError for what is no component.
 
-    >>> from fedcore.attacks.signflip import SignFlip
+    >>> from fedcore.attacks.updates.signflip import SignFlip
     >>> check_component(SignFlip(stretch=2.0))
     """
     kind = getattr(component, "kind", None)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fedcore.attacks.attack import ATTACKS, LabelAttack, Seen, Work
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.scaled import Scaled
-from fedcore.attacks.signflip import SignFlip
-from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.data.targetedflip import TargetedFlip
+from fedcore.attacks.updates.scaled import Scaled
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.components.parameters import param
 from fedcore.errors import AttackError, ScenarioError
 from fedcore.exchange.cohort import Cohort, Memory, ServerState

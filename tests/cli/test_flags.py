@@ -51,7 +51,7 @@ def test_every_field_has_a_flag_with_its_meaning() -> None:
         ("--optimizer sgd", {"optimizer": "sgd"}),
         ("--partition dirichlet(alpha=0.1)", {"partition": "dirichlet", "alpha": 0.1}),
         ("--attack signflip --malicious-fraction 0.3", SIGNS),
-        ("--attack fedcore.attacks.signflip:SignFlip --malicious-fraction 0.3", SIGNS),
+        ("--attack fedcore.attacks.updates.signflip:SignFlip --malicious-fraction 0.3", SIGNS),
         ("--preaggregation bucketing(size=3)", {"preaggregation": "bucketing(size=3)"}),
     ],
 )

@@ -14,7 +14,7 @@ from PIL import Image
 from fedcore import Scenario, run
 from fedcore.cli import main
 from fedcore.records.record import Record
-from fedcore.strategies.median import Median
+from fedcore.strategies.robust.median import Median
 
 TINY = [
     "run",

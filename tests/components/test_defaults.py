@@ -6,8 +6,8 @@ from typing import Literal as Literal
 
 import pytest
 
-from fedcore.attacks.signflip import SignFlip
 from fedcore.attacks.trigger import Trigger as Trigger
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.components import Component, param
 
 

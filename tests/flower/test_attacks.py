@@ -9,8 +9,8 @@ import torch
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
-from fedcore.attacks.scaled import Scaled
-from fedcore.attacks.signflip import SignFlip
+from fedcore.attacks.updates.scaled import Scaled
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.engine.execution import Execution
 from fedcore.errors import AttackError
 from fedcore.federation.federation import Federation

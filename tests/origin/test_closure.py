@@ -181,7 +181,7 @@ def test_fedcore_is_left_out_as_far_as_its_own_digest_goes(project: Path) -> Non
     )
     files = code("out_a").files
     assert sorted(Path(f).name for f in files) == ["out_a.py", "presets.py"]
-    assert foreign_code(frozenset({"fedcore.strategies.krum"}), frozenset({"abc"})) is None
+    assert foreign_code(frozenset({"fedcore.strategies.robust.krum"}), frozenset({"abc"})) is None
 
 
 def test_what_lies_in_no_file_is_unknown(project: Path) -> None:

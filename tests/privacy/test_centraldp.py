@@ -8,7 +8,7 @@ import torch
 from fedcore.errors import ScenarioError
 from fedcore.privacy.gaussian import noise_multiplier
 from fedcore.scenario import Scenario
-from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.averaging.fedavg import FedAvg
 from tests.privacy.conftest import Silence, cohort_of, zero_state
 
 DP = {"privacy": "centraldp", "epsilon": 2.0}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.signflip import SignFlip
-from fedcore.attacks.square import CORNERS, Square
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.triggers.square import CORNERS, Square
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.components.registry import REQUIRED
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario

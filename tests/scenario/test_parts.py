@@ -10,9 +10,9 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.attacks.attack import Attack, UpdateAttack
-from fedcore.attacks.labelflip import LabelFlip
-from fedcore.attacks.scaled import Scaled
-from fedcore.attacks.signflip import SignFlip
+from fedcore.attacks.data.labelflip import LabelFlip
+from fedcore.attacks.updates.scaled import Scaled
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.components import param
 from fedcore.components.kinds import ATTACKS
 from fedcore.errors import ScenarioError
@@ -22,9 +22,9 @@ from fedcore.partition.dirichlet import Dirichlet
 from fedcore.partition.iid import Iid
 from fedcore.privacy.localdp import LocalDp
 from fedcore.simulation.lockstep import lockstep_key
-from fedcore.strategies.fedprox import FedProx
+from fedcore.strategies.averaging.fedprox import FedProx
 from fedcore.strategies.preaggregation.bucketing import Bucketing
-from fedcore.strategies.trimmedmean import TrimmedMean
+from fedcore.strategies.robust.trimmedmean import TrimmedMean
 
 SHARES: dict[str, Any] = {"malicious_fraction": 0.3}
 ATTACKED: dict[str, Any] = {**SHARES, "poison_ratio": 0.5}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.square import Square
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.triggers.square import Square
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.signflip import SignFlip
-from fedcore.attacks.square import Square
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.triggers.square import Square
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registries

@@ -14,8 +14,8 @@ from fedcore.scenario import Scenario
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.fedavg import FedAvg
-from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.averaging.fedavg import FedAvg
+from fedcore.strategies.averaging.fednova import FedNova
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 NO_COUNTERS = torch.empty(0, dtype=torch.int64)
@@ -220,9 +220,11 @@ def test_clipping_that_does_not_clip(name, monkeypatch) -> None:
 
 
 def test_rfa_that_weighs_as_fedavg_and_multikrum_of_one_too_many(monkeypatch) -> None:
-    from fedcore.strategies.multikrum import MultiKrum
+    from fedcore.strategies.robust.multikrum import MultiKrum
 
-    monkeypatch.setattr("fedcore.strategies.rfa.lengths", lambda u, p: torch.ones(len(u)).double())
+    monkeypatch.setattr(
+        "fedcore.strategies.robust.rfa.lengths", lambda u, p: torch.ones(len(u)).double()
+    )
     with pytest.raises(IdentityError, match=r"'rfa'.*not in proportion to one over the distance"):
         run(of("rfa", rounds=4, partition="dirichlet", alpha=0.3))
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.averaging.fednova import FedNova
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.strategy import STRATEGIES, Strategy, combine
 

@@ -14,8 +14,8 @@ from fedcore.records.record import Identity
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.runner import run
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.fedavg import FedAvg
-from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.averaging.fedavg import FedAvg
+from fedcore.strategies.averaging.fednova import FedNova
 from tests.simulation.test_identity import NO_COUNTERS, OURS, UNEQUAL, of, sent, watch
 
 

@@ -167,7 +167,7 @@ def test_an_arm_that_is_not_what_it_says_is_an_error_of_that_run(
 
 
 def test_a_diverged_run_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedcore.strategies.fednova import FedNova
+    from fedcore.strategies.averaging.fednova import FedNova
 
     scenario = TINY.but(strategy="fednova")
     step = FedNova.step

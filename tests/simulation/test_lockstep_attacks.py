@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.scaled import Scaled
-from fedcore.attacks.square import Square
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.triggers.square import Square
+from fedcore.attacks.updates.scaled import Scaled
 from fedcore.engine.execution import Execution
 from fedcore.engine.stack.pool import Pool, distinct
 from fedcore.engine.stacked import StackedEngine

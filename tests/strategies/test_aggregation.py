@@ -11,7 +11,7 @@ from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import ServerState
 from fedcore.scenario import Scenario
 from fedcore.strategies.aggregation import Aggregation
-from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.averaging.fedavg import FedAvg
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.preaggregation.preaggregation import PreAggregation
 from fedcore.strategies.strategy import Strategy

@@ -21,9 +21,9 @@ from fedcore.attacks.attack import (
     Seen,
     UpdateAttack,
 )
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.scaled import Scaled
-from fedcore.attacks.signflip import SignFlip
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.updates.scaled import Scaled
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.components.parameters import REQUIRED, param
 from fedcore.components.registry import REGISTRIES
 from fedcore.data.checks import digest
@@ -33,7 +33,7 @@ from fedcore.models.mlp import Mlp
 from fedcore.optimizers.optimizer import Optimizer
 from fedcore.optimizers.solvers import SgdSolver
 from fedcore.partition.iid import Iid
-from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.averaging.fedavg import FedAvg
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.strategy import Strategy
 from fedcore.testing import check_component

@@ -10,21 +10,19 @@ import pytest
 import torch
 
 from benchmark.test_canaries import FILE, SEED, built
-from fedcore.attacks.labelflip import LabelFlip
-from fedcore.attacks.pairflip import PairFlip
-from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.attacks.data.labelflip import LabelFlip
+from fedcore.attacks.data.pairflip import PairFlip
+from fedcore.attacks.data.targetedflip import TargetedFlip
 from fedcore.data.loading import data_directory
 from fedcore.engine import sequential, solvers
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation.batches import batch_bounds
 from fedcore.harness.baselines.canaries import RecordedCanaries, differences, traces
-from fedcore.strategies import (
+from fedcore.strategies.averaging import fedavgm, fedbn, fednova, fedyogi
+from fedcore.strategies.averaging.adaptive import AdaptiveServer
+from fedcore.strategies.robust import (
     bulyan,
     centeredclipping,
-    fedavgm,
-    fedbn,
-    fednova,
-    fedyogi,
     krum,
     median,
     multikrum,
@@ -32,7 +30,6 @@ from fedcore.strategies import (
     rfa,
     trimmedmean,
 )
-from fedcore.strategies.adaptive import AdaptiveServer
 
 pytest_plugins = ["pytester"]
 

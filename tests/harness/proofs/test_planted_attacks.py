@@ -12,10 +12,10 @@ import torch
 
 from fedcore import Scenario
 from fedcore.attacks.attack import Samples
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.scaled import Scaled
-from fedcore.attacks.signflip import SignFlip
-from fedcore.attacks.square import Square
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.triggers.square import Square
+from fedcore.attacks.updates.scaled import Scaled
+from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.errors import AttackError, FedcoreError
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation import federation as federations

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fedcore import Scenario, run
-from fedcore.attacks.labelflip import LabelFlip
-from fedcore.attacks.pairflip import PairFlip
-from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.attacks.data.labelflip import LabelFlip
+from fedcore.attacks.data.pairflip import PairFlip
+from fedcore.attacks.data.targetedflip import TargetedFlip
 from fedcore.data.loading import load
 from fedcore.errors import AttackError, IdentityError
 from fedcore.exchange.cohort import Cohort
@@ -27,9 +27,9 @@ from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Thresholds
 from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import round_half_up
-from fedcore.strategies import fedavg
-from fedcore.strategies.fedavg import FedAvg
-from fedcore.strategies.fednova import FedNova
+from fedcore.strategies.averaging import fedavg
+from fedcore.strategies.averaging.fedavg import FedAvg
+from fedcore.strategies.averaging.fednova import FedNova
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 from fedcore.strategies.strategy import STRATEGIES, combine
 

@@ -140,5 +140,5 @@ def test_attacks_and_a_chain_are_put_through_the_suite() -> None:
 
 
 def test_a_colon_may_lead_to_a_strategy_of_fedcores_kind() -> None:
-    ours = "fedcore.strategies.median:Median"
+    ours = "fedcore.strategies.robust.median:Median"
     assert options(strategies=[ours]).arms() == [{"strategy": ours}]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.averaging.fedavg import FedAvg
 from fedcore.strategies.preaggregation.bucketing import Bucketing
 
 

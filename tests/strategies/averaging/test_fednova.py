@@ -14,7 +14,7 @@ from fedcore.exchange.cohort import ServerState
 from fedcore.optimizers.optimizer import Adam
 from fedcore.optimizers.solvers import SgdSolver
 from fedcore.scenario import Scenario
-from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.averaging.fedavg import FedAvg
 
 NOVA = Scenario(strategy="fednova").parts.strategy
 AVG = FedAvg()

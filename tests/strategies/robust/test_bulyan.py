@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
-from fedcore.strategies.bulyan import around_median, trusted
+from fedcore.strategies.robust.bulyan import around_median, trusted
 
 SEVEN = Scenario(strategy="bulyan", num_clients=7, fraction_train=1.0)
 # Krum's choices, of r left by r - 3 neighbours, at least 1: 3 (score 30), 4 (34), 1 (37), then

@@ -8,7 +8,7 @@ import torch
 
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
-from fedcore.strategies.krum import Krum
+from fedcore.strategies.robust.krum import Krum
 from fedcore.strategies.robust_definitions import MULTIKRUM
 from fedcore.strategies.strategy import STRATEGIES, combine_some, weighing
 

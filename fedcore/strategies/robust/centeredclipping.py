@@ -7,7 +7,7 @@ import torch
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import lengths
-from fedcore.strategies.normclipping import clip_factors
+from fedcore.strategies.robust.normclipping import clip_factors
 from fedcore.strategies.robust_definitions import CENTERED_CLIPPING
 from fedcore.strategies.strategy import STRATEGIES, Strategy, combine_some, weighing
 

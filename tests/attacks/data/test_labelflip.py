@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.attacks.labelflip import LabelFlip
+from fedcore.attacks.data.labelflip import LabelFlip
 
 FLIP = LabelFlip(poison_ratio=0.5)
 

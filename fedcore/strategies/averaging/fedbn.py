@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedcore.strategies.averaging.fedavg import FedAvg
 from fedcore.strategies.definitions import FEDAVG
-from fedcore.strategies.fedavg import FedAvg
 from fedcore.strategies.strategy import STRATEGIES
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.attacks.attack import Draw, Samples
-from fedcore.attacks.backdoor import Backdoor
-from fedcore.attacks.square import CORNERS, Square
+from fedcore.attacks.data.backdoor import Backdoor
+from fedcore.attacks.triggers.square import CORNERS, Square
 from fedcore.errors import AttackError, ScenarioError
 from fedcore.federation.threat import Threat
 from fedcore.harness.proofs.audit import audit_problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fedcore.strategies.adaptive import AdaptiveServer
+from fedcore.strategies.averaging.adaptive import AdaptiveServer
 from fedcore.strategies.definitions import FEDYOGI
 from fedcore.strategies.strategy import STRATEGIES
 

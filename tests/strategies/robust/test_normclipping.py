@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcore.scenario import Scenario
-from fedcore.strategies.fedavg import FedAvg
+from fedcore.strategies.averaging.fedavg import FedAvg
 
 ONE = Scenario(strategy="normclipping", norm_bound=1.0).parts.strategy
 

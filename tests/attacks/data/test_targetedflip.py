@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedcore.attacks.targetedflip import TargetedFlip
+from fedcore.attacks.data.targetedflip import TargetedFlip
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedcore.attacks.attack import ATTACKS, DataAttack, Draw, Samples
-from fedcore.attacks.square import Square
 from fedcore.attacks.trigger import Trigger
+from fedcore.attacks.triggers.square import Square
 from fedcore.components.parameters import param
 from fedcore.streams import Indices
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcore.attacks.pairflip import PairFlip
+from fedcore.attacks.data.pairflip import PairFlip
 
 FLIP = PairFlip(poison_ratio=0.5)
 GENERATOR = np.random.default_rng(0)
