@@ -27,7 +27,8 @@ def assaulted(
     """``cohort`` as it is sent under the attack of ``threat`` in ``round``; itself if nobody does.
 
     ``state`` is what the cohort trained from, ``memory`` what the attackers remember. Float buffers
-    and counters stay those of honest work. Raises AttackError where the attack gives rows of another shape, type or device.
+    and counters stay those of honest work. Raises AttackError where the attack gives rows of
+    another shape, type or device.
     """
     attack = None if threat.attack is None else threat.attack.update
     malicious = set(threat.malicious.tolist())
