@@ -110,7 +110,7 @@ class Alie(UpdateAttack):
             return torch.stack((rest @ rest, gap @ sigma, sigma @ sigma, centre @ centre))
 
         rest, along, square, centre = sent.sums(terms).tolist()
-        shown = side * along / square if square > 1e-12 * centre else z
+        shown = side * along / square if square > 1e-6 * centre else z
         return {"z": shown, "off": off_by(rest, z * z * square + centre), "same": sent.same}
 
     def audit_problems(self, record: Record) -> list[str]:
