@@ -36,6 +36,7 @@ class Furthest(UpdateAttack):
     does not depend on it). Where one update only is seen gamma is 0.
     """
 
+    one_row = True
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))
     direction: str = param(
         "where to, from the mean", default="std", choices=("unit", "sign", "std")

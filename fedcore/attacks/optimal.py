@@ -32,6 +32,7 @@ class Optimal(UpdateAttack):
     """
 
     knows = "benign"
+    one_row = True
     tries: int = param("strengths in each of two searches", default=12, low=2)
 
     @abstractmethod

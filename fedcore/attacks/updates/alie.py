@@ -37,6 +37,7 @@ class Alie(UpdateAttack):
     Learning", NeurIPS 2019, algorithm 3.
     """
 
+    one_row = True
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))
     z: float | None = param(
         "standard deviations from the mean; None: the paper's formula",
