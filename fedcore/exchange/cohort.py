@@ -73,7 +73,8 @@ class Cohort:
     buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
     the sums of the coefficients of FedNova's a_i (None where the local solver has none). ``noted``
     [K, WIDTH] int64 is what a `fedcore.engine.witness.Witness` saw of each client's work; no
-    strategy looks at it.
+    strategy looks at it. ``mixing`` [R, K] is what a pre-aggregation says of its R rows: row r is
+    sum_i mixing[r, i] times row i of the K that it was given; None where it says nothing.
     """
 
     clients: tuple[int, ...]
@@ -83,6 +84,9 @@ class Cohort:
     steps: tuple[int, ...]
     normalizers: tuple[float | None, ...]
     noted: npt.NDArray[np.int64] | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
+    mixing: npt.NDArray[np.float64] | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )
 

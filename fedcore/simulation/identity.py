@@ -129,7 +129,7 @@ class IdentityCheck:
         self._look = Look(
             round, places, state, centre, cohort, rows, start, apart, lot, cohort, rows, differs
         )
-        self._chain.begin(round, cohort, rows, places)
+        self._chain.begin(round, cohort, rows, places, lot)
 
     def mixed(self, rows: Cohort) -> None:
         """Judge what the next link of the chain has made of the round's updates."""

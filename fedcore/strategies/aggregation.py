@@ -71,7 +71,9 @@ class Aggregation:
             generator = torch_stream(
                 self.seed, Purpose.PREAGGREGATION, round=round, client=position
             )
-            updates, facts = link.mix(rows.updates, rows, generator)
+            updates, facts = link.mix(
+                rows.updates, dataclasses.replace(rows, mixing=None), generator
+            )
             sizes = {len(updates), *map(len, (facts.clients, facts.samples))}
             sizes |= {len(facts.steps), len(facts.normalizers)}
             if sizes != {expected} or updates.shape[1:] != rows.updates.shape[1:]:
