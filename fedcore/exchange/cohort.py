@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcore.streams import Generator, Purpose, stream
+
 
 @dataclass(frozen=True)
 class Noted:
@@ -30,13 +32,23 @@ class Memory(dict[str, torch.Tensor]):
 
     Strategies are values that serve every run; what belongs to one run stands here. ``noted`` is
     what the last step said of itself, ``tallies`` are numbers that a strategy counts for its
-    remarks. Copies are of their own in all three.
+    remarks. Copies are of their own in all three. ``seed`` of the run and ``round`` are set before
+    each step, for what a strategy draws.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__(tensors or {})
         self.noted: Noted | None = None
         self.tallies: dict[str, float] = {}
+        self.seed, self.round = 0, 0
+
+    def chance(self) -> Generator:
+        """A new generator for what the server draws in this round: each call gives the same one.
+
+        It belongs to the run and the round alone, so that every engine and device draws alike, and
+        a definition can draw again.
+        """
+        return stream(self.seed, Purpose.SERVER_CHANCE, round=self.round)
 
     @classmethod
     def of(cls, tensors: dict[str, torch.Tensor]) -> Memory:
@@ -50,6 +62,7 @@ class Memory(dict[str, torch.Tensor]):
         """A memory of copied tensors, for a step on trial."""
         copied = Memory({name: tensor.clone() for name, tensor in self.items()})
         copied.noted, copied.tallies = self.noted, dict(self.tallies)
+        copied.seed, copied.round = self.seed, self.round
         return copied
 
 
