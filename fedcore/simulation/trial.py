@@ -10,15 +10,18 @@ from dataclasses import dataclass
 
 import torch
 
+from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
 from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
+from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation.federation import Federation
 from fedcore.privacy.run import mechanism_of
+from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.assault import assaulted
@@ -81,6 +84,7 @@ class Trial:
         self._scores: list[Score] = []
         self._log = EvidenceLog(scenario.num_clients)
         self._updates = UpdateLog(self._malicious)
+        self._shares = ShareLog(all(link.keeps_clients for link in self._server.chain))
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -177,6 +181,7 @@ class Trial:
             )
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
+                self._shares.stepped(self.round, cohort.samples, self.state.memory.noted)
             else:
                 self._diverged = self.round
 
@@ -220,6 +225,10 @@ class Trial:
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
+            shares=self._shares.shares(len(self._cohorts)),
+            client_accuracy=client_accuracy(
+                scores[-1].recall, read_only(federation.dataset.train.labels), federation.parts
+            ),
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(
