@@ -60,6 +60,11 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
     },
     "profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
     "seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},
+    "hours": {
+        "type": float,
+        "help": "stop after these hours: what is not measured by then is skipped, and a later "
+        "session goes on from the store",
+    },
     "device": {"default": "auto", "choices": ("auto", "cpu", "cuda"), "help": "default: auto"},
     "engine": {"default": "auto", "help": "how runs are computed: see `fedcore list engines`"},
     "precision": {
