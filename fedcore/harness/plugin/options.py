@@ -109,8 +109,11 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "help": "show what differs from the baseline and record the selected cells in it",
     },
     "update-canaries": {
-        "action": "store_true",
-        "help": "record the canaries, float64 runs that every machine is held to, anew",
+        "nargs": "?",
+        "const": "new",
+        "choices": ("new", "all"),
+        "help": "record the canaries, float64 runs that every machine is held to: new (default) "
+        "ones beside those that are recorded, or all anew",
     },
 }
 _SHORT = re.compile(rf"(?<![\w-])--({'|'.join(DECLARATIONS)})(?![\w-])")

@@ -12,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports import privacy, table
+from fedcore.harness.reports import clients, privacy, table
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
@@ -216,6 +216,7 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flat["retention"] = cell["retention"]
     for name, value in (cell.get("published") or {}).items():
         flat[f"published_{name}"] = value
+    flat |= clients.flat(cell)
     for cost in costs:
         for part in ("reference", "effect", "low", "high"):
             flat[f"{cost['kind']}_cost_{part}"] = cost[part]

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fedcore.harness.reports.clients import accuracy_row, detection_row
 from fedcore.harness.suite.thresholds import CONTROLS
 from fedcore.scenario import naming
 
@@ -35,8 +36,9 @@ def row(outcome: Outcome) -> Row:
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
     unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
-    data_notes of the data set, and notes of the strategy. A cell of a matrix also has place and
-    course (`fedcore.harness.suite.place`, `.course`).
+    data_notes of the data set, and notes of the strategy; client_accuracy and detection, of single
+    clients (`fedcore.harness.reports.clients`). A cell of a matrix also has place and course
+    (`fedcore.harness.suite.place`, `.course`).
     """
     scenario = outcome.cell.scenario
     values = {
@@ -69,6 +71,8 @@ def row(outcome: Outcome) -> Row:
         "data_notes": list(outcome.data_notes),
         "notes": list(outcome.notes),
         "unproven": list(outcome.unproven),
+        "client_accuracy": accuracy_row(outcome.clients),
+        "detection": detection_row(outcome.clients, outcome.seeds),
         **_of_matrix(outcome),
     }
 

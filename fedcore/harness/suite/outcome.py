@@ -11,6 +11,7 @@ from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, Noise, estimate, worst
 from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.clients import ClientFindings, client_findings
 from fedcore.harness.suite.course import Course, course_of
 from fedcore.harness.suite.measures import Gate, Measure, Records, idle, measures, put_gates
 from fedcore.harness.suite.pairs import no_twin as no_twin
@@ -33,8 +34,9 @@ class Outcome:
     None where there is no bound; empty where nothing is private. ``class_names`` and ``data_notes``
     are the data set's. ``notes`` are what strategies remark of their runs. ``voids`` say why
     nothing is proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
-    ``unproven`` names runs of which nobody noted what they trained on, with the reason. ``course``
-    is that of a cell of a matrix.
+    ``unproven`` names runs of which nobody noted what they trained on, with the reason. ``clients``
+    is what is known of single clients, None where runs failed; ``course`` is that of a cell of a
+    matrix.
     """
 
     cell: Cell
@@ -55,6 +57,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
     asr_twin: tuple[float, ...] = ()
+    clients: ClientFindings | None = None
     course: Course | None = None
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
@@ -149,6 +152,7 @@ def judge_cell(
         errors=tuple(_broken_proofs(cell, seeds, records, proofs or Proofs())),
         epsilon_total=_epsilon_totals(cell, seeds, records),
         notes=_notes(cell, seeds, records),
+        clients=client_findings(cell, seeds, records),
         unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds)))),
         course=course_of(cell.scenario, cell.place.declared, seeds, records)
         if cell.place is not None
