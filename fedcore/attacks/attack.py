@@ -237,10 +237,12 @@ class UpdateAttack(Attack):
 
     Of an update the parameters are changed; float buffers and counters are those of honest work.
     ``knows`` says which updates they see: ``"own"``, their honest ones, or ``"benign"``, those of
-    the others, too. A class whose paper has both makes it a parameter.
+    the others, too. A class whose paper has both makes it a parameter. ``one_row``: they all send
+    the same row.
     """
 
     knows = "own"
+    one_row = False
 
     @property
     def update(self) -> UpdateAttack:
