@@ -44,13 +44,13 @@ class Memory(dict[str, torch.Tensor]):
         self.tallies: dict[str, float] = {}
         self.seed, self.round = 0, 0
 
-    def chance(self) -> Generator:
+    def chance(self, part: int = -1) -> Generator:
         """A new generator for what the server draws in this round: each call gives the same one.
 
-        It belongs to the run and the round alone, so that every engine and device draws alike, and
-        a definition can draw again.
+        It belongs to the run, the round and the ``part`` alone (from 0, where a draw has several),
+        so that every engine and device draws alike, and a definition can draw again.
         """
-        return stream(self.seed, Purpose.SERVER_CHANCE, round=self.round)
+        return stream(self.seed, Purpose.SERVER_CHANCE, round=self.round, client=part)
 
     @classmethod
     def of(cls, tensors: dict[str, torch.Tensor]) -> Memory:

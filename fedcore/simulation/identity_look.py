@@ -53,7 +53,7 @@ class Look:
         stop: Floats,
         memory: dict[str, Floats],
         displacement: Callable[[int], Floats],
-        chance: Callable[[], Generator],
+        chance: Callable[..., Generator],
     ) -> View:
         """What a definition sees of the step that led to ``state``, ``stop`` [s] at the places."""
         given, kind = self.given, torch.finfo(self.given.updates.dtype)

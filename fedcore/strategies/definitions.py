@@ -42,8 +42,8 @@ class View:
     ``normalizers`` what the cohort takes for the sums of FedNova's a_i. Behind pre-aggregation
     rows and facts are what that made, and ``sent`` is the round as the clients sent it.
     ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
-    generator of what the server draws in the round, and ``apart`` the Euclidean distance of two
-    clients' whole updates (inf where it is not finite).
+    generator of (a part of) what the server draws in the round, and ``apart`` the Euclidean
+    distance of two clients' whole updates (inf where it is not finite).
     """
 
     strategy: Any
@@ -64,7 +64,7 @@ class View:
     sent: View | None = None
     places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     size: int = -1
-    chance: Callable[[], np.random.Generator] = lambda: np.random.default_rng(0)
+    chance: Callable[..., np.random.Generator] = np.random.default_rng
     apart: Callable[[int, int], float] = lambda one, other: np.inf
 
     @property
