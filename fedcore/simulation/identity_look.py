@@ -77,6 +77,7 @@ class Look:
             size=given.updates.shape[1],
             chance=chance,
             apart=self._apart,
+            product=self._product,
         )
         if given is self.cohort:
             return view
@@ -112,6 +113,16 @@ class Look:
             gap = first[part].to(torch.float64, copy=True).sub_(second[part])
             squares += float(gap.square().sum())
         return math.sqrt(squares) if math.isfinite(squares) else math.inf
+
+    def _product(self, one: int, other: int) -> float:
+        """See `View.product`; in chunks."""
+        root, rows, total = self.given.root, self.given.updates, 0.0
+        root = rows.new_full(rows.shape[1:], math.nan) if root is None else root
+        first, second = (root if row == -1 else rows[row] for row in (one, other))
+        for start in range(0, len(first), CHUNK * 8):
+            part = slice(start, min(start + CHUNK * 8, len(first)))
+            total += float(first[part].double() @ second[part].double())
+        return total
 
     def alike(self, state: ServerState) -> bool:
         """Whether the step to ``state`` equals FedAvg's in all coordinates; in chunks."""

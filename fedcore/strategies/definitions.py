@@ -43,7 +43,8 @@ class View:
     rows and facts are what that made, and ``sent`` is the round as the clients sent it.
     ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
     generator of what the server draws in the round, and ``apart`` the Euclidean distance of two
-    clients' whole updates (inf where it is not finite).
+    clients' whole updates (inf where it is not finite). ``product`` is the inner product of two
+    whole updates, of which -1 is the one that the server trained itself (NaN: it has none).
     """
 
     strategy: Any
@@ -66,6 +67,7 @@ class View:
     size: int = -1
     chance: Callable[[], np.random.Generator] = lambda: np.random.default_rng(0)
     apart: Callable[[int, int], float] = lambda one, other: np.inf
+    product: Callable[[int, int], float] = lambda one, other: np.nan
 
     @property
     def whole(self) -> bool:
