@@ -77,7 +77,8 @@ class Look:
             size=given.updates.shape[1],
             chance=chance,
             apart=self._apart,
-            product=self._product,
+            product=lambda one, other: self._product(state, one, other),
+            clients=given.clients,
         )
         if given is self.cohort:
             return view
@@ -114,15 +115,21 @@ class Look:
             squares += float(gap.square().sum())
         return math.sqrt(squares) if math.isfinite(squares) else math.inf
 
-    def _product(self, one: int, other: int) -> float:
+    def _product(self, state: ServerState, one: int | str, other: int | str) -> float:
         """See `View.product`; in chunks."""
-        root, rows, total = self.given.root, self.given.updates, 0.0
-        root = rows.new_full(rows.shape[1:], math.nan) if root is None else root
-        first, second = (root if row == -1 else rows[row] for row in (one, other))
+        first, second = (self._whole(state, which) for which in (one, other))
+        if first is None or second is None:
+            return math.nan
+        total = 0.0
         for start in range(0, len(first), CHUNK * 8):
             part = slice(start, min(start + CHUNK * 8, len(first)))
             total += float(first[part].double() @ second[part].double())
         return total
+
+    def _whole(self, state: ServerState, which: int | str) -> torch.Tensor | None:
+        if isinstance(which, str):
+            return state.memory.get(which)
+        return self.given.root if which == -1 else self.given.updates[which]
 
     def alike(self, state: ServerState) -> bool:
         """Whether the step to ``state`` equals FedAvg's in all coordinates; in chunks."""

@@ -44,7 +44,8 @@ class View:
     ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
     generator of what the server draws in the round, and ``apart`` the Euclidean distance of two
     clients' whole updates (inf where it is not finite). ``product`` is the inner product of two
-    whole updates, of which -1 is the one that the server trained itself (NaN: it has none).
+    whole updates, of which -1 is the one that the server trained itself (NaN: it has none), and
+    a name the tensor of the server's memory after the step. ``clients`` are those of the rows.
     """
 
     strategy: Any
@@ -67,7 +68,8 @@ class View:
     size: int = -1
     chance: Callable[[], np.random.Generator] = lambda: np.random.default_rng(0)
     apart: Callable[[int, int], float] = lambda one, other: np.inf
-    product: Callable[[int, int], float] = lambda one, other: np.nan
+    product: Callable[[int | str, int | str], float] = lambda one, other: np.nan
+    clients: tuple[int, ...] = ()
 
     @property
     def whole(self) -> bool:
