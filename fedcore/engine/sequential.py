@@ -71,7 +71,7 @@ class SequentialEngine:
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self.witness = Witness(federation, device, dtype)
         self._solver = self.witness.watched(scenario.parts.optimizer.solver(scenario))
-        size = scenario.cohort_size
+        size = scenario.cohort_size + (federation.root is not None)
         self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
         self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)
         self._updates = zeros((size, self.layout.size), dtype=dtype, device=device)

@@ -90,6 +90,7 @@ class Cohort:
     [K, WIDTH] int64 is what a `fedcore.engine.witness.Witness` saw of each client's work; no
     strategy looks at it. ``mixing`` [R, K] is what a pre-aggregation says of its R rows: row r is
     sum_i mixing[r, i] times row i of the K that it was given; None where it says nothing.
+    ``root`` [D] is the update that the server trained itself, where its strategy has it do so.
     """
 
     clients: tuple[int, ...]
@@ -104,6 +105,7 @@ class Cohort:
     mixing: npt.NDArray[np.float64] | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )
+    root: torch.Tensor | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     @property
     def weights(self) -> torch.Tensor:
@@ -113,4 +115,5 @@ class Cohort:
 
     def restricted(self, num_parameters: int) -> Cohort:
         """This cohort without the float buffers behind the parameters of ``updates``; a view."""
-        return dataclasses.replace(self, updates=self.updates[:, :num_parameters])
+        root = None if self.root is None else self.root[:num_parameters]
+        return dataclasses.replace(self, updates=self.updates[:, :num_parameters], root=root)

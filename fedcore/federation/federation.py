@@ -17,6 +17,7 @@ from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.federation.clients import partition
+from fedcore.federation.root import Root
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
@@ -34,7 +35,9 @@ class Federation:
     ``train_images`` [n, h, w, c] uint8 and ``test`` lie on the device; ``parts`` are each client's
     training samples; ``threat`` holds the malicious clients, the labels that clients believe in and
     the images that they train on, of which ``copies`` [q, h, w, c] are poisoned. ``probe`` is what
-    the success of the attack is measured on, as the data set has it.
+    the success of the attack is measured on, as the data set has it. Where the server trains an
+    update of its own on a ``root`` set, that is left out of ``test`` and ``probe``, and ``parts``
+    and ``epochs`` have one more entry than there are clients.
     """
 
     scenario: Scenario
@@ -48,6 +51,7 @@ class Federation:
     threat: Threat
     copies: torch.Tensor | None = None
     probe: Split | None = None
+    root: Root | None = None
     _weights: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
@@ -81,6 +85,9 @@ class Federation:
                 raise
             raise AttackError(f"{error}; classes: {names}") from error
         clean = transform.prepare(dataset.train.to(device)).images
+        root, test = Root.of(scenario, seed, dataset), dataset.test
+        if root is not None:
+            threat, test = root.behind(threat), root.scored(test)
         copies = threat.copies
         return cls(
             scenario=scenario,
@@ -89,11 +96,12 @@ class Federation:
             dataset=dataset,
             transform=transform,
             train_images=clean,
-            test=transform.prepare(dataset.test.to(device)),
-            parts=parts,
+            test=transform.prepare(test.to(device)),
+            parts=list(threat.parts),
             threat=threat,
             copies=None if copies is None else _like(clean, copies.images, transform),
-            probe=_probe(success_of(scenario), dataset),
+            probe=_probe(success_of(scenario), test),
+            root=root,
         )
 
     def initial_model(self) -> nn.Module:
@@ -125,11 +133,14 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them. Raises AttackError.
+        Those of malicious clients are what the attack makes of them; a server that trains makes
+        the most that a client may. Raises AttackError.
         """
         low, high = self.scenario.epochs_range
         generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return self.threat.epochs(generator.integers(low, high + 1, size=self.scenario.num_clients))
+        drawn = generator.integers(low, high + 1, size=self.scenario.num_clients)
+        clients = self.threat.epochs(drawn)
+        return clients if self.root is None else np.append(clients, high)
 
     @cached_property
     def pool(self) -> torch.Tensor:
@@ -155,9 +166,14 @@ class Federation:
         drawn = generator.choice(len(able), size=self.scenario.cohort_size, replace=False)
         return tuple(sorted(int(able[i]) for i in drawn))
 
+    @property
+    def dealt(self) -> list[Indices]:
+        """The training samples of each client, without the server's root set."""
+        return self.parts[: self.scenario.num_clients]
+
     @cached_property
     def _able(self) -> Indices:
-        return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
+        return np.array([c for c, part in enumerate(self.dealt) if len(part)], dtype=np.int64)
 
     @property
     def poisoning(self) -> Threat:
@@ -182,14 +198,13 @@ def _like(clean: torch.Tensor, images: torch.Tensor, transform: Transform) -> to
     return moved if moved.shape[1:] == clean.shape[1:] else transform.geometry(moved)
 
 
-def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
+def _probe(attack: Attack | None, test: Split) -> Split | None:
     """What the success of ``attack`` is measured on; None where that is no set of its own."""
     if attack is None:
         return None
     if attack.success_classes is not None:
         return None
-    test = Samples(read_only(dataset.test.labels), read_only(dataset.test.images))
-    probe = attack.probe(test)
+    probe = attack.probe(Samples(read_only(test.labels), read_only(test.images)))
     if probe is None or probe.images is None or not len(probe.labels):
         return None
     return Split(torch.from_numpy(probe.images), torch.from_numpy(probe.labels))

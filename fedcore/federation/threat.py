@@ -52,7 +52,7 @@ class Copies:
     """Poisoned copies of training images, which lie behind the clean ones in the pool.
 
     ``images`` [q, height, width, channels] uint8, before any transform; ``origins`` [q] are the
-    training samples that they stand for. Copy i has the number n + i, n the training samples.
+    training samples that they stand for, -1: none. Copy i has number n + i, n the training samples.
     """
 
     images: torch.Tensor

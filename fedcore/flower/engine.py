@@ -14,6 +14,7 @@ from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import joined
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.assault import require_simulation
@@ -114,7 +115,12 @@ class GridEngine:
         return self._engine.initial_state()
 
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
-        """Have ``clients`` train from ``state``, wherever they are."""
+        """Have ``clients`` train from ``state``, wherever they are; the server trains here."""
+        root = self.federation.root
+        if root is not None and root.client in clients:
+            own = self._engine.train(state, round, (root.client,))
+            row = replace(own, updates=own.updates.clone(), counters=own.counters.clone())
+            return joined(self.train(state, round, clients[:-1]), row)
         arrays = to_arrays(self.layout, state.vector, state.counters)
         messages = self.conductor.messages(
             round, state, clients, arrays, self._config.copy(), self.grid

@@ -20,6 +20,7 @@ from fedcore.exchange.layout import Kind, digest
 from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import trainees
 from fedcore.privacy.run import mechanism_of
 from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
@@ -28,6 +29,7 @@ from fedcore.simulation.assault import assaulted, trial_step
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
+from fedcore.simulation.root import split
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -74,8 +76,8 @@ class Trial:
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
-            samples = [len(part) for part in federation.parts]
-            told = CohortCheck(scenario, samples, federation.epochs.tolist())
+            samples = [len(part) for part in federation.dealt]
+            told = CohortCheck(scenario, samples, federation.epochs[: len(samples)].tolist())
         self._check = IdentityCheck(self._server, scenario, spans, told)
         last = len(self._cohorts)
         self._evaluated = tuple(
@@ -109,13 +111,18 @@ class Trial:
         """The cohort of the next round."""
         return self._cohorts[self.round - 1]
 
+    @property
+    def trainees(self) -> tuple[int, ...]:
+        """Whom the next round trains: its cohort, and the server where that has a root set."""
+        return trainees(self.federation.root, self.clients)
+
     def advance(self) -> None:
         """Make the next round with the run's own engine."""
         begun = time.perf_counter()
         cohort = None
         if self.trains:
             with self.clock("train"):
-                cohort = self.engine.train(self.state, self.round, self.clients)
+                cohort = self.engine.train(self.state, self.round, self.trainees)
         self.conclude(cohort, begun)
 
     def complete(self) -> Record:
@@ -128,8 +135,10 @@ class Trial:
         """Aggregate, score and report the round that began at ``begun``; the next one is due.
 
         ``cohort`` is None if and only if the run no longer `trains`. An empty one, of an engine
-        over a network that brought nobody back, changes nothing.
+        over a network that brought nobody back, changes nothing. It has the server's own row,
+        where `trainees` has the server.
         """
+        cohort = split(cohort, self.federation)
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
@@ -215,8 +224,8 @@ class Trial:
         scenario, updates = federation.scenario, self._updates.audits()
         refuse_idle_updates(federation, updates)
         audit = Audit(
-            samples=tuple(len(part) for part in federation.parts),
-            epochs=tuple(int(e) for e in federation.epochs),
+            samples=tuple(len(part) for part in federation.dealt),
+            epochs=tuple(int(e) for e in federation.epochs[: scenario.num_clients]),
             cohorts=self._cohorts,
             malicious=self._malicious,
             malicious_per_round=self._present,

@@ -43,7 +43,9 @@ class View:
     rows and facts are what that made, and ``sent`` is the round as the clients sent it.
     ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
     generator of (a part of) what the server draws in the round, and ``apart`` the Euclidean
-    distance of two clients' whole updates (inf where it is not finite).
+    distance of two clients' whole updates (inf where it is not finite). ``product`` is the inner product of two
+    whole updates, of which -1 is the one that the server trained itself (NaN: it has none), and
+    a name the tensor of the server's memory after the step. ``clients`` are those of the rows.
     """
 
     strategy: Any
@@ -66,6 +68,8 @@ class View:
     size: int = -1
     chance: Callable[..., np.random.Generator] = np.random.default_rng
     apart: Callable[[int, int], float] = lambda one, other: np.inf
+    product: Callable[[int | str, int | str], float] = lambda one, other: np.nan
+    clients: tuple[int, ...] = ()
 
     @property
     def whole(self) -> bool:

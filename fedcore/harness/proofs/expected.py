@@ -177,8 +177,9 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(client), len(places)))
         digests.append((samples, labels, order))
+    scored = data.without(draws.root(scenario, seed, len(data.test)))
     return ExpectedTraining(
-        data=data,
+        data=scored,
         malicious=malicious,
         cohorts=draws.cohorts(scenario, seed, drawn.parts),
         samples=tuple(map(len, drawn.parts)),
@@ -190,7 +191,7 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
         leaked=leaked,
         model=_model(_Key(scenario, seed, data), data_dir),
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
-        probe=probe_of(scenario, data),
+        probe=probe_of(scenario, scored),
         parts=drawn.parts,
     )
 
