@@ -124,7 +124,10 @@ def update_problems(record: Record) -> Iterator[str]:
     audit = record.audit
     missing = {(each.round, each.client) for each in audit.excluded}
     expected = dict.fromkeys(audit.malicious, 0)
+    attack = record.scenario.parts.attack
     for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1):
+        if attack is None or not attack.acts(round):
+            continue
         for client in set(cohort).intersection(expected):
             expected[client] += (round, client) not in missing
     shown = {each.client: each for each in audit.updates}

@@ -125,11 +125,21 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them. Raises AttackError.
+        Those of malicious clients are what the attack makes of them where it acts. Raises
+        AttackError.
         """
+        return self.threat.epochs(self._honest_epochs)
+
+    @cached_property
+    def _honest_epochs(self) -> Indices:
         low, high = self.scenario.epochs_range
         generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return self.threat.epochs(generator.integers(low, high + 1, size=self.scenario.num_clients))
+        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+
+    def epochs_of(self, client: int, round: int) -> int:
+        """Local epochs of ``client`` in ``round`` (from 1)."""
+        own = self.epochs if self.threat.acts(round) else self._honest_epochs
+        return int(own[client])
 
     @cached_property
     def pool(self) -> torch.Tensor:

@@ -25,6 +25,7 @@ from fedcore.simulation.assault import assaulted
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
+from fedcore.simulation.score_check import check_of
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -72,8 +73,10 @@ class Trial:
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
             samples = [len(part) for part in federation.parts]
-            told = CohortCheck(scenario, samples, federation.epochs.tolist())
+            told = CohortCheck(scenario, samples, federation.epochs_of)
         self._check = IdentityCheck(self._server, scenario, spans, told)
+        precision = engine_name.rpartition("-")[2]
+        self._scores_due = check_of(federation, engine.layout, precision)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
@@ -126,6 +129,10 @@ class Trial:
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
+            if self._scores_due is not None:
+                with self.clock("train"):
+                    due = self._scores_due.digests(self.state, self.round, cohort.clients)
+                self._log.due(self.round, due)
         honest = cohort
         if cohort is not None and cohort.clients and self._attacks_updates:
             with self.clock("train"):
@@ -156,8 +163,9 @@ class Trial:
 
     @property
     def _attacks_updates(self) -> bool:
-        attack = self.federation.threat.attack
-        return attack is not None and attack.update is not None
+        threat = self.federation.threat
+        attacks = threat.attack is not None and threat.attack.update is not None
+        return attacks and threat.acts(self.round)
 
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
