@@ -1,4 +1,4 @@
-"""Scores of a client's own samples under the global model, for attacks that draw labels from them."""
+"""Scores of a client's samples under the global model, for attacks that draw labels from them."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class SequentialEngine:
         self._ends[row] = self._counters
 
     def see(self, state: ServerState, round: int, client: int, row: int = 0) -> None:
-        """Have ``client``, in ``row``, draw labels from scores under ``state`` where it needs them."""
+        """Have ``client``, in ``row``, draw labels from scores under ``state`` where it does so."""
         if self.federation.threat.wants_scores(client, round):
             self.model.eval()
             self._load(state)

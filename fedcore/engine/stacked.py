@@ -156,7 +156,7 @@ class StackedEngine:
         return RoundWork(self.federation, self.bench, state, round, clients, self._kept)
 
     def _see(self, state: ServerState, round: int, clients: tuple[int, ...]) -> None:
-        """Have clients draw their labels from scores under ``state``, where an attack needs them."""
+        """Have clients draw their labels from scores under ``state``, where they do so."""
         bench, federation = self.bench, self.federation
         waiting = [c for c in clients if federation.threat.wants_scores(c, round)]
         if not waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 
 from fedcore.attacks.attack import DataAttack, Images, Samples
@@ -38,9 +39,7 @@ def require_samples(
     raise AttackError(f"attack {scenario.attack!r} must give {what}: correct its poison method")
 
 
-def require_effect(
-    scenario: Scenario, attack: DataAttack, poisons: Sequence[ClientPoison]
-) -> None:
+def require_effect(scenario: Scenario, attack: DataAttack, poisons: Sequence[ClientPoison]) -> None:
     """`AttackError` unless the attack changed a label or an image."""
     name, ratio, clients = scenario.attack, attack.poison_ratio, len(poisons)
     most = max((poison.eligible for poison in poisons), default=0)
@@ -56,7 +55,7 @@ def require_effect(
             f"{clients} malicious clients (the largest has {most} samples to poison): raise "
             "poison_ratio or give clients more samples"
         )
-    if attack.needs_scores or sum(poison.images_changed for poison in poisons):
+    if attack.needs_scores or any(poison.images_changed for poison in poisons):
         return  # labels of scores are drawn when a round begins
     if attack.changes_images:
         raise AttackError(

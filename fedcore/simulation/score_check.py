@@ -48,9 +48,7 @@ class ScoreCheck:
         """Itself: nothing that a round changes decides on another one."""
         return self
 
-    def digests(
-        self, state: ServerState, round: int, clients: tuple[int, ...]
-    ) -> dict[int, int]:
+    def digests(self, state: ServerState, round: int, clients: tuple[int, ...]) -> dict[int, int]:
         """Digest of the labels that each malicious one of ``clients`` must have had in ``round``.
 
         Of the pairs of image and label of its round, as `fedcore.exchange.evidence` has them;
@@ -69,9 +67,7 @@ class ScoreCheck:
             result[client] = int(total(pairs)) * epochs % 2**64
         return result
 
-    def _due(
-        self, drawn: Indices, round: int, client: int, state: ServerState | None
-    ) -> Indices:
+    def _due(self, drawn: Indices, round: int, client: int, state: ServerState | None) -> Indices:
         """The labels that ``client`` must have; ``drawn`` are those that it had."""
         federation = self._federation
         attack = federation.threat.attack

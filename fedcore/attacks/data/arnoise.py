@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from fedcore.attacks.attack import ATTACKS, DataAttack, Draw, Samples
 from fedcore.components.parameters import param
@@ -31,7 +32,7 @@ LARGEST: Final = 50.0
 """Norm of a trial beyond which a process counts as unstable."""
 _POOLS: Final = (1000, 2000, 4000, 8000, 16_000)  # stable processes that are looked through
 _BATCH: Final = 1024  # kernels that are tried at once
-_FIRST: Final = 32  # processes whose filters say which signals are worth more than a look
+_FIRST: Final = 8  # processes whose filters say which signals are worth more than a look
 _BYTES: Final = 1 << 24  # of the canvases that are made at once
 
 
@@ -100,11 +101,13 @@ def responses(kernels: Floats, made: Floats) -> Floats:
     """
     filters = kernels.copy()
     filters[:, :, 2, 2] = -1
-    columns = np.ascontiguousarray(filters.reshape(len(filters), -1).T)
+    columns = torch.from_numpy(filters.reshape(len(filters), -1).T.copy())
     windows = np.lib.stride_tricks.sliding_window_view(made, (3, 3), axis=(2, 3))
     result = np.empty((len(made), len(kernels)))
     for row, window in enumerate(windows.transpose(0, 2, 3, 1, 4, 5)):
-        result[row] = np.maximum(window.reshape(-1, len(columns)) @ columns, 0).sum(axis=0)
+        # torch's product keeps to the threads of a run, numpy's does not
+        answers = torch.from_numpy(window.reshape(-1, len(columns))) @ columns
+        result[row] = answers.clamp_(min=0).sum(dim=0).numpy()
     return result
 
 
@@ -137,41 +140,36 @@ def processes(seed: int, num_classes: int, channels: int, response: float) -> Fl
     )
 
 
-def _pool(
-    generator: Generator, size: int, channels: int, starts: Floats
-) -> tuple[Floats, Floats]:
+def _pool(generator: Generator, size: int, channels: int, starts: Floats) -> tuple[Floats, Floats]:
     """Up to ``size`` stable processes, [p, c, 3, 3], and of each the last trial, scaled to norm 1.
 
     The channels of a stable process are stable each, so that they are drawn one by one.
     """
-    kernels, made, count = [], [], 0
-    while count < size * channels:
+    kernels: list[Floats] = []
+    squares: list[Floats] = []  # of the norms of the trials
+    last: list[Floats] = []
+    while sum(map(len, kernels)) < size * channels:
         drawn = generator.standard_normal((_BATCH, 1, 3, 3))
         drawn[:, :, 2, 2] = 0
         drawn /= drawn.sum(axis=(2, 3), keepdims=True)
-        first = signals(drawn, np.broadcast_to(starts[:1], (len(drawn), 1, *starts.shape[1:])))
-        likely = np.flatnonzero(_norms(first) <= LARGEST)
-        drawn, trials = drawn[likely], [first[likely]]
-        for start in starts[1:]:
-            trials.append(signals(drawn, np.broadcast_to(start, (len(drawn), 1, *start.shape))))
-        together = np.concatenate(trials, axis=1)  # the trials in the place of the channels
-        stable = (np.stack([_norms(trial) for trial in trials]) <= LARGEST).all(axis=0)
-        kernels.append(drawn[stable, 0])
-        made.append(together[stable])
-        count += int(stable.sum())
-    whole = np.concatenate(kernels)[: size * channels].reshape(size, channels, 3, 3)
-    trials_of = np.concatenate(made)[: size * channels].reshape(size, channels, *made[0].shape[1:])
-    norms = np.sqrt(np.square(trials_of).sum(axis=(1, 3, 4)))
+        lengths = np.empty((len(drawn), 0))
+        for start in starts:
+            made = signals(drawn, np.broadcast_to(start, (len(drawn), 1, *start.shape)))
+            with np.errstate(over="ignore", invalid="ignore"):
+                length = np.square(made).sum(axis=(1, 2, 3))
+                stable = length <= LARGEST**2  # NaN is not
+            drawn, made = drawn[stable], made[stable]
+            lengths = np.column_stack((lengths[stable], length[stable]))
+        kernels.append(drawn)
+        squares.append(lengths)
+        last.append(made)
+    many = size * channels
+    shape = size, channels, *last[0].shape[2:]
+    norms = np.sqrt(np.concatenate(squares)[:many].reshape(size, channels, -1).sum(axis=1))
     stable = (norms <= LARGEST).all(axis=1)
-    last = trials_of[stable][:, :, -1] / norms[stable, -1][:, None, None, None]
-    return whole[stable], last
-
-
-def _norms(made: Floats) -> Floats:
-    """The L2 norm of each of ``made`` [k, c, h, w], [k]; inf or NaN where it has left the finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        result: Floats = np.sqrt(np.square(made).sum(axis=(1, 2, 3)))
-    return result
+    whole = np.concatenate(kernels)[:many].reshape(size, channels, 3, 3)[stable]
+    trials = np.concatenate(last)[:many].reshape(shape)[stable]
+    return whole, trials / norms[stable, -1][:, None, None, None]
 
 
 def _apart(audible: npt.NDArray[np.bool_]) -> list[int]:

@@ -71,8 +71,8 @@ class Dba(Backdoor):
         pixels = int(changes(self.trigger, shape).sum())
         if pixels < self.num_parts:
             return [
-                f"dba needs num_parts <= the trigger's pixels, got num_parts={self.num_parts} and {pixels} "
-                "pixels: lower num_parts, or take a larger trigger"
+                f"dba needs num_parts <= the trigger's pixels, got num_parts={self.num_parts} "
+                f"and {pixels} pixels: lower num_parts, or take a larger trigger"
             ]
         return []
 

@@ -28,7 +28,7 @@ class SecondBest(DataAttack):
     redraw = True
 
     def poison(self, samples: Samples, draw: Draw) -> Samples:
-        """argmax of the scores over all classes but y; [k] int64."""
+        """The class of the largest score over all but y; [k] int64."""
         assert draw.scores is not None
         scores = np.where(np.isnan(draw.scores), -np.inf, draw.scores)
         # the C - 1 columns of the other classes, so that y is none of them whatever the scores

@@ -28,7 +28,7 @@ class Blended(Trigger):
     pattern_seed: int = param("seed of the pattern", default=0, low=0)
 
     def stamp(self, images: Images) -> Images:
-        """weight * pattern + (1 - weight) * image."""
+        """The images as weight * pattern + (1 - weight) * image."""
         drawing = np.random.default_rng(self.pattern_seed)
         pattern = drawing.integers(0, 256, images.shape[1:]).astype(np.float64)
         # a table of the 256 levels: no images in float64 are made

@@ -33,7 +33,7 @@ def stamped(trigger: Any, images: Images) -> Images:
         return result
     inside = (rows >= top) & (rows < top + trigger.size)
     inside = inside & (columns >= left) & (columns < left + trigger.size)
-    return np.where(inside[None, :, :, None], np.array(level, np.uint8), images)
+    return np.asarray(np.where(inside[None, :, :, None], np.array(level, np.uint8), images))
 
 
 def _blended(trigger: Any, images: Images) -> Images:
@@ -59,31 +59,24 @@ def part_of(attack: Any, images: Images, place: int) -> Images:
     )
     own = np.zeros(touched.shape, np.bool_)
     own[np.flatnonzero(touched)[run == place % attack.num_parts]] = True
-    return np.where(own.reshape(1, *images.shape[1:3], 1), whole, images)
+    return np.asarray(np.where(own.reshape(1, *images.shape[1:3], 1), whole, images))
 
 
 def noised(attack: Any, images: Images, labels: Indices, draw: Draw) -> Images:
     """``images`` with the noise of ``arnoise``, which gives the coefficients of its processes."""
     height, width, channels = images.shape[1:]
     kernels = processes(draw.seed, draw.num_classes, channels, attack.response)
-    result = np.empty_like(images)
-    # by class, each of its images at once; what is drawn is drawn in the order of the images
-    starts = draw.generator.standard_normal((len(images), channels, height + 4, width + 4))
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        field = starts[own]
-        for row in range(2, height + 4):
-            for column in range(2, width + 4):
-                value = np.zeros((len(own), channels))
-                for place in range(9):
-                    up, back = divmod(place, 3)
-                    pixel = field[:, :, row - 2 + up, column - 2 + back]
-                    value = value + kernels[label, :, up, back] * pixel
-                field[:, :, row, column] = value
-        noise = field[:, :, 4:, 4:]
-        flat = noise.reshape(len(own), -1)
-        length = attack.eps * (height * width) ** 0.5 / 32
-        scale = length / np.sqrt((flat**2).sum(axis=1))
-        added = images[own] / 255 + np.moveaxis(noise * scale[:, None, None, None], 1, 3)
-        result[own] = np.rint(np.clip(added, 0, 1) * 255).astype(np.uint8)
-    return result
+    own = kernels[labels]
+    field = draw.generator.standard_normal((len(images), channels, height + 4, width + 4))
+    for row in range(2, height + 4):
+        for column in range(2, width + 4):
+            value = np.zeros((len(images), channels))
+            for place in range(9):
+                up, back = divmod(place, 3)
+                value += own[:, :, up, back] * field[:, :, row - 2 + up, column - 2 + back]
+            field[:, :, row, column] = value
+    noise = field[:, :, 4:, 4:]
+    length = attack.eps * (height * width) ** 0.5 / 32
+    scale = length / np.sqrt((noise.reshape(len(images), -1) ** 2).sum(axis=1))
+    added = images / 255 + np.moveaxis(noise * scale[:, None, None, None], 1, 3)
+    return np.asarray(np.rint(np.clip(added, 0, 1) * 255), np.uint8)
