@@ -133,14 +133,24 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them; a server that trains makes
-        the most that a client may. Raises AttackError.
+        Those of malicious clients are what the attack makes of them where it acts; a server that
+        trains makes the most that a client may. Raises AttackError.
         """
+        clients = self.threat.epochs(self._honest_epochs)
+        if self.root is None:
+            return clients
+        return np.append(clients, self.scenario.epochs_range[1])
+
+    @cached_property
+    def _honest_epochs(self) -> Indices:
         low, high = self.scenario.epochs_range
         generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        drawn = generator.integers(low, high + 1, size=self.scenario.num_clients)
-        clients = self.threat.epochs(drawn)
-        return clients if self.root is None else np.append(clients, high)
+        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+
+    def epochs_of(self, client: int, round: int) -> int:
+        """Local epochs of ``client`` in ``round`` (from 1)."""
+        honest = client < self.scenario.num_clients and not self.threat.acts(round)
+        return int((self._honest_epochs if honest else self.epochs)[client])
 
     @cached_property
     def pool(self) -> torch.Tensor:

@@ -98,7 +98,7 @@ class IdentityCheck:
         self._round = round
         self.kept(state, round)
         if self._told is not None and (
-            odd := self._told.problem(honest or cohort, state, num_parameters)
+            odd := self._told.problem(honest or cohort, state, num_parameters, round)
         ):
             self._blame(round, odd)
         if not self.strategy.foreign:

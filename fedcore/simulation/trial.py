@@ -30,6 +30,7 @@ from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
 from fedcore.simulation.root import split
+from fedcore.simulation.score_check import check_of
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -77,8 +78,10 @@ class Trial:
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
             samples = [len(part) for part in federation.dealt]
-            told = CohortCheck(scenario, samples, federation.epochs[: len(samples)].tolist())
+            told = CohortCheck(scenario, samples, federation.epochs_of)
         self._check = IdentityCheck(self._server, scenario, spans, told)
+        precision = engine_name.rpartition("-")[2]
+        self._scores_due = check_of(federation, engine.layout, precision)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
@@ -142,8 +145,12 @@ class Trial:
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
+            if self._scores_due is not None:
+                with self.clock("train"):
+                    due = self._scores_due.digests(self.state, self.round, cohort.clients)
+                self._log.due(self.round, due)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attack is not None:
+        if cohort is not None and cohort.clients and self._attacks_now:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -169,6 +176,11 @@ class Trial:
         if self.on_round is not None:
             self.on_round(report)
         return report
+
+    @property
+    def _attacks_now(self) -> bool:
+        """Whether the updates of the next round are attacked."""
+        return self._attack is not None and self.federation.threat.acts(self.round)
 
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""

@@ -43,9 +43,14 @@ def half_up(value: float) -> int:
 
 def malicious(scenario: Scenario, seed: int) -> tuple[int, ...]:
     """The malicious clients, ascending."""
+    return tuple(sorted(malicious_order(scenario, seed)))
+
+
+def malicious_order(scenario: Scenario, seed: int) -> list[int]:
+    """The malicious clients, in the order in which they are drawn."""
     count = half_up(scenario.malicious_fraction * scenario.num_clients)
     order = generator(seed, _MALICIOUS).permutation(scenario.num_clients)
-    return tuple(sorted(order[:count].tolist()))
+    return [int(client) for client in order[:count]]
 
 
 def epochs(scenario: Scenario, seed: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -63,14 +64,23 @@ class Drawn:
     @functools.cached_property
     def epochs(self) -> tuple[int, ...]:
         """Local epochs by client, those that an attack asks for included."""
-        honest = draws.epochs(self.scenario, self.seed)
         malicious = draws.malicious(self.scenario, self.seed)
-        return tuple(poison.epochs(self.scenario, honest, malicious))
+        return tuple(poison.epochs(self.scenario, self.honest, malicious))
 
-    def steps(self, client: int) -> int:
+    @functools.cached_property
+    def honest(self) -> tuple[int, ...]:
+        """Local epochs by client without an attack."""
+        return draws.epochs(self.scenario, self.seed)
+
+    def epochs_of(self, round: int, client: int) -> int:
+        """Local epochs of a client in a round."""
+        own = self.epochs if poison.acts(self.scenario, round) else self.honest
+        return own[client]
+
+    def steps(self, round: int, client: int) -> int:
         """Local steps of a client in a round."""
         sizes = draws.batches(len(self.parts[client]), self.scenario.batch_size)
-        return self.epochs[client] * len(sizes)
+        return self.epochs_of(round, client) * len(sizes)
 
     def work(self, round: int, client: int) -> tuple[Indices, int, int]:
         """(places in the part, digest of the images, digest of their order) of a participation."""
@@ -78,7 +88,7 @@ class Drawn:
         if key not in self._orders:
             part = self.parts[client]
             places = draws.places(
-                self.scenario, self.seed, round, client, len(part), self.epochs[client]
+                self.scenario, self.seed, round, client, len(part), self.epochs_of(round, client)
             )
             hashes = self.data.train[part[places]]
             digests = int(total(hashes)), int(in_order(hashes))
@@ -92,8 +102,8 @@ class Drawn:
         if client not in self._clean:
             part = self.parts[client]
             own = int(total(labelled(self.data.train[part], self.data.train_labels[part])))
-            self._clean[client] = own * self.epochs[client] % 2**64
-        return self._clean[client]
+            self._clean[client] = own
+        return self._clean[client] * self.epochs_of(round, client) % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None
@@ -162,9 +172,10 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
     twice = data.twice if data.twice.any() else None
     for round, client in participations(record):
         places, samples, order = drawn.work(round, client)
-        labels = drawn.clean_labels(round, client) if client not in acting else 0
+        attacked = client in acting and poison.acts(scenario, round)
+        labels = 0 if attacked else drawn.clean_labels(round, client)
         part = drawn.parts[client]
-        if client in acting:
+        if attacked:
             made, images = victims.at(round, client)
             labels = drawn.labels(round, client, made.labels, images)
             count = int(np.count_nonzero((made.labels != data.train_labels[part])[places]))
@@ -175,7 +186,7 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
                 copies[round, client] = int(np.count_nonzero(copied))
         if twice is not None:
             leaked += int(twice[part[places]].sum())
-        work.append((round, client, drawn.steps(client), len(places)))
+        work.append((round, client, drawn.steps(round, client), len(places)))
         digests.append((samples, labels, order))
     scored = data.without(draws.root(scenario, seed, len(data.test)))
     return ExpectedTraining(
@@ -184,7 +195,7 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
         cohorts=draws.cohorts(scenario, seed, drawn.parts),
         samples=tuple(map(len, drawn.parts)),
         epochs=drawn.epochs,
-        clients=_clients(scenario.num_clients, work, digests),
+        clients=_with_due(_clients(scenario.num_clients, work, digests), record),
         changed=changed,
         copies={key: count for key, count in copies.items() if count},
         repainted=victims.repainted(malicious) if attack is not None else {},
@@ -217,6 +228,19 @@ def _clients(
             own, int(steps[client]), int(images[client]), samples, labels, order
         )
     return result
+
+
+def _with_due(clients: dict[int, Client], record: Record) -> dict[int, Client]:
+    """``clients`` with the labels that only the run itself could work out, of its scores."""
+    attack, evidence = poison.data_attack(record.scenario), record.audit.training
+    if attack is None or not attack.needs_scores or evidence is None:
+        return clients
+    due = dict(evidence.due)
+    return clients | {
+        client: dataclasses.replace(clients[client], labels=due.get(client, ""))
+        for client in record.audit.malicious
+        if client in clients
+    }
 
 
 def participations(record: Record) -> Iterator[tuple[int, int]]:
