@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
 from fedcore.data.dataset import Split
+from fedcore.engine.client_memory import ClientMemory, Zeros
 from fedcore.engine.evaluation import Score, evaluate, score_batch, with_success
 from fedcore.engine.interface import ENGINES, Engine
+from fedcore.engine.local_rules import LocalRules, kept_by, told_to
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.shared import shared_zeros
@@ -30,21 +32,14 @@ if TYPE_CHECKING:
 
 # Float pixels of a client that are transformed at once: bounds memory at 224 pixels.
 _CHUNK_PIXELS = 1 << 24
-
-
-class Zeros(Protocol):
-    """An allocator of zeros with the signature of `torch.zeros`."""
-
-    def __call__(
-        self, size: tuple[int, ...], *, dtype: torch.dtype, device: torch.device | str
-    ) -> torch.Tensor:
-        """Zeros of this shape."""
+_LAYERS = "layers"  # name of what FedBN's clients keep
 
 
 class SequentialEngine:
     """Trains clients one by one. Bitwise repeatable on one machine, device and thread count."""
 
     trains_privately = True  # see `fedcore.privacy.run`
+    follows_rules = True  # see `fedcore.engine.local_rules`
 
     def __init__(
         self,
@@ -78,11 +73,14 @@ class SequentialEngine:
         self._ends = zeros((size, self.layout.num_counters), dtype=torch.int64, device=device)
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._own_layers = self.layout.batch_norm_indices().to(device) if keeps else None
-        if self._own_layers is not None:
-            # FedBN: clients' own layers between rounds. Untouched pages of zeros take no memory.
-            shape = (scenario.num_clients, len(self._own_layers))
-            self._kept = zeros(shape, dtype=dtype, device=device)
-            self._has_kept = zeros((scenario.num_clients,), dtype=torch.bool, device="cpu")
+        parameters = self.layout.num_parameters
+        kept = dict.fromkeys(kept_by(scenario), parameters)
+        if self._own_layers is not None:  # FedBN: clients' own layers between rounds
+            kept[_LAYERS] = len(self._own_layers)
+        self.memory = ClientMemory(kept, scenario.num_clients, zeros, dtype, device)
+        #: What clients are told beside the model, until a server's memory has it.
+        self.told = {n: zeros((parameters,), dtype=dtype, device=device) for n in told_to(scenario)}
+        self._rules = LocalRules(federation, parameters, self.told)
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -100,15 +98,15 @@ class SequentialEngine:
         hold_norms(self.model, self.federation.scenario)
         self._load(state)
         own = self._own_layers
-        if own is not None and self._has_kept[client]:
-            self._vector[own] = self._kept[client]
+        if own is not None and self.memory.has(client):
+            self._vector[own] = self.memory.of(client)[_LAYERS]
         begun_from = model_hash(self._vector, self._counters) if round == 1 else 0
         self.witness.begin(round, client)
         self._work(state, round, client)
-        self._waiting.append((row, begun_from, self.witness.noted()))
+        self._waiting.append((row, begun_from, self.witness.noted(self._rules.seen(client))))
         if own is not None:
-            self._kept[client] = self._vector[own]
-            self._has_kept[client] = True
+            self.memory.of(client)[_LAYERS].copy_(self._vector[own])
+        self.memory.keep(client)
         torch.sub(self._vector, state.vector, out=self._updates[row])
         self._ends[row] = self._counters
 
@@ -186,17 +184,17 @@ class SequentialEngine:
 
     def own_layers(self, client: int) -> torch.Tensor | None:
         """The layers that ``client`` keeps between rounds (FedBN), [b]; None where it has none."""
-        if self._own_layers is None or not self._has_kept[client]:
+        if self._own_layers is None or not self.memory.has(client):
             return None
-        return self._kept[client].clone()
+        return self.memory.of(client)[_LAYERS].clone()
 
     def set_own_layers(self, client: int, layers: torch.Tensor | None) -> None:
         """Have ``client`` keep ``layers`` [b] (FedBN); None makes it forget."""
         if self._own_layers is None:
             return
-        self._has_kept[client] = layers is not None
+        self.memory.keep(client, layers is not None)
         if layers is not None:
-            self._kept[client] = layers
+            self.memory.of(client)[_LAYERS].copy_(layers)
 
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)
@@ -238,6 +236,7 @@ class SequentialEngine:
             )
             return
         gradient = self._gradient[self._trained]
+        rules = self._rules.begun(state, round, client, epochs * len(bounds), self.memory)
         for _ in range(epochs):
             shuffled = order.permutation(len(part))
             samples = torch.from_numpy(part[shuffled]).to(self.device)
@@ -245,7 +244,14 @@ class SequentialEngine:
             self.witness.claim(samples)
             for start, stop, images in self._batches(samples, bounds):
                 self._differentiate(images, labels[start:stop])
+                for rule in rules:
+                    rule.before(weights, gradient)
                 self._solver.step(weights, gradient)
+                for rule in rules:
+                    if rule.after(weights):
+                        self.witness.solver_log.jumped(weights)
+        for rule in rules:
+            rule.end(weights)
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """The gradient of the mean loss on one batch at the model's weights."""

@@ -30,13 +30,15 @@ class Memory(dict[str, torch.Tensor]):
 
     Strategies are values that serve every run; what belongs to one run stands here. ``noted`` is
     what the last step said of itself, ``tallies`` are numbers that a strategy counts for its
-    remarks. Copies are of their own in all three.
+    remarks. Copies are of their own in all three. ``clients`` is the number of all clients of the
+    run, None where a step is tried without one.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__(tensors or {})
         self.noted: Noted | None = None
         self.tallies: dict[str, float] = {}
+        self.clients: int | None = None
 
     @classmethod
     def of(cls, tensors: dict[str, torch.Tensor]) -> Memory:
@@ -50,6 +52,7 @@ class Memory(dict[str, torch.Tensor]):
         """A memory of copied tensors, for a step on trial."""
         copied = Memory({name: tensor.clone() for name, tensor in self.items()})
         copied.noted, copied.tallies = self.noted, dict(self.tallies)
+        copied.clients = self.clients
         return copied
 
 

@@ -154,20 +154,23 @@ class Threat:
     def epochs(self, honest: Indices) -> Indices:
         """Local epochs by client, [num_clients], of those that all would make, ``honest``.
 
-        Raises `AttackError` where the attack asks for other than whole epochs, or changes none.
+        Raises `AttackError` where the attack asks for other than whole epochs, or changes nothing.
         """
         if self.attack is None or self.attack.work is None or not len(self.malicious):
             return honest
-        result = honest.copy()
+        result, idle = honest.copy(), True
         for client in self.malicious:
-            epochs = self.attack.work.changed(Work(int(honest[client]))).epochs
+            base = Work(int(honest[client]))
+            work = self.attack.work.changed(base)
+            epochs = work.epochs
             if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
                 raise AttackError(
                     f"attack {self.scenario.attack!r} asks client {client} for {epochs!r} local "
                     "epochs: LocalWork.changed must give an integer >= 1"
                 )
             result[client] = epochs
-        if (result == honest).all():
+            idle &= work == base
+        if idle:
             raise AttackError(
                 f"attack {self.scenario.attack!r} changes the local work of none of "
                 f"{len(self.malicious)} malicious clients: choose another parameter or attack"

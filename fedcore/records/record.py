@@ -11,6 +11,7 @@ from typing import Any
 from fedcore.errors import FedcoreError, StoreError
 from fedcore.exchange.evidence import TrainingEvidence
 from fedcore.exchange.updates import UpdateAudit
+from fedcore.exchange.worked import WorkAudit
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
@@ -60,7 +61,8 @@ class Audit:
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
-    ``updates`` are what malicious clients sent under an attack on updates.
+    ``updates`` are what malicious clients sent under an attack on updates, ``work`` what they did
+    under one within their local steps.
     """
 
     samples: tuple[int, ...]
@@ -76,6 +78,7 @@ class Audit:
     training: TrainingEvidence | None = None
     unseen: str | None = None
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
+    work: tuple[WorkAudit, ...] = field(default=(), metadata={"later": True})
 
     @property
     def samples_changed(self) -> int:

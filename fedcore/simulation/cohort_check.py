@@ -17,6 +17,7 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import FIELDS
 from fedcore.exchange.fingerprints import of_bits
 from fedcore.federation.batches import local_steps
+from fedcore.simulation.client_ledger import ledger_of
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -38,6 +39,7 @@ class CohortCheck:
         self._steps = [local_steps(n, own, scenario.batch_size) for n, own in work]
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
+        self._ledger = ledger_of(scenario)
 
     def problem(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:
         """What ``cohort``, trained from ``state``, says wrongly, as a message; None: nothing."""
@@ -50,6 +52,10 @@ class CohortCheck:
             for client, says in zip(cohort.clients, told, strict=True):
                 if says != known[client]:
                     return f"client {client} counts as one of {says} {what}, has {known[client]}"
+        if self._ledger is not None and num_parameters:
+            odd = self._ledger.problem(cohort, state, num_parameters)
+            if odd is not None or self._ledger.mixes:
+                return odd
         return self._moved(cohort, state, num_parameters) if self._sends_all else None
 
     def _moved(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:

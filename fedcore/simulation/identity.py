@@ -6,6 +6,7 @@ the step itself.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,7 @@ class IdentityCheck:
         stop = host(state.vector[look.places])
         self._left = look.places, stop
         view = look.view(self.strategy, state, stop, self._memory, self._displaced)
+        view = dataclasses.replace(view, clients=self._scenario.num_clients)
         if not self._chain.complete:
             self._blame(look.round, f"pre-aggregation {_named(self._chain.link)!r} was left out")
         with np.errstate(all="ignore"):

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
+from fedcore.attacks.attack import work_in_steps
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
+from fedcore.engine.local_rules import require_rules
 from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
 from fedcore.exchange.updates import UpdateLog
+from fedcore.exchange.worked import LAST, WorkLog
 from fedcore.federation.federation import Federation
 from fedcore.privacy.run import mechanism_of
 from fedcore.records.provenance import code_of, provenance
@@ -62,6 +65,7 @@ class Trial:
         self.device, self.on_round = device, on_round
         self._malicious = tuple(federation.threat.malicious.tolist())
         self._cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+        require_rules(scenario, engine)
         self._mechanism = mechanism_of(federation, engine)
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
@@ -81,6 +85,11 @@ class Trial:
         self._scores: list[Score] = []
         self._log = EvidenceLog(scenario.num_clients)
         self._updates = UpdateLog(self._malicious)
+        work, size = work_in_steps(scenario), engine.layout.num_parameters
+        self._masks = work is not None and work.masked > 0
+        keeps = scenario.parts.strategy.keeps_batch_norm
+        own = engine.layout.batch_norm_indices().to(device) if keeps else None
+        self._work = None if work is None else WorkLog(self._malicious, work.masked, size, own)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -126,6 +135,8 @@ class Trial:
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
+        if cohort is not None and self._work is not None:
+            self._work.trained(cohort)
         honest = cohort
         if cohort is not None and cohort.clients and self._attacks_updates:
             with self.clock("train"):
@@ -175,6 +186,11 @@ class Trial:
             self.state = self._server.aggregate(
                 before, cohort, parameters, self.round, self._check.mixed
             )
+            if self._work is not None:
+                self._work.moved(before.vector, self.state.vector)
+            if self._masks:  # which the clients are told with the next model
+                step = self.state.vector[:parameters] - before.vector[:parameters]
+                self.state.memory[LAST] = step
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
             else:
@@ -220,6 +236,7 @@ class Trial:
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
+            work=() if self._work is None else self._work.audits(),
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(

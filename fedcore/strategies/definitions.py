@@ -40,7 +40,8 @@ class View:
     or from the step (True): inf where it is not finite, NaN where rounding hides it.
     ``displacement`` is `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and
     ``normalizers`` what the cohort takes for the sums of FedNova's a_i. Behind pre-aggregation
-    rows and facts are what that made, and ``sent`` is the round as the clients sent it.
+    rows and facts are what that made, and ``sent`` is the round as the clients sent it. ``clients``
+    is the number of all clients of the run.
     """
 
     strategy: Any
@@ -59,6 +60,7 @@ class View:
     displacement: Callable[[int], Floats]
     drawn: int
     sent: View | None = None
+    clients: int | None = None
 
     @property
     def weights(self) -> Floats:

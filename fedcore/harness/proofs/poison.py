@@ -67,8 +67,18 @@ def epochs(scenario: Scenario, honest: tuple[int, ...], malicious: tuple[int, ..
     attack, result = attack_of(scenario), list(honest)
     if attack is not None and attack.work is not None:
         for client in malicious:
-            result[client] = attack.work.changed(Work(honest[client])).epochs
+            result[client] = _epochs(attack.work, honest[client])
     return result
+
+
+def _epochs(work: Any, honest: int) -> int:
+    """What the local ``work`` of an attack makes of ``honest`` epochs."""
+    if work.name not in ("trainlonger", "pgd", "neurotoxin"):
+        asked: int = work.changed(Work(honest)).epochs
+        return asked
+    inner = None if work.of is None else work.of.work
+    epochs = honest if inner is None else _epochs(inner, honest)
+    return max(1, draws.half_up(work.factor * epochs)) if work.name == "trainlonger" else epochs
 
 
 def probe(success: Attack, images: Images, labels: Indices) -> Samples | None:
