@@ -38,6 +38,7 @@ class Purpose(enum.IntEnum):
     IDENTITY_SAMPLE = 15
     PREAGGREGATION = 16
     UPDATE_ATTACK = 17
+    SERVER_CHANCE = 19
 
 
 def _entropy(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -16,7 +16,8 @@ is a frozen value; all that it draws comes from the generator that it is handed.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,12 +27,14 @@ from fedcore.attacks import old_style
 from fedcore.components.component import Component
 from fedcore.components.kinds import ATTACKS as ATTACKS
 from fedcore.components.parameters import param
+from fedcore.exchange.cohort import Memory
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
     import torch
 
     from fedcore.exchange.cohort import ServerState
+    from fedcore.exchange.sent import Sent
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
     from fedcore.strategies.aggregation import Aggregation
@@ -88,7 +91,9 @@ class Seen:
     ``own`` [m, P] are their honest updates, ``benign`` [K - m, P] those of the others, None unless
     the attack ``knows`` them. ``state`` is the global model that all trained from, with what
     the server remembers; ``server`` is what it will do with the updates, pre-aggregation and
-    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort.
+    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort. ``memory`` is the
+    attackers' own and lasts for the run. ``others`` are the numbers of the benign clients, and
+    ``tried`` gives the step [P] that the server would make of rows [m, P] in place of ``own``.
     """
 
     own: torch.Tensor
@@ -98,6 +103,9 @@ class Seen:
     round: int
     clients: int
     generator: torch.Generator
+    memory: Memory = field(default_factory=Memory)
+    others: tuple[int, ...] = ()
+    tried: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def strategy(self) -> Strategy:
@@ -257,6 +265,21 @@ class UpdateAttack(Attack):
     @abstractmethod
     def craft(self, seen: Seen) -> torch.Tensor:
         """What the malicious clients send in place of ``seen.own``, [m, P] of its type."""
+
+    def sends_own(self, clients: int, malicious: int) -> bool:
+        """Whether ``malicious`` among ``clients`` of a round send what they trained, by definition.
+
+        As of what they see nothing else can be made up.
+        """
+        return False
+
+    def measured(self, sent: Sent) -> Mapping[str, float]:
+        """Numbers by which `audit_problems` knows a row of this attack; apart from `craft`."""
+        return {}
+
+    def remarks(self, memory: Memory) -> tuple[str, ...]:
+        """What the record of a run must say of the attack; ``memory`` is that of `Seen`."""
+        return ()
 
 
 def attack_of(scenario: Scenario) -> Attack | None:

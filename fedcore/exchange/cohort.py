@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from fedcore.streams import Generator, Purpose, stream
+
 
 @dataclass(frozen=True)
 class Noted:
@@ -17,12 +19,14 @@ class Noted:
 
     ``coefficients`` [K] are those of the updates in the step, or not 0 for those that were chosen;
     ``passes`` the shares of each iteration [K], where the step starts from the last one;
-    ``settled`` says that iterations came to rest.
+    ``settled`` says that iterations came to rest. ``by_samples``: the coefficients are multiples of
+    the shares of the samples, and not of 1 / K.
     """
 
     coefficients: tuple[float, ...] = ()
     passes: tuple[tuple[float, ...], ...] = ()
     settled: bool = True
+    by_samples: bool = False
 
 
 class Memory(dict[str, torch.Tensor]):
@@ -30,8 +34,8 @@ class Memory(dict[str, torch.Tensor]):
 
     Strategies are values that serve every run; what belongs to one run stands here. ``noted`` is
     what the last step said of itself, ``tallies`` are numbers that a strategy counts for its
-    remarks. Copies are of their own in all three. ``clients`` is the number of all clients of the
-    run, None where a step is tried without one.
+    remarks. Copies are of their own in all three. ``seed`` of the run, its ``clients`` in all and
+    ``round`` are set before each step, for what a strategy draws or keeps an account of.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -39,6 +43,15 @@ class Memory(dict[str, torch.Tensor]):
         self.noted: Noted | None = None
         self.tallies: dict[str, float] = {}
         self.clients: int | None = None
+        self.seed, self.round = 0, 0
+
+    def chance(self) -> Generator:
+        """A new generator for what the server draws in this round: each call gives the same one.
+
+        It belongs to the run and the round alone, so that every engine and device draws alike, and
+        a definition can draw again.
+        """
+        return stream(self.seed, Purpose.SERVER_CHANCE, round=self.round)
 
     @classmethod
     def of(cls, tensors: dict[str, torch.Tensor]) -> Memory:
@@ -53,6 +66,7 @@ class Memory(dict[str, torch.Tensor]):
         copied = Memory({name: tensor.clone() for name, tensor in self.items()})
         copied.noted, copied.tallies = self.noted, dict(self.tallies)
         copied.clients = self.clients
+        copied.seed, copied.round = self.seed, self.round
         return copied
 
 
@@ -76,7 +90,8 @@ class Cohort:
     buffers. ``samples`` are training samples, ``steps`` local optimizer steps, ``normalizers``
     the sums of the coefficients of FedNova's a_i (None where the local solver has none). ``noted``
     [K, WIDTH] int64 is what a `fedcore.engine.witness.Witness` saw of each client's work; no
-    strategy looks at it.
+    strategy looks at it. ``mixing`` [R, K] is what a pre-aggregation says of its R rows: row r is
+    sum_i mixing[r, i] times row i of the K that it was given; None where it says nothing.
     """
 
     clients: tuple[int, ...]
@@ -86,6 +101,9 @@ class Cohort:
     steps: tuple[int, ...]
     normalizers: tuple[float | None, ...]
     noted: npt.NDArray[np.int64] | None = field(
+        default=None, kw_only=True, repr=False, compare=False
+    )
+    mixing: npt.NDArray[np.float64] | None = field(
         default=None, kw_only=True, repr=False, compare=False
     )
 

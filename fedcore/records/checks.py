@@ -14,6 +14,7 @@ from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
 from fedcore.records.attack_checks import poison_problems, update_entry_problems
+from fedcore.records.client_checks import client_accuracy_problems, share_problems
 from fedcore.records.provenance import CHANGED, Provenance
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def record_problems(record: Record) -> list[str]:
         _audit,
         poison_problems,
         update_entry_problems,
+        share_problems,
+        client_accuracy_problems,
         _training,
         _privacy,
         _rest,

@@ -62,7 +62,11 @@ class Audit:
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
     ``updates`` are what malicious clients sent under an attack on updates, ``work`` what they did
-    under one within their local steps.
+    under one within their local steps. ``shares`` are by round
+    how a rule that selects or weighs has weighed each client whose update it was given, in their
+    order, as a multiple of its plain share (`fedcore.exchange.shares`). ``client_accuracy`` is that
+    of the final model on each client's own distribution of labels
+    (`fedcore.records.client_accuracy`).
     """
 
     samples: tuple[int, ...]
@@ -79,6 +83,8 @@ class Audit:
     unseen: str | None = None
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
     work: tuple[WorkAudit, ...] = field(default=(), metadata={"later": True})
+    shares: tuple[tuple[float, ...] | None, ...] = field(default=(), metadata={"later": True})
+    client_accuracy: tuple[float | None, ...] = field(default=(), metadata={"later": True})
 
     @property
     def samples_changed(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +66,7 @@ class IdentityCheck:
         told: CohortCheck | None = None,
     ) -> None:
         self.strategy, self._scenario, self._told = server.strategy, scenario, told
+        self._seed = server.seed
         self._sample = Sample(stream(server.seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
@@ -130,7 +132,7 @@ class IdentityCheck:
         self._look = Look(
             round, places, state, centre, cohort, rows, start, apart, lot, cohort, rows, differs
         )
-        self._chain.begin(round, cohort, rows, places)
+        self._chain.begin(round, cohort, rows, places, lot)
 
     def mixed(self, rows: Cohort) -> None:
         """Judge what the next link of the chain has made of the round's updates."""
@@ -164,7 +166,8 @@ class IdentityCheck:
     def _step(self, look: Look, state: ServerState) -> None:
         stop = host(state.vector[look.places])
         self._left = look.places, stop
-        view = look.view(self.strategy, state, stop, self._memory, self._displaced)
+        chance = partial(stream, self._seed, Purpose.SERVER_CHANCE, round=look.round)
+        view = look.view(self.strategy, state, stop, self._memory, self._displaced, chance)
         view = dataclasses.replace(view, clients=self._scenario.num_clients)
         if not self._chain.complete:
             self._blame(look.round, f"pre-aggregation {_named(self._chain.link)!r} was left out")

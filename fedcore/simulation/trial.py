@@ -11,20 +11,23 @@ from dataclasses import dataclass
 import torch
 
 from fedcore.attacks.attack import work_in_steps
+from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
 from fedcore.engine.local_rules import require_rules
 from fedcore.errors import IdentityError
-from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
+from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
 from fedcore.exchange.worked import LAST, WorkLog
 from fedcore.federation.federation import Federation
 from fedcore.privacy.run import mechanism_of
+from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
-from fedcore.simulation.assault import assaulted
+from fedcore.simulation.assault import assaulted, trial_step
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
@@ -84,7 +87,11 @@ class Trial:
         )
         self._scores: list[Score] = []
         self._log = EvidenceLog(scenario.num_clients)
-        self._updates = UpdateLog(self._malicious)
+        attack = federation.threat.attack
+        self._attack = None if attack is None else attack.update
+        self._updates = UpdateLog(self._malicious, self._attack)
+        self._attackers = Memory()  # what they remember
+        self._shares = ShareLog(all(link.keeps_clients for link in self._server.chain))
         work, size = work_in_steps(scenario), engine.layout.num_parameters
         self._masks = work is not None and work.masked > 0
         keeps = scenario.parts.strategy.keeps_batch_norm
@@ -138,7 +145,7 @@ class Trial:
         if cohort is not None and self._work is not None:
             self._work.trained(cohort)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attacks_updates:
+        if cohort is not None and cohort.clients and self._attack is not None:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -165,17 +172,14 @@ class Trial:
             self.on_round(report)
         return report
 
-    @property
-    def _attacks_updates(self) -> bool:
-        attack = self.federation.threat.attack
-        return attack is not None and attack.update is not None
-
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
         size = self.engine.layout.num_parameters
         threat, state = self.federation.threat, self.state
-        sent = assaulted(threat, cohort, state, self._server, self.round, size)
-        self._updates.sent(self.round, cohort, sent, size)
+        sent = assaulted(threat, cohort, state, self._server, self.round, size, self._attackers)
+        malicious = set(self._malicious)
+        tried = trial_step(self._server, cohort, state, self.round, size, malicious)
+        self._updates.sent(self.round, cohort, sent, size, state.vector[:size], tried)
         return sent
 
     def _aggregate(self, cohort: Cohort, honest: Cohort | None) -> None:
@@ -193,6 +197,7 @@ class Trial:
                 self.state.memory[LAST] = step
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
+                self._shares.stepped(self.round, cohort.samples, self.state.memory.noted)
             else:
                 self._diverged = self.round
 
@@ -201,6 +206,9 @@ class Trial:
         classes = self.federation.dataset.num_classes
         asr = 1 / classes if self.federation.measures_success else None
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
+
+    def _remarks(self) -> tuple[str, ...]:
+        return () if self._attack is None else self._attack.remarks(self._attackers)
 
     def _identity(self) -> Identity:
         try:
@@ -232,11 +240,15 @@ class Trial:
             identity=self._identity(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
-            notes=self._server.strategy.remarks(self.state.memory),
+            notes=self._server.strategy.remarks(self.state.memory) + self._remarks(),
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
             work=() if self._work is None else self._work.audits(),
+            shares=self._shares.shares(len(self._cohorts)),
+            client_accuracy=client_accuracy(
+                scores[-1].recall, read_only(federation.dataset.train.labels), federation.parts
+            ),
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(

@@ -40,8 +40,11 @@ class View:
     or from the step (True): inf where it is not finite, NaN where rounding hides it.
     ``displacement`` is `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and
     ``normalizers`` what the cohort takes for the sums of FedNova's a_i. Behind pre-aggregation
-    rows and facts are what that made, and ``sent`` is the round as the clients sent it. ``clients``
-    is the number of all clients of the run.
+    rows and facts are what that made, and ``sent`` is the round as the clients sent it.
+    ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
+    generator of what the server draws in the round, and ``apart`` the Euclidean distance of two
+    clients' whole updates (inf where it is not finite).
+    ``clients`` is the number of all clients of the run.
     """
 
     strategy: Any
@@ -61,6 +64,15 @@ class View:
     drawn: int
     sent: View | None = None
     clients: int | None = None
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    size: int = -1
+    chance: Callable[[], np.random.Generator] = lambda: np.random.default_rng(0)
+    apart: Callable[[int, int], float] = lambda one, other: np.inf
+
+    @property
+    def whole(self) -> bool:
+        """Whether the view shows all coordinates, so that a definition can choose by itself."""
+        return len(self.places) == self.size
 
     @property
     def weights(self) -> Floats:

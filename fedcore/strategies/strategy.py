@@ -33,12 +33,14 @@ class Strategy(Component):
 
     ``keeps_batch_norm``: clients keep BatchNorm layers of their own (FedBN).
     ``may_ignore_clients``: a step may leave clients out, who then leave no trace in the model.
+    ``adds_noise``: the model moves even where no client changes anything.
     ``foreign``: the code of others aggregates whole replies, by rules that nothing here knows.
     """
 
     kind: ClassVar[str] = "strategy"
     keeps_batch_norm: ClassVar[bool] = False
     may_ignore_clients: ClassVar[bool] = False
+    adds_noise: ClassVar[bool] = False
     foreign: ClassVar[bool] = False
     definition: ClassVar[Definition | None] = None
 

@@ -93,13 +93,9 @@ def _made(scenario: Scenario, seed: int, **how: Any) -> Record:
 
 def _bits(record: Record) -> tuple[Any, ...]:
     scores = record.accuracy, record.loss, record.asr
-    return (
-        record.model_digest,
-        *scores,
-        record.audit.updates,
-        record.audit.work,
-        record.audit.poison,
-    )
+    audit = record.audit
+    clients = audit.shares, audit.client_accuracy
+    return record.model_digest, *scores, audit.updates, audit.work, audit.poison, *clients
 
 
 def _close(one: float | None, other: float | None) -> bool:

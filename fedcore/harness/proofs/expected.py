@@ -125,7 +125,8 @@ class ExpectedTraining:
 
     ``changed`` are labels that differ and ``copies`` poisoned images, by (round, client);
     ``repainted`` (images that differ, their digest) of each malicious client under an attack on
-    images. ``probe`` is (images, digest) of the probe set, None where there is none.
+    images; ``parts`` the training samples by client. ``probe`` is (images, digest) of the probe
+    set, None where there is none.
     """
 
     data: Raw
@@ -141,6 +142,7 @@ class ExpectedTraining:
     model: str
     evaluations: int
     probe: tuple[int, str] | None
+    parts: list[Indices]
 
 
 def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
@@ -189,6 +191,7 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
         model=_model(_Key(scenario, seed, data), data_dir),
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
         probe=probe_of(scenario, data),
+        parts=drawn.parts,
     )
 
 

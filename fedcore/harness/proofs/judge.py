@@ -8,6 +8,7 @@ from pathlib import Path
 from fedcore.attacks.attack import attack_of
 from fedcore.errors import FedcoreError
 from fedcore.exchange.evidence import TrainingEvidence, other_rate
+from fedcore.harness.proofs.clients import client_problems
 from fedcore.harness.proofs.expected import ExpectedTraining, expected
 from fedcore.records.record import Record
 
@@ -34,6 +35,7 @@ def training_problems(record: Record, data_dir: Path | None = None) -> list[str]
         return [f"{name} cannot be compared with its data: {error}"]
     problems = list(_drawn(record, due)) or list(_trained(record, evidence, due))
     problems += [*_scored(evidence, due), *_probed(evidence, due)]
+    problems += client_problems(record, due.parts, due.data.train_labels)
     return [f"{name} {text}" for text in problems]
 
 
