@@ -68,6 +68,7 @@ class Draw:
 class Work:
     """The local work of a client in a round: numbers only, so that every engine can stack it.
 
+    ``steps``: how many steps there are, however many ``epochs`` these begin; None: whole epochs.
     ``radius``: after every ``every``-th step, and after the last, the parameters are projected onto
     the ball of this radius around the global ones; None: never. ``masked``: the share of the
     parameters, those that the last global update moved most, which the client leaves as they are.
@@ -77,6 +78,7 @@ class Work:
     radius: float | None = None
     every: int = 1
     masked: float = 0.0
+    steps: int | None = None
 
     @property
     def in_steps(self) -> bool:

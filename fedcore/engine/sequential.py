@@ -20,7 +20,7 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH
 from fedcore.exchange.fingerprints import model_hash
 from fedcore.exchange.layout import Layout
-from fedcore.federation.batches import batch_bounds, local_steps
+from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
@@ -121,12 +121,9 @@ class SequentialEngine:
     def cohort(self, clients: tuple[int, ...]) -> Cohort:
         """The cohort whose rows have been trained."""
         self.settle()
-        federation, size = self.federation, self.federation.scenario.batch_size
+        federation = self.federation
         samples = tuple(len(federation.parts[c]) for c in clients)
-        steps = tuple(
-            local_steps(n, federation.epochs[c], size)
-            for c, n in zip(clients, samples, strict=True)
-        )
+        steps = tuple(int(federation.steps[c]) for c in clients)
         return Cohort(
             clients=clients,
             updates=self._updates[: len(clients)],
@@ -215,7 +212,7 @@ class SequentialEngine:
         part = federation.threat.samples_of(client)
         believed = federation.threat.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
-        epochs = int(federation.epochs[client])
+        steps = int(federation.steps[client])
         if self._private_steps is not None:
             own = torch.from_numpy(part).to(self.device)
 
@@ -225,7 +222,7 @@ class SequentialEngine:
 
             self._private_steps.work(
                 noise=(federation.seed, round, client),
-                steps=epochs * len(bounds),
+                steps=steps,
                 images=images_of,
                 loss=self.witness.loss,
                 labels=torch.from_numpy(believed).to(self.device),
@@ -236,13 +233,14 @@ class SequentialEngine:
             )
             return
         gradient = self._gradient[self._trained]
-        rules = self._rules.begun(state, round, client, epochs * len(bounds), self.memory)
-        for _ in range(epochs):
-            shuffled = order.permutation(len(part))
+        rules = self._rules.begun(state, round, client, steps, self.memory)
+        for first in range(0, steps, len(bounds)):
+            taken = bounds[: steps - first]  # all, but where the last epoch is cut short
+            shuffled = order.permutation(len(part))[: taken[-1][1]]
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
             self.witness.claim(samples)
-            for start, stop, images in self._batches(samples, bounds):
+            for start, stop, images in self._batches(samples, taken):
                 self._differentiate(images, labels[start:stop])
                 for rule in rules:
                     rule.before(weights, gradient)

@@ -16,6 +16,7 @@ from fedcore.data.dataset import Dataset, Split, named_classes, read_only
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
+from fedcore.federation.batches import begun_epochs, local_steps
 from fedcore.federation.clients import partition
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
@@ -125,11 +126,39 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them. Raises AttackError.
+        Under ``local_steps`` those that the steps begin. Those of malicious clients are what the
+        attack makes of them. Raises AttackError.
         """
-        low, high = self.scenario.epochs_range
-        generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return self.threat.epochs(generator.integers(low, high + 1, size=self.scenario.num_clients))
+        return self._work[0]
+
+    @cached_property
+    def steps(self) -> Indices:
+        """Local steps of each client in a round, fixed for the run, [num_clients] int64."""
+        return self._work[1]
+
+    @cached_property
+    def _work(self) -> tuple[Indices, Indices]:
+        """(epochs that are begun, steps) of each client."""
+        scenario, sizes = self.scenario, list(map(len, self.parts))
+        size, drawing = scenario.batch_size, stream(self.seed, Purpose.LOCAL_EPOCHS)
+        low, high = scenario.steps_range or scenario.epochs_range
+        drawn = drawing.integers(low, high + 1, size=scenario.num_clients)
+        if scenario.steps_range is None:
+            epochs, steps = self.threat.local_work(drawn, None)
+        else:
+            pairs = zip(sizes, drawn.tolist(), strict=True)
+            begun = np.array([begun_epochs(n, count, size) for n, count in pairs], np.int64)
+            epochs, steps = self.threat.local_work(begun, drawn)
+        if steps is None:
+            steps = np.zeros_like(epochs)
+        counts = np.zeros_like(epochs)
+        for client, (n, count) in enumerate(zip(sizes, steps.tolist(), strict=True)):
+            if not n:
+                continue
+            counts[client] = count or local_steps(n, int(epochs[client]), size)
+            if count:
+                epochs[client] = begun_epochs(n, count, size)
+        return epochs, counts
 
     @cached_property
     def pool(self) -> torch.Tensor:

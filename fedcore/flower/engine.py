@@ -13,7 +13,6 @@ from fedcore.engine.evaluation import Score
 from fedcore.engine.local_rules import require_memory
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
@@ -150,7 +149,7 @@ def known_facts(federation: Federation) -> Callable[[int], ClientFacts]:
 
     def known(client: int) -> ClientFacts:
         samples = len(federation.parts[client])
-        steps = local_steps(samples, federation.epochs[client], scenario.batch_size)
+        steps = int(federation.steps[client])
         return ClientFacts(samples, steps, solver.normalizer(steps))
 
     return known

@@ -143,7 +143,12 @@ class Record:
 
     @property
     def examples(self) -> int:
-        """Training examples processed, over all rounds, clients and epochs."""
+        """Training examples processed, over all rounds, clients and epochs.
+
+        Under ``local_steps`` those that a witness saw; without one, those of all epochs begun.
+        """
+        if self.scenario.local_steps is not None and self.audit.training is not None:
+            return sum(self.audit.training.images)
         work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
 

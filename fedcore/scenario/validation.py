@@ -74,6 +74,11 @@ def _counts(scenario: Scenario) -> list[str]:
             f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "
             "rounds to an empty cohort: raise either"
         )
+    if scenario.local_steps is not None and scenario.local_epochs != 1:
+        problems.append(
+            f"local_steps={scenario.local_steps} stands in the place of local_epochs="
+            f"{scenario.local_epochs}: leave one of them out"
+        )
     if scenario.probe is not None:
         problems += _probe(scenario)
     if scenario.attack is None:

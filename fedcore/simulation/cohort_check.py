@@ -16,7 +16,6 @@ from fedcore.engine.solverlog import along, chosen
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import FIELDS
 from fedcore.exchange.fingerprints import of_bits
-from fedcore.federation.batches import local_steps
 from fedcore.simulation.client_ledger import ledger_of
 
 if TYPE_CHECKING:
@@ -27,16 +26,14 @@ _ROUNDING: Final = 1e-5  # of an update, as a share of it
 
 
 class CohortCheck:
-    """Compares cohorts with ``samples`` and ``epochs`` of all clients, and with evidence.
+    """Compares cohorts with ``samples`` and ``steps`` of all clients, and with evidence.
 
     A cohort without evidence is not compared. Updates are only where clients send what they
     trained: privacy and Flower's mods change that, FedBN's clients keep some of it.
     """
 
-    def __init__(self, scenario: Scenario, samples: Sequence[int], epochs: Sequence[int]) -> None:
-        self._samples = samples
-        work = zip(samples, epochs, strict=True)
-        self._steps = [local_steps(n, own, scenario.batch_size) for n, own in work]
+    def __init__(self, scenario: Scenario, samples: Sequence[int], steps: Sequence[int]) -> None:
+        self._samples, self._steps = samples, steps
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
         self._ledger = ledger_of(scenario)

@@ -79,7 +79,7 @@ class Trial:
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
             samples = [len(part) for part in federation.parts]
-            told = CohortCheck(scenario, samples, federation.epochs.tolist())
+            told = CohortCheck(scenario, samples, federation.steps.tolist())
         self._check = IdentityCheck(self._server, scenario, spans, told)
         last = len(self._cohorts)
         self._evaluated = tuple(

@@ -83,7 +83,7 @@ class Schedule:
 
 def steps_of(task: LocalTask) -> int:
     """Local steps of ``task``."""
-    return int(task.federation.epochs[task.client]) * len(_bounds(task))
+    return int(task.federation.steps[task.client])
 
 
 def _bounds(task: LocalTask) -> list[tuple[int, int]]:
@@ -97,9 +97,9 @@ def _batches(task: LocalTask) -> Iterable[tuple[Indices, Indices]]:
     part = federation.threat.samples_of(client)
     believed = federation.threat.labels_of(client, round)
     order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
-    bounds = _bounds(task)
-    for _ in range(int(federation.epochs[client])):
+    bounds, steps = _bounds(task), steps_of(task)
+    for first in range(0, steps, len(bounds)):
         shuffled = order.permutation(len(part))
-        for start, stop in bounds:
+        for start, stop in bounds[: steps - first]:
             chosen = shuffled[start:stop]
             yield part[chosen], believed[chosen]

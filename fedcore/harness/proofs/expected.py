@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # a scenario: a component counts with all of its parameters, those of other packages, too.
 _FEDERATION: Final = (
     *("parts.partition", "partition_seed", "allow_incomplete", "num_clients"),
-    *("validation_fraction", "local_epochs", "batch_size"),
+    *("validation_fraction", "local_epochs", "local_steps", "batch_size"),
 )
 _MODEL: Final = ("image_size", "grayscale", "parts.model")
 _KEPT: Final = 512  # federations of which a process keeps the draws
@@ -61,16 +61,23 @@ class Drawn:
         return draws.parts(self.scenario, self.seed, self.data.train_labels)
 
     @functools.cached_property
-    def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, those that an attack asks for included."""
-        honest = draws.epochs(self.scenario, self.seed)
+    def works(self) -> tuple[tuple[int, int], ...]:
+        """(epochs that are begun, steps) by client, those that an attack asks for included."""
+        sizes = list(map(len, self.parts))
+        honest = draws.works(self.scenario, self.seed, sizes)
         malicious = draws.malicious(self.scenario, self.seed)
-        return tuple(poison.epochs(self.scenario, honest, malicious))
+        asked = poison.works(self.scenario, honest, malicious)
+        size = self.scenario.batch_size
+        return tuple(draws.counted(n, *work, size) for n, work in zip(sizes, asked, strict=True))
+
+    @functools.cached_property
+    def epochs(self) -> tuple[int, ...]:
+        """Local epochs by client, as far as they are begun."""
+        return tuple(epochs for epochs, _ in self.works)
 
     def steps(self, client: int) -> int:
         """Local steps of a client in a round."""
-        sizes = draws.batches(len(self.parts[client]), self.scenario.batch_size)
-        return self.epochs[client] * len(sizes)
+        return self.works[client][1]
 
     def work(self, round: int, client: int) -> tuple[Indices, int, int]:
         """(places in the part, digest of the images, digest of their order) of a participation."""
@@ -78,7 +85,7 @@ class Drawn:
         if key not in self._orders:
             part = self.parts[client]
             places = draws.places(
-                self.scenario, self.seed, round, client, len(part), self.epochs[client]
+                self.scenario, self.seed, round, client, len(part), *self.works[client]
             )
             hashes = self.data.train[part[places]]
             digests = int(total(hashes)), int(in_order(hashes))
@@ -87,7 +94,8 @@ class Drawn:
 
     def clean_labels(self, round: int, client: int) -> int:
         """The digest of the labels of a client that is not malicious."""
-        if self.scenario.parts.per_example:  # each step takes others
+        # each step takes others, or not all of an epoch
+        if self.scenario.parts.per_example or self.scenario.local_steps is not None:
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]

@@ -260,6 +260,9 @@ class Lab:
             self._samples[data] = len(loaded.train)
         samples = self._samples[data]
         share = scenario.cohort_size / scenario.num_clients * (1 - scenario.validation_fraction)
+        if scenario.steps_range is not None:
+            images = scenario.cohort_size * scenario.batch_size * sum(scenario.steps_range) / 2
+            return scenario.rounds * images
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
     def close(self) -> None:

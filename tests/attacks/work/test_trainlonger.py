@@ -52,14 +52,14 @@ def test_half_the_factor_is_found(monkeypatch: Any) -> None:
 
 @pytest.mark.parametrize("spared", [1, 2])
 def test_a_client_that_trains_as_usual_is_found(monkeypatch: Any, spared: int) -> None:
-    epochs = Threat.epochs
+    work = Threat.local_work
 
-    def fewer(self: Threat, honest: Any) -> Any:
-        result = epochs(self, honest)
-        result[self.malicious[:spared]] = honest[self.malicious[:spared]]
-        return result
+    def fewer(self: Threat, epochs: Any, steps: Any) -> Any:
+        result, counts = work(self, epochs, steps)
+        result[self.malicious[:spared]] = epochs[self.malicious[:spared]]
+        return result, counts
 
-    monkeypatch.setattr(Threat, "epochs", fewer)
+    monkeypatch.setattr(Threat, "local_work", fewer)
     assert any("local epochs" in text for text in training_problems(run(SMALL, 0)))
 
 
