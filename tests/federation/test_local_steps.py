@@ -52,7 +52,9 @@ def test_steps_are_drawn_by_client_and_fixed_for_the_run() -> None:
     assert 1 <= drawn.min() <= drawn.max() <= 9
     assert prepared(SMALL.but(local_steps=4)).steps.tolist() == [4] * 5
     whole = prepared(SMALL.but(local_steps=None, local_epochs=2))
-    bounds = [images_in(len(part), count, 8) for part, count in zip(whole.parts, whole.steps)]
+    bounds = [
+        images_in(len(part), count, 8) for part, count in zip(whole.parts, whole.steps, strict=True)
+    ]
     assert bounds == [2 * len(part) for part in whole.parts]
 
 
