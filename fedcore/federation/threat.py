@@ -187,25 +187,36 @@ class Threat:
         """Local epochs by client, [num_clients], of those that all would make, ``honest``.
 
         They are those of rounds in which the attack acts.
-        Raises `AttackError` where the attack asks for other than whole epochs, or changes none.
+        Raises `AttackError` where the attack asks for other than whole epochs, or changes nothing.
+        """
+        return self.local_work(honest, None)[0]
+
+    def local_work(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices | None]:
+        """As `epochs`, with the local steps where these are counted; 0: those of whole epochs.
+
+        Epochs are then those that are begun by ``steps``, and of no account.
         """
         if self.attack is None or self.attack.work is None or not len(self.malicious):
-            return honest
-        result = honest.copy()
+            return epochs, steps
+        idle, epochs = True, epochs.copy()
+        counts = np.zeros_like(epochs) if steps is None else steps.copy()
         for client in self.malicious:
-            epochs = self.attack.work.changed(Work(int(honest[client]))).epochs
-            if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-                raise AttackError(
-                    f"attack {self.scenario.attack!r} asks client {client} for {epochs!r} local "
-                    "epochs: LocalWork.changed must give an integer >= 1"
-                )
-            result[client] = epochs
-        if (result == honest).all():
+            base = Work(int(epochs[client]), steps=None if steps is None else int(steps[client]))
+            work = self.attack.work.changed(base)
+            for count, what in ((work.epochs, "epochs"), (work.steps or 1, "steps")):
+                if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                    raise AttackError(
+                        f"attack {self.scenario.attack!r} asks client {client} for {count!r} local "
+                        f"{what}: LocalWork.changed must give an integer >= 1"
+                    )
+            epochs[client], counts[client] = work.epochs, work.steps or 0
+            idle &= work == base
+        if idle:
             raise AttackError(
                 f"attack {self.scenario.attack!r} changes the local work of none of "
                 f"{len(self.malicious)} malicious clients: choose another parameter or attack"
             )
-        return result
+        return epochs, counts
 
     def audit(self) -> tuple[ClientPoison, ...]:
         """What was done to each malicious client's data so far, in the order of `malicious`."""
