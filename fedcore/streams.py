@@ -38,6 +38,8 @@ class Purpose(enum.IntEnum):
     IDENTITY_SAMPLE = 15
     PREAGGREGATION = 16
     UPDATE_ATTACK = 17
+    ABSENCES = 21
+    FEATURE_SKEW = 22
 
 
 def _entropy(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -16,6 +16,7 @@ from fedcore.data.dataset import Dataset, Split, named_classes, read_only
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
+from fedcore.federation.absences import Absences
 from fedcore.federation.clients import partition
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
@@ -146,6 +147,17 @@ class Federation:
         return self.transform.prepare(self.probe.to(self.test.labels.device))
 
     def cohort(self, round: int) -> tuple[int, ...]:
+        """The clients that train in ``round`` (from 1), ascending: those drawn and not absent."""
+        drawn = self.drawn(round)
+        absent = self.absences.of(round, drawn)
+        return tuple(client for client in drawn if client not in absent)
+
+    @cached_property
+    def absences(self) -> Absences:
+        """Who does not answer."""
+        return Absences(self.scenario, self.seed)
+
+    def drawn(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.
 
         Clients without samples are never drawn.

@@ -76,11 +76,17 @@ def _rounds(record: Record) -> Iterator[str]:
     for name in ("samples", "epochs"):
         if len(getattr(audit, name)) != scenario.num_clients:
             yield f"{name} must have {scenario.num_clients} values, one a client"
-    for cohort in audit.cohorts:
-        if len(cohort) != scenario.cohort_size or not _clients(cohort, scenario):
+    if len(audit.absent) != (0 if scenario.absent_fraction is None else last):
+        yield f"absent must have the clients of {last} rounds with an absent_fraction, else none"
+        return
+    least = scenario.min_present or 1
+    for cohort, absent in zip(audit.cohorts, audit.absent or ((),) * last, strict=True):
+        drawn = sorted((*cohort, *absent))
+        whole = len(drawn) == scenario.cohort_size and _clients(drawn, scenario)
+        if not whole or len(cohort) < least or not _clients(cohort, scenario):
             yield (
                 f"a cohort must be {scenario.cohort_size} clients of {scenario.num_clients} in "
-                f"ascending order, got {_short(cohort)}"
+                f"ascending order, got {_short(cohort)}{' and absent ones' * bool(absent)}"
             )
             return
 

@@ -60,7 +60,9 @@ class Audit:
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
-    ``updates`` are what malicious clients sent under an attack on updates. ``shares`` are by round
+    ``updates`` are what malicious clients sent under an attack on updates. ``absent`` are by round
+    the clients that were drawn and did not answer, who are not in ``cohorts``; empty where all
+    always answer. ``shares`` are by round
     how a rule that selects or weighs has weighed each client whose update it was given, in their
     order, as a multiple of its plain share (`fedcore.exchange.shares`). ``client_accuracy`` is that
     of the final model on each client's own distribution of labels
@@ -80,6 +82,7 @@ class Audit:
     training: TrainingEvidence | None = None
     unseen: str | None = None
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
+    absent: tuple[tuple[int, ...], ...] = field(default=(), metadata={"later": True})
     shares: tuple[tuple[float, ...] | None, ...] = field(default=(), metadata={"later": True})
     client_accuracy: tuple[float | None, ...] = field(default=(), metadata={"later": True})
 

@@ -191,6 +191,14 @@ class Trial:
         asr = 1 / classes if self.federation.measures_success else None
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
 
+    def _absent(self) -> tuple[tuple[int, ...], ...]:
+        """Who of the clients drawn did not answer, by round; empty where all always do."""
+        federation = self.federation
+        if federation.scenario.absent_fraction is None:
+            return ()
+        rounds = range(1, len(self._cohorts) + 1)
+        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
+
     def _identity(self) -> Identity:
         try:
             self._check.kept(self.state, self.round)
@@ -225,6 +233,7 @@ class Trial:
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
+            absent=self._absent(),
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(
                 scores[-1].recall, read_only(federation.dataset.train.labels), federation.parts

@@ -80,7 +80,7 @@ class Scaled(UpdateAttack):
         if self.of is not None and self.of.update is not None:
             return []
         inner = [] if self.of is None else self.of.audit_problems(record)
-        if self.gamma is None and record.audit.excluded:
+        if self.gamma is None and (record.audit.excluded or record.audit.absent):
             return inner  # cohorts of several sizes
         factor = self._factor(record.scenario.cohort_size)
         cosine = signature_problems(record, "cosine", 1.0)

@@ -132,6 +132,7 @@ class ExpectedTraining:
     data: Raw
     malicious: tuple[int, ...]
     cohorts: tuple[tuple[int, ...], ...]
+    absent: tuple[tuple[int, ...], ...]
     samples: tuple[int, ...]
     epochs: tuple[int, ...]
     clients: dict[int, Client]
@@ -177,10 +178,12 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(client), len(places)))
         digests.append((samples, labels, order))
+    cohorts, absent = draws.cohorts(scenario, seed, drawn.parts)
     return ExpectedTraining(
         data=data,
         malicious=malicious,
-        cohorts=draws.cohorts(scenario, seed, drawn.parts),
+        cohorts=cohorts,
+        absent=absent,
         samples=tuple(map(len, drawn.parts)),
         epochs=drawn.epochs,
         clients=_clients(scenario.num_clients, work, digests),

@@ -71,6 +71,8 @@ def _drawn(record: Record, due: ExpectedTraining) -> Iterator[str]:
     budget = scenario.privacy is not None and scenario.epsilon_budget is not None
     if made != due.cohorts[: len(made)] or (len(made) < len(due.cohorts) and not budget):
         yield "has other cohorts than its seed draws"
+    elif audit.absent != due.absent:
+        yield "misses other clients than are absent under its seed"
 
 
 def _trained(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
