@@ -14,7 +14,7 @@ from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
 from fedcore.records.attack_checks import poison_problems, update_entry_problems
-from fedcore.records.client_checks import client_accuracy_problems, share_problems
+from fedcore.records.client_checks import client_accuracy_problems, share_problems, skew_problems
 from fedcore.records.provenance import CHANGED, Provenance
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def record_problems(record: Record) -> list[str]:
         update_entry_problems,
         share_problems,
         client_accuracy_problems,
+        skew_problems,
         _training,
         _privacy,
         _rest,

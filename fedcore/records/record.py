@@ -11,6 +11,7 @@ from typing import Any
 from fedcore.errors import FedcoreError, StoreError
 from fedcore.exchange.evidence import TrainingEvidence
 from fedcore.exchange.updates import UpdateAudit
+from fedcore.federation.skew import ClientSkew
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
@@ -64,7 +65,8 @@ class Audit:
     the clients that were drawn and did not answer, who are not in ``cohorts``; empty where all
     always answer. ``shares`` are by round
     how a rule that selects or weighs has weighed each client whose update it was given, in their
-    order, as a multiple of its plain share (`fedcore.exchange.shares`). ``client_accuracy`` is that
+    order, as a multiple of its plain share (`fedcore.exchange.shares`). ``skew`` is what a
+    partition did to the training images of each client. ``client_accuracy`` is that
     of the final model on each client's own distribution of labels
     (`fedcore.records.client_accuracy`).
     """
@@ -84,6 +86,7 @@ class Audit:
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
     absent: tuple[tuple[int, ...], ...] = field(default=(), metadata={"later": True})
     shares: tuple[tuple[float, ...] | None, ...] = field(default=(), metadata={"later": True})
+    skew: tuple[ClientSkew, ...] = field(default=(), metadata={"later": True})
     client_accuracy: tuple[float | None, ...] = field(default=(), metadata={"later": True})
 
     @property

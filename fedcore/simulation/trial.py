@@ -234,6 +234,7 @@ class Trial:
             unseen=self._log.absent,
             updates=updates,
             absent=self._absent(),
+            skew=federation.skew,
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(
                 scores[-1].recall, read_only(federation.dataset.train.labels), federation.parts

@@ -43,6 +43,8 @@ CHANGES = {
     "class_assignment": (PATHOLOGICAL, "deterministic"),
     "min_partition_size": (DIRICHLET, 0),
     "self_balancing": (DIRICHLET, True),
+    "intensity": ({"partition": "featureskew"}, 0.4),
+    "blur": ({"partition": "featureskew"}, 1.5),
     "sigma": ({"partition": "quantity"}, 0.5),
     "smallest": ({"partition": "quantity"}, 3),
     "absent_fraction": ({}, 0.2),
