@@ -32,6 +32,8 @@ class FeatureSkew(Partitioner):
     repeated outside the image. Its levels are multiplied by a factor drawn from [1 - ``intensity``,
     1 + ``intensity``] and cut to [0, 255]. Both are rounded, halves up in the first and to even in
     the second. Test images stay as they are. Poison is put on changed images.
+    Source: after Li, Jiang, Zhang, Kamp, Dou, "FedBN: Federated Learning on Non-IID Features via
+    Local Batch Normalization", ICLR 2021, whose clients differ in scanners and styles.
     """
 
     changes_images: ClassVar[bool] = True
