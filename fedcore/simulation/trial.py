@@ -231,6 +231,14 @@ class Trial:
     def _remarks(self) -> tuple[str, ...]:
         return () if self._attack is None else self._attack.remarks(self._attackers)
 
+    def _absent(self) -> tuple[tuple[int, ...], ...]:
+        """Who of the clients drawn did not answer, by round; empty where all always do."""
+        federation = self.federation
+        if federation.scenario.absent_fraction is None:
+            return ()
+        rounds = range(1, len(self._cohorts) + 1)
+        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
+
     def _identity(self) -> Identity:
         try:
             self._check.kept(self.state, self.round)
@@ -266,9 +274,11 @@ class Trial:
             unseen=self._log.absent,
             updates=updates,
             work=() if self._work is None else self._work.audits(),
+            absent=self._absent(),
+            skew=federation.skew,
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(
-                scores[-1].recall, read_only(federation.dataset.train.labels), federation.parts
+                scores[-1].recall, read_only(federation.dataset.train.labels), federation.dealt
             ),
         )
         targeted = all(score.asr is not None for score in scores)
