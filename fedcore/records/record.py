@@ -54,7 +54,8 @@ class Exclusion:
 class Audit:
     """What actually happened.
 
-    ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
+    ``samples`` and ``epochs`` are per client (epochs: of rounds in which an attack acts, where it
+    changes them); ``cohorts`` per round; ``malicious`` the malicious
     clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
     ``privacy`` what was promised about what clients sent, None where nothing was. ``excluded``
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
@@ -135,6 +136,11 @@ class Record:
     @property
     def examples(self) -> int:
         """Training examples processed, over all rounds, clients and epochs."""
+        attack, noted = self.scenario.parts.attack, self.audit.training
+        rounds = range(1, len(self.audit.cohorts) + 1)
+        works = attack is not None and attack.work is not None
+        if works and noted is not None and not all(map(attack.acts, rounds)):
+            return sum(noted.images)  # epochs change with the rounds
         work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
 

@@ -29,8 +29,8 @@ def stamped(trigger: Any, images: Images) -> Images:
     elif trigger.name == "blended":
         return _blended(trigger, images)
     else:
-        result: Images = trigger.stamp(images)
-        return result
+        stamp: Images = trigger.stamp(images)
+        return stamp
     inside = (rows >= top) & (rows < top + trigger.size)
     inside = inside & (columns >= left) & (columns < left + trigger.size)
     return np.asarray(np.where(inside[None, :, :, None], np.array(level, np.uint8), images))
@@ -40,7 +40,7 @@ def _blended(trigger: Any, images: Images) -> Images:
     shape = images.shape[1:]
     pattern = np.random.default_rng(trigger.pattern_seed).integers(0, 256, shape)
     mixed = trigger.weight * pattern + (1 - trigger.weight) * images.astype(np.float64)
-    return np.rint(mixed).astype(np.uint8)
+    return np.asarray(np.rint(mixed), np.uint8)
 
 
 def part_of(attack: Any, images: Images, place: int) -> Images:
