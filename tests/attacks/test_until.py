@@ -119,7 +119,7 @@ def test_what_it_refuses() -> None:
         attacked(ATTACK["work"], privacy="localdp", epsilon=10.0)
     seldom = attacked(SignFlip(), round=1, num_clients=40, fraction_train=0.05)
     with pytest.raises(AttackError, match="takes part in any of the 1 rounds"):
-        run(seldom.but(malicious_fraction=0.03), device="cpu")
+        run(seldom.but(malicious_fraction=0.03), 1, device="cpu")
 
 
 def test_the_audit_of_a_record_that_goes_on() -> None:
