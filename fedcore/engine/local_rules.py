@@ -36,7 +36,14 @@ def has_rules(scenario: Scenario) -> bool:
 
 def needs_reference_engine(scenario: Scenario) -> bool:
     """Whether clients must train otherwise than engines do that know of gradients and solvers."""
-    return needs_private_steps(scenario) or has_rules(scenario)
+    return needs_private_steps(scenario) or (has_rules(scenario) and not projects_only(scenario))
+
+
+def projects_only(scenario: Scenario) -> bool:
+    """Whether all that is done around steps is to project, from where the global model is."""
+    work = work_in_steps(scenario)
+    own_layers = scenario.parts.strategy.keeps_batch_norm
+    return work is not None and not work.masked and not rules_of(scenario) and not own_layers
 
 
 def told_to(scenario: Scenario) -> tuple[str, ...]:
@@ -54,6 +61,8 @@ def kept_by(scenario: Scenario) -> tuple[str, ...]:
 def require_rules(scenario: Scenario, engine: Any) -> None:
     """FedcoreError where ``engine`` would train as if there were no rules."""
     if getattr(engine, "follows_rules", False) or not has_rules(scenario):
+        return
+    if getattr(engine, "projects", False) and projects_only(scenario):
         return
     raise FedcoreError(
         f"{type(engine).__name__} cannot train {scenario.id}: {_blamed(scenario)} acts within "
