@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedcore import Scenario
+from fedcore.components.written import pieces
 from fedcore.harness.suite.cells import Cell, poisons
 from fedcore.harness.suite.matrix import Column, Matrix, Row
 from fedcore.harness.suite.options import Options
@@ -23,9 +24,20 @@ IID: dict[str, Any] = {"partition": "iid"}
 SKEWED: dict[str, Any] = {"partition": "dirichlet", "alpha": 0.3, "min_partition_size": 2}
 VERY_SKEWED: dict[str, Any] = {**SKEWED, "alpha": 0.1}
 
+#: Length that clipping rules clip to: what honest updates have once the model has learned (medians
+#: of 0.4 to 0.6 on mnist5k from round 10 on, IID and skewed). At their default of 1 they would clip
+#: hardly anybody there, and be plain averaging.
+BOUND = 0.5
+
+
+def _names(chain: str) -> list[str]:
+    """The names in a written chain, without parameters."""
+    return [step.partition("(")[0] for step in pieces(chain)]
+
+
 #: Rules, each followed by what is compared with it most: (strategy, chain in front of it).
 ROWS = [
-    Row(strategy, chain)
+    Row(strategy, chain, " + ".join([*_names(chain), *_names(strategy)]))
     for strategy, chain in (
         ("fedavg", ""),
         ("fednova", ""),
@@ -36,18 +48,18 @@ ROWS = [
         ("trimmedmean", ""),
         ("multikrum", ""),
         ("rfa", ""),
-        ("centeredclipping", ""),
+        (f"centeredclipping(norm_bound={BOUND})", ""),
         ("trimmedmean", "nnm"),
         ("rfa", "nnm"),
         ("krum", "bucketing(size=2)"),
         ("bulyan", ""),
         ("foolsgold", ""),
-        ("normclipping", ""),
+        (f"normclipping(norm_bound={BOUND})", ""),
         ("fltrust", ""),
         ("flame", ""),
         ("signguard", ""),
         ("dnc", ""),
-        ("centeredclipping", "nnm"),
+        (f"centeredclipping(norm_bound={BOUND})", "nnm"),
         ("multikrum", "nnm"),
         ("median", "bucketing(size=2)"),
         ("rfa", "bucketing(size=2)"),

@@ -98,7 +98,7 @@ class LocalRules:
     def __init__(
         self, federation: Federation, parameters: int, told: Mapping[str, torch.Tensor]
     ) -> None:
-        scenario = federation.scenario
+        scenario, self._threat = federation.scenario, federation.threat
         self._parameters, self._told = parameters, told
         self._all = rules_of(scenario)
         self._bend = Bend()
@@ -112,15 +112,18 @@ class LocalRules:
         if work is not None:
             self._attack = self._attacking(work, scenario)
 
-    def of(self, client: int) -> Sequence[LocalRule]:
-        """The rules of ``client``, in their order; for most runs there are none."""
-        return [*self._all, *self._attack] if client in self._malicious else self._all
+    def of(self, client: int, round: int) -> Sequence[LocalRule]:
+        """The rules of ``client`` in ``round``, in their order; for most runs there are none."""
+        return [*self._all, *self._attack] if self._attacks(client, round) else self._all
+
+    def _attacks(self, client: int, round: int) -> bool:
+        return client in self._malicious and self._threat.acts(round)
 
     def begun(
         self, state: ServerState, round: int, client: int, steps: int, memory: ClientMemory
     ) -> Sequence[LocalRule]:
         """The rules of ``client``, who begins its ``steps`` of ``round`` from ``state``."""
-        rules = self.of(client)
+        rules = self.of(client, round)
         if rules:
             told = {name: state.memory.get(name, none) for name, none in self._told.items()}
             anchor = state.vector[: self._parameters]
@@ -130,14 +133,14 @@ class LocalRules:
                 rule.start(work)
         return rules
 
-    def seen(self, client: int) -> tuple[float, ...]:
+    def seen(self, client: int, round: int) -> tuple[float, ...]:
         """What was seen of the rules of ``client``, trained last: bent, way, grown, beyond, reach.
 
         See `fedcore.exchange.evidence.FIELDS`; empty where there are no rules.
         """
         if not self._all and not self._attack:
             return ()
-        gauge = self.gauge if client in self._malicious else None
+        gauge = self.gauge if self._attacks(client, round) else None
         distances = (0.0, 0.0) if gauge is None else (gauge.beyond, gauge.reach)
         return (*self._bend.noted(), *distances)
 

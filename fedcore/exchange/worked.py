@@ -193,7 +193,10 @@ def _missing(record: Record) -> Iterator[str]:
     audit = record.audit
     excluded = {(each.round, each.client) for each in audit.excluded}
     due = dict.fromkeys(audit.malicious, 0)
+    attack = record.scenario.parts.attack
     for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1):
+        if not attack.acts(round):
+            continue
         for client in set(cohort).intersection(due):
             due[client] += (round, client) not in excluded
     shown = {each.client: each.participations for each in audit.work}

@@ -18,6 +18,7 @@ from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.federation.batches import begun_epochs, local_steps
 from fedcore.federation.clients import partition
+from fedcore.federation.root import Root
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
@@ -35,7 +36,9 @@ class Federation:
     ``train_images`` [n, h, w, c] uint8 and ``test`` lie on the device; ``parts`` are each client's
     training samples; ``threat`` holds the malicious clients, the labels that clients believe in and
     the images that they train on, of which ``copies`` [q, h, w, c] are poisoned. ``probe`` is what
-    the success of the attack is measured on, as the data set has it.
+    the success of the attack is measured on, as the data set has it. Where the server trains an
+    update of its own on a ``root`` set, that is left out of ``test`` and ``probe``, and ``parts``
+    and ``epochs`` have one more entry than there are clients.
     """
 
     scenario: Scenario
@@ -49,6 +52,7 @@ class Federation:
     threat: Threat
     copies: torch.Tensor | None = None
     probe: Split | None = None
+    root: Root | None = None
     _weights: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
@@ -82,6 +86,9 @@ class Federation:
                 raise
             raise AttackError(f"{error}; classes: {names}") from error
         clean = transform.prepare(dataset.train.to(device)).images
+        root, test = Root.of(scenario, seed, dataset), dataset.test
+        if root is not None:
+            threat, test = root.behind(threat), root.scored(test)
         copies = threat.copies
         return cls(
             scenario=scenario,
@@ -90,11 +97,12 @@ class Federation:
             dataset=dataset,
             transform=transform,
             train_images=clean,
-            test=transform.prepare(dataset.test.to(device)),
-            parts=parts,
+            test=transform.prepare(test.to(device)),
+            parts=list(threat.parts),
             threat=threat,
             copies=None if copies is None else _like(clean, copies.images, transform),
-            probe=_probe(success_of(scenario), dataset),
+            probe=_probe(success_of(scenario), test),
+            root=root,
         )
 
     def initial_model(self) -> nn.Module:
@@ -127,38 +135,55 @@ class Federation:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
         Under ``local_steps`` those that the steps begin. Those of malicious clients are what the
-        attack makes of them. Raises AttackError.
+        attack makes of them where it acts; a server that trains makes the most that a client may.
+        Raises AttackError.
         """
         return self._work[0]
 
     @cached_property
     def steps(self) -> Indices:
-        """Local steps of each client in a round, fixed for the run, [num_clients] int64."""
+        """Local steps of each client in a round, as `epochs`."""
         return self._work[1]
+
+    def epochs_of(self, client: int, round: int) -> int:
+        """Local epochs of ``client`` in ``round`` (from 1)."""
+        return int((self._work if self.threat.acts(round) else self._honest_work)[0][client])
+
+    def steps_of(self, client: int, round: int) -> int:
+        """Local steps of ``client`` in ``round`` (from 1)."""
+        return int((self._work if self.threat.acts(round) else self._honest_work)[1][client])
 
     @cached_property
     def _work(self) -> tuple[Indices, Indices]:
-        """(epochs that are begun, steps) of each client."""
-        scenario, sizes = self.scenario, list(map(len, self.parts))
-        size, drawing = scenario.batch_size, stream(self.seed, Purpose.LOCAL_EPOCHS)
+        return self._counted(*self.threat.local_work(*self._drawn))
+
+    @cached_property
+    def _honest_work(self) -> tuple[Indices, Indices]:
+        return self._counted(*self._drawn)
+
+    @cached_property
+    def _drawn(self) -> tuple[Indices, Indices | None]:
+        """Honest epochs; or those that the honest steps begin, and these."""
+        scenario, drawing = self.scenario, stream(self.seed, Purpose.LOCAL_EPOCHS)
         low, high = scenario.steps_range or scenario.epochs_range
         drawn = drawing.integers(low, high + 1, size=scenario.num_clients)
+        if self.root is not None:
+            drawn = np.append(drawn, high)
         if scenario.steps_range is None:
-            epochs, steps = self.threat.local_work(drawn, None)
-        else:
-            pairs = zip(sizes, drawn.tolist(), strict=True)
-            begun = np.array([begun_epochs(n, count, size) for n, count in pairs], np.int64)
-            epochs, steps = self.threat.local_work(begun, drawn)
-        if steps is None:
-            steps = np.zeros_like(epochs)
-        counts = np.zeros_like(epochs)
-        for client, (n, count) in enumerate(zip(sizes, steps.tolist(), strict=True)):
-            if not n:
-                continue
-            counts[client] = count or local_steps(n, int(epochs[client]), size)
-            if count:
-                epochs[client] = begun_epochs(n, count, size)
-        return epochs, counts
+            return drawn, None
+        pairs = zip(self.parts, drawn.tolist(), strict=True)
+        begun = [begun_epochs(len(part), count, scenario.batch_size) for part, count in pairs]
+        return np.array(begun, np.int64), drawn
+
+    def _counted(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices]:
+        """(epochs that are begun, steps) of clients; ``steps`` of 0, or None, are whole epochs."""
+        size, begun, counts = self.scenario.batch_size, epochs.copy(), np.zeros_like(epochs)
+        for client, part in enumerate(self.parts):
+            asked = 0 if steps is None or not len(part) else int(steps[client])
+            counts[client] = asked or local_steps(len(part), int(epochs[client]), size)
+            if asked:
+                begun[client] = begun_epochs(len(part), asked, size)
+        return begun, counts
 
     @cached_property
     def pool(self) -> torch.Tensor:
@@ -184,9 +209,14 @@ class Federation:
         drawn = generator.choice(len(able), size=self.scenario.cohort_size, replace=False)
         return tuple(sorted(int(able[i]) for i in drawn))
 
+    @property
+    def dealt(self) -> list[Indices]:
+        """The training samples of each client, without the server's root set."""
+        return self.parts[: self.scenario.num_clients]
+
     @cached_property
     def _able(self) -> Indices:
-        return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
+        return np.array([c for c, part in enumerate(self.dealt) if len(part)], dtype=np.int64)
 
     @property
     def poisoning(self) -> Threat:
@@ -211,14 +241,13 @@ def _like(clean: torch.Tensor, images: torch.Tensor, transform: Transform) -> to
     return moved if moved.shape[1:] == clean.shape[1:] else transform.geometry(moved)
 
 
-def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
+def _probe(attack: Attack | None, test: Split) -> Split | None:
     """What the success of ``attack`` is measured on; None where that is no set of its own."""
     if attack is None:
         return None
     if attack.success_classes is not None:
         return None
-    test = Samples(read_only(dataset.test.labels), read_only(dataset.test.images))
-    probe = attack.probe(test)
+    probe = attack.probe(Samples(read_only(test.labels), read_only(test.images)))
     if probe is None or probe.images is None or not len(probe.labels):
         return None
     return Split(torch.from_numpy(probe.images), torch.from_numpy(probe.labels))

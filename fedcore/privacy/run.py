@@ -38,8 +38,8 @@ def mechanism_of(
             f"{type(engine).__name__} cannot train {scenario.id} as its privacy asks "
             "(dpsgd, released='head', or frozen statistics): choose --engine sequential"
         )
-    samples = tuple(len(part) for part in federation.parts)
-    steps = tuple(int(count) for count in federation.steps)
+    samples = tuple(len(part) for part in federation.dealt)
+    steps = tuple(int(count) for count in federation.steps[: len(samples)])
     facts = Facts(federation.seed, engine.layout, samples, steps)
     mechanism: Mechanism = scenario.parts.privacy.over(scenario, facts, noise)
     mechanism.run.clients = getattr(engine, "generators", None)

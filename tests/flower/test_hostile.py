@@ -34,8 +34,8 @@ from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.scenario import Scenario
 from fedcore.strategies.strategy import STRATEGIES
 
-#: What clients keep of "scaffold" and "feddyn" does not go over Flower.
-OURS = [name for name in STRATEGIES if name not in ("flower", "scaffold", "feddyn")]
+#: FLTrust needs more than Flower's own loop; what clients keep does not go over Flower.
+OURS = [n for n in STRATEGIES if n not in ("flower", "fltrust", "scaffold", "feddyn")]
 BAD = [form for form in FORMS if form != "honest"]
 # finite, but far away: no check of forms can tell it from an update, only a robust rule can
 FINITE = "3e38"

@@ -56,6 +56,12 @@ class Scaled(UpdateAttack):
         return "own" if inner is None else inner.knows
 
     @property
+    def one_row(self) -> bool:  # type: ignore[override]
+        """Whether the attack that is scaled sends one row for all."""
+        inner = None if self.of is None else self.of.update
+        return inner is not None and inner.one_row
+
+    @property
     def success(self) -> Attack | None:
         return None if self.of is None else self.of.success
 

@@ -23,10 +23,10 @@ class Balls:
     ) -> None:
         self.radius, self.every = np.full(len(rows), np.inf), np.ones(len(rows), np.int64)
         for row, task in enumerate(rows):
-            work = work_in_steps(task.federation.scenario)
-            if work is None or work.radius is None:
+            work, threat = work_in_steps(task.federation.scenario), task.federation.threat
+            if work is None or work.radius is None or not threat.acts(task.round):
                 continue
-            if task.client in task.federation.threat.malicious:
+            if task.client in threat.malicious:
                 self.radius[row], self.every[row] = work.radius, work.every
         self._steps = np.asarray(steps)
         self._anchors, self._radius = anchors, torch.from_numpy(self.radius).to(anchors.device)

@@ -132,8 +132,9 @@ class Look:
 def _every(task: LocalTask) -> int:
     """Steps from one projection of a client to the next; 0: there are none."""
     work, threat = work_in_steps(task.federation.scenario), task.federation.threat
-    attacks = work is not None and work.radius is not None and task.client in threat.malicious
-    return work.every if work is not None and attacks else 0
+    if work is None or work.radius is None or not threat.acts(task.round):
+        return 0
+    return work.every if task.client in threat.malicious else 0
 
 
 def _fetched(tensors: Sequence[torch.Tensor]) -> list[npt.NDArray[Any]]:

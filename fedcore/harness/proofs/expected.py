@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from fedcore.harness.proofs import draws, poison
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
 from fedcore.harness.proofs.victims import Victims, probe_of
+from fedcore.harness.proofs.work import LocalWorks
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
@@ -61,23 +63,22 @@ class Drawn:
         return draws.parts(self.scenario, self.seed, self.data.train_labels)
 
     @functools.cached_property
-    def works(self) -> tuple[tuple[int, int], ...]:
-        """(epochs that are begun, steps) by client, those that an attack asks for included."""
-        sizes = list(map(len, self.parts))
-        honest = draws.works(self.scenario, self.seed, sizes)
-        malicious = draws.malicious(self.scenario, self.seed)
-        asked = poison.works(self.scenario, honest, malicious)
-        size = self.scenario.batch_size
-        return tuple(draws.counted(n, *work, size) for n, work in zip(sizes, asked, strict=True))
+    def works(self) -> LocalWorks:
+        """How long clients train."""
+        return LocalWorks(self.scenario, self.seed, list(map(len, self.parts)))
 
-    @functools.cached_property
+    @property
     def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, as far as they are begun."""
-        return tuple(epochs for epochs, _ in self.works)
+        """Local epochs by client, as far as they are begun, of rounds in which an attack acts."""
+        return tuple(epochs for epochs, _ in self.works.attacked)
 
-    def steps(self, client: int) -> int:
+    def epochs_of(self, round: int, client: int) -> int:
+        """Local epochs of a client in a round."""
+        return self.works.of(round, client)[0]
+
+    def steps(self, round: int, client: int) -> int:
         """Local steps of a client in a round."""
-        return self.works[client][1]
+        return self.works.of(round, client)[1]
 
     def work(self, round: int, client: int) -> tuple[Indices, int, int]:
         """(places in the part, digest of the images, digest of their order) of a participation."""
@@ -85,7 +86,7 @@ class Drawn:
         if key not in self._orders:
             part = self.parts[client]
             places = draws.places(
-                self.scenario, self.seed, round, client, len(part), *self.works[client]
+                self.scenario, self.seed, round, client, len(part), *self.works.of(round, client)
             )
             hashes = self.data.train[part[places]]
             digests = int(total(hashes)), int(in_order(hashes))
@@ -100,8 +101,8 @@ class Drawn:
         if client not in self._clean:
             part = self.parts[client]
             own = int(total(labelled(self.data.train[part], self.data.train_labels[part])))
-            self._clean[client] = own * self.epochs[client] % 2**64
-        return self._clean[client]
+            self._clean[client] = own
+        return self._clean[client] * self.epochs_of(round, client) % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None
@@ -170,9 +171,10 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
     twice = data.twice if data.twice.any() else None
     for round, client in participations(record):
         places, samples, order = drawn.work(round, client)
-        labels = drawn.clean_labels(round, client) if client not in acting else 0
+        attacked = client in acting and poison.acts(scenario, round)
+        labels = 0 if attacked else drawn.clean_labels(round, client)
         part = drawn.parts[client]
-        if client in acting:
+        if attacked:
             made, images = victims.at(round, client)
             labels = drawn.labels(round, client, made.labels, images)
             count = int(np.count_nonzero((made.labels != data.train_labels[part])[places]))
@@ -183,22 +185,23 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
                 copies[round, client] = int(np.count_nonzero(copied))
         if twice is not None:
             leaked += int(twice[part[places]].sum())
-        work.append((round, client, drawn.steps(client), len(places)))
+        work.append((round, client, drawn.steps(round, client), len(places)))
         digests.append((samples, labels, order))
+    scored = data.without(draws.root(scenario, seed, len(data.test)))
     return ExpectedTraining(
-        data=data,
+        data=scored,
         malicious=malicious,
         cohorts=draws.cohorts(scenario, seed, drawn.parts),
         samples=tuple(map(len, drawn.parts)),
         epochs=drawn.epochs,
-        clients=_clients(scenario.num_clients, work, digests),
+        clients=_with_due(_clients(scenario.num_clients, work, digests), record),
         changed=changed,
         copies={key: count for key, count in copies.items() if count},
         repainted=victims.repainted(malicious) if attack is not None else {},
         leaked=leaked,
         model=_model(_Key(scenario, seed, data), data_dir),
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
-        probe=probe_of(scenario, data),
+        probe=probe_of(scenario, scored),
         parts=drawn.parts,
     )
 
@@ -224,6 +227,19 @@ def _clients(
             own, int(steps[client]), int(images[client]), samples, labels, order
         )
     return result
+
+
+def _with_due(clients: dict[int, Client], record: Record) -> dict[int, Client]:
+    """``clients`` with the labels that only the run itself could work out, of its scores."""
+    attack, evidence = poison.data_attack(record.scenario), record.audit.training
+    if attack is None or not attack.needs_scores or evidence is None:
+        return clients
+    due = dict(evidence.due)
+    return clients | {
+        client: dataclasses.replace(clients[client], labels=due.get(client, ""))
+        for client in record.audit.malicious
+        if client in clients
+    }
 
 
 def participations(record: Record) -> Iterator[tuple[int, int]]:

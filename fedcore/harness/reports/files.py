@@ -15,6 +15,7 @@ from fedcore.harness.reports.costs import cost_rows
 from fedcore.harness.reports.figures import drop_figure
 from fedcore.harness.reports.matrix import matrices
 from fedcore.harness.reports.matrix_csv import matrices_csv
+from fedcore.harness.reports.matrix_page import write_page
 from fedcore.harness.reports.overall import overall
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import terminal_document
@@ -119,6 +120,19 @@ def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
     content = read_results(directory)
     try:
         return terminal_document(content), render(content, out)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
+
+
+def write_matrix_page(directory: Path, page: Path, source: str) -> None:
+    """Write the matrices of ``directory``/results.json as the document ``page``.
+
+    ``source`` is the command that does so. StoreError where that has none, is damaged, or the page
+    cannot be written.
+    """
+    content = read_results(directory)
+    try:
+        write_page(content, page, source)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from fedcore.harness.reports import clients, privacy, table
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.matrix_text import markdown_matrices
+from fedcore.harness.reports.provenance import facts
 from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate
 from fedcore.harness.reports.summaries import Columns, tables
 
@@ -243,12 +244,7 @@ def _thresholds(cells: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 
 def _facts(document: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
-    lines = [f"made: {document['date']}"]
-    for name, value in document["provenance"].items():
-        parts = value.items() if isinstance(value, Mapping) else ()
-        lines += [f"{name} {part}: {digest}" for part, digest in parts]
-        lines += [] if parts or value is None else [f"{name}: {value}"]
-    return [*lines, *notes]
+    return [*facts(document), *notes]
 
 
 def _bullets(document: Mapping[str, Any], notes: Sequence[str]) -> str:

@@ -24,11 +24,11 @@ def legend(table: Table) -> list[str]:
     level = f"{100 * table['confidence']:.3g} %"
     lines = [
         "clean: accuracy of the tail without an attacker, %; cost: what that is below undefended "
-        "averaging, points. Attacks: tail accuracy under the attack, %. worst: the least of the "
-        f"{len(table['compared'])} compared attacks, {level} interval, which attack is worst being "
-        "sought anew in every resample of whole seeds; attacks that may be it. rank: by the worst "
-        f"case, {level} interval of each defence on its own, from the same resamples: ties share "
-        "their ranks.",
+        "averaging, points. Attacks: tail accuracy under the attack, %. worst: the least over the "
+        f"compared attacks ({', '.join(table['compared'])}) with its {level} interval, for which "
+        "the worst attack is sought anew in every resample of whole seeds, and the attacks that "
+        f"may be it. rank: by the worst case, {level} interval of each defence on its own, from "
+        "the same resamples: ties share their ranks.",
         *_exposure(table),
     ]
     for attack in table["attacks"]:

@@ -39,7 +39,7 @@ def markdown_matrices(tables: Sequence[Table]) -> str:
 
 
 def _title(attack: Mapping[str, Any]) -> str:
-    return attack["label"] + (OMNISCIENT if attack["knows"] == "omniscient" else "")
+    return f"{attack['label']}{OMNISCIENT if attack['knows'] == 'omniscient' else ''}"
 
 
 def _terminal(table: Table) -> str:

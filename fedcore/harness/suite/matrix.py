@@ -29,10 +29,14 @@ SHARE: Final = "trim_fraction"
 
 @dataclass(frozen=True)
 class Row:
-    """A defence: the written forms of a strategy and of the ``chain`` in front of it ("": none)."""
+    """A defence: the written forms of a strategy and of the ``chain`` in front of it ("": none).
+
+    ``label`` is its name in tables; None makes one of the names, as in ``nnm + median``.
+    """
 
     strategy: str
     chain: str = ""
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,8 @@ def _all_known(named: Sequence[tuple[str, str]], missing: dict[str, None]) -> bo
 
 def row_label(row: Row) -> str:
     """The name of ``row`` in tables: ``nnm + median``."""
+    if row.label is not None:
+        return row.label
     steps = [naming.token(step.partition("(")[0]) for step in pieces(row.chain)]
     return " + ".join([*steps, row.strategy])
 

@@ -50,7 +50,7 @@ class FedDyn(Strategy):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         size = len(updates)
-        clients = Memory.of(memory).clients or size
+        clients = Memory.of(memory).population or size
         mean = combine(updates, torch.full((size,), 1 / size, dtype=torch.float64))
         drift = memory.get(DRIFT)
         moved = (size / clients) * mean
@@ -94,7 +94,7 @@ class DynamicRegulariser(LocalRule):
 def _feddyn(view: View) -> Expected:
     """Algorithm 1 once more, h and x divided by alpha."""
     size = len(view.rows)
-    clients = size if view.clients is None else view.clients
+    clients = size if view.population is None else view.population
     mean = linear(view, np.full(size, 1 / size))
     before = view.memory.get(DRIFT, np.zeros_like(mean.step))
     drift = before + view.rows.sum(axis=0) / clients

@@ -48,7 +48,7 @@ class Scaffold(Strategy):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         size = len(updates)
-        clients = Memory.of(memory).clients or size
+        clients = Memory.of(memory).population or size
         sums = [float(a or 0) for a in cohort.normalizers]  # none is None: refused earlier
         shares = 1 / (clients * torch.tensor(sums, dtype=torch.float64))
         control = memory.get(CONTROL)
@@ -113,7 +113,7 @@ class ControlVariates(LocalRule):
 def _scaffold(view: View) -> Expected:
     """Algorithm 1 once more: lines 16 and 17, on the updates -lr * (sum of a) * (mean gradient)."""
     size = len(view.rows)
-    clients = size if view.clients is None else view.clients
+    clients = size if view.population is None else view.population
     mean = linear(view, np.full(size, 1 / size))
     lr = view.strategy.server_lr
     sums = view.displacement(max(view.steps))[np.asarray(view.steps) - 1]

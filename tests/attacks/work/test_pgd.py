@@ -190,7 +190,7 @@ def test_one_client_too_few_is_found(monkeypatch: Any, honest: Any) -> None:
     of = LocalRules.of
     spared = honest.audit.malicious[0]
     monkeypatch.setattr(
-        LocalRules, "of", lambda self, client: [] if client == spared else of(self, client)
+        LocalRules, "of", lambda self, client, r: [] if client == spared else of(self, client, r)
     )
     found = audit_problems(run(SMALL, 0))
     assert any(f"updates of client {spared} of length" in text for text in found)
