@@ -79,7 +79,7 @@ class SequentialEngine:
         kept = dict.fromkeys(kept_by(scenario), parameters)
         if self._own_layers is not None:  # FedBN: clients' own layers between rounds
             kept[_LAYERS] = len(self._own_layers)
-        self.memory = ClientMemory(kept, scenario.num_clients, zeros, dtype, device)
+        self.memory = ClientMemory(kept, len(federation.parts), zeros, dtype, device)
         #: What clients are told beside the model, until a server's memory has it.
         self.told = {n: zeros((parameters,), dtype=dtype, device=device) for n in told_to(scenario)}
         self._rules = LocalRules(federation, parameters, self.told)

@@ -86,8 +86,8 @@ class Flame(Strategy):
 
 def majority(gaps: Floats, least: int) -> list[int]:
     """The members of the cluster of at least ``least``, of pairwise ``gaps`` [n, n]; or nobody."""
-    if len(gaps) < least:
-        return []
+    if len(gaps) < max(2, least):  # HDBSCAN takes one row for no cluster
+        return list(range(len(gaps))) if len(gaps) == least else []
     # here, as nobody else needs it and it takes a second to import
     from sklearn.cluster import HDBSCAN
 
