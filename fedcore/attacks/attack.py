@@ -16,7 +16,8 @@ is a frozen value; all that it draws comes from the generator that it is handed.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,18 +27,21 @@ from fedcore.attacks import old_style
 from fedcore.components.component import Component
 from fedcore.components.kinds import ATTACKS as ATTACKS
 from fedcore.components.parameters import param
+from fedcore.exchange.cohort import Memory
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
     import torch
 
     from fedcore.exchange.cohort import ServerState
+    from fedcore.exchange.sent import Sent
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
     from fedcore.strategies.aggregation import Aggregation
     from fedcore.strategies.strategy import Strategy
 
 Images = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,20 @@ class Samples:
 
 @dataclass(frozen=True)
 class Draw:
-    """The circumstances of one poisoning: number of classes, client, and what to draw from."""
+    """The circumstances of one poisoning: number of classes, client, and what to draw from.
+
+    ``place`` is that of the client among the malicious ones, from 0, in the order in which they are
+    drawn: a larger malicious fraction leaves it. ``seed`` is the run's, for the streams of what all
+    malicious clients share. ``scores`` [k, C] are the logits of the samples, in their order, under
+    the global model that the round begins with; None unless the attack ``needs_scores``.
+    """
 
     num_classes: int
     client: int
     generator: Generator
+    place: int = 0
+    seed: int = 0
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,9 @@ class Seen:
     ``own`` [m, P] are their honest updates, ``benign`` [K - m, P] those of the others, None unless
     the attack ``knows`` them. ``state`` is the global model that all trained from, with what
     the server remembers; ``server`` is what it will do with the updates, pre-aggregation and
-    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort.
+    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort. ``memory`` is the
+    attackers' own and lasts for the run. ``others`` are the numbers of the benign clients, and
+    ``tried`` gives the step [P] that the server would make of rows [m, P] in place of ``own``.
     """
 
     own: torch.Tensor
@@ -85,6 +100,9 @@ class Seen:
     round: int
     clients: int
     generator: torch.Generator
+    memory: Memory = field(default_factory=Memory)
+    others: tuple[int, ...] = ()
+    tried: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def strategy(self) -> Strategy:
@@ -148,6 +166,13 @@ class Attack(Component):
         ratio = {"poison_ratio": 0.0} if "poison_ratio" in source.specs() else {}
         return type(source).checked({**source.parameters(), **ratio})
 
+    def acts(self, round: int) -> bool:
+        """Whether malicious clients attack in ``round`` (from 1); in others they are honest.
+
+        Asked of the attack that a scenario names, not of those in its parameters.
+        """
+        return True
+
     def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         """Preconditions that a data set breaks, each as a message.
 
@@ -166,11 +191,13 @@ class DataAttack(Attack):
     The share is ``poison_ratio`` of the eligible samples, halves up. Which ones is
     drawn once a run, or under ``redraw`` at every participation. An attack that ``changes_images``
     makes its copies once a run, so that it has no redraw; ``may_keep_labels`` says that a poisoned
-    sample can keep its label.
+    sample can keep its label. One that ``needs_scores`` is given ``draw.scores`` and must redraw;
+    what its labels must be stands a second time in `labels_due`.
     """
 
     changes_images: ClassVar[bool] = False
     may_keep_labels: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = False
     redraw = False
     poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
 
@@ -195,6 +222,15 @@ class DataAttack(Attack):
         ``samples`` are all eligible ones of a client in a random order, of which the first are
         taken. Images are given and returned where the attack ``changes_images``, else None.
         """
+
+    def labels_due(self, labels: Indices, scores: Scores) -> Indices | None:
+        """The new labels [k] of ``labels`` with ``scores`` [k, C], worked out a second time.
+
+        For the check of an attack that ``needs_scores``: it shares no code with `poison`. A label
+        whose score is the same within rounding counts as this one. None where there is no such
+        second form; then `poison` is asked again.
+        """
+        return None
 
 
 class LabelAttack(DataAttack):
@@ -229,10 +265,12 @@ class UpdateAttack(Attack):
 
     Of an update the parameters are changed; float buffers and counters are those of honest work.
     ``knows`` says which updates they see: ``"own"``, their honest ones, or ``"benign"``, those of
-    the others, too. A class whose paper has both makes it a parameter.
+    the others, too. A class whose paper has both makes it a parameter. ``one_row``: they all send
+    the same row.
     """
 
     knows = "own"
+    one_row = False
 
     @property
     def update(self) -> UpdateAttack:
@@ -241,6 +279,21 @@ class UpdateAttack(Attack):
     @abstractmethod
     def craft(self, seen: Seen) -> torch.Tensor:
         """What the malicious clients send in place of ``seen.own``, [m, P] of its type."""
+
+    def sends_own(self, clients: int, malicious: int) -> bool:
+        """Whether ``malicious`` among ``clients`` of a round send what they trained, by definition.
+
+        As of what they see nothing else can be made up.
+        """
+        return False
+
+    def measured(self, sent: Sent) -> Mapping[str, float]:
+        """Numbers by which `audit_problems` knows a row of this attack; apart from `craft`."""
+        return {}
+
+    def remarks(self, memory: Memory) -> tuple[str, ...]:
+        """What the record of a run must say of the attack; ``memory`` is that of `Seen`."""
+        return ()
 
 
 def attack_of(scenario: Scenario) -> Attack | None:

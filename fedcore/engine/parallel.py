@@ -99,11 +99,11 @@ class ParallelEngine:
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
         """Train ``clients`` from ``state``. The cohort's tensors are valid until the next call."""
         federation = self.engine.federation
-        work = [int(federation.epochs[c]) * len(federation.parts[c]) for c in clients]
+        work = [federation.epochs_of(c, round) * len(federation.parts[c]) for c in clients]
         rows = sorted(range(len(clients)), key=lambda row: -work[row])
         self._share(state, [(round, row, clients[row]) for row in rows])
-        federation.threat.note(round, clients)  # the audit of a helper's draw is in the helper
-        return self.engine.cohort(clients)
+        self.engine.scored.note(round, clients)  # the audit of a helper's draw is in the helper
+        return self.engine.cohort(clients, round)
 
     def evaluate(self, state: ServerState) -> Score:
         """Score ``state`` on the test set, and on the probe set where there is one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,7 +12,8 @@ from fedcore.engine.evaluation import Score, evaluate, score_batch, with_success
 from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
-from fedcore.engine.shared import shared_zeros
+from fedcore.engine.scores import ScoredLabels, logits
+from fedcore.engine.shared import Zeros, shared_zeros
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
 
 # Float pixels of a client that are transformed at once: bounds memory at 224 pixels.
 _CHUNK_PIXELS = 1 << 24
-
-
-class Zeros(Protocol):
-    """An allocator of zeros with the signature of `torch.zeros`."""
-
-    def __call__(
-        self, size: tuple[int, ...], *, dtype: torch.dtype, device: torch.device | str
-    ) -> torch.Tensor:
-        """Zeros of this shape."""
 
 
 class SequentialEngine:
@@ -71,11 +63,12 @@ class SequentialEngine:
         self._dropouts = [m for m in self.model.modules() if isinstance(m, StreamDropout)]
         self.witness = Witness(federation, device, dtype)
         self._solver = self.witness.watched(scenario.parts.optimizer.solver(scenario))
-        size = scenario.cohort_size
+        size = scenario.cohort_size + (federation.root is not None)
         self._noted = zeros((size, WIDTH), dtype=torch.int64, device="cpu")
         self._waiting: list[tuple[int, int, Notes]] = []  # to be settled: (row, model, notes)
         self._updates = zeros((size, self.layout.size), dtype=dtype, device=device)
         self._ends = zeros((size, self.layout.num_counters), dtype=torch.int64, device=device)
+        self.scored = ScoredLabels(federation, zeros)
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._own_layers = self.layout.batch_norm_indices().to(device) if keeps else None
         if self._own_layers is not None:
@@ -92,10 +85,12 @@ class SequentialEngine:
         """Train ``clients`` from ``state``. The cohort's tensors are valid until the next call."""
         for row, client in enumerate(clients):
             self.train_client(state, round, row, client)
-        return self.cohort(clients)
+        return self.cohort(clients, round)
 
     def train_client(self, state: ServerState, round: int, row: int, client: int) -> None:
         """Train ``client`` from ``state``; its update becomes row ``row`` of the cohort."""
+        self.federation.threat.forget(client)  # what an earlier run in this process has drawn
+        self.see(state, round, client, row)
         self.model.train()
         hold_norms(self.model, self.federation.scenario)
         self._load(state)
@@ -112,6 +107,14 @@ class SequentialEngine:
         torch.sub(self._vector, state.vector, out=self._updates[row])
         self._ends[row] = self._counters
 
+    def see(self, state: ServerState, round: int, client: int, row: int = 0) -> None:
+        """Have ``client``, in ``row``, draw labels from scores under ``state`` where it does so."""
+        if self.federation.threat.wants_scores(client, round):
+            self.model.eval()
+            self._load(state)
+            scores = logits(self.model, self.federation, client, self.dtype)
+            self.scored.draw(client, round, row, scores)
+
     def settle(self) -> None:
         """Work out what has been noted of the clients that this process has trained."""
         rows = self._noted.numpy()
@@ -120,13 +123,13 @@ class SequentialEngine:
             rows[row, -1] = model
         self._waiting.clear()
 
-    def cohort(self, clients: tuple[int, ...]) -> Cohort:
-        """The cohort whose rows have been trained."""
+    def cohort(self, clients: tuple[int, ...], round: int) -> Cohort:
+        """The cohort whose rows have been trained in ``round``."""
         self.settle()
         federation, size = self.federation, self.federation.scenario.batch_size
         samples = tuple(len(federation.parts[c]) for c in clients)
         steps = tuple(
-            local_steps(n, federation.epochs[c], size)
+            local_steps(n, federation.epochs_of(c, round), size)
             for c, n in zip(clients, samples, strict=True)
         )
         return Cohort(
@@ -214,10 +217,10 @@ class SequentialEngine:
                 )
             )
         order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
-        part = federation.threat.samples_of(client)
+        part = federation.threat.samples_of(client, round)
         believed = federation.threat.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
-        epochs = int(federation.epochs[client])
+        epochs = federation.epochs_of(client, round)
         if self._private_steps is not None:
             own = torch.from_numpy(part).to(self.device)
 

@@ -18,6 +18,7 @@ from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.federation.absences import Absences
 from fedcore.federation.clients import partition
+from fedcore.federation.root import Root
 from fedcore.federation.skew import ClientSkew, Skew
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
@@ -37,7 +38,9 @@ class Federation:
     training samples; ``threat`` holds the malicious clients, the labels that clients believe in and
     the images that they train on, of which ``copies`` [q, h, w, c] are poisoned or changed by the
     partition, as ``skew`` says by client. ``probe`` is what the success of the attack is measured
-    on, as the data set has it.
+    on, as the data set has it. Where the server trains an update of its own on a ``root`` set, that
+    is left out of ``test`` and ``probe``, and ``parts`` and ``epochs`` have one more entry than
+    there are clients.
     """
 
     scenario: Scenario
@@ -52,6 +55,7 @@ class Federation:
     copies: torch.Tensor | None = None
     skew: tuple[ClientSkew, ...] = ()
     probe: Split | None = None
+    root: Root | None = None
     _weights: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
@@ -89,6 +93,9 @@ class Federation:
         if skew is not None:
             threat = skew.under(threat)
         clean = transform.prepare(dataset.train.to(device)).images
+        root, test = Root.of(scenario, seed, dataset), dataset.test
+        if root is not None:
+            threat, test = root.behind(threat), root.scored(test)
         copies = threat.copies
         return cls(
             scenario=scenario,
@@ -97,12 +104,13 @@ class Federation:
             dataset=dataset,
             transform=transform,
             train_images=clean,
-            test=transform.prepare(dataset.test.to(device)),
-            parts=parts,
+            test=transform.prepare(test.to(device)),
+            parts=list(threat.parts),
             threat=threat,
             copies=None if copies is None else _like(clean, copies.images, transform),
             skew=() if skew is None else skew.audit,
-            probe=_probe(success_of(scenario), dataset),
+            probe=_probe(success_of(scenario), test),
+            root=root,
         )
 
     def initial_model(self) -> nn.Module:
@@ -134,11 +142,24 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them. Raises AttackError.
+        Those of malicious clients are what the attack makes of them where it acts; a server that
+        trains makes the most that a client may. Raises AttackError.
         """
+        clients = self.threat.epochs(self._honest_epochs)
+        if self.root is None:
+            return clients
+        return np.append(clients, self.scenario.epochs_range[1])
+
+    @cached_property
+    def _honest_epochs(self) -> Indices:
         low, high = self.scenario.epochs_range
         generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return self.threat.epochs(generator.integers(low, high + 1, size=self.scenario.num_clients))
+        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+
+    def epochs_of(self, client: int, round: int) -> int:
+        """Local epochs of ``client`` in ``round`` (from 1)."""
+        honest = client < self.scenario.num_clients and not self.threat.acts(round)
+        return int((self._honest_epochs if honest else self.epochs)[client])
 
     @cached_property
     def pool(self) -> torch.Tensor:
@@ -146,6 +167,16 @@ class Federation:
         if self.copies is None:
             return self.train_images
         return torch.cat((self.train_images, self.copies))
+
+    def raw(self, places: torch.Tensor) -> torch.Tensor:
+        """The images at ``places`` [k] of the pool as they are before any transform, on the CPU."""
+        images, copies = self.dataset.train.images, self.threat.copies
+        if copies is None:
+            return images[places]
+        own, count = places >= len(images), len(images)
+        result = images[torch.where(own, 0, places)]
+        result[own] = copies.images[places[own] - count]
+        return result
 
     @cached_property
     def probed(self) -> Split | None:
@@ -175,9 +206,14 @@ class Federation:
         drawn = generator.choice(len(able), size=self.scenario.cohort_size, replace=False)
         return tuple(sorted(int(able[i]) for i in drawn))
 
+    @property
+    def dealt(self) -> list[Indices]:
+        """The training samples of each client, without the server's root set."""
+        return self.parts[: self.scenario.num_clients]
+
     @cached_property
     def _able(self) -> Indices:
-        return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
+        return np.array([c for c, part in enumerate(self.dealt) if len(part)], dtype=np.int64)
 
     @property
     def poisoning(self) -> Threat:
@@ -202,14 +238,13 @@ def _like(clean: torch.Tensor, images: torch.Tensor, transform: Transform) -> to
     return moved if moved.shape[1:] == clean.shape[1:] else transform.geometry(moved)
 
 
-def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
+def _probe(attack: Attack | None, test: Split) -> Split | None:
     """What the success of ``attack`` is measured on; None where that is no set of its own."""
     if attack is None:
         return None
     if attack.success_classes is not None:
         return None
-    test = Samples(read_only(dataset.test.labels), read_only(dataset.test.images))
-    probe = attack.probe(test)
+    probe = attack.probe(Samples(read_only(test.labels), read_only(test.images)))
     if probe is None or probe.images is None or not len(probe.labels):
         return None
     return Split(torch.from_numpy(probe.images), torch.from_numpy(probe.labels))

@@ -171,6 +171,12 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         return to_arrays(self.layout, after.vector, after.counters), metrics
 
     def _require_no_server(self) -> None:
+        if self.server.strategy.root_samples:
+            raise FedcoreError(
+                f"strategy {self.scenario.strategy!r} has the server train an update of its own, "
+                "which Flower's own loop does not: run it with `flwr run`, or with the engine "
+                "flower-grid or flower-ray"
+            )
         mechanism = self.scenario.parts.privacy
         if mechanism is None:
             return

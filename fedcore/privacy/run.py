@@ -39,8 +39,8 @@ def mechanism_of(
             f"{type(engine).__name__} cannot train {scenario.id} as its privacy asks "
             "(dpsgd, released='head', or frozen statistics): choose --engine sequential"
         )
-    samples = tuple(len(part) for part in federation.parts)
-    work = zip(samples, federation.epochs, strict=True)
+    samples = tuple(len(part) for part in federation.dealt)
+    work = zip(samples, federation.epochs[: len(samples)], strict=True)
     steps = tuple(local_steps(n, epochs, scenario.batch_size) for n, epochs in work)
     facts = Facts(federation.seed, engine.layout, samples, steps)
     mechanism: Mechanism = scenario.parts.privacy.over(scenario, facts, noise)

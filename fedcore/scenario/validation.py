@@ -48,10 +48,27 @@ def _places(scenario: Scenario) -> list[str]:
             f"attack {scenario.attack!r} changes images, whose copies are made once a run, and "
             "cannot redraw: leave redraw out of its class"
         ]
+    if attack.data is not None and attack.data.needs_scores:
+        return _scored(scenario, attack.data)
     knows = None if attack.update is None else attack.update.knows
     if knows in (None, "own", "benign"):
         return []
     return [f"attack {scenario.attack!r} knows 'own' or 'benign' updates, got {knows!r}"]
+
+
+def _scored(scenario: Scenario, data: Any) -> list[str]:
+    """Problems of an attack that draws labels from the global model's scores."""
+    if not data.redraw or data.changes_images:
+        return [
+            f"attack {scenario.attack!r} needs scores, which every round has others of: its class "
+            "must redraw, and cannot change images"
+        ]
+    if scenario.parts.per_example:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, and privacy={scenario.privacy!r} "
+            "samples single examples, of which no evidence is kept: choose another mechanism"
+        ]
+    return []
 
 
 def _probe(scenario: Scenario) -> list[str]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Aggregation:
     """The pre-aggregations of a run, one after the other, and the strategy behind them.
 
-    ``seed`` is that of the run, from which pre-aggregations draw. Raises FedcoreError for a chain
-    in front of a strategy that aggregates by itself, as it would not see the rows.
+    ``seed`` is that of the run, from which pre-aggregations and strategies draw. Raises
+    FedcoreError for a chain in front of a strategy that aggregates by itself, as it would not see
+    the rows.
     """
 
     strategy: Strategy
@@ -55,6 +56,7 @@ class Aggregation:
         ``num_parameters`` is the number of coordinates that are parameters; buffers and counters
         are those of ``cohort`` as it was sent.
         """
+        state.memory.seed, state.memory.round = self.seed, round
         if not self.chain:
             return self.strategy.aggregate(state, cohort, num_parameters)
         rows = cohort
@@ -71,7 +73,9 @@ class Aggregation:
             generator = torch_stream(
                 self.seed, Purpose.PREAGGREGATION, round=round, client=position
             )
-            updates, facts = link.mix(rows.updates, rows, generator)
+            updates, facts = link.mix(
+                rows.updates, dataclasses.replace(rows, mixing=None), generator
+            )
             sizes = {len(updates), *map(len, (facts.clients, facts.samples))}
             sizes |= {len(facts.steps), len(facts.normalizers)}
             if sizes != {expected} or updates.shape[1:] != rows.updates.shape[1:]:

@@ -32,14 +32,23 @@ class Strategy(Component):
 
     ``keeps_batch_norm``: clients keep BatchNorm layers of their own (FedBN).
     ``may_ignore_clients``: a step may leave clients out, who then leave no trace in the model.
+    ``adds_noise``: the model moves even where no client changes anything.
     ``foreign``: the code of others aggregates whole replies, by rules that nothing here knows.
+    ``root_samples``: test samples on which the server trains an update of its own, `Cohort.root`;
+    they are drawn by the run's seed, and not scored.
     """
 
     kind: ClassVar[str] = "strategy"
     keeps_batch_norm: ClassVar[bool] = False
     may_ignore_clients: ClassVar[bool] = False
+    adds_noise: ClassVar[bool] = False
     foreign: ClassVar[bool] = False
     definition: ClassVar[Definition | None] = None
+
+    @property
+    def root_samples(self) -> int:
+        """Test samples on which the server trains an update of its own, `Cohort.root`; mostly 0."""
+        return 0
 
     @abstractmethod
     def step(

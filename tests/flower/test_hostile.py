@@ -34,7 +34,7 @@ from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.scenario import Scenario
 from fedcore.strategies.strategy import STRATEGIES
 
-OURS = [name for name in STRATEGIES if name != "flower"]
+OURS = [name for name in STRATEGIES if name not in ("flower", "fltrust")]  # Flower's own loop
 BAD = [form for form in FORMS if form != "honest"]
 # finite, but far away: no check of forms can tell it from an update, only a robust rule can
 FINITE = "3e38"

@@ -83,7 +83,7 @@ class Schedule:
 
 def steps_of(task: LocalTask) -> int:
     """Local steps of ``task``."""
-    return int(task.federation.epochs[task.client]) * len(_bounds(task))
+    return task.federation.epochs_of(task.client, task.round) * len(_bounds(task))
 
 
 def _bounds(task: LocalTask) -> list[tuple[int, int]]:
@@ -94,11 +94,11 @@ def _bounds(task: LocalTask) -> list[tuple[int, int]]:
 def _batches(task: LocalTask) -> Iterable[tuple[Indices, Indices]]:
     """(samples, labels) of each batch of a client's round."""
     federation, round, client = task.federation, task.round, task.client
-    part = federation.threat.samples_of(client)
+    part = federation.threat.samples_of(client, round)
     believed = federation.threat.labels_of(client, round)
     order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
     bounds = _bounds(task)
-    for _ in range(int(federation.epochs[client])):
+    for _ in range(federation.epochs_of(client, round)):
         shuffled = order.permutation(len(part))
         for start, stop in bounds:
             chosen = shuffled[start:stop]

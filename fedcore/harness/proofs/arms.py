@@ -77,7 +77,8 @@ def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
         work = evidence.clients, evidence.steps, evidence.samples, evidence.order
         yield "the images that clients trained on, in their order", _ORDERED, work
     if evidence.tested.rounds:  # of what diverged at once nothing is scored
-        yield "scored images", ("dataset",), (evidence.tested.images, evidence.tested.digest)
+        tested = evidence.tested.images, evidence.tested.digest
+        yield "scored images", ("parts.strategy.root_samples",), tested
 
 
 def apart(clean: Record, poisoned: Record) -> list[str]:

@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _PARTITION, _WEIGHTS, _COHORT, _ORDER, _MALICIOUS = 1, 2, 3, 4, 5
-_EPOCHS, _VALIDATION, _ABSENCES = 10, 12, 21
+_EPOCHS, _VALIDATION, _ROOT, _ABSENCES = 10, 12, 20, 21
 
 
 def generator(seed: int, purpose: int, round: int = -1, client: int = -1) -> np.random.Generator:
@@ -43,9 +43,14 @@ def half_up(value: float) -> int:
 
 def malicious(scenario: Scenario, seed: int) -> tuple[int, ...]:
     """The malicious clients, ascending."""
+    return tuple(sorted(malicious_order(scenario, seed)))
+
+
+def malicious_order(scenario: Scenario, seed: int) -> list[int]:
+    """The malicious clients, in the order in which they are drawn."""
     count = half_up(scenario.malicious_fraction * scenario.num_clients)
     order = generator(seed, _MALICIOUS).permutation(scenario.num_clients)
-    return tuple(sorted(order[:count].tolist()))
+    return [int(client) for client in order[:count]]
 
 
 def epochs(scenario: Scenario, seed: int) -> tuple[int, ...]:
@@ -137,3 +142,12 @@ def places(
     rate = min(1.0, scenario.batch_size / samples)
     steps = epochs * len(batches(samples, scenario.batch_size))
     return np.concatenate([np.flatnonzero(drawing.random(samples) < rate) for _ in range(steps)])
+
+
+def root(scenario: Scenario, seed: int, test_samples: int) -> Indices | None:
+    """The test samples that a server trains on, which are not scored; None where it does not."""
+    size = scenario.parts.strategy.root_samples
+    if not size:
+        return None
+    drawn: Indices = generator(seed, _ROOT).choice(test_samples, size=size, replace=False)
+    return drawn

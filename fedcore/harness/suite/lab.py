@@ -170,6 +170,11 @@ class Lab:
                 tick(self.progress)
         return self._results[run]
 
+    def known(self, cell: Cell) -> bool:
+        """Whether all runs that ``cell`` is judged on are done."""
+        self._notice()
+        return all(self._finished(run) for run in cell.runs(self.seeds(cell)))
+
     def judge(self, cell: Cell, tick: Callable[[Progress], None] | None = None) -> Outcome:
         """The outcome of ``cell`` once its runs are done.
 
