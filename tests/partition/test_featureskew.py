@@ -239,4 +239,4 @@ def test_a_server_keeps_its_root_set_when_an_attack_on_images_is_over() -> None:
 def test_the_partition_within_goes_with_the_partition() -> None:
     scenario = BASE.but(partition="iid", attack="scaled(gamma=3.0)", malicious_fraction=0.34)
     assert scenario.parts.attack.of is None
-    assert BASE.but(partition="featureskew(blur=2.0)").parts.partition.of == Iid()
+    assert BASE.but(partition="featureskew(blur=2.0)").parts.partition.of.name == "dirichlet"
