@@ -20,13 +20,15 @@ class Noted:
     ``coefficients`` [K] are those of the updates in the step, or not 0 for those that were chosen;
     ``passes`` the shares of each iteration [K], where the step starts from the last one;
     ``settled`` says that iterations came to rest. ``by_samples``: the coefficients are multiples of
-    the shares of the samples, and not of 1 / K.
+    the shares of the samples, and not of 1 / K. ``trust`` [K] is how a rule weighs clients that
+    brings their updates to one length by coefficients, too; empty where these say it.
     """
 
     coefficients: tuple[float, ...] = ()
     passes: tuple[tuple[float, ...], ...] = ()
     settled: bool = True
     by_samples: bool = False
+    trust: tuple[float, ...] = ()
 
 
 class Memory(dict[str, torch.Tensor]):

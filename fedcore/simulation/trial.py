@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +26,7 @@ from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.assault import assaulted, trial_step
+from fedcore.simulation.clock import Clock
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
@@ -294,19 +294,3 @@ class Trial:
                 code_of(scenario, self.engine_name),
             ),
         )
-
-
-class Clock:
-    """Adds up wall time per phase; waits for the device before reading it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds = dict.fromkeys(("setup", "train", "aggregate", "evaluate"), 0.0)
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[phase] += time.perf_counter() - begun
