@@ -32,6 +32,7 @@ class Optimal(UpdateAttack):
     """
 
     knows = "benign"
+    one_row = True
     tries: int = param("strengths in each of two searches", default=12, low=2)
 
     @abstractmethod
@@ -114,11 +115,11 @@ class Optimal(UpdateAttack):
             return torch.stack(squares)
 
         square, along, length, origin = sent.sums(terms).tolist()
-        strength = along / length if length > 1e-12 * origin else low
+        strength = along / length if length > 1e-6 * origin else low
         rest = max(square - strength * along, 0.0)
         shown = {"strength": strength, "same": sent.same}
         shown["off"] = off_by(rest, high**2 * length + origin)
-        if sent.position or sent.tried is None or length <= 1e-12 * origin:
+        if sent.position or sent.tried is None or length <= 1e-6 * origin:
             return shown
         rows = sent.visible
         centre = rows.sum(dim=0, dtype=torch.float64) / len(rows)

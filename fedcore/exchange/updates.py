@@ -31,6 +31,10 @@ class Measuring(Protocol):
     def knows(self) -> str:
         """Which updates it sees: "own" or "benign"."""
 
+    @property
+    def one_row(self) -> bool:
+        """Whether all malicious clients of a round send one row, which is measured once."""
+
     def measured(self, sent: Sent) -> Mapping[str, float]:
         """Numbers by name, read off a row."""
 
@@ -115,10 +119,16 @@ class UpdateLog:
         rows = [row for row in range(len(honest.clients)) if row not in set(benign)]
         others = tuple(honest.clients[row] for row in benign)
         known = sent[rows], own[rows], own[benign], self._measure.knows
+        first: Mapping[str, float] = {}
         for position, row in enumerate(rows):
             seen = Sent(*known, position, round, others, model, tried, self._kept)
             kept = self._clients[honest.clients[row]]
-            for name, value in self._measure.measured(seen).items():
+            if not position or not self._measure.one_row or not _same(seen.row, seen.rows[0]):
+                values = self._measure.measured(seen)
+                first = first or values
+            else:
+                values = first
+            for name, value in values.items():
                 if math.isfinite(value):
                     kept.measured.setdefault(name, []).append(value)
 
@@ -167,7 +177,9 @@ def update_problems(record: Record) -> Iterator[str]:
     audit = record.audit
     expected, idle = dict.fromkeys(audit.malicious, 0), set[int]()
     attack = record.scenario.parts.attack
-    for cohort in _present(record):
+    for round, cohort in _present(record):
+        if not attack.acts(round):
+            continue
         bad = cohort.intersection(expected)
         for client in bad:
             expected[client] += 1
@@ -187,11 +199,11 @@ def update_problems(record: Record) -> Iterator[str]:
             yield f"left an update of malicious client {client} as it was"
 
 
-def _present(record: Record) -> Iterator[set[int]]:
-    """The clients whose updates arrived in each round that trained."""
+def _present(record: Record) -> Iterator[tuple[int, set[int]]]:
+    """Each round that trained, with the clients whose updates arrived."""
     missing = {(each.round, each.client) for each in record.audit.excluded}
     for round, cohort in enumerate(record.audit.cohorts[: record.diverged], start=1):
-        yield {client for client in cohort if (round, client) not in missing}
+        yield round, {client for client in cohort if (round, client) not in missing}
 
 
 def measured_problems(

@@ -88,9 +88,12 @@ def trial_step(
         cohort.restricted(num_parameters), counters=cohort.counters[:, :0], noted=None
     )
     rows = [row for row, client in enumerate(cohort.clients) if client in malicious]
+    room: list[torch.Tensor] = []  # one copy for all trials
 
     def tried(sent: torch.Tensor) -> torch.Tensor:
-        updates = cohort.updates.clone()
+        if not room:
+            room.append(cohort.updates.clone())
+        updates = room[0]
         updates[rows] = sent
         before = state.vector[:num_parameters].clone()
         start = ServerState(before.clone(), state.counters[:0], state.memory.copy())

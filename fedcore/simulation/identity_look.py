@@ -53,7 +53,7 @@ class Look:
         stop: Floats,
         memory: dict[str, Floats],
         displacement: Callable[[int], Floats],
-        chance: Callable[[], Generator],
+        chance: Callable[..., Generator],
     ) -> View:
         """What a definition sees of the step that led to ``state``, ``stop`` [s] at the places."""
         given, kind = self.given, torch.finfo(self.given.updates.dtype)
@@ -77,6 +77,8 @@ class Look:
             size=given.updates.shape[1],
             chance=chance,
             apart=self._apart,
+            product=lambda one, other: self._product(state, one, other),
+            clients=given.clients,
         )
         if given is self.cohort:
             return view
@@ -112,6 +114,22 @@ class Look:
             gap = first[part].to(torch.float64, copy=True).sub_(second[part])
             squares += float(gap.square().sum())
         return math.sqrt(squares) if math.isfinite(squares) else math.inf
+
+    def _product(self, state: ServerState, one: int | str, other: int | str) -> float:
+        """See `View.product`; in chunks."""
+        first, second = (self._whole(state, which) for which in (one, other))
+        if first is None or second is None:
+            return math.nan
+        total = 0.0
+        for start in range(0, len(first), CHUNK * 8):
+            part = slice(start, min(start + CHUNK * 8, len(first)))
+            total += float(first[part].double() @ second[part].double())
+        return total
+
+    def _whole(self, state: ServerState, which: int | str) -> torch.Tensor | None:
+        if isinstance(which, str):
+            return state.memory.get(which)
+        return self.given.root if which == -1 else self.given.updates[which]
 
     def alike(self, state: ServerState) -> bool:
         """Whether the step to ``state`` equals FedAvg's in all coordinates; in chunks."""

@@ -53,6 +53,7 @@ def cohort_of(size: int, *, zero: bool = False) -> Cohort:
         samples=tuple(range(10, 10 + 7 * size, 7)),
         steps=tuple(range(1, size + 1)),
         normalizers=tuple(float(step) for step in range(1, size + 1)),
+        root=torch.randn(_SIZE, generator=generator),
     )
 
 

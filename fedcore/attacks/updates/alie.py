@@ -37,6 +37,7 @@ class Alie(UpdateAttack):
     Learning", NeurIPS 2019, algorithm 3.
     """
 
+    one_row = True
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))
     z: float | None = param(
         "standard deviations from the mean; None: the paper's formula",
@@ -110,7 +111,7 @@ class Alie(UpdateAttack):
             return torch.stack((rest @ rest, gap @ sigma, sigma @ sigma, centre @ centre))
 
         rest, along, square, centre = sent.sums(terms).tolist()
-        shown = side * along / square if square > 1e-12 * centre else z
+        shown = side * along / square if square > 1e-6 * centre else z
         return {"z": shown, "off": off_by(rest, z * z * square + centre), "same": sent.same}
 
     def audit_problems(self, record: Record) -> list[str]:

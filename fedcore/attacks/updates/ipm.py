@@ -27,6 +27,7 @@ class Ipm(UpdateAttack):
     Empires: Breaking Byzantine-tolerant SGD by Inner Product Manipulation", UAI 2019.
     """
 
+    one_row = True
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))
     eps: float = param("length over that of the mean", default=0.5, low=0, open_low=True)
 

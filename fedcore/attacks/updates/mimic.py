@@ -36,6 +36,7 @@ class Mimic(UpdateAttack):
     """
 
     knows = "benign"
+    one_row = True
     warmup: int = param("rounds in which the client is looked for", default=5, low=1)
 
     def craft(self, seen: Seen) -> torch.Tensor:

@@ -56,6 +56,12 @@ class Scaled(UpdateAttack):
         return "own" if inner is None else inner.knows
 
     @property
+    def one_row(self) -> bool:  # type: ignore[override]
+        """Whether the attack that is scaled sends one row for all."""
+        inner = None if self.of is None else self.of.update
+        return inner is not None and inner.one_row
+
+    @property
     def success(self) -> Attack | None:
         return None if self.of is None else self.of.success
 
@@ -96,7 +102,7 @@ class Scaled(UpdateAttack):
             measures = type(self.of.update).measured is not UpdateAttack.measured
             return self.of.audit_problems(record) if measures else []
         inner = [] if self.of is None else self.of.audit_problems(record)
-        if self.gamma is None and record.audit.excluded:
+        if self.gamma is None and (record.audit.excluded or record.audit.absent):
             return inner  # cohorts of several sizes
         factor = self._factor(record.scenario.cohort_size)
         cosine = signature_problems(record, "cosine", 1.0)

@@ -28,10 +28,10 @@ def intervals(rows: torch.Tensor) -> list[list[float]]:
         (FangTrim(on="updates"), [0.0] * 5, [[0.5, 1], [-1, -0.5], [2, 4], [-2, -1], [0, 0]]),
         (FangTrim(), [0.0] * 5, [[0.5, 1], [-1, -0.5], [2, 4], [-2, -1], [0, 0]]),
         # of models: 11 / 2 - 10, 2 * 9 - 10, 2 * 12 - 10, 9 / 2 - 10
-        (FangTrim(), [10.0] * 5, [[-4.5, 1], [-1, 8], [2, 14], [-5.5, -1], [0, 0]]),
+        (FangTrim(), [10.0] * 5 + [99.0], [[-4.5, 1], [-1, 8], [2, 14], [-5.5, -1], [0, 0]]),
         (FangTrim(on="updates"), [10.0] * 5, [[0.5, 1], [-1, -0.5], [2, 4], [-2, -1], [0, 0]]),
     ],
-    ids=["updates", "models at 0", "models at 10", "updates at 10"],
+    ids=["updates", "models at 0", "models at 10 and a buffer", "updates at 10"],
 )
 def test_full_knowledge(attack: FangTrim, model: Any, expected: Any) -> None:
     own = [[1.0, -1.0, -1.0, 1.0, 0.0]] * 400

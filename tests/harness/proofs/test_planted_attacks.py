@@ -210,7 +210,7 @@ def test_the_network_is_probed_with_clean_images(monkeypatch: Patch, how: Any) -
 
 @pytest.mark.parametrize("how", [{}, {"engine": "stacked"}, {"processes": 2}], ids=str)
 def test_poisoned_images_that_nobody_trains_on(monkeypatch: Patch, how: Any) -> None:
-    monkeypatch.setattr(Threat, "samples_of", lambda self, client: self.parts[client])
+    monkeypatch.setattr(Threat, "samples_of", lambda self, client, round: self.parts[client])
     assert "trained on 0 of" in (message := red(attacked(BACKDOOR), **how))
     assert "poisoned images of client" in message
 

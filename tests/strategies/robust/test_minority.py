@@ -13,17 +13,26 @@ from hypothesis import strategies as st
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 
-RULES: dict[str, dict[str, Any]] = {"cge": {}, "meamed": {}}
-MOVED = {"meamed"}  # equivariant under translation
-CHOOSE = {"cge"}  # note whom they choose
-AVERAGES = {"cge", "meamed"}  # f = 0 is the mean
+RULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "caf": ("caf", {}),
+    "cge": ("cge", {}),
+    "dnc": ("dnc", {}),
+    "dnc-sampled": ("dnc", {"sampled_coordinates": 2, "aggregation_iterations": 4}),
+    "mda": ("mda", {}),
+    "meamed": ("meamed", {}),
+    "monna": ("monna", {}),
+    "monna-median": ("monna", {"pivot": "median"}),
+    "monna-first": ("monna", {"pivot": "first"}),
+}
+MOVED = {"caf", "dnc", "dnc-sampled", "mda", "meamed", "monna-median", "monna-first"}
 SIZE = 7
-FEW = settings(max_examples=15)
+FEW = settings(max_examples=8)
 
 
 def of(name: str, f: int | None = 2, clients: int = SIZE) -> Scenario:
     fields = {"num_clients": clients, "fraction_train": 1.0, "num_byzantine": f}
-    return Scenario(strategy=name, **fields, **RULES[name])
+    strategy, parameters = RULES[name]
+    return Scenario(strategy=strategy, **fields, **parameters)
 
 
 def drawn(seed: int, size: int = SIZE, width: int = 4, dtype: Any = torch.float64) -> torch.Tensor:
@@ -39,7 +48,7 @@ def test_steps_are_those_of_the_definition(held, name, seed, f, wide) -> None:
         held(of(name, f), drawn(seed, width=400 if wide else 3, dtype=dtype), rounds=2)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"monna-first"}))
 @FEW
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([-3.0, 1e-3, 1e6]))
 def test_order_and_unit_do_not_matter(cohort, name, seed, scale) -> None:
@@ -77,7 +86,7 @@ def test_a_common_part_changes_the_choice_of_those_that_measure_from_zero(cohort
     assert max(gaps) > 0.1
 
 
-@pytest.mark.parametrize("name", sorted(AVERAGES))
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_nobody_to_withstand_is_the_unweighted_mean(held, name) -> None:
     rows = drawn(1)
     step, _ = held(of(name, 0), rows, samples=[1, 1, 1, 1, 1, 1, 50])
@@ -98,7 +107,7 @@ def test_spoilt_rows_neither_crash_nor_win(held, name, value, places, dtype) -> 
     honest = rows[[0, 2, 3, 5, 6]]
     assert bool(step.isfinite().all())
     assert float(step.abs().max()) <= 3 * float(honest.abs().max())
-    if name in CHOOSE:
+    if name != "meamed":
         assert memory.noted.coefficients[1] == memory.noted.coefficients[4] == 0
 
 
