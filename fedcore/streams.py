@@ -40,6 +40,8 @@ class Purpose(enum.IntEnum):
     UPDATE_ATTACK = 17
     SERVER_CHANCE = 19
     ROOT_SET = 20
+    ABSENCES = 21
+    FEATURE_SKEW = 22
     AR_COEFFICIENTS = 23
 
 

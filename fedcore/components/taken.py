@@ -12,6 +12,7 @@ from typing import Final
 #: Fields of a scenario, without `fedcore.scenario.wire.MIRRORED`, which attacks have as well.
 FIELDS: Final = frozenset(
     (
+        *("absent_fraction", "absent_rounds", "min_present"),
         *("allow_incomplete", "attack", "batch_size", "dataset", "eval_every", "fraction_train"),
         *(
             "grayscale",

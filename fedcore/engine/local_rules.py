@@ -98,7 +98,7 @@ class LocalRules:
     def __init__(
         self, federation: Federation, parameters: int, told: Mapping[str, torch.Tensor]
     ) -> None:
-        scenario, self._threat = federation.scenario, federation.threat
+        scenario = federation.scenario
         self._parameters, self._told = parameters, told
         self._all = rules_of(scenario)
         self._bend = Bend()
@@ -106,6 +106,8 @@ class LocalRules:
             first, last = self._bend.rules
             self._all = [first, *self._all, last]
         self.gauge: Gauge | None = None
+        self._gauged = False
+        self._threat = federation.threat
         work = work_in_steps(scenario)
         self._malicious = set(federation.threat.malicious.tolist()) if work else set()
         self._attack: list[LocalRule] = []
@@ -114,16 +116,15 @@ class LocalRules:
 
     def of(self, client: int, round: int) -> Sequence[LocalRule]:
         """The rules of ``client`` in ``round``, in their order; for most runs there are none."""
-        return [*self._all, *self._attack] if self._attacks(client, round) else self._all
-
-    def _attacks(self, client: int, round: int) -> bool:
-        return client in self._malicious and self._threat.acts(round)
+        attacks = client in self._malicious and self._threat.acts(round)
+        return [*self._all, *self._attack] if attacks else self._all
 
     def begun(
         self, state: ServerState, round: int, client: int, steps: int, memory: ClientMemory
     ) -> Sequence[LocalRule]:
         """The rules of ``client``, who begins its ``steps`` of ``round`` from ``state``."""
         rules = self.of(client, round)
+        self._gauged = self.gauge is not None and rules is not self._all
         if rules:
             told = {name: state.memory.get(name, none) for name, none in self._told.items()}
             anchor = state.vector[: self._parameters]
@@ -133,14 +134,14 @@ class LocalRules:
                 rule.start(work)
         return rules
 
-    def seen(self, client: int, round: int) -> tuple[float, ...]:
-        """What was seen of the rules of ``client``, trained last: bent, way, grown, beyond, reach.
+    def seen(self) -> tuple[float, ...]:
+        """What was seen of the client that was trained last: bent, way, grown, beyond, reach.
 
         See `fedcore.exchange.evidence.FIELDS`; empty where there are no rules.
         """
         if not self._all and not self._attack:
             return ()
-        gauge = self.gauge if self._attacks(client, round) else None
+        gauge = self.gauge if self._gauged else None
         distances = (0.0, 0.0) if gauge is None else (gauge.beyond, gauge.reach)
         return (*self._bend.noted(), *distances)
 

@@ -105,7 +105,7 @@ class SequentialEngine:
         begun_from = model_hash(self._vector, self._counters) if round == 1 else 0
         self.witness.begin(round, client)
         self._work(state, round, client)
-        self._waiting.append((row, begun_from, self.witness.noted(self._rules.seen(client, round))))
+        self._waiting.append((row, begun_from, self.witness.noted(self._rules.seen())))
         if own is not None:
             self.memory.of(client)[LAYERS].copy_(self._vector[own])
         self.memory.keep(client)

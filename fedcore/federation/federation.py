@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.attacks.attack import Attack, Samples, success_of
+from fedcore.attacks.attack import Attack, Samples, attack_of, success_of
 from fedcore.data.dataset import Dataset, Split, named_classes, read_only
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
+from fedcore.federation.absences import Absences
 from fedcore.federation.batches import begun_epochs, local_steps
 from fedcore.federation.clients import partition
 from fedcore.federation.root import Root
+from fedcore.federation.skew import ClientSkew, Skew
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
@@ -35,10 +37,11 @@ class Federation:
 
     ``train_images`` [n, h, w, c] uint8 and ``test`` lie on the device; ``parts`` are each client's
     training samples; ``threat`` holds the malicious clients, the labels that clients believe in and
-    the images that they train on, of which ``copies`` [q, h, w, c] are poisoned. ``probe`` is what
-    the success of the attack is measured on, as the data set has it. Where the server trains an
-    update of its own on a ``root`` set, that is left out of ``test`` and ``probe``, and ``parts``
-    and ``epochs`` have one more entry than there are clients.
+    the images that they train on, of which ``copies`` [q, h, w, c] are poisoned or changed by the
+    partition, as ``skew`` says by client. ``probe`` is what the success of the attack is measured
+    on, as the data set has it. Where the server trains an update of its own on a ``root`` set, that
+    is left out of ``test`` and ``probe``, and ``parts`` and ``epochs`` have one more entry than
+    there are clients.
     """
 
     scenario: Scenario
@@ -51,6 +54,7 @@ class Federation:
     parts: list[Indices]
     threat: Threat
     copies: torch.Tensor | None = None
+    skew: tuple[ClientSkew, ...] = ()
     probe: Split | None = None
     root: Root | None = None
     _weights: set[str] = field(default_factory=set, compare=False, repr=False)
@@ -77,14 +81,18 @@ class Federation:
                 "a client with a single training sample cannot train BatchNorm: raise "
                 "min_partition_size to 2, or set norm='group'"
             )
+        images, attack = dataset.train.images, attack_of(scenario)
+        skew = Skew.of(scenario, seed, parts, images)
+        if skew is not None and attack is not None and attack.data is not None:
+            images = skew.seen(images)
         try:
-            threat = Threat.prepare(
-                scenario, seed, labels, parts, dataset.num_classes, dataset.train.images
-            )
+            threat = Threat.prepare(scenario, seed, labels, parts, dataset.num_classes, images)
         except AttackError as error:
             if not (names := named_classes(dataset.class_names)):
                 raise
             raise AttackError(f"{error}; classes: {names}") from error
+        if skew is not None:
+            threat = skew.under(threat)
         clean = transform.prepare(dataset.train.to(device)).images
         root, test = Root.of(scenario, seed, dataset), dataset.test
         if root is not None:
@@ -101,6 +109,7 @@ class Federation:
             parts=list(threat.parts),
             threat=threat,
             copies=None if copies is None else _like(clean, copies.images, transform),
+            skew=() if skew is None else skew.audit,
             probe=_probe(success_of(scenario), test),
             root=root,
         )
@@ -142,16 +151,35 @@ class Federation:
 
     @cached_property
     def steps(self) -> Indices:
-        """Local steps of each client in a round, as `epochs`."""
+        """Local steps of each client in a round in which the attack acts, [num_clients] int64."""
         return self._work[1]
 
     def epochs_of(self, client: int, round: int) -> int:
-        """Local epochs of ``client`` in ``round`` (from 1)."""
-        return int((self._work if self.threat.acts(round) else self._honest_work)[0][client])
+        """Local epochs of ``client`` in ``round`` (from 1), as far as they are begun."""
+        return int(self._work_of(client, round)[0][client])
 
     def steps_of(self, client: int, round: int) -> int:
         """Local steps of ``client`` in ``round`` (from 1)."""
-        return int((self._work if self.threat.acts(round) else self._honest_work)[1][client])
+        return int(self._work_of(client, round)[1][client])
+
+    def _work_of(self, client: int, round: int) -> tuple[Indices, Indices]:
+        honest = client < self.scenario.num_clients and not self.threat.acts(round)
+        return self._honest_work if honest else self._work
+
+    @cached_property
+    def _drawn(self) -> tuple[Indices, Indices | None]:
+        """Of honest work: (epochs, None) of each client, or (epochs that are begun, steps)."""
+        scenario = self.scenario
+        low, high = scenario.steps_range or scenario.epochs_range
+        drawing = stream(self.seed, Purpose.LOCAL_EPOCHS)
+        drawn = drawing.integers(low, high + 1, size=scenario.num_clients)
+        if self.root is not None:
+            drawn = np.append(drawn, high)
+        if scenario.steps_range is None:
+            return drawn, None
+        pairs = zip(map(len, self.parts), drawn.tolist(), strict=True)
+        begun = [begun_epochs(n, count, scenario.batch_size) for n, count in pairs]
+        return np.array(begun, np.int64), drawn
 
     @cached_property
     def _work(self) -> tuple[Indices, Indices]:
@@ -161,29 +189,17 @@ class Federation:
     def _honest_work(self) -> tuple[Indices, Indices]:
         return self._counted(*self._drawn)
 
-    @cached_property
-    def _drawn(self) -> tuple[Indices, Indices | None]:
-        """Honest epochs; or those that the honest steps begin, and these."""
-        scenario, drawing = self.scenario, stream(self.seed, Purpose.LOCAL_EPOCHS)
-        low, high = scenario.steps_range or scenario.epochs_range
-        drawn = drawing.integers(low, high + 1, size=scenario.num_clients)
-        if self.root is not None:
-            drawn = np.append(drawn, high)
-        if scenario.steps_range is None:
-            return drawn, None
-        pairs = zip(self.parts, drawn.tolist(), strict=True)
-        begun = [begun_epochs(len(part), count, scenario.batch_size) for part, count in pairs]
-        return np.array(begun, np.int64), drawn
-
     def _counted(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices]:
-        """(epochs that are begun, steps) of clients; ``steps`` of 0, or None, are whole epochs."""
-        size, begun, counts = self.scenario.batch_size, epochs.copy(), np.zeros_like(epochs)
-        for client, part in enumerate(self.parts):
-            asked = 0 if steps is None or not len(part) else int(steps[client])
-            counts[client] = asked or local_steps(len(part), int(epochs[client]), size)
-            if asked:
-                begun[client] = begun_epochs(len(part), asked, size)
-        return begun, counts
+        """(epochs that are begun, steps) of each client; ``steps`` 0: those of whole epochs."""
+        size, epochs, counts = self.scenario.batch_size, epochs.copy(), np.zeros_like(epochs)
+        asked = counts.tolist() if steps is None else steps.tolist()
+        for client, (n, count) in enumerate(zip(map(len, self.parts), asked, strict=True)):
+            if not n:
+                continue
+            counts[client] = count or local_steps(n, int(epochs[client]), size)
+            if count:
+                epochs[client] = begun_epochs(n, count, size)
+        return epochs, counts
 
     @cached_property
     def pool(self) -> torch.Tensor:
@@ -200,6 +216,17 @@ class Federation:
         return self.transform.prepare(self.probe.to(self.test.labels.device))
 
     def cohort(self, round: int) -> tuple[int, ...]:
+        """The clients that train in ``round`` (from 1), ascending: those drawn and not absent."""
+        drawn = self.drawn(round)
+        absent = self.absences.of(round, drawn)
+        return tuple(client for client in drawn if client not in absent)
+
+    @cached_property
+    def absences(self) -> Absences:
+        """Who does not answer."""
+        return Absences(self.scenario, self.seed)
+
+    def drawn(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.
 
         Clients without samples are never drawn.

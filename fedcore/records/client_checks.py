@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from fedcore.records.detection import absence
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
+
+_DIGEST = re.compile("[0-9a-f]{16}")
 
 
 def share_problems(record: Record) -> Iterator[str]:
@@ -48,4 +51,18 @@ def client_accuracy_problems(record: Record) -> Iterator[str]:
     for client, value in enumerate(values):
         if value is not None and not (low <= value <= high and record.audit.samples[client]):
             yield f"client_accuracy of client {client} must be a mean of the recalls, got {value}"
+            return
+
+
+def skew_problems(record: Record) -> Iterator[str]:
+    """Entries of changed images of clients that the partition cannot have made."""
+    scenario, audit = record.scenario, record.audit
+    clients = range(scenario.num_clients) if scenario.parts.partition.changes_images else ()
+    if [each.client for each in audit.skew] != list(clients):
+        yield "skew must have one entry a client where the partition changes images, else none"
+        return
+    for each in audit.skew:
+        fits = each.samples == audit.samples[each.client] and 0 <= each.changed <= each.samples
+        if not fits or not _DIGEST.fullmatch(each.images):
+            yield f"the changed images of client {each.client} do not agree: {each}"
             return

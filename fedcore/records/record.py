@@ -12,6 +12,7 @@ from fedcore.errors import FedcoreError, StoreError
 from fedcore.exchange.evidence import TrainingEvidence
 from fedcore.exchange.updates import UpdateAudit
 from fedcore.exchange.worked import WorkAudit
+from fedcore.federation.skew import ClientSkew
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
@@ -62,9 +63,11 @@ class Audit:
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
     ``updates`` are what malicious clients sent under an attack on updates, ``work`` what they did
-    under one within their local steps. ``shares`` are by round
+    under one within their local steps. ``absent`` are by round the clients that were drawn and did
+    not answer, who are not in ``cohorts``; empty where all always answer. ``shares`` are by round
     how a rule that selects or weighs has weighed each client whose update it was given, in their
-    order, as a multiple of its plain share (`fedcore.exchange.shares`). ``client_accuracy`` is that
+    order, as a multiple of its plain share (`fedcore.exchange.shares`). ``skew`` is what a
+    partition did to the training images of each client. ``client_accuracy`` is that
     of the final model on each client's own distribution of labels
     (`fedcore.records.client_accuracy`).
     """
@@ -83,7 +86,9 @@ class Audit:
     unseen: str | None = None
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
     work: tuple[WorkAudit, ...] = field(default=(), metadata={"later": True})
+    absent: tuple[tuple[int, ...], ...] = field(default=(), metadata={"later": True})
     shares: tuple[tuple[float, ...] | None, ...] = field(default=(), metadata={"later": True})
+    skew: tuple[ClientSkew, ...] = field(default=(), metadata={"later": True})
     client_accuracy: tuple[float | None, ...] = field(default=(), metadata={"later": True})
 
     @property

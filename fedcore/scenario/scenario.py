@@ -72,6 +72,23 @@ class Scenario:
         open_low=True,
         token="cohort",
     )
+    absent_fraction: float | None = param(
+        "probability that a client does not answer; None: all answer",
+        default=None,
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+        token="absent",
+    )
+    absent_rounds: float | None = param(
+        "rounds that an absence lasts, in the mean; None: drawn anew each round",
+        default=None,
+        low=1,
+    )
+    min_present: int | None = param(
+        "clients of a cohort that are waited for; None: 1", default=None, low=1
+    )
     rounds: int = param("communication rounds", default=15, low=1, token="rounds")
     eval_every: int = param("rounds between evaluations; the last is always one", default=1, low=1)
     validation_fraction: float = param(
@@ -147,7 +164,10 @@ class Scenario:
 
     @property
     def cohort_size(self) -> int:
-        """Clients sampled a round: fraction_train * num_clients, halves up."""
+        """Clients sampled a round: fraction_train * num_clients, halves up.
+
+        With an absent_fraction they are those drawn, of whom min_present answer at least.
+        """
         return round_half_up(self.fraction_train * self.num_clients)
 
     @property

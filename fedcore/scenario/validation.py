@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedcore.components.registry import REGISTRIES, Entry
+from fedcore.scenario.absent import absence_problems
 from fedcore.scenario.declared import parameter_names as parameter_names
 from fedcore.scenario.declared import readers_of as readers_of
 from fedcore.scenario.declared import registries as registries
@@ -29,7 +30,9 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     problems = _counts(scenario)
     for _, part in scenario.parts.chosen():
         problems += part.problems(scenario)
-    return problems + (_places(scenario) if scenario.attack is not None else [])
+    if scenario.attack is not None:
+        problems += _places(scenario)
+    return problems or absence_problems(scenario)
 
 
 def _places(scenario: Scenario) -> list[str]:
@@ -64,6 +67,11 @@ def _scored(scenario: Scenario, data: Any) -> list[str]:
         return [
             f"attack {scenario.attack!r} needs scores, which every round has others of: its class "
             "must redraw, and cannot change images"
+        ]
+    if scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, which are of whole "
+            "epochs: set local_epochs in place of local_steps"
         ]
     if scenario.parts.per_example:
         return [

@@ -155,7 +155,7 @@ class Trial:
                     due = self._scores_due.digests(self.state, self.round, cohort.clients)
                 self._log.due(self.round, due)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attacks_now:
+        if cohort is not None and cohort.clients and self._attack and self._acts:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -183,9 +183,9 @@ class Trial:
         return report
 
     @property
-    def _attacks_now(self) -> bool:
-        """Whether the updates of the next round are attacked."""
-        return self._attack is not None and self.federation.threat.acts(self.round)
+    def _acts(self) -> bool:
+        """Whether malicious clients attack in the round that is due."""
+        return self.federation.threat.acts(self.round)
 
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
@@ -220,6 +220,14 @@ class Trial:
 
     def _remarks(self) -> tuple[str, ...]:
         return () if self._attack is None else self._attack.remarks(self._attackers)
+
+    def _absent(self) -> tuple[tuple[int, ...], ...]:
+        """Who of the clients drawn did not answer, by round; empty where all always do."""
+        federation = self.federation
+        if federation.scenario.absent_fraction is None:
+            return ()
+        rounds = range(1, len(self._cohorts) + 1)
+        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
 
     def _identity(self) -> Identity:
         try:
@@ -256,9 +264,11 @@ class Trial:
             unseen=self._log.absent,
             updates=updates,
             work=self._work.audits(),
+            absent=self._absent(),
+            skew=federation.skew,
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(
-                scores[-1].recall, read_only(federation.dataset.train.labels), federation.parts
+                scores[-1].recall, read_only(federation.dataset.train.labels), federation.dealt
             ),
         )
         targeted = all(score.asr is not None for score in scores)

@@ -45,8 +45,8 @@ class View:
     generator of (a part of) what the server draws in the round, and ``apart`` the Euclidean
     distance of two clients' whole updates (inf where it is not finite). ``product`` is the inner
     product of two whole updates, of which -1 is the one that the server trained itself (NaN: it has
-    none), and a name the tensor of the server's memory after the step. ``clients`` are those of the
-    rows, ``population`` is the number of all.
+    none), and a name the tensor of the server's memory after the step. ``clients`` are those of
+    the rows, ``population`` is the number of all clients of the run.
     """
 
     strategy: Any

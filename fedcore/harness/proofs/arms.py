@@ -11,6 +11,7 @@ from fedcore.attacks.attack import attack_of
 from fedcore.exchange.evidence import RATE
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.records.record import Record
+from fedcore.scenario.absent import FIELDS as ABSENT
 
 # paths from a scenario: a component counts with all of its parameters
 _DEALT: Final = (
@@ -29,6 +30,7 @@ _ORDERED: Final = (
         "privacy",
         "epsilon_budget",
     ),
+    *ABSENT,
 )
 
 
@@ -79,7 +81,7 @@ def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
         # fewer malicious clients are the first of more
         yield "malicious clients", ("malicious_fraction", "num_clients"), audit.malicious
     if record.scenario.epsilon_budget is None:
-        yield "cohorts", (*_DEALT, "fraction_train", "rounds"), audit.cohorts
+        yield "cohorts", (*_DEALT, "fraction_train", "rounds", *ABSENT), audit.cohorts
     yield "initial model", _NETWORK, evidence.model
     if record.diverged is None and not audit.excluded and not works:
         work = evidence.clients, evidence.steps, evidence.samples, evidence.order

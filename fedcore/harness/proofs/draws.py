@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _PARTITION, _WEIGHTS, _COHORT, _ORDER, _MALICIOUS = 1, 2, 3, 4, 5
-_EPOCHS, _VALIDATION, _ROOT = 10, 12, 20
+_EPOCHS, _VALIDATION, _ROOT, _ABSENCES = 10, 12, 20, 21
 
 
 def generator(seed: int, purpose: int, round: int = -1, client: int = -1) -> np.random.Generator:
@@ -80,15 +80,47 @@ def counted(samples: int, epochs: int, steps: int | None, size: int) -> tuple[in
     return (math.ceil(steps / number), steps) if number else (1, 0)
 
 
-def cohorts(scenario: Scenario, seed: int, parts: Sequence[Indices]) -> tuple[tuple[int, ...], ...]:
-    """The clients of each round, ascending; those without samples are never drawn."""
+def cohorts(
+    scenario: Scenario, seed: int, parts: Sequence[Indices]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """By round the clients that train, and those that were drawn and are absent, ascending.
+
+    Clients without samples are never drawn; the second is empty where nobody is ever absent.
+    """
     able = np.array([client for client, part in enumerate(parts) if len(part)])
     size = half_up(scenario.fraction_train * scenario.num_clients)
     result = []
     for round in range(1, scenario.rounds + 1):
         drawn = generator(seed, _COHORT, round).choice(len(able), size=size, replace=False)
         result.append(tuple(sorted(able[drawn].tolist())))
-    return tuple(result)
+    if scenario.absent_fraction is None:
+        return tuple(result), ()
+    away = {c: _away(scenario, seed, c) for c in set().union(*result)}
+    absent = []
+    for round, clients in enumerate(result, start=1):
+        missing = [client for client in clients if away[client][round - 1]]
+        called = (scenario.min_present or 1) - len(clients) + len(missing)
+        if called > 0:
+            order = generator(seed, _ABSENCES, round).permutation(len(missing))
+            missing = [missing[place] for place in order[called:]]
+        absent.append(tuple(sorted(missing)))
+    pairs = zip(result, absent, strict=True)
+    return tuple(tuple(c for c in drawn if c not in gone) for drawn, gone in pairs), tuple(absent)
+
+
+def _away(scenario: Scenario, seed: int, client: int) -> list[bool]:
+    """In which rounds a client is absent."""
+    share, mean = scenario.absent_fraction or 0.0, scenario.absent_rounds
+    numbers = generator(seed, _ABSENCES, client=client).random(scenario.rounds).tolist()
+    result = [numbers[0] < share]
+    for number in numbers[1:]:
+        if mean is None:
+            result.append(number < share)
+        elif result[-1]:
+            result.append(number < 1 - 1 / mean)
+        else:
+            result.append(number < share * (1 / mean) / (1 - share))
+    return result
 
 
 def parts(scenario: Scenario, seed: int, labels: Indices) -> list[Indices]:

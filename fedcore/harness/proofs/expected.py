@@ -29,11 +29,13 @@ from fedcore.exchange.layout import Layout
 from fedcore.harness.proofs import draws, poison
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
+from fedcore.harness.proofs.skew import Skewed
 from fedcore.harness.proofs.victims import Victims, probe_of
 from fedcore.harness.proofs.work import LocalWorks
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
+    from fedcore.federation.skew import ClientSkew
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
@@ -56,6 +58,16 @@ class Drawn:
     data: Raw
     _orders: dict[tuple[int, int], tuple[Indices, int, int]] = field(default_factory=dict)
     _clean: dict[int, int] = field(default_factory=dict)
+
+    @functools.cached_property
+    def skew(self) -> Skewed | None:
+        """What the partition makes of the clients' images; None where it leaves them alone."""
+        return Skewed.of(self.scenario, self.seed, self.parts, self.data)
+
+    def hashes(self, client: int) -> Hashes:
+        """Hashes of the images of a client that is not malicious, by its part."""
+        skew = self.skew
+        return self.data.train[self.parts[client]] if skew is None else skew.hashes[client]
 
     @functools.cached_property
     def parts(self) -> list[Indices]:
@@ -100,9 +112,10 @@ class Drawn:
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]
-            own = int(total(labelled(self.data.train[part], self.data.train_labels[part])))
-            self._clean[client] = own
-        return self._clean[client] * self.epochs_of(round, client) % 2**64
+            self._clean[client] = int(
+                total(labelled(self.hashes(client), self.data.train_labels[part]))
+            )
+        return self._clean[client] * self.works.of(round, client)[0] % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None
@@ -111,7 +124,7 @@ class Drawn:
 
         ``images`` are hashes of what it trains on in the place of its samples, where it does.
         """
-        own = self.data.train[self.parts[client]] if images is None else images
+        own = self.hashes(client) if images is None else images
         pairs = labelled(own, believed)
         return int(total(pairs[self.work(round, client)[0]]))
 
@@ -141,6 +154,7 @@ class ExpectedTraining:
     data: Raw
     malicious: tuple[int, ...]
     cohorts: tuple[tuple[int, ...], ...]
+    absent: tuple[tuple[int, ...], ...]
     samples: tuple[int, ...]
     epochs: tuple[int, ...]
     clients: dict[int, Client]
@@ -152,6 +166,7 @@ class ExpectedTraining:
     evaluations: int
     probe: tuple[int, str] | None
     parts: list[Indices]
+    skew: tuple[ClientSkew, ...]
 
 
 def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
@@ -183,15 +198,19 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
             if images is not None:
                 copied = np.isin(places, made.places)
                 copies[round, client] = int(np.count_nonzero(copied))
+        if drawn.skew is not None:  # poisoned or not, all of them are copies
+            copies[round, client] = len(places)
         if twice is not None:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(round, client), len(places)))
         digests.append((samples, labels, order))
     scored = data.without(draws.root(scenario, seed, len(data.test)))
+    cohorts, absent = draws.cohorts(scenario, seed, drawn.parts)
     return ExpectedTraining(
         data=scored,
         malicious=malicious,
-        cohorts=draws.cohorts(scenario, seed, drawn.parts),
+        cohorts=cohorts,
+        absent=absent,
         samples=tuple(map(len, drawn.parts)),
         epochs=drawn.epochs,
         clients=_with_due(_clients(scenario.num_clients, work, digests), record),
@@ -203,6 +222,7 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
         probe=probe_of(scenario, scored),
         parts=drawn.parts,
+        skew=() if drawn.skew is None else drawn.skew.audit,
     )
 
 

@@ -65,12 +65,17 @@ def _drawn(record: Record, due: ExpectedTraining) -> Iterator[str]:
         return
     if audit.malicious != due.malicious:
         yield f"has malicious clients {audit.malicious}, its seed draws {due.malicious}"
+    odd = [w.client for w, s in zip(due.skew, audit.skew, strict=False) if w != s]
+    if odd or len(audit.skew) != len(due.skew):
+        yield f"has other images than its partition makes: {_clients(odd) if odd else 'not all'}"
     if audit.epochs != due.epochs:
         yield f"has local epochs {audit.epochs}, its seed draws {due.epochs}"
     made = audit.cohorts
     budget = scenario.privacy is not None and scenario.epsilon_budget is not None
     if made != due.cohorts[: len(made)] or (len(made) < len(due.cohorts) and not budget):
         yield "has other cohorts than its seed draws"
+    elif audit.absent != due.absent:
+        yield "misses other clients than are absent under its seed"
 
 
 def _trained(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
@@ -148,7 +153,8 @@ def _copies(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -
     for round, client in sorted(set(shown) | set(due.copies)):
         had, wanted = (counts.get((round, client), 0) for counts in (shown, due.copies))
         if had != wanted:
-            yield f"{had} of {wanted} poisoned images of client {client} in round {round}"
+            what = "changed" if due.skew else "poisoned"
+            yield f"{had} of {wanted} {what} images of client {client} in round {round}"
             return
     for poison in record.audit.poison:
         own = poison.images_changed, poison.images

@@ -61,7 +61,7 @@ def unpaired(clean: Record, poisoned: Record) -> list[str]:
     shared: dict[str, Callable[[Record], Any]] = {
         "samples per client": lambda r: r.audit.samples,
         "local epochs": lambda r: [e for c, e in enumerate(r.audit.epochs) if c not in working],
-        "cohorts": lambda r: r.audit.cohorts,
+        "cohorts": lambda r: (r.audit.cohorts, r.audit.absent),
         "data": lambda r: r.provenance.data,
         "code": lambda r: r.provenance.code,
         "machine": lambda r: (r.provenance.torch, r.provenance.machine, r.provenance.device),
