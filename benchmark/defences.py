@@ -71,7 +71,7 @@ ROWS = [
         ("mda", ""),
         ("monna", ""),
         ("caf", ""),
-        ("meanofmedians", ""),
+        ("medianofmeans", ""),
         ("weakdp", ""),
         ("bulyan", "nnm"),
         ("scaffold", ""),

@@ -115,7 +115,7 @@ class Drawn:
             self._clean[client] = int(
                 total(labelled(self.hashes(client), self.data.train_labels[part]))
             )
-        return self._clean[client] * self.works.of(round, client)[0] % 2**64
+        return self._clean[client] * self.epochs_of(round, client) % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None
