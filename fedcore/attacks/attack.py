@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fedcore.strategies.strategy import Strategy
 
 Images = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,42 @@ class Samples:
 
 @dataclass(frozen=True)
 class Draw:
-    """The circumstances of one poisoning: number of classes, client, and what to draw from."""
+    """The circumstances of one poisoning: number of classes, client, and what to draw from.
+
+    ``place`` is that of the client among the malicious ones, from 0, in the order in which they are
+    drawn: a larger malicious fraction leaves it. ``seed`` is the run's, for the streams of what all
+    malicious clients share. ``scores`` [k, C] are the logits of the samples, in their order, under
+    the global model that the round begins with; None unless the attack ``needs_scores``.
+    """
 
     num_classes: int
     client: int
     generator: Generator
+    place: int = 0
+    seed: int = 0
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True)
 class Work:
-    """The local work of a client in a round: numbers only, so that every engine can stack it."""
+    """The local work of a client in a round: numbers only, so that every engine can stack it.
+
+    ``steps``: how many steps there are, however many ``epochs`` these begin; None: whole epochs.
+    ``radius``: after every ``every``-th step, and after the last, the parameters are projected onto
+    the ball of this radius around the global ones; None: never. ``masked``: the share of the
+    parameters, those that the last global update moved most, which the client leaves as they are.
+    """
 
     epochs: int
+    radius: float | None = None
+    every: int = 1
+    masked: float = 0.0
+    steps: int | None = None
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether more than the number of steps is other than usual."""
+        return self.radius is not None or self.masked > 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +181,13 @@ class Attack(Component):
         ratio = {"poison_ratio": 0.0} if "poison_ratio" in source.specs() else {}
         return type(source).checked({**source.parameters(), **ratio})
 
+    def acts(self, round: int) -> bool:
+        """Whether malicious clients attack in ``round`` (from 1); in others they are honest.
+
+        Asked of the attack that a scenario names, not of those in its parameters.
+        """
+        return True
+
     def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         """Preconditions that a data set breaks, each as a message.
 
@@ -174,11 +206,13 @@ class DataAttack(Attack):
     The share is ``poison_ratio`` of the eligible samples, halves up. Which ones is
     drawn once a run, or under ``redraw`` at every participation. An attack that ``changes_images``
     makes its copies once a run, so that it has no redraw; ``may_keep_labels`` says that a poisoned
-    sample can keep its label.
+    sample can keep its label. One that ``needs_scores`` is given ``draw.scores`` and must redraw;
+    what its labels must be stands a second time in `labels_due`.
     """
 
     changes_images: ClassVar[bool] = False
     may_keep_labels: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = False
     redraw = False
     poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
 
@@ -203,6 +237,15 @@ class DataAttack(Attack):
         ``samples`` are all eligible ones of a client in a random order, of which the first are
         taken. Images are given and returned where the attack ``changes_images``, else None.
         """
+
+    def labels_due(self, labels: Indices, scores: Scores) -> Indices | None:
+        """The new labels [k] of ``labels`` with ``scores`` [k, C], worked out a second time.
+
+        For the check of an attack that ``needs_scores``: it shares no code with `poison`. A label
+        whose score is the same within rounding counts as this one. None where there is no such
+        second form; then `poison` is asked again.
+        """
+        return None
 
 
 class LabelAttack(DataAttack):
@@ -229,7 +272,10 @@ class LocalWork(Attack):
 
     @abstractmethod
     def changed(self, base: Work) -> Work:
-        """The work of a malicious client that would honestly do ``base``."""
+        """The work of a malicious client that would honestly do ``base``.
+
+        What it leaves as it is it takes over: ``dataclasses.replace(base, epochs=...)``.
+        """
 
 
 class UpdateAttack(Attack):
@@ -272,6 +318,15 @@ def attack_of(scenario: Scenario) -> Attack | None:
     """The attack of ``scenario``; None for a clean one."""
     attack: Attack | None = scenario.parts.attack
     return attack
+
+
+def work_in_steps(scenario: Scenario) -> Work | None:
+    """What malicious clients do otherwise within their steps; None where they do not."""
+    attack = attack_of(scenario)
+    if attack is None or attack.work is None:
+        return None
+    work = attack.work.changed(Work(scenario.epochs_range[0]))
+    return work if work.in_steps else None
 
 
 def success_of(scenario: Scenario) -> Attack | None:

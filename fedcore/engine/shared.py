@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import math
 import mmap
+from typing import Protocol
 
 import torch
+
+
+class Zeros(Protocol):
+    """An allocator of zeros with the signature of `torch.zeros`."""
+
+    def __call__(
+        self, size: tuple[int, ...], *, dtype: torch.dtype, device: torch.device | str
+    ) -> torch.Tensor:
+        """Zeros of this shape."""
 
 
 def shared_zeros(

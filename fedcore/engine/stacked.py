@@ -12,6 +12,7 @@ from torch import nn
 
 from fedcore.engine.evaluation import Score, evaluate, with_success
 from fedcore.engine.interface import ENGINES
+from fedcore.engine.scores import logits
 from fedcore.engine.stack.memory import most_clients
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.step import cuda_graphs
@@ -48,6 +49,11 @@ class Bench:
         gradient = torch.zeros(self.layout.num_parameters, dtype=dtype, device=device)
         self.layout.bind(self.model, self.vector, self.counters, gradient)
         execution.cast_model(self.model)
+
+    def load(self, state: ServerState) -> None:
+        """Make ``state`` the model."""
+        self.vector.copy_(state.vector)
+        self.counters.copy_(state.counters)
 
 
 class RoundWork:
@@ -130,6 +136,8 @@ class StackedEngine:
     Runs in lockstep put the `work` of several engines into one training.
     """
 
+    projects = True  # see `fedcore.engine.local_rules`
+
     def __init__(self, federation: Federation, bench: Bench) -> None:
         self.federation, self.bench, self.layout = federation, bench, bench.layout
         self._kept: dict[int, torch.Tensor] = {}  # FedBN: a client's own layers between rounds
@@ -146,13 +154,25 @@ class StackedEngine:
 
     def work(self, state: ServerState, round: int, clients: tuple[int, ...]) -> RoundWork:
         """What ``clients`` have to do in ``round``, from ``state``."""
+        self._see(state, round, clients)
         return RoundWork(self.federation, self.bench, state, round, clients, self._kept)
+
+    def _see(self, state: ServerState, round: int, clients: tuple[int, ...]) -> None:
+        """Have clients draw their labels from scores under ``state``, where they do so."""
+        bench, federation = self.bench, self.federation
+        waiting = [c for c in clients if federation.threat.wants_scores(c, round)]
+        if not waiting:
+            return
+        bench.load(state)
+        bench.model.eval()
+        for client in waiting:
+            scores = logits(bench.model, federation, client, bench.dtype)
+            federation.threat.see(client, round, scores)
 
     def evaluate(self, state: ServerState) -> Score:
         """Score ``state`` on the test set, and on the probe set where there is one."""
         bench, federation = self.bench, self.federation
-        bench.vector.copy_(state.vector)
-        bench.counters.copy_(state.counters)
+        bench.load(state)
         score = evaluate(
             bench.model,
             federation.test,

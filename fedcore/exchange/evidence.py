@@ -19,8 +19,8 @@ from fedcore.exchange.fingerprints import long, of_bits, short, turned
 
 Row = npt.NDArray[np.int64]
 
-#: What an engine notes of one client's round, one int64 each; `rate`, `blur`, `misfit`
-#: and `moved` are the bits of float64.
+#: What an engine notes of one client's round, one int64 each; `rate`, `blur`, `misfit`, `moved`
+#: and what stands behind `copies`, `model` apart, are the bits of float64.
 FIELDS: Final = (
     "steps",  # steps of the local solver
     "images",  # images that entered the loss
@@ -36,6 +36,11 @@ FIELDS: Final = (
     "misfit",  # share of the steps' squared length that no learning rate explains
     "moved",  # how far the watched weights moved, see `fedcore.engine.solverlog.along`
     "copies",  # images that are the poisoned copies named in the order
+    "bent",  # what rules added to the gradients of a round, along the watched weights
+    "way",  # the sum of how far the weights were from the global ones at its steps, likewise
+    "grown",  # the sum of the sizes of these gradients, likewise
+    "beyond",  # greatest distance from the global parameters before a projection; 0: none was due
+    "reach",  # the same right after it
     "model",  # digest of the model that training began from; 0 after round 1
 )
 WIDTH: Final = len(FIELDS)
@@ -80,6 +85,8 @@ class TrainingEvidence:
     ``rates`` are the lowest and the highest realised learning rate of a client's round, empty where
     rounding hides it; ``misfit`` is the largest share of steps that no learning rate explains.
     ``tested`` is what was scored of the test split, ``probed`` of the probe set of an attack.
+    ``due`` are (client, what ``labels`` must be) where only the run itself could work that out, as
+    labels were drawn from the scores of its models.
     """
 
     model: str
@@ -98,6 +105,7 @@ class TrainingEvidence:
     tested: Scored
     copies: tuple[tuple[int, int, int], ...] = field(default=(), metadata={"later": True})
     probed: Scored | None = field(default=None, metadata={"later": True})
+    due: tuple[tuple[int, str], ...] = field(default=(), metadata={"later": True})
 
 
 def row_of(noted: Mapping[str, int]) -> Row:
@@ -126,6 +134,7 @@ class EvidenceLog:
         self._misfit = 0.0
         self._tested: list[Scored] = []
         self._probed: list[Scored] = []
+        self._due: dict[int, int] = {}
 
     def trained(
         self, round: int, clients: Sequence[int], rows: Row | None, reason: str | None = None
@@ -150,6 +159,12 @@ class EvidenceLog:
             self._copies.append((round, clients[place], int(noted["copies"][place])))
         for fit in zip(*(of_bits(noted[name]).tolist() for name in _FITTED), strict=True):
             self._rate(*fit)
+
+    def due(self, round: int, digests: Mapping[int, int]) -> None:
+        """Add the ``digests`` that the labels of clients must have in ``round``."""
+        for client, digest in digests.items():
+            more = int(turned(round, np.uint64(digest))[0])
+            self._due[client] = (self._due.get(client, 0) + more) % 2**64
 
     def _rate(self, rate: float, blur: float, misfit: float) -> None:
         # what has left the finite numbers, or moves less than weights are rounded, says nothing
@@ -202,6 +217,7 @@ class EvidenceLog:
             tested=_all(self._tested),
             copies=tuple(self._copies),
             probed=_all(self._probed) if self._probed else None,
+            due=tuple((client, short(digest)) for client, digest in sorted(self._due.items())),
         )
 
 
@@ -240,9 +256,12 @@ def evidence_problems(
         *evidence.samples,
         *evidence.labels,
         *evidence.order,
+        *(digest for _, digest in evidence.due),
     )
     if not all(map(_HEXADECIMAL.fullmatch, digests)):
         yield "digests of the evidence of training must be hexadecimal"
+    if not {client for client, _ in evidence.due}.issubset(clients):
+        yield "training.due must be of clients that took part"
     counts = [*evidence.steps, *evidence.images, evidence.strangers, evidence.scored]
     counts += [evidence.leaked, tested.rounds, tested.images, tested.strangers]
     counts += [tested.training, tested.labels, *(n for row in evidence.changed for n in row)]

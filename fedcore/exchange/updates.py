@@ -177,7 +177,9 @@ def update_problems(record: Record) -> Iterator[str]:
     audit = record.audit
     expected, idle = dict.fromkeys(audit.malicious, 0), set[int]()
     attack = record.scenario.parts.attack
-    for cohort in _present(record):
+    for round, cohort in _present(record):
+        if not attack.acts(round):
+            continue
         bad = cohort.intersection(expected)
         for client in bad:
             expected[client] += 1
@@ -197,11 +199,11 @@ def update_problems(record: Record) -> Iterator[str]:
             yield f"left an update of malicious client {client} as it was"
 
 
-def _present(record: Record) -> Iterator[set[int]]:
-    """The clients whose updates arrived in each round that trained."""
+def _present(record: Record) -> Iterator[tuple[int, set[int]]]:
+    """Each round that trained, with the clients whose updates arrived."""
     missing = {(each.round, each.client) for each in record.audit.excluded}
     for round, cohort in enumerate(record.audit.cohorts[: record.diverged], start=1):
-        yield {client for client in cohort if (round, client) not in missing}
+        yield round, {client for client in cohort if (round, client) not in missing}
 
 
 def measured_problems(

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from fedcore.attacks.attack import Attack, DataAttack, Draw, Images, Samples, Work, attack_of
+from fedcore.attacks.attack import Attack, Draw, Images, Samples, Scores, Work, attack_of
 from fedcore.errors import AttackError
 from fedcore.exchange.fingerprints import content, long, total
+from fedcore.federation.poison_checks import require_effect, require_samples
+from fedcore.federation.poisoned import ClientPoison as ClientPoison
+from fedcore.federation.poisoned import Copies as Copies
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices, Purpose, stream
 
@@ -24,39 +27,13 @@ ONCE = -1
 
 def malicious_clients(scenario: Scenario, seed: int) -> Indices:
     """The malicious clients of a run, ascending, [scenario.num_malicious] int64."""
+    return np.sort(_in_order(scenario, seed))
+
+
+def _in_order(scenario: Scenario, seed: int) -> Indices:
+    """The malicious clients in the order in which they are drawn."""
     order = stream(seed, Purpose.MALICIOUS_SET).permutation(scenario.num_clients)
-    return np.sort(order[: scenario.num_malicious]).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class ClientPoison:
-    """What an attack did to one malicious client's data: the audit has one of each.
-
-    ``poisoned``, ``changed`` and ``images_changed`` are sums over ``draws``; ``samples`` and
-    ``eligible`` are the client's and the same in every draw. ``images`` is the order-free digest
-    of the poisoned images, empty where the attack leaves images alone.
-    """
-
-    client: int
-    samples: int  # training samples
-    eligible: int  # of these, the ones that the attack may poison
-    poisoned: int  # selected: round_half_up(poison_ratio * eligible) in each draw
-    changed: int  # selected, and the new label differs from the old one
-    draws: int  # 1, or under redraw the participations so far
-    images_changed: int = field(default=0, metadata={"later": True})  # selected, other pixels
-    images: str = field(default="", metadata={"later": True})
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Poisoned copies of training images, which lie behind the clean ones in the pool.
-
-    ``images`` [q, height, width, channels] uint8, before any transform; ``origins`` [q] are the
-    training samples that they stand for. Copy i has the number n + i, n the training samples.
-    """
-
-    images: torch.Tensor
-    origins: Indices
+    return order[: scenario.num_malicious].astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -73,8 +50,9 @@ class _Poisoned:
 class Threat:
     """The attack of a run at work on its training data and local work. Made by `prepare`.
 
-    ``malicious`` is drawn here and nowhere else. ``pool`` are the images that a client trains on,
-    by client, where some of them are copies.
+    ``malicious`` is drawn here and nowhere else. ``labels`` are those of the rounds in which the
+    attack acts. ``pool`` are the images that a client trains on in these, by client, where some of
+    them are copies; ``seen`` those without an attack, where they are not its samples.
     """
 
     scenario: Scenario
@@ -86,6 +64,10 @@ class Threat:
     labels: Indices  # [n], a copy; clean where nobody is malicious, and under redraw
     copies: Copies | None = None
     pool: dict[int, Indices] = field(default_factory=dict, repr=False)
+    seen: dict[int, Indices] = field(default_factory=dict, repr=False)
+    _clean: dict[int, Indices] = field(default_factory=dict, repr=False)  # of poisoned clients
+    _places: dict[int, int] = field(default_factory=dict, repr=False)
+    _scored: dict[int, tuple[int, Indices]] = field(default_factory=dict, repr=False)
     _first: dict[int, ClientPoison] = field(default_factory=dict, repr=False)
     _draws: dict[int, dict[int, ClientPoison]] = field(default_factory=dict, repr=False)
 
@@ -119,8 +101,10 @@ class Threat:
         if attack.data is None:
             return result
         redraw = bool(attack.data.redraw)
+        result._places.update((int(c), p) for p, c in enumerate(_in_order(scenario, seed)))
+        result._clean.update((int(c), result.labels[parts[c]]) for c in malicious)
         first = [result._draw(int(c), 1 if redraw else ONCE, images) for c in malicious]
-        _require_effect(scenario, attack.data, [drawn.poison for drawn in first])
+        require_effect(scenario, attack.data, [drawn.poison for drawn in first])
         for drawn in first:
             client = drawn.poison.client
             result._first[client] = drawn.poison
@@ -129,17 +113,62 @@ class Threat:
                 result.labels[parts[client]] = drawn.labels
         return result._with_copies(first)
 
+    def acts(self, round: int) -> bool:
+        """Whether malicious clients attack in ``round`` (from 1)."""
+        return self.attack is not None and self.attack.acts(round)
+
     def labels_of(self, client: int, round: int) -> Indices:
         """The labels that ``client`` trains on in ``round`` (from 1), in the order of its part.
 
         Under redraw a malicious client's labels are drawn for the round and enter the audit,
-        once however often they are asked for.
+        once however often they are asked for. AttackError where the attack needs scores that the
+        engine has not given.
         """
-        if client not in self._draws or ONCE in self._draws[client]:
+        if client not in self._draws:
             return self.labels[self.parts[client]]
+        if not self.acts(round):
+            return self._clean[client]
+        if ONCE in self._draws[client]:
+            return self.labels[self.parts[client]]
+        if self.wants_scores(client, round):
+            raise AttackError(
+                f"attack {self.scenario.attack!r} needs the global model's scores of each client's "
+                "samples, which this engine does not work out: choose --engine sequential"
+            )
+        if client in self._scored:
+            return self._scored[client][1]
         drawn = self._draw(client, round)
         self._draws[client][round] = drawn.poison
         return drawn.labels
+
+    def wants_scores(self, client: int, round: int) -> bool:
+        """Whether ``client`` draws labels from scores in ``round`` and has not done so yet."""
+        attack = None if self.attack is None else self.attack.data
+        if attack is None or not attack.needs_scores:
+            return False
+        due = client in self._draws and self.acts(round)
+        return due and self._scored.get(client, (0,))[0] != round
+
+    def see(self, client: int, round: int, scores: Scores) -> Indices:
+        """Have ``client`` draw its labels in ``round`` from ``scores`` [n, C]; the labels [n].
+
+        The scores are those of its samples, in the order of its part, under the global model that
+        the round begins with. The draw enters the audit.
+        """
+        drawn = self._draw(client, round, scores=scores)
+        self._draws[client][round] = drawn.poison
+        self._scored[client] = round, drawn.labels
+        return drawn.labels
+
+    def forget(self, client: int) -> None:
+        """Have ``client`` draw its labels from scores anew."""
+        self._scored.pop(client, None)
+
+    def learn(self, client: int, round: int, labels: Indices) -> None:
+        """Have the audit count ``labels`` [n] that ``client`` drew from scores in a process."""
+        changed = int(np.count_nonzero(labels != self._clean[client]))
+        self._draws[client][round] = replace(self._first[client], changed=changed)
+        self._scored[client] = round, labels
 
     def note(self, round: int, clients: Sequence[int]) -> None:
         """Have the audit count what ``clients`` draw in ``round``, who draw it elsewhere."""
@@ -147,32 +176,47 @@ class Threat:
             for client in clients:
                 self.labels_of(client, round)
 
-    def samples_of(self, client: int) -> Indices:
-        """The images that ``client`` trains on, in the order of its part: places in the pool."""
-        return self.pool.get(client, self.parts[client])
+    def samples_of(self, client: int, round: int) -> Indices:
+        """The images that ``client`` trains on in ``round``, in the order of its part.
 
-    def epochs(self, honest: Indices) -> Indices:
-        """Local epochs by client, [num_clients], of those that all would make, ``honest``.
+        They are places in the pool.
+        """
+        own = self.pool.get(client) if self.acts(round) else None
+        return self.clean_samples_of(client) if own is None else own
 
-        Raises `AttackError` where the attack asks for other than whole epochs, or changes none.
+    def clean_samples_of(self, client: int) -> Indices:
+        """The images that ``client`` has without an attack, in the order of its part."""
+        own = self.seen.get(client)
+        return self.parts[client] if own is None else own
+
+    def local_work(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices | None]:
+        """Local epochs, and steps where these are counted, [num_clients], of those of honest work.
+
+        They are those of rounds in which the attack acts; 0 steps are those of whole epochs.
+        Raises `AttackError` where the attack asks for other than whole numbers, or changes nothing.
+        Epochs are then those that are begun by ``steps``, and of no account.
         """
         if self.attack is None or self.attack.work is None or not len(self.malicious):
-            return honest
-        result = honest.copy()
+            return epochs, steps
+        idle, epochs = True, epochs.copy()
+        counts = np.zeros_like(epochs) if steps is None else steps.copy()
         for client in self.malicious:
-            epochs = self.attack.work.changed(Work(int(honest[client]))).epochs
-            if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-                raise AttackError(
-                    f"attack {self.scenario.attack!r} asks client {client} for {epochs!r} local "
-                    "epochs: LocalWork.changed must give an integer >= 1"
-                )
-            result[client] = epochs
-        if (result == honest).all():
+            base = Work(int(epochs[client]), steps=None if steps is None else int(steps[client]))
+            work = self.attack.work.changed(base)
+            for count, what in ((work.epochs, "epochs"), (work.steps or 1, "steps")):
+                if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                    raise AttackError(
+                        f"attack {self.scenario.attack!r} asks client {client} for {count!r} local "
+                        f"{what}: LocalWork.changed must give an integer >= 1"
+                    )
+            epochs[client], counts[client] = work.epochs, work.steps or 0
+            idle &= work == base
+        if idle:
             raise AttackError(
                 f"attack {self.scenario.attack!r} changes the local work of none of "
                 f"{len(self.malicious)} malicious clients: choose another parameter or attack"
             )
-        return result
+        return epochs, counts
 
     def audit(self) -> tuple[ClientPoison, ...]:
         """What was done to each malicious client's data so far, in the order of `malicious`."""
@@ -186,15 +230,25 @@ class Threat:
             for client, draws in self._draws.items()
         )
 
-    def _draw(self, client: int, round: int, images: torch.Tensor | None = None) -> _Poisoned:
-        """One draw of a client's poison; ``self.labels`` must hold its clean ones."""
+    def _draw(
+        self,
+        client: int,
+        round: int,
+        images: torch.Tensor | None = None,
+        scores: Scores | None = None,
+    ) -> _Poisoned:
+        """One draw of a client's poison; where ``scores`` are missing yet, of the counts alone."""
         assert self.attack is not None
         attack, part = self.attack.data, self.parts[client]
         assert attack is not None
-        clean = self.labels[part]
+        clean = self._clean[client]
         candidates = np.flatnonzero(attack.eligible(clean))
         selection = stream(self.seed, Purpose.POISONED_SAMPLES, round=round, client=client)
         order = selection.permutation(candidates)
+        count = round_half_up(attack.poison_ratio * len(candidates))
+        poison = ClientPoison(client, len(clean), len(candidates), count, changed=0, draws=1)
+        if attack.needs_scores and scores is None:
+            return _Poisoned(clean, order[:count], None, poison)
         pixels = None
         if attack.changes_images:
             assert images is not None, "an attack on images is handed the images"
@@ -203,14 +257,19 @@ class Threat:
         generator = stream(self.seed, Purpose.NEW_LABELS, round=round, client=client)
         poisoned = attack.poison(
             Samples(clean[order], None if pixels is None else pixels.copy()),
-            Draw(self.num_classes, client, generator),
+            Draw(
+                self.num_classes,
+                client,
+                generator,
+                place=self._places[client],
+                seed=self.seed,
+                scores=None if scores is None else scores[order],
+            ),
         )
-        _require_samples(self.scenario, attack, poisoned, clean[order], pixels, self.num_classes)
-        count = round_half_up(attack.poison_ratio * len(candidates))
+        require_samples(self.scenario, attack, poisoned, clean[order], pixels, self.num_classes)
         labels = clean.copy()
         labels[order[:count]] = poisoned.labels[:count]
-        changed = int(np.count_nonzero(labels != clean))
-        poison = ClientPoison(client, len(clean), len(candidates), count, changed, draws=1)
+        poison = replace(poison, changed=int(np.count_nonzero(labels != clean)))
         if poisoned.images is None or pixels is None:
             return _Poisoned(labels, order[:count], None, poison)
         taken = poisoned.images[:count]
@@ -240,61 +299,3 @@ class Threat:
 
 Poisoning = Threat
 """The name that suites of others know."""
-
-
-def _require_samples(
-    scenario: Scenario,
-    attack: DataAttack,
-    poisoned: Samples,
-    labels: Indices,
-    pixels: Images | None,
-    num_classes: int,
-) -> None:
-    """`AttackError` unless ``poisoned`` are as many samples as the attack got, in their form."""
-    given = np.asarray(poisoned.labels)
-    if given.shape != labels.shape or given.dtype != np.int64:
-        what = f"{len(labels)} int64 labels, got {given.dtype} of shape {given.shape}"
-    elif len(given) and not 0 <= int(given.min()) <= int(given.max()) < num_classes:
-        what = f"labels in [0, {num_classes - 1}], got {int(given.min())} to {int(given.max())}"
-    elif (poisoned.images is None) != (pixels is None):
-        what = f"images where it changes_images={attack.changes_images}, and only there"
-    elif pixels is not None and poisoned.images is not None:
-        form = poisoned.images.shape, poisoned.images.dtype
-        if form == (pixels.shape, pixels.dtype):
-            return
-        what = f"uint8 images of shape {pixels.shape}, got {form[1]} of shape {form[0]}"
-    else:
-        return
-    raise AttackError(f"attack {scenario.attack!r} must give {what}: correct its poison method")
-
-
-def _require_effect(
-    scenario: Scenario, attack: DataAttack, poisons: Sequence[ClientPoison]
-) -> None:
-    """`AttackError` unless the attack changed a label or an image."""
-    name, ratio, clients = scenario.attack, attack.poison_ratio, len(poisons)
-    most = max((poison.eligible for poison in poisons), default=0)
-    poisoned = sum(poison.poisoned for poison in poisons)
-    if most == 0:
-        raise AttackError(
-            f"attack {name!r} found no sample that it may poison on any of {clients} malicious "
-            "clients: raise malicious_fraction, choose another class, or change the seed"
-        )
-    if poisoned == 0:
-        raise AttackError(
-            f"attack {name!r} with poison_ratio={ratio} rounds to 0 samples on every one of "
-            f"{clients} malicious clients (the largest has {most} samples to poison): raise "
-            "poison_ratio or give clients more samples"
-        )
-    if sum(poison.images_changed for poison in poisons):
-        return
-    if attack.changes_images:
-        raise AttackError(
-            f"attack {name!r} selected {poisoned} samples on {clients} malicious clients and "
-            "changed none of their images: choose another attack or data set"
-        )
-    if sum(poison.changed for poison in poisons) == 0:
-        raise AttackError(
-            f"attack {name!r} selected {poisoned} samples on {clients} malicious clients and "
-            "changed none of their labels (each maps to itself): choose another attack or partition"
-        )

@@ -10,10 +10,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedcore.engine.evaluation import Score
+from fedcore.engine.local_rules import require_memory
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import joined
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.assault import require_simulation
@@ -60,6 +61,7 @@ class GridEngine:
     """
 
     trains_privately = True  # see `fedcore.privacy.run`
+    follows_rules = True  # but for those that need a memory, see `require_memory`
     generators: Generators | None = None
 
     def __init__(
@@ -74,6 +76,7 @@ class GridEngine:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         require_simulation(federation.scenario, None)
+        require_memory(federation.scenario)
         private = federation.scenario.privacy is not None
         self.unseen = notes.WITHHELD if private else notes.MISSING
         self.federation, self.grid, self.strict = federation, grid, strict
@@ -87,7 +90,8 @@ class GridEngine:
         self._config = own.to_config()
         # what clients under differential privacy send is what their statement says, nothing more
         self._config[notes.WANTED] = not private
-        scenario, known = federation.scenario, known_facts(federation)
+        scenario, known = federation.scenario, known_facts(federation, lambda: self._round)
+        self._round = 1
         nodes = nodes or Nodes(scenario.num_clients, timeout)
         self.conductor: Conductor
         if scenario.strategy_spec is not None:
@@ -114,13 +118,21 @@ class GridEngine:
         return self._engine.initial_state()
 
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
-        """Have ``clients`` train from ``state``, wherever they are."""
+        """Have ``clients`` train from ``state``, wherever they are; the server trains here."""
+        self._round = round
+        root = self.federation.root
+        if root is not None and root.client in clients:
+            own = self._engine.train(state, round, (root.client,))
+            row = replace(own, updates=own.updates.clone(), counters=own.counters.clone())
+            return joined(self.train(state, round, clients[:-1]), row)
         arrays = to_arrays(self.layout, state.vector, state.counters)
         messages = self.conductor.messages(
             round, state, clients, arrays, self._config.copy(), self.grid
         )
         replies = list(self.grid.send_and_receive(messages, timeout=self.timeout))
         noted = notes.taken(self._workshop, round, replies)
+        for client in clients:  # clients in other processes have drawn there
+            self._engine.see(state, round, client)
         self.federation.threat.note(round, clients)
         cohort = self.conductor.collect(round, replies)
         if self.strict and self.conductor.excluded:
@@ -140,14 +152,16 @@ class GridEngine:
         self.on_close()
 
 
-def known_facts(federation: Federation) -> Callable[[int], ClientFacts]:
-    """What the server of a simulation knows of each client's work."""
+def known_facts(
+    federation: Federation, round: Callable[[], int] = lambda: 1
+) -> Callable[[int], ClientFacts]:
+    """What the server of a simulation knows of each client's work in the ``round`` that is on."""
     scenario = federation.scenario
     solver = scenario.parts.optimizer.solver(scenario)
 
     def known(client: int) -> ClientFacts:
         samples = len(federation.parts[client])
-        steps = local_steps(samples, federation.epochs[client], scenario.batch_size)
+        steps = federation.steps_of(client, round())
         return ClientFacts(samples, steps, solver.normalizer(steps))
 
     return known

@@ -6,7 +6,7 @@ a mean would be the mean of something else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from fedcore.engine.solverlog import along, chosen
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import FIELDS
 from fedcore.exchange.fingerprints import of_bits
-from fedcore.federation.batches import local_steps
+from fedcore.simulation.client_ledger import ledger_of
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -26,30 +26,43 @@ _ROUNDING: Final = 1e-5  # of an update, as a share of it
 
 
 class CohortCheck:
-    """Compares cohorts with ``samples`` and ``epochs`` of all clients, and with evidence.
+    """Compares cohorts with ``samples`` of all clients and their steps, and with evidence.
 
+    ``steps_of`` gives the local steps of a client in a round.
     A cohort without evidence is not compared. Updates are only where clients send what they
     trained: privacy and Flower's mods change that, FedBN's clients keep some of it.
     """
 
-    def __init__(self, scenario: Scenario, samples: Sequence[int], epochs: Sequence[int]) -> None:
-        self._samples = samples
-        work = zip(samples, epochs, strict=True)
-        self._steps = [local_steps(n, own, scenario.batch_size) for n, own in work]
+    def __init__(
+        self,
+        scenario: Scenario,
+        samples: Sequence[int],
+        steps_of: Callable[[int, int], int],
+    ) -> None:
+        self._samples, self._steps_of = samples, steps_of
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
+        self._ledger = ledger_of(scenario)
 
-    def problem(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:
-        """What ``cohort``, trained from ``state``, says wrongly, as a message; None: nothing."""
+    def problem(
+        self, cohort: Cohort, state: ServerState, num_parameters: int, round: int
+    ) -> str | None:
+        """What ``cohort``, trained from ``state`` in ``round``, says wrongly; None: nothing."""
         if cohort.noted is None or not cohort.clients:
             return None
+        samples = [self._samples[client] for client in cohort.clients]
+        steps = [self._steps_of(client, round) for client in cohort.clients]
         for what, told, known in (
-            ("samples", cohort.samples, self._samples),
-            ("local steps", cohort.steps, self._steps),
+            ("samples", cohort.samples, samples),
+            ("local steps", cohort.steps, steps),
         ):
-            for client, says in zip(cohort.clients, told, strict=True):
-                if says != known[client]:
-                    return f"client {client} counts as one of {says} {what}, has {known[client]}"
+            for client, says, has in zip(cohort.clients, told, known, strict=True):
+                if says != has:
+                    return f"client {client} counts as one of {says} {what}, has {has}"
+        if self._ledger is not None and num_parameters:
+            odd = self._ledger.problem(cohort, state, num_parameters)
+            if odd is not None or self._ledger.mixes:
+                return odd
         return self._moved(cohort, state, num_parameters) if self._sends_all else None
 
     def _moved(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:

@@ -27,8 +27,9 @@ def refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]
             what = "clients with changed samples"
         if not attack.data.redraw:
             effective = {p.client for p in threat.audit() if p.changed or p.images_changed}
-    if not any(effective.intersection(cohort) for cohort in cohorts):
-        rounds = federation.scenario.rounds
+    attacked = [cohort for round, cohort in enumerate(cohorts, start=1) if threat.acts(round)]
+    if not any(effective.intersection(cohort) for cohort in attacked):
+        rounds = len(attacked)
         raise AttackError(
             f"none of the {len(effective)} {what} takes part in any of the {rounds} rounds with "
             f"seed {federation.seed}: the attack would change nothing; raise rounds, "

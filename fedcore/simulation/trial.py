@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
+from fedcore.engine.local_rules import require_rules
 from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
+from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import trainees
 from fedcore.privacy.run import mechanism_of
+from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.assault import assaulted, trial_step
+from fedcore.simulation.clock import Clock
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
+from fedcore.simulation.root import split
+from fedcore.simulation.score_check import check_of
+from fedcore.simulation.work_watch import WorkWatch
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -62,6 +70,7 @@ class Trial:
         self.device, self.on_round = device, on_round
         self._malicious = tuple(federation.threat.malicious.tolist())
         self._cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+        require_rules(scenario, engine)
         self._mechanism = mechanism_of(federation, engine)
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
@@ -71,9 +80,11 @@ class Trial:
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
-            samples = [len(part) for part in federation.parts]
-            told = CohortCheck(scenario, samples, federation.epochs.tolist())
+            samples = [len(part) for part in federation.dealt]
+            told = CohortCheck(scenario, samples, federation.steps_of)
         self._check = IdentityCheck(self._server, scenario, spans, told)
+        precision = engine_name.rpartition("-")[2]
+        self._scores_due = check_of(federation, engine.layout, precision)
         last = len(self._cohorts)
         self._evaluated = tuple(
             r for r in range(1, last + 1) if r in scenario.evaluated_rounds or r == last
@@ -84,6 +95,8 @@ class Trial:
         self._attack = None if attack is None else attack.update
         self._updates = UpdateLog(self._malicious, self._attack)
         self._attackers = Memory()  # what they remember
+        self._shares = ShareLog(all(link.keeps_clients for link in self._server.chain))
+        self._work = WorkWatch(federation, engine.layout, device)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -105,13 +118,18 @@ class Trial:
         """The cohort of the next round."""
         return self._cohorts[self.round - 1]
 
+    @property
+    def trainees(self) -> tuple[int, ...]:
+        """Whom the next round trains: its cohort, and the server where that has a root set."""
+        return trainees(self.federation.root, self.clients)
+
     def advance(self) -> None:
         """Make the next round with the run's own engine."""
         begun = time.perf_counter()
         cohort = None
         if self.trains:
             with self.clock("train"):
-                cohort = self.engine.train(self.state, self.round, self.clients)
+                cohort = self.engine.train(self.state, self.round, self.trainees)
         self.conclude(cohort, begun)
 
     def complete(self) -> Record:
@@ -124,13 +142,20 @@ class Trial:
         """Aggregate, score and report the round that began at ``begun``; the next one is due.
 
         ``cohort`` is None if and only if the run no longer `trains`. An empty one, of an engine
-        over a network that brought nobody back, changes nothing.
+        over a network that brought nobody back, changes nothing. It has the server's own row,
+        where `trainees` has the server.
         """
+        cohort = split(cohort, self.federation)
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
+            self._work.trained(self.round, cohort)
+            if self._scores_due is not None:
+                with self.clock("train"):
+                    due = self._scores_due.digests(self.state, self.round, cohort.clients)
+                self._log.due(self.round, due)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attack is not None:
+        if cohort is not None and cohort.clients and self._attack and self._acts:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -157,6 +182,11 @@ class Trial:
             self.on_round(report)
         return report
 
+    @property
+    def _acts(self) -> bool:
+        """Whether malicious clients attack in the round that is due."""
+        return self.federation.threat.acts(self.round)
+
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
         size = self.engine.layout.num_parameters
@@ -175,8 +205,10 @@ class Trial:
             self.state = self._server.aggregate(
                 before, cohort, parameters, self.round, self._check.mixed
             )
+            self._work.moved(before, self.state)
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
+                self._shares.stepped(self.round, cohort.samples, self.state.memory.noted)
             else:
                 self._diverged = self.round
 
@@ -188,6 +220,14 @@ class Trial:
 
     def _remarks(self) -> tuple[str, ...]:
         return () if self._attack is None else self._attack.remarks(self._attackers)
+
+    def _absent(self) -> tuple[tuple[int, ...], ...]:
+        """Who of the clients drawn did not answer, by round; empty where all always do."""
+        federation = self.federation
+        if federation.scenario.absent_fraction is None:
+            return ()
+        rounds = range(1, len(self._cohorts) + 1)
+        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
 
     def _identity(self) -> Identity:
         try:
@@ -210,8 +250,8 @@ class Trial:
         scenario, updates = federation.scenario, self._updates.audits()
         refuse_idle_updates(federation, updates)
         audit = Audit(
-            samples=tuple(len(part) for part in federation.parts),
-            epochs=tuple(int(e) for e in federation.epochs),
+            samples=tuple(len(part) for part in federation.dealt),
+            epochs=tuple(int(e) for e in federation.epochs[: scenario.num_clients]),
             cohorts=self._cohorts,
             malicious=self._malicious,
             malicious_per_round=self._present,
@@ -223,6 +263,13 @@ class Trial:
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
+            work=self._work.audits(),
+            absent=self._absent(),
+            skew=federation.skew,
+            shares=self._shares.shares(len(self._cohorts)),
+            client_accuracy=client_accuracy(
+                scores[-1].recall, read_only(federation.dataset.train.labels), federation.dealt
+            ),
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(
@@ -247,19 +294,3 @@ class Trial:
                 code_of(scenario, self.engine_name),
             ),
         )
-
-
-class Clock:
-    """Adds up wall time per phase; waits for the device before reading it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds = dict.fromkeys(("setup", "train", "aggregate", "evaluate"), 0.0)
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[phase] += time.perf_counter() - begun

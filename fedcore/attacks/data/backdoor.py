@@ -52,7 +52,7 @@ class Backdoor(DataAttack):
         problems = self.trigger.data_problems(shape)
         if self.target >= num_classes:
             problems.append(
-                f"backdoor needs target < classes, got target={self.target} and {num_classes} "
+                f"{self.name} needs target < classes, got target={self.target} and {num_classes} "
                 f"classes: choose one of 0 to {num_classes - 1}"
             )
         return problems

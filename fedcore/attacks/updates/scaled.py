@@ -102,7 +102,7 @@ class Scaled(UpdateAttack):
             measures = type(self.of.update).measured is not UpdateAttack.measured
             return self.of.audit_problems(record) if measures else []
         inner = [] if self.of is None else self.of.audit_problems(record)
-        if self.gamma is None and record.audit.excluded:
+        if self.gamma is None and (record.audit.excluded or record.audit.absent):
             return inner  # cohorts of several sizes
         factor = self._factor(record.scenario.cohort_size)
         cosine = signature_problems(record, "cosine", 1.0)

@@ -83,7 +83,7 @@ class Schedule:
 
 def steps_of(task: LocalTask) -> int:
     """Local steps of ``task``."""
-    return int(task.federation.epochs[task.client]) * len(_bounds(task))
+    return task.federation.steps_of(task.client, task.round)
 
 
 def _bounds(task: LocalTask) -> list[tuple[int, int]]:
@@ -94,12 +94,12 @@ def _bounds(task: LocalTask) -> list[tuple[int, int]]:
 def _batches(task: LocalTask) -> Iterable[tuple[Indices, Indices]]:
     """(samples, labels) of each batch of a client's round."""
     federation, round, client = task.federation, task.round, task.client
-    part = federation.threat.samples_of(client)
+    part = federation.threat.samples_of(client, round)
     believed = federation.threat.labels_of(client, round)
     order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
-    bounds = _bounds(task)
-    for _ in range(int(federation.epochs[client])):
+    bounds, steps = _bounds(task), steps_of(task)
+    for first in range(0, steps, len(bounds)):
         shuffled = order.permutation(len(part))
-        for start, stop in bounds:
+        for start, stop in bounds[: steps - first]:
             chosen = shuffled[start:stop]
             yield part[chosen], believed[chosen]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,23 +16,21 @@ import torch
 from fedcore.attacks.attack import attack_of
 from fedcore.data.loading import data_directory
 from fedcore.exchange.fingerprints import (
-    Hashes,
-    in_order,
-    labelled,
     long,
     model_hash,
     short,
-    total,
     turned,
 )
 from fedcore.exchange.layout import Layout
 from fedcore.harness.proofs import draws, poison
+from fedcore.harness.proofs.drawn import Drawn
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
 from fedcore.harness.proofs.victims import Victims, probe_of
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
+    from fedcore.federation.skew import ClientSkew
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
@@ -39,72 +38,10 @@ if TYPE_CHECKING:
 # a scenario: a component counts with all of its parameters, those of other packages, too.
 _FEDERATION: Final = (
     *("parts.partition", "partition_seed", "allow_incomplete", "num_clients"),
-    *("validation_fraction", "local_epochs", "batch_size"),
+    *("validation_fraction", "local_epochs", "local_steps", "batch_size"),
 )
 _MODEL: Final = ("image_size", "grayscale", "parts.model")
 _KEPT: Final = 512  # federations of which a process keeps the draws
-
-
-@dataclass(eq=False)
-class Drawn:
-    """The clients of one federation and seed, and what each trains on in each round."""
-
-    scenario: Scenario
-    seed: int
-    data: Raw
-    _orders: dict[tuple[int, int], tuple[Indices, int, int]] = field(default_factory=dict)
-    _clean: dict[int, int] = field(default_factory=dict)
-
-    @functools.cached_property
-    def parts(self) -> list[Indices]:
-        """Training samples by client."""
-        return draws.parts(self.scenario, self.seed, self.data.train_labels)
-
-    @functools.cached_property
-    def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, those that an attack asks for included."""
-        honest = draws.epochs(self.scenario, self.seed)
-        malicious = draws.malicious(self.scenario, self.seed)
-        return tuple(poison.epochs(self.scenario, honest, malicious))
-
-    def steps(self, client: int) -> int:
-        """Local steps of a client in a round."""
-        sizes = draws.batches(len(self.parts[client]), self.scenario.batch_size)
-        return self.epochs[client] * len(sizes)
-
-    def work(self, round: int, client: int) -> tuple[Indices, int, int]:
-        """(places in the part, digest of the images, digest of their order) of a participation."""
-        key = round, client
-        if key not in self._orders:
-            part = self.parts[client]
-            places = draws.places(
-                self.scenario, self.seed, round, client, len(part), self.epochs[client]
-            )
-            hashes = self.data.train[part[places]]
-            digests = int(total(hashes)), int(in_order(hashes))
-            self._orders[key] = places, *digests
-        return self._orders[key]
-
-    def clean_labels(self, round: int, client: int) -> int:
-        """The digest of the labels of a client that is not malicious."""
-        if self.scenario.parts.per_example:  # each step takes others
-            return self.labels(round, client, self.data.train_labels[self.parts[client]])
-        if client not in self._clean:
-            part = self.parts[client]
-            own = int(total(labelled(self.data.train[part], self.data.train_labels[part])))
-            self._clean[client] = own * self.epochs[client] % 2**64
-        return self._clean[client]
-
-    def labels(
-        self, round: int, client: int, believed: Indices, images: Hashes | None = None
-    ) -> int:
-        """The digest of the labels of a client that believes in ``believed``, by its part.
-
-        ``images`` are hashes of what it trains on in the place of its samples, where it does.
-        """
-        own = self.data.train[self.parts[client]] if images is None else images
-        pairs = labelled(own, believed)
-        return int(total(pairs[self.work(round, client)[0]]))
 
 
 @dataclass(frozen=True)
@@ -125,12 +62,14 @@ class ExpectedTraining:
 
     ``changed`` are labels that differ and ``copies`` poisoned images, by (round, client);
     ``repainted`` (images that differ, their digest) of each malicious client under an attack on
-    images. ``probe`` is (images, digest) of the probe set, None where there is none.
+    images; ``parts`` the training samples by client. ``probe`` is (images, digest) of the probe
+    set, None where there is none.
     """
 
     data: Raw
     malicious: tuple[int, ...]
     cohorts: tuple[tuple[int, ...], ...]
+    absent: tuple[tuple[int, ...], ...]
     samples: tuple[int, ...]
     epochs: tuple[int, ...]
     clients: dict[int, Client]
@@ -141,6 +80,8 @@ class ExpectedTraining:
     model: str
     evaluations: int
     probe: tuple[int, str] | None
+    parts: list[Indices]
+    skew: tuple[ClientSkew, ...]
 
 
 def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
@@ -160,9 +101,10 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
     twice = data.twice if data.twice.any() else None
     for round, client in participations(record):
         places, samples, order = drawn.work(round, client)
-        labels = drawn.clean_labels(round, client) if client not in acting else 0
+        attacked = client in acting and poison.acts(scenario, round)
+        labels = 0 if attacked else drawn.clean_labels(round, client)
         part = drawn.parts[client]
-        if client in acting:
+        if attacked:
             made, images = victims.at(round, client)
             labels = drawn.labels(round, client, made.labels, images)
             count = int(np.count_nonzero((made.labels != data.train_labels[part])[places]))
@@ -171,24 +113,31 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
             if images is not None:
                 copied = np.isin(places, made.places)
                 copies[round, client] = int(np.count_nonzero(copied))
+        if drawn.skew is not None:  # poisoned or not, all of them are copies
+            copies[round, client] = len(places)
         if twice is not None:
             leaked += int(twice[part[places]].sum())
-        work.append((round, client, drawn.steps(client), len(places)))
+        work.append((round, client, drawn.steps(round, client), len(places)))
         digests.append((samples, labels, order))
+    cohorts, absent = draws.cohorts(scenario, seed, drawn.parts)
+    scored = data.without(draws.root(scenario, seed, len(data.test)))
     return ExpectedTraining(
-        data=data,
+        data=scored,
         malicious=malicious,
-        cohorts=draws.cohorts(scenario, seed, drawn.parts),
+        cohorts=cohorts,
+        absent=absent,
         samples=tuple(map(len, drawn.parts)),
         epochs=drawn.epochs,
-        clients=_clients(scenario.num_clients, work, digests),
+        clients=_with_due(_clients(scenario.num_clients, work, digests), record),
         changed=changed,
         copies={key: count for key, count in copies.items() if count},
         repainted=victims.repainted(malicious) if attack is not None else {},
         leaked=leaked,
         model=_model(_Key(scenario, seed, data), data_dir),
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
-        probe=probe_of(scenario, data),
+        probe=probe_of(scenario, scored),
+        parts=drawn.parts,
+        skew=() if drawn.skew is None else drawn.skew.audit,
     )
 
 
@@ -213,6 +162,19 @@ def _clients(
             own, int(steps[client]), int(images[client]), samples, labels, order
         )
     return result
+
+
+def _with_due(clients: dict[int, Client], record: Record) -> dict[int, Client]:
+    """``clients`` with the labels that only the run itself could work out, of its scores."""
+    attack, evidence = poison.data_attack(record.scenario), record.audit.training
+    if attack is None or not attack.needs_scores or evidence is None:
+        return clients
+    due = dict(evidence.due)
+    return clients | {
+        client: dataclasses.replace(clients[client], labels=due.get(client, ""))
+        for client in record.audit.malicious
+        if client in clients
+    }
 
 
 def participations(record: Record) -> Iterator[tuple[int, int]]:

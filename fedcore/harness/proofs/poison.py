@@ -6,6 +6,7 @@ and triggers stand here once more; those of other packages are asked for what on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,15 +15,19 @@ import numpy.typing as npt
 
 from fedcore.attacks.attack import Attack, DataAttack, Draw, Samples, Work, attack_of
 from fedcore.harness.proofs import draws
+from fedcore.harness.proofs.images import noised, part_of, stamped
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 Indices = npt.NDArray[np.int64]
+EpochsAndSteps = tuple[int, int | None]
 Images = npt.NDArray[np.uint8]
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _SAMPLES, _LABELS = 6, 7
-_FLIPS: Final = ("labelflip", "pairflip", "targetedflip")
+_OF_ALL: Final = ("labelflip", "pairflip", "arnoise")  # every sample is eligible
+UNKNOWN: Final = -1
+_BACKDOORS: Final = ("backdoor", "dba")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,10 @@ def poisoned(
     classes: int,
     images: Images | None = None,
 ) -> Poisoned:
-    """What ``client`` trains on in ``round``, of the ``clean`` labels [n] and ``images`` it has."""
+    """What ``client`` trains on in ``round``, of the ``clean`` labels [n] and ``images`` it has.
+
+    Where labels are drawn from scores, which no record has, they are `UNKNOWN`.
+    """
     attack = data_attack(scenario)
     assert attack is not None
     drawn_for = round if attack.redraw else -1
@@ -54,31 +62,61 @@ def poisoned(
     order = draws.generator(seed, _SAMPLES, drawn_for, client).permutation(candidates)
     drawing = draws.generator(seed, _LABELS, drawn_for, client)
     taken = draws.half_up(attack.poison_ratio * len(candidates))
+    if attack.needs_scores:
+        labels = clean.copy()
+        labels[order[:taken]] = UNKNOWN
+        return Poisoned(labels, order[:taken])
     given = images[order] if attack.changes_images and images is not None else None
-    made = _made(attack, Samples(clean[order], given), Draw(classes, client, drawing))
+    place = draws.malicious_order(scenario, seed).index(client)
+    draw = Draw(classes, client, drawing, place, seed)
+    made = _made(attack, Samples(clean[order], given), draw)
     labels = clean.copy()
     labels[order[:taken]] = made.labels[:taken]
     copies = None if made.images is None else made.images[:taken]
     return Poisoned(labels, order[:taken], copies)
 
 
-def epochs(scenario: Scenario, honest: tuple[int, ...], malicious: tuple[int, ...]) -> list[int]:
-    """Local epochs of each client, of those that all would make."""
+def works(
+    scenario: Scenario, honest: Sequence[EpochsAndSteps], malicious: Sequence[int]
+) -> list[EpochsAndSteps]:
+    """(epochs, steps or None) of each client, of those that all would make."""
     attack, result = attack_of(scenario), list(honest)
     if attack is not None and attack.work is not None:
         for client in malicious:
-            result[client] = attack.work.changed(Work(honest[client])).epochs
+            result[client] = _work(attack.work, honest[client])
     return result
+
+
+def _work(work: Any, honest: EpochsAndSteps) -> EpochsAndSteps:
+    """What the local ``work`` of an attack makes of the ``honest`` one."""
+    if work.name not in ("trainlonger", "pgd", "neurotoxin"):
+        asked = work.changed(Work(honest[0], steps=honest[1]))
+        return asked.epochs, asked.steps
+    inner = None if work.of is None else work.of.work
+    epochs, steps = honest if inner is None else _work(inner, honest)
+    if work.name != "trainlonger":
+        return epochs, steps
+    if steps is not None:
+        return epochs, max(1, draws.half_up(work.factor * steps))
+    return max(1, draws.half_up(work.factor * epochs)), None
 
 
 def probe(success: Attack, images: Images, labels: Indices) -> Samples | None:
     """The probe set of ``success``, of the test split; None where it has none."""
     source: Any = success
-    if source.name != "backdoor":
+    if source.name not in _BACKDOORS:
         return success.probe(Samples(labels, images))
     others = labels != source.target
-    stamped = _stamped(source.trigger, images[others])
-    return Samples(np.full(len(stamped), source.target), stamped)
+    triggered = stamped(source.trigger, images[others])
+    return Samples(np.full(len(triggered), source.target), triggered)
+
+
+def acts(scenario: Scenario, round: int) -> bool:
+    """Whether the malicious clients of a scenario attack in ``round``."""
+    attack: Any = attack_of(scenario)
+    if attack is None:
+        return False
+    return round <= attack.round if attack.name == "until" else bool(attack.acts(round))
 
 
 def data_attack(scenario: Scenario) -> DataAttack | None:
@@ -90,9 +128,9 @@ def data_attack(scenario: Scenario) -> DataAttack | None:
 def _eligible(attack: Any, labels: Indices) -> npt.NDArray[np.bool_]:
     if attack.name == "targetedflip":
         return np.asarray(labels == attack.source_class)
-    if attack.name == "backdoor":
+    if attack.name in _BACKDOORS:
         return np.asarray(labels != attack.target)
-    if attack.name in _FLIPS:
+    if attack.name in _OF_ALL:
         return np.ones(len(labels), np.bool_)
     return np.asarray(attack.eligible(labels))
 
@@ -105,22 +143,12 @@ def _made(attack: Any, samples: Samples, draw: Draw) -> Samples:
         return Samples(classes - 1 - labels)
     if attack.name == "targetedflip":
         return Samples(np.full(len(labels), attack.target_class))
-    if attack.name == "backdoor":
-        assert samples.images is not None
-        stamped = _stamped(attack.trigger, samples.images)
-        return Samples(np.full(len(labels), attack.target), stamped)
+    if samples.images is not None and attack.name == "arnoise":
+        return Samples(labels, noised(attack, samples.images, labels, draw))
+    if samples.images is not None and attack.name in _BACKDOORS:
+        own = stamped(attack.trigger, samples.images)
+        if attack.name == "dba":
+            own = part_of(attack, samples.images, draw.place)
+        return Samples(np.full(len(labels), attack.target), own)
     made: Samples = attack.poison(samples, draw)
     return made
-
-
-def _stamped(trigger: Any, images: Images) -> Images:
-    if trigger.name != "square":
-        result: Images = trigger.stamp(images)
-        return result
-    height, width = images.shape[1:3]
-    top = trigger.at.startswith("top")
-    left = trigger.at.endswith("left")
-    rows = np.arange(height) < trigger.size if top else np.arange(height) >= height - trigger.size
-    columns = np.arange(width) < trigger.size if left else np.arange(width) >= width - trigger.size
-    patch = (rows[:, None] & columns[None, :])[None, :, :, None]
-    return np.where(patch, np.uint8(trigger.level), images)

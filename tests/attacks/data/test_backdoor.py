@@ -104,7 +104,7 @@ def test_copies_are_nested_lie_behind_the_images_and_stand_for_their_originals(
         rest = np.setdiff1d(np.arange(len(part)), places)
         assert np.array_equal(pool[rest], part[rest])
     benign = set(range(6)) - set(few.malicious.tolist())
-    assert all(np.array_equal(few.samples_of(c), few.parts[c]) for c in benign)
+    assert all(np.array_equal(few.samples_of(c, 1), few.parts[c]) for c in benign)
 
 
 def test_the_audit_counts_images_and_labels() -> None:

@@ -210,7 +210,7 @@ def test_the_network_is_probed_with_clean_images(monkeypatch: Patch, how: Any) -
 
 @pytest.mark.parametrize("how", [{}, {"engine": "stacked"}, {"processes": 2}], ids=str)
 def test_poisoned_images_that_nobody_trains_on(monkeypatch: Patch, how: Any) -> None:
-    monkeypatch.setattr(Threat, "samples_of", lambda self, client: self.parts[client])
+    monkeypatch.setattr(Threat, "samples_of", lambda self, client, round: self.parts[client])
     assert "trained on 0 of" in (message := red(attacked(BACKDOOR), **how))
     assert "poisoned images of client" in message
 
@@ -237,12 +237,12 @@ def test_copies_of_other_samples(monkeypatch: Patch) -> None:
 
 
 def test_local_work_that_is_not_attacked(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Threat, "epochs", lambda self, honest: honest)
+    monkeypatch.setattr(Threat, "local_work", lambda self, epochs, steps: (epochs, steps))
     assert "has local epochs" in red(attacked(Overtrain()))
 
 
 def test_local_work_of_others_that_is_attacked_too(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Threat, "epochs", lambda self, honest: 3 * honest)
+    monkeypatch.setattr(Threat, "local_work", lambda self, epochs, steps: (3 * epochs, steps))
     assert "has local epochs" in red(attacked(Overtrain()))
 
 
