@@ -1,8 +1,11 @@
-"""Every strategy x partition x attack computes today what it computed when it was recorded.
+"""Every component computes today what it computed when it was recorded.
 
-In float64, on one seed over 10 rounds, on every machine (`fedcore.harness.baselines.canaries` has
-the rule). The components come from the registries, so that a new one fails until it is recorded:
-``pytest benchmark/test_canaries.py --update-canaries`` writes canaries.json anew. That is an option
+In float64, on one seed, on every machine (`fedcore.harness.baselines.canaries` has the rule). Which
+strategy meets which partition and attack is chosen in `benchmark.canary_rule`: each of 15
+strategies x 3 partitions x 6 attacks and none over 10 rounds, later components in fewer pairs over
+4. They come from the registries, so that a new one fails until it is recorded: ``pytest
+benchmark/test_canaries.py --update-canaries`` runs what is new and adds it to canaries.json;
+``--update-canaries=all`` records every canary anew, and says which have changed. That is an option
 of its own, as a machine that records a baseline of its class must not move what all are held to.
 
 The settings are such that the default of every parameter decides on the numbers: a cohort of 10 of
@@ -27,6 +30,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.canary_rule import SHORT, grid, is_core, steps
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.components.kinds import PREAGGREGATIONS
@@ -72,6 +76,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "fedbn": {"norm": "batch"},
     "normclipping": {"norm_bound": 0.2},
     "centeredclipping": {"norm_bound": 0.2},
+    "pgd": {"radius": 0.2},
     "dirichlet": {"alpha": 0.3, "min_partition_size": 2},
     "pathological": {"classes_per_client": 3, "class_assignment": "first-deterministic"},
     "targetedflip": {"source_class": 1, "target_class": 7},
@@ -118,24 +123,29 @@ FURTHER: dict[str, dict[str, Any]] = {
 
 def canaries() -> Iterator[tuple[str, dict[str, Any]]]:
     """Names and changes of `BASE`: the grid, each optimizer and pre-aggregation, `FURTHER`."""
-    for strategy in ours(STRATEGIES):
-        if strategy == "flower":  # runs strategies that are not ours, over messages
-            continue
-        for partition in ours(PARTITIONERS):
-            arm = {"strategy": strategy, **GIVEN.get(strategy, {})}
-            arm |= {"partition": partition, **GIVEN.get(partition, {})}
-            yield f"{strategy}-{partition}-clean", arm
-            for attack in ours(ATTACKS):
-                shares = dict(SHARES)
-                if not poisons(attack):
-                    del shares["poison_ratio"]
-                poison = {"attack": attack, **GIVEN.get(attack, {}), **shares}
-                yield f"{strategy}-{partition}-{attack}", {**arm, **poison}
+    strategies = [name for name in ours(STRATEGIES) if name != "flower"]  # runs others, by messages
+    for cell in grid(strategies, ours(PARTITIONERS), ours(ATTACKS)):
+        strategy, partition, attack = cell
+        rounds = {} if is_core(cell) else {"rounds": SHORT}
+        yield f"{strategy}-{partition}-{attack or 'clean'}", {**rounds, **_arm(*cell)}
     for optimizer in ours(OPTIMIZERS):
         yield f"fedavg-{optimizer}", {"optimizer": optimizer, **GIVEN.get(optimizer, {})}
-    for step in ours(PREAGGREGATIONS):
-        yield f"median-{step}", {"strategy": "median", "preaggregation": step}
+    for step, strategy, partition, attack in steps(ours(PREAGGREGATIONS)):
+        arm = _arm(strategy, partition, attack) | {"preaggregation": step}
+        parts = (strategy, step, partition, attack)
+        yield "-".join(filter(None, parts)), arm
     yield from FURTHER.items()
+
+
+def _arm(strategy: str, partition: str | None, attack: str | None) -> dict[str, Any]:
+    """Changes of `BASE` that name these components, with what each needs."""
+    arm = {"strategy": strategy, **GIVEN.get(strategy, {})}
+    if partition is not None:
+        arm |= {"partition": partition, **GIVEN.get(partition, {})}
+    if attack is not None:
+        shares = {k: v for k, v in SHARES.items() if k != "poison_ratio" or poisons(attack)}
+        arm |= {"attack": attack, **GIVEN.get(attack, {}), **shares}
+    return arm
 
 
 def built() -> tuple[dict[str, Scenario], list[str]]:
@@ -155,15 +165,21 @@ def test_canaries(suite_options: Options, request: pytest.FixtureRequest, remark
     if suite_options.dataset != BASE.dataset:
         pytest.skip(f"canaries are runs on {BASE.dataset}, whatever --dataset is")
     scenarios, wrong = built()
-    jobs = suite_options.jobs or 1
-    now = traces(scenarios, SEED, data_directory(suite_options.data_dir), jobs)
-    if request.config.getoption("fedcore_update_canaries"):
-        record(scenarios, wrong, now, remark)
+    update = request.config.getoption("fedcore_update_canaries")
+    known = None
+    if update != "all" or FILE.exists():
+        try:
+            known = RecordedCanaries.read(FILE)
+        except BaselineError as error:
+            pytest.fail(str(error), pytrace=False)
+    recorded = known.canaries if known is not None else {}
+    if update == "new":
+        scenarios = {name: s for name, s in scenarios.items() if name not in recorded}
+    data = data_directory(suite_options.data_dir)
+    now = traces(scenarios, SEED, data, suite_options.jobs or 1)
+    if update is not None:
+        record(known, scenarios, wrong, now, update, remark)
         return
-    try:
-        recorded = RecordedCanaries.read(FILE).canaries
-    except BaselineError as error:
-        pytest.fail(str(error), pytrace=False)
     wrong += differences(recorded, scenarios, now)
     remark(f"canaries: {len(scenarios)} runs in float64, {len(wrong)} differ from {FILE.name}")
     if wrong:
@@ -174,26 +190,33 @@ def test_canaries(suite_options: Options, request: pytest.FixtureRequest, remark
 
 
 def record(
+    known: RecordedCanaries | None,
     scenarios: dict[str, Scenario],
     wrong: list[str],
     now: dict[str, Trace | Failure],
+    update: str,
     remark: Callable[[str], None],
 ) -> None:
-    """Write what the canaries scored; nothing where any of them could not be made."""
+    """Write what ``scenarios`` scored, in place of what is ``known`` or ("new") beside it.
+
+    Nothing where any of them could not be made.
+    """
     wrong += [f"{n}: {r.message.strip()}" for n, r in now.items() if isinstance(r, Failure)]
     if wrong:
         text = ["not recorded, as some canaries could not be made", *wrong]
         pytest.fail("\n".join(text), pytrace=False)
-    made = source(
-        fingerprint(EXECUTION.torch_device) + f", {EXECUTION.label}",
-        "pytest benchmark/test_canaries.py --update-canaries",
-    )
+    command = "pytest benchmark/test_canaries.py --update-canaries" + "=all" * (update == "all")
+    made = source(fingerprint(EXECUTION.torch_device) + f", {EXECUTION.label}", command)
     found = {n: (s.hash, r) for n, s in scenarios.items() if isinstance(r := now[n], Trace)}
-    changed = (
-        list(differences(RecordedCanaries.read(FILE).canaries, scenarios, now))
-        if FILE.exists()
-        else []
-    )
+    if update == "new" and known is not None:
+        for name in list(found)[:_SHOWN]:
+            remark(f"new: {name}")
+        known.with_more(found, made).write(FILE)
+        remark(
+            f"canaries: {len(found)} added to {FILE.name}, {len(known.canaries)} left as recorded"
+        )
+        return
+    changed = list(differences(known.canaries, scenarios, now)) if known is not None else []
     for line in changed[:_SHOWN]:
         remark(f"changed: {line}")
     RecordedCanaries(made, found).write(FILE)

@@ -38,6 +38,10 @@ class Purpose(enum.IntEnum):
     IDENTITY_SAMPLE = 15
     PREAGGREGATION = 16
     UPDATE_ATTACK = 17
+    SERVER_CHANCE = 19
+    ROOT_SET = 20
+    ABSENCES = 21
+    FEATURE_SKEW = 22
     AR_COEFFICIENTS = 23
 
 

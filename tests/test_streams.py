@@ -57,6 +57,7 @@ def test_numbers_of_purposes_are_part_of_stored_results() -> None:
         "BOOTSTRAP",
     ]
     assert [int(purpose) for purpose in Purpose][:14] == list(range(1, 15))
+    assert Purpose.SERVER_CHANCE == 19
     assert int(stream(0, Purpose.COHORT, round=1).integers(0, 10**9)) == RECORDED
 
 

@@ -16,7 +16,8 @@ is a frozen value; all that it draws comes from the generator that it is handed.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,12 +27,14 @@ from fedcore.attacks import old_style
 from fedcore.components.component import Component
 from fedcore.components.kinds import ATTACKS as ATTACKS
 from fedcore.components.parameters import param
+from fedcore.exchange.cohort import Memory
 from fedcore.streams import Generator, Indices
 
 if TYPE_CHECKING:
     import torch
 
     from fedcore.exchange.cohort import ServerState
+    from fedcore.exchange.sent import Sent
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
     from fedcore.strategies.aggregation import Aggregation
@@ -73,9 +76,24 @@ class Draw:
 
 @dataclass(frozen=True)
 class Work:
-    """The local work of a client in a round: numbers only, so that every engine can stack it."""
+    """The local work of a client in a round: numbers only, so that every engine can stack it.
+
+    ``steps``: how many steps there are, however many ``epochs`` these begin; None: whole epochs.
+    ``radius``: after every ``every``-th step, and after the last, the parameters are projected onto
+    the ball of this radius around the global ones; None: never. ``masked``: the share of the
+    parameters, those that the last global update moved most, which the client leaves as they are.
+    """
 
     epochs: int
+    radius: float | None = None
+    every: int = 1
+    masked: float = 0.0
+    steps: int | None = None
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether more than the number of steps is other than usual."""
+        return self.radius is not None or self.masked > 0
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,9 @@ class Seen:
     ``own`` [m, P] are their honest updates, ``benign`` [K - m, P] those of the others, None unless
     the attack ``knows`` them. ``state`` is the global model that all trained from, with what
     the server remembers; ``server`` is what it will do with the updates, pre-aggregation and
-    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort.
+    strategy. ``round`` counts from 1, ``clients`` is K, the size of the cohort. ``memory`` is the
+    attackers' own and lasts for the run. ``others`` are the numbers of the benign clients, and
+    ``tried`` gives the step [P] that the server would make of rows [m, P] in place of ``own``.
     """
 
     own: torch.Tensor
@@ -95,6 +115,9 @@ class Seen:
     round: int
     clients: int
     generator: torch.Generator
+    memory: Memory = field(default_factory=Memory)
+    others: tuple[int, ...] = ()
+    tried: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def strategy(self) -> Strategy:
@@ -249,7 +272,10 @@ class LocalWork(Attack):
 
     @abstractmethod
     def changed(self, base: Work) -> Work:
-        """The work of a malicious client that would honestly do ``base``."""
+        """The work of a malicious client that would honestly do ``base``.
+
+        What it leaves as it is it takes over: ``dataclasses.replace(base, epochs=...)``.
+        """
 
 
 class UpdateAttack(Attack):
@@ -257,10 +283,12 @@ class UpdateAttack(Attack):
 
     Of an update the parameters are changed; float buffers and counters are those of honest work.
     ``knows`` says which updates they see: ``"own"``, their honest ones, or ``"benign"``, those of
-    the others, too. A class whose paper has both makes it a parameter.
+    the others, too. A class whose paper has both makes it a parameter. ``one_row``: they all send
+    the same row.
     """
 
     knows = "own"
+    one_row = False
 
     @property
     def update(self) -> UpdateAttack:
@@ -270,11 +298,35 @@ class UpdateAttack(Attack):
     def craft(self, seen: Seen) -> torch.Tensor:
         """What the malicious clients send in place of ``seen.own``, [m, P] of its type."""
 
+    def sends_own(self, clients: int, malicious: int) -> bool:
+        """Whether ``malicious`` among ``clients`` of a round send what they trained, by definition.
+
+        As of what they see nothing else can be made up.
+        """
+        return False
+
+    def measured(self, sent: Sent) -> Mapping[str, float]:
+        """Numbers by which `audit_problems` knows a row of this attack; apart from `craft`."""
+        return {}
+
+    def remarks(self, memory: Memory) -> tuple[str, ...]:
+        """What the record of a run must say of the attack; ``memory`` is that of `Seen`."""
+        return ()
+
 
 def attack_of(scenario: Scenario) -> Attack | None:
     """The attack of ``scenario``; None for a clean one."""
     attack: Attack | None = scenario.parts.attack
     return attack
+
+
+def work_in_steps(scenario: Scenario) -> Work | None:
+    """What malicious clients do otherwise within their steps; None where they do not."""
+    attack = attack_of(scenario)
+    if attack is None or attack.work is None:
+        return None
+    work = attack.work.changed(Work(scenario.epochs_range[0]))
+    return work if work.in_steps else None
 
 
 def success_of(scenario: Scenario) -> Attack | None:

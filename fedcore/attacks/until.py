@@ -75,7 +75,9 @@ class Until(Attack):
         """What ``of`` looks for; poison or attacked updates after the last round of the attack."""
         problems = self.of.audit_problems(record)
         evidence = record.audit.training
-        rows = () if evidence is None else (*evidence.changed, *evidence.copies)
+        rows = () if evidence is None else evidence.changed
+        if evidence is not None and not record.scenario.parts.partition.changes_images:
+            rows = (*rows, *evidence.copies)  # else all that clients train on are copies
         late = sorted({(round, client) for round, client, _ in rows if round > self.round})
         if late:
             round, client = late[0]

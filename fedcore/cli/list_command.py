@@ -6,11 +6,12 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
+from fedcore.cli.components_page import COMPONENTS, page
+from fedcore.cli.described import default_of, facts, values_of
 from fedcore.components import packages
 from fedcore.components.parameters import Spec
-from fedcore.components.registry import REGISTRIES, REQUIRED
+from fedcore.components.registry import REGISTRIES
 from fedcore.errors import UnknownNameError
 from fedcore.scenario.declared import readers_of
 from fedcore.scenario.presets import PRESETS
@@ -21,28 +22,23 @@ HELP = "list strategies, attacks, data sets, ... with their parameters"
 DESCRIPTION = "List what a scenario can name, and under each the parameters that it reads."
 
 _WIDTH = 100
-_COMPONENTS = {
-    "strategies": "strategy",
-    "preaggregations": "preaggregation",
-    "attacks": "attack",
-    "triggers": "trigger",
-    "partitions": "partition",
-    "optimizers": "optimizer",
-    "models": "model",
-    "privacy": "privacy",
-    "datasets": "dataset",
-}
-KINDS = (*_COMPONENTS, "engines", "presets", "fields")
+KINDS = (*COMPONENTS, "engines", "presets", "fields")
 _SINGULAR = {
-    **{one: many for many, one in _COMPONENTS.items()},
+    **{one: many for many, one in COMPONENTS.items()},
     "engine": "engines",
     "preset": "presets",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The optional kind."""
+    """The optional kind, and the form."""
     parser.add_argument("kind", nargs="?", metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument(
+        "--format",
+        choices=("text", "md"),
+        default="text",
+        help="md: components alone, as a page of Markdown (docs/reference/components.md)",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -55,7 +51,12 @@ def execute(options: argparse.Namespace) -> int:
         kind = _SINGULAR.get(kind.lower(), kind.lower())
         if kind not in KINDS:
             raise UnknownNameError("kind", options.kind, KINDS)
-    print("\n\n".join(listing(name) for name in ([kind] if kind else KINDS)))
+    if options.format == "md":
+        if kind is not None and kind not in COMPONENTS:
+            raise UnknownNameError("kind of components, which --format md lists,", kind, COMPONENTS)
+        print(page([kind] if kind else list(COMPONENTS)), end="")
+    else:
+        print("\n\n".join(listing(name) for name in ([kind] if kind else KINDS)))
     for problem in packages.broken():
         print(f"fedcore list: {problem}", file=sys.stderr)
     return 0
@@ -68,7 +69,7 @@ def listing(kind: str) -> str:
         "presets": _presets,
         "fields": _fields,
     }
-    lines = makers[kind]() if kind in makers else _components(_COMPONENTS[kind])
+    lines = makers[kind]() if kind in makers else _components(COMPONENTS[kind])
     return "\n".join(lines)
 
 
@@ -83,6 +84,8 @@ def _components(field: str) -> Iterable[str]:
     for entry in entries:
         package = "" if entry.package == "fedcore" else f" [{entry.package}]"
         yield from _wrapped(f"  {entry.name:<{width}}  ", entry.summary + package)
+        for label, text in facts(entry):
+            yield from _wrapped(f"      {label}: ", text)
         yield from _parameters("      ", entry.part.specs(), entry.parameters)
 
 
@@ -111,34 +114,13 @@ def _presets() -> Iterable[str]:
 
 
 def _parameters(indent: str, specs: Mapping[str, Spec], names: Iterable[str]) -> Iterable[str]:
-    rows = [(name, _values(specs[name]), _default(specs[name].default)) for name in names]
+    rows = [(name, values_of(specs[name]), default_of(specs[name].default)) for name in names]
     if not rows:
         return
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield from _wrapped(f"{indent}{cells}  ", specs[row[0]].doc)
-
-
-def _values(spec: Spec) -> str:
-    """Admissible values, short: ``integer >= 1``, ``number in [0, 1)``, ``yes or no``."""
-    if spec.choices:
-        return "|".join(spec.choices)
-    kinds = {int: "integer", float: "number", bool: "yes or no", str: "name"}
-    kind = kinds.get(spec.type, spec.kind or "")
-    if spec.sequence:
-        kind = f"tuple of {kind}"
-    if spec.pair:
-        kind += " or pair"
-    return f"{kind} {spec.range}".rstrip()
-
-
-def _default(value: Any) -> str:
-    if value is REQUIRED:
-        return "required"
-    if isinstance(value, bool):
-        return "default yes" if value else "default no"
-    return "default none" if value is None else f"default {value}"
 
 
 def _wrapped(head: str, text: str) -> list[str]:

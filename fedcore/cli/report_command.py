@@ -14,13 +14,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where from and where to."""
     parser.add_argument("directory", metavar="DIR", type=Path, help="holds results.json")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: DIR)")
+    parser.add_argument(
+        "--page",
+        metavar="FILE",
+        type=Path,
+        help="write the matrix of defences as this Markdown document, and nothing else; what was "
+        "written by hand below its last line is kept",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Render. Raises StoreError for results that cannot be read or a place without leave."""
     from fedcore.harness.reports.files import render_again  # it loads torch, --help need not
 
+    if options.page is not None:
+        return _page(options.directory, options.page)
     table, written = render_again(options.directory, options.out or options.directory)
     print(table)
     print("written: " + ", ".join(str(path) for path in written))
+    return 0
+
+
+def _page(directory: Path, page: Path) -> int:
+    from fedcore.harness.reports.files import write_matrix_page
+
+    write_matrix_page(directory, page, f"fedcore report {directory} --page {page}")
+    print(f"written: {page}")
     return 0

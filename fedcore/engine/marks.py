@@ -58,8 +58,23 @@ class Known:
         result = copy.copy(self)
         result.train = np.concatenate([self.train, self._marks(copies.images, transform, device)])
         result.content = np.concatenate([self.content, content(copies.images)])
-        result.origins = np.concatenate([np.arange(self.samples), copies.origins])
-        result.train_labels = self.train_labels[result.origins]
+        alone = copies.origins < 0  # such an image stands for itself, and has no label here
+        own = np.arange(self.samples, self.samples + len(alone))
+        result.origins = np.concatenate(
+            [np.arange(self.samples), np.where(alone, own, copies.origins)]
+        )
+        labels = np.concatenate([self.train_labels, np.full(len(alone), -1)])
+        result.train_labels = labels[result.origins]
+        if self.twice is not None:
+            result.twice = np.concatenate([self.twice, np.zeros(len(alone), np.bool_)])
+        return result
+
+    def without(self, samples: Indices) -> Known:
+        """These images without ``samples`` of the test split, which are not scored."""
+        result = copy.copy(self)
+        result.test = np.delete(self.test, samples)
+        result.test_labels = np.delete(self.test_labels, samples)
+        result.test_content = np.delete(self.test_content, samples)
         return result
 
     def examining(self, probe: Split, transform: Transform, device: torch.device) -> Known:
@@ -94,6 +109,21 @@ _MOST = 4  # sets whose marks a process keeps
 
 def known(federation: Federation, device: torch.device) -> Known:
     """The images of a federation's data set, loaded apart from the federation's own."""
+    images, root = _of_data(federation, device), federation.root
+    if root is None:
+        return images
+    for kept, base, result in _ROOTED:
+        if kept is root and base is images:
+            return result
+    _ROOTED.insert(0, (root, images, images.without(root.samples)))
+    del _ROOTED[_MOST:]
+    return _ROOTED[0][2]
+
+
+_ROOTED: list[tuple[Any, Known, Known]] = []
+
+
+def _of_data(federation: Federation, device: torch.device) -> Known:
     scenario = federation.scenario
     dataset = load(scenario.data, federation.data_dir, scenario.image_size)
     transform = federation.transform

@@ -7,13 +7,14 @@ any attack, apart from the code that attacks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 
 from fedcore.exchange.fingerprints import long, model_hash, turned
+from fedcore.exchange.sent import Sent
 
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Cohort
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 Span = tuple[float, float]
 _CHUNK: Final = 1 << 18  # coordinates that are converted at once
+
+
+class Measuring(Protocol):
+    """An attack on updates, as its audit sees it."""
+
+    @property
+    def knows(self) -> str:
+        """Which updates it sees: "own" or "benign"."""
+
+    @property
+    def one_row(self) -> bool:
+        """Whether all malicious clients of a round send one row, which is measured once."""
+
+    def measured(self, sent: Sent) -> Mapping[str, float]:
+        """Numbers by name, read off a row."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,8 @@ class UpdateAudit:
     ``benign_ratio`` those of sent and the mean of the round's benign updates; (least, greatest)
     each. They are None where no participation has such a number: lengths of 0, values that are not
     finite, a cohort without benign clients (counted in ``alone``). ``digest`` is of the rows that
-    the strategy received, by round.
+    the strategy received, by round. ``measured`` is what the attack's own audit reads off the rows,
+    by name: (least, greatest) over the rounds in which it is finite.
     """
 
     client: int
@@ -44,6 +61,7 @@ class UpdateAudit:
     benign_ratio: Span | None
     alone: int
     digest: str
+    measured: tuple[tuple[str, Span], ...] = field(default=(), metadata={"later": True})
 
 
 @dataclass
@@ -53,20 +71,34 @@ class _Client:
     digest: int = 0
     change: list[float] = field(default_factory=list)
     pairs: dict[str, list[float]] = field(default_factory=dict)
+    measured: dict[str, list[float]] = field(default_factory=dict)
 
 
 class UpdateLog:
     """Compares, round by round, what clients sent with what they had trained.
 
-    Every client whose row differs is noted, whoever it is, and of ``malicious`` all.
+    Every client whose row differs is noted, whoever it is, and of ``malicious`` all. Of these, what
+    the ``measure`` of an attack reads off a row, too.
     """
 
-    def __init__(self, malicious: Sequence[int]) -> None:
-        self._malicious = set(malicious)
+    def __init__(self, malicious: Sequence[int], measure: Measuring | None = None) -> None:
+        self._malicious, self._measure = set(malicious), measure
         self._clients: dict[int, _Client] = {}
+        self._kept: dict[str, Any] = {}
 
-    def sent(self, round: int, honest: Cohort, received: Cohort, num_parameters: int) -> None:
-        """Note ``round``: the rows that clients trained, and those that are handed on."""
+    def sent(
+        self,
+        round: int,
+        honest: Cohort,
+        received: Cohort,
+        num_parameters: int,
+        model: torch.Tensor | None = None,
+        tried: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        """Note ``round``: the rows that clients trained, and those that are handed on.
+
+        ``model`` [P] is what they trained from, ``tried`` as in `Sent`.
+        """
         benign = [row for row, c in enumerate(honest.clients) if c not in self._malicious]
         same = {row for row in benign if _same(honest.updates[row], received.updates[row])}
         if len(same) == len(honest.clients):
@@ -82,6 +114,23 @@ class UpdateLog:
             hashed = model_hash(received.updates[row], received.counters[row])
             kept.digest = (kept.digest + int(turned(round, hashed)[0])) % 2**64
             self._compare(kept, own[row], sent[row], centre)
+        if self._measure is None:
+            return
+        rows = [row for row in range(len(honest.clients)) if row not in set(benign)]
+        others = tuple(honest.clients[row] for row in benign)
+        known = sent[rows], own[rows], own[benign], self._measure.knows
+        first: Mapping[str, float] = {}
+        for position, row in enumerate(rows):
+            seen = Sent(*known, position, round, others, model, tried, self._kept)
+            kept = self._clients[honest.clients[row]]
+            if not position or not self._measure.one_row or not _same(seen.row, seen.rows[0]):
+                values = self._measure.measured(seen)
+                first = first or values
+            else:
+                values = first
+            for name, value in values.items():
+                if math.isfinite(value):
+                    kept.measured.setdefault(name, []).append(value)
 
     def _compare(
         self, kept: _Client, own: torch.Tensor, sent: torch.Tensor, centre: torch.Tensor | None
@@ -114,6 +163,10 @@ class UpdateLog:
                 benign_ratio=_span(kept.pairs.get("benign_ratio")),
                 alone=kept.alone,
                 digest=long(kept.digest),
+                measured=tuple(
+                    (name, (_short(min(values)), _short(max(values))))
+                    for name, values in sorted(kept.measured.items())
+                ),
             )
             for client, kept in sorted(self._clients.items())
         )
@@ -122,14 +175,16 @@ class UpdateLog:
 def update_problems(record: Record) -> Iterator[str]:
     """Where the attack on updates in ``record`` is not at work on the malicious ones, and only."""
     audit = record.audit
-    missing = {(each.round, each.client) for each in audit.excluded}
-    expected = dict.fromkeys(audit.malicious, 0)
+    expected, idle = dict.fromkeys(audit.malicious, 0), set[int]()
     attack = record.scenario.parts.attack
-    for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1):
-        if attack is None or not attack.acts(round):
+    for round, cohort in _present(record):
+        if not attack.acts(round):
             continue
-        for client in set(cohort).intersection(expected):
-            expected[client] += (round, client) not in missing
+        bad = cohort.intersection(expected)
+        for client in bad:
+            expected[client] += 1
+        if attack.update.sends_own(len(cohort), len(bad)):
+            idle |= bad
     shown = {each.client: each for each in audit.updates}
     if strangers := sorted(set(shown) - set(expected)):
         yield f"changed updates of clients {strangers}, which are not malicious"
@@ -140,8 +195,36 @@ def update_problems(record: Record) -> Iterator[str]:
         made = 0 if each is None else each.participations
         if each is None or made != count:
             yield f"has evidence of {made} of {count} attacked updates of client {client}"
-        elif each.change is not None and each.change[0] == 0:
+        elif each.change is not None and each.change[0] == 0 and client not in idle:
             yield f"left an update of malicious client {client} as it was"
+
+
+def _present(record: Record) -> Iterator[tuple[int, set[int]]]:
+    """Each round that trained, with the clients whose updates arrived."""
+    missing = {(each.round, each.client) for each in record.audit.excluded}
+    for round, cohort in enumerate(record.audit.cohorts[: record.diverged], start=1):
+        yield round, {client for client in cohort if (round, client) not in missing}
+
+
+def measured_problems(
+    record: Record, name: str, low: float, high: float, *, required: bool = True
+) -> Iterator[str]:
+    """Where the measure ``name`` of the updates in ``record`` leaves [low, high], or is missing.
+
+    It may be missing where it is not ``required``, and in a run that diverged. For the
+    `audit_problems` of attacks.
+    """
+    for each in record.audit.updates:
+        if each.client not in record.audit.malicious:
+            continue  # which is an error of its own
+        span = dict(each.measured).get(name)
+        if span is None and required and record.diverged is None:
+            yield f"has no measure {name!r} of the updates of client {each.client}"
+        elif span is not None and not low <= span[0] <= span[1] <= high:
+            yield (
+                f"sends updates of client {each.client} whose measure {name!r} is {span[0]:.6g} to "
+                f"{span[1]:.6g}, the attack's is {low:.6g} to {high:.6g}"
+            )
 
 
 def signature_problems(

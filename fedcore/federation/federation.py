@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcore.attacks.attack import Attack, Samples, success_of
+from fedcore.attacks.attack import Attack, Samples, attack_of, success_of
 from fedcore.data.dataset import Dataset, Split, named_classes, read_only
 from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
+from fedcore.federation.absences import Absences
+from fedcore.federation.batches import begun_epochs, local_steps
 from fedcore.federation.clients import partition
+from fedcore.federation.root import Root
+from fedcore.federation.skew import ClientSkew, Skew
 from fedcore.federation.threat import Threat
 from fedcore.models.build import build_model
 from fedcore.models.weights import weights_digest, weights_file
@@ -33,8 +37,11 @@ class Federation:
 
     ``train_images`` [n, h, w, c] uint8 and ``test`` lie on the device; ``parts`` are each client's
     training samples; ``threat`` holds the malicious clients, the labels that clients believe in and
-    the images that they train on, of which ``copies`` [q, h, w, c] are poisoned. ``probe`` is what
-    the success of the attack is measured on, as the data set has it.
+    the images that they train on, of which ``copies`` [q, h, w, c] are poisoned or changed by the
+    partition, as ``skew`` says by client. ``probe`` is what the success of the attack is measured
+    on, as the data set has it. Where the server trains an update of its own on a ``root`` set, that
+    is left out of ``test`` and ``probe``, and ``parts`` and ``epochs`` have one more entry than
+    there are clients.
     """
 
     scenario: Scenario
@@ -47,7 +54,9 @@ class Federation:
     parts: list[Indices]
     threat: Threat
     copies: torch.Tensor | None = None
+    skew: tuple[ClientSkew, ...] = ()
     probe: Split | None = None
+    root: Root | None = None
     _weights: set[str] = field(default_factory=set, compare=False, repr=False)
 
     @classmethod
@@ -72,15 +81,22 @@ class Federation:
                 "a client with a single training sample cannot train BatchNorm: raise "
                 "min_partition_size to 2, or set norm='group'"
             )
+        images, attack = dataset.train.images, attack_of(scenario)
+        skew = Skew.of(scenario, seed, parts, images)
+        if skew is not None and attack is not None and attack.data is not None:
+            images = skew.seen(images)
         try:
-            threat = Threat.prepare(
-                scenario, seed, labels, parts, dataset.num_classes, dataset.train.images
-            )
+            threat = Threat.prepare(scenario, seed, labels, parts, dataset.num_classes, images)
         except AttackError as error:
             if not (names := named_classes(dataset.class_names)):
                 raise
             raise AttackError(f"{error}; classes: {names}") from error
+        if skew is not None:
+            threat = skew.under(threat)
         clean = transform.prepare(dataset.train.to(device)).images
+        root, test = Root.of(scenario, seed, dataset), dataset.test
+        if root is not None:
+            threat, test = root.behind(threat), root.scored(test)
         copies = threat.copies
         return cls(
             scenario=scenario,
@@ -89,11 +105,13 @@ class Federation:
             dataset=dataset,
             transform=transform,
             train_images=clean,
-            test=transform.prepare(dataset.test.to(device)),
-            parts=parts,
+            test=transform.prepare(test.to(device)),
+            parts=list(threat.parts),
             threat=threat,
             copies=None if copies is None else _like(clean, copies.images, transform),
-            probe=_probe(success_of(scenario), dataset),
+            skew=() if skew is None else skew.audit,
+            probe=_probe(success_of(scenario), test),
+            root=root,
         )
 
     def initial_model(self) -> nn.Module:
@@ -125,21 +143,63 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them where it acts. Raises
-        AttackError.
+        Under ``local_steps`` those that the steps begin. Those of malicious clients are what the
+        attack makes of them where it acts; a server that trains makes the most that a client may.
+        Raises AttackError.
         """
-        return self.threat.epochs(self._honest_epochs)
+        return self._work[0]
 
     @cached_property
-    def _honest_epochs(self) -> Indices:
-        low, high = self.scenario.epochs_range
-        generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+    def steps(self) -> Indices:
+        """Local steps of each client in a round in which the attack acts, [num_clients] int64."""
+        return self._work[1]
 
     def epochs_of(self, client: int, round: int) -> int:
-        """Local epochs of ``client`` in ``round`` (from 1)."""
-        own = self.epochs if self.threat.acts(round) else self._honest_epochs
-        return int(own[client])
+        """Local epochs of ``client`` in ``round`` (from 1), as far as they are begun."""
+        return int(self._work_of(client, round)[0][client])
+
+    def steps_of(self, client: int, round: int) -> int:
+        """Local steps of ``client`` in ``round`` (from 1)."""
+        return int(self._work_of(client, round)[1][client])
+
+    def _work_of(self, client: int, round: int) -> tuple[Indices, Indices]:
+        honest = client < self.scenario.num_clients and not self.threat.acts(round)
+        return self._honest_work if honest else self._work
+
+    @cached_property
+    def _drawn(self) -> tuple[Indices, Indices | None]:
+        """Of honest work: (epochs, None) of each client, or (epochs that are begun, steps)."""
+        scenario = self.scenario
+        low, high = scenario.steps_range or scenario.epochs_range
+        drawing = stream(self.seed, Purpose.LOCAL_EPOCHS)
+        drawn = drawing.integers(low, high + 1, size=scenario.num_clients)
+        if self.root is not None:
+            drawn = np.append(drawn, high)
+        if scenario.steps_range is None:
+            return drawn, None
+        pairs = zip(map(len, self.parts), drawn.tolist(), strict=True)
+        begun = [begun_epochs(n, count, scenario.batch_size) for n, count in pairs]
+        return np.array(begun, np.int64), drawn
+
+    @cached_property
+    def _work(self) -> tuple[Indices, Indices]:
+        return self._counted(*self.threat.local_work(*self._drawn))
+
+    @cached_property
+    def _honest_work(self) -> tuple[Indices, Indices]:
+        return self._counted(*self._drawn)
+
+    def _counted(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices]:
+        """(epochs that are begun, steps) of each client; ``steps`` 0: those of whole epochs."""
+        size, epochs, counts = self.scenario.batch_size, epochs.copy(), np.zeros_like(epochs)
+        asked = counts.tolist() if steps is None else steps.tolist()
+        for client, (n, count) in enumerate(zip(map(len, self.parts), asked, strict=True)):
+            if not n:
+                continue
+            counts[client] = count or local_steps(n, int(epochs[client]), size)
+            if count:
+                epochs[client] = begun_epochs(n, count, size)
+        return epochs, counts
 
     @cached_property
     def pool(self) -> torch.Tensor:
@@ -156,6 +216,17 @@ class Federation:
         return self.transform.prepare(self.probe.to(self.test.labels.device))
 
     def cohort(self, round: int) -> tuple[int, ...]:
+        """The clients that train in ``round`` (from 1), ascending: those drawn and not absent."""
+        drawn = self.drawn(round)
+        absent = self.absences.of(round, drawn)
+        return tuple(client for client in drawn if client not in absent)
+
+    @cached_property
+    def absences(self) -> Absences:
+        """Who does not answer."""
+        return Absences(self.scenario, self.seed)
+
+    def drawn(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.
 
         Clients without samples are never drawn.
@@ -165,9 +236,14 @@ class Federation:
         drawn = generator.choice(len(able), size=self.scenario.cohort_size, replace=False)
         return tuple(sorted(int(able[i]) for i in drawn))
 
+    @property
+    def dealt(self) -> list[Indices]:
+        """The training samples of each client, without the server's root set."""
+        return self.parts[: self.scenario.num_clients]
+
     @cached_property
     def _able(self) -> Indices:
-        return np.array([c for c, part in enumerate(self.parts) if len(part)], dtype=np.int64)
+        return np.array([c for c, part in enumerate(self.dealt) if len(part)], dtype=np.int64)
 
     @property
     def poisoning(self) -> Threat:
@@ -192,14 +268,13 @@ def _like(clean: torch.Tensor, images: torch.Tensor, transform: Transform) -> to
     return moved if moved.shape[1:] == clean.shape[1:] else transform.geometry(moved)
 
 
-def _probe(attack: Attack | None, dataset: Dataset) -> Split | None:
+def _probe(attack: Attack | None, test: Split) -> Split | None:
     """What the success of ``attack`` is measured on; None where that is no set of its own."""
     if attack is None:
         return None
     if attack.success_classes is not None:
         return None
-    test = Samples(read_only(dataset.test.labels), read_only(dataset.test.images))
-    probe = attack.probe(test)
+    probe = attack.probe(Samples(read_only(test.labels), read_only(test.images)))
     if probe is None or probe.images is None or not len(probe.labels):
         return None
     return Split(torch.from_numpy(probe.images), torch.from_numpy(probe.labels))

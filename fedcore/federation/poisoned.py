@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from fedcore.attacks.attack import Images
 from fedcore.streams import Indices
 
 
@@ -33,8 +34,18 @@ class Copies:
     """Poisoned copies of training images, which lie behind the clean ones in the pool.
 
     ``images`` [q, height, width, channels] uint8, before any transform; ``origins`` [q] are the
-    training samples that they stand for. Copy i has the number n + i, n the training samples.
+    training samples that they stand for, -1: none. Copy i has number n + i, n the training samples.
     """
 
     images: torch.Tensor
     origins: Indices
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """One draw of one client: labels by its part, places of the selected ones, their images."""
+
+    labels: Indices
+    places: Indices
+    images: Images | None
+    poison: ClientPoison

@@ -10,10 +10,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedcore.engine.evaluation import Score
+from fedcore.engine.local_rules import require_memory
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import joined
 from fedcore.flower import notes
 from fedcore.flower.arrays import to_arrays
 from fedcore.flower.assault import require_simulation
@@ -60,6 +61,7 @@ class GridEngine:
     """
 
     trains_privately = True  # see `fedcore.privacy.run`
+    follows_rules = True  # but for those that need a memory, see `require_memory`
     generators: Generators | None = None
 
     def __init__(
@@ -74,6 +76,7 @@ class GridEngine:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         require_simulation(federation.scenario, None)
+        require_memory(federation.scenario)
         private = federation.scenario.privacy is not None
         self.unseen = notes.WITHHELD if private else notes.MISSING
         self.federation, self.grid, self.strict = federation, grid, strict
@@ -115,8 +118,13 @@ class GridEngine:
         return self._engine.initial_state()
 
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
-        """Have ``clients`` train from ``state``, wherever they are."""
+        """Have ``clients`` train from ``state``, wherever they are; the server trains here."""
         self._round = round
+        root = self.federation.root
+        if root is not None and root.client in clients:
+            own = self._engine.train(state, round, (root.client,))
+            row = replace(own, updates=own.updates.clone(), counters=own.counters.clone())
+            return joined(self.train(state, round, clients[:-1]), row)
         arrays = to_arrays(self.layout, state.vector, state.counters)
         messages = self.conductor.messages(
             round, state, clients, arrays, self._config.copy(), self.grid
@@ -153,7 +161,7 @@ def known_facts(
 
     def known(client: int) -> ClientFacts:
         samples = len(federation.parts[client])
-        steps = local_steps(samples, federation.epochs_of(client, round()), scenario.batch_size)
+        steps = federation.steps_of(client, round())
         return ClientFacts(samples, steps, solver.normalizer(steps))
 
     return known

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from fedcore.engine.execution import exact_arithmetic
+from fedcore.engine.local_rules import require_memory
 from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
@@ -148,6 +149,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         require_simulation(self.scenario, "in Flower's own loop")
+        require_memory(self.scenario)
         self._require_no_server()
         vector, counters = from_arrays(self.layout, arrays, self._state.vector)
         state = ServerState(vector, counters, self._state.memory)
@@ -171,6 +173,12 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         return to_arrays(self.layout, after.vector, after.counters), metrics
 
     def _require_no_server(self) -> None:
+        if self.server.strategy.root_samples:
+            raise FedcoreError(
+                f"strategy {self.scenario.strategy!r} has the server train an update of its own, "
+                "which Flower's own loop does not: run it with `flwr run`, or with the engine "
+                "flower-grid or flower-ray"
+            )
         mechanism = self.scenario.parts.privacy
         if mechanism is None:
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import PrivacyError
-from fedcore.federation.batches import local_steps
 from fedcore.privacy.mechanism import Facts, Mechanism
 
 if TYPE_CHECKING:
@@ -39,9 +38,8 @@ def mechanism_of(
             f"{type(engine).__name__} cannot train {scenario.id} as its privacy asks "
             "(dpsgd, released='head', or frozen statistics): choose --engine sequential"
         )
-    samples = tuple(len(part) for part in federation.parts)
-    work = zip(samples, federation.epochs, strict=True)
-    steps = tuple(local_steps(n, epochs, scenario.batch_size) for n, epochs in work)
+    samples = tuple(len(part) for part in federation.dealt)
+    steps = tuple(int(count) for count in federation.steps[: len(samples)])
     facts = Facts(federation.seed, engine.layout, samples, steps)
     mechanism: Mechanism = scenario.parts.privacy.over(scenario, facts, noise)
     mechanism.run.clients = getattr(engine, "generators", None)

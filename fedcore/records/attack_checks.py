@@ -64,7 +64,8 @@ def update_entry_problems(record: Record) -> Iterator[str]:
         yield "updates must have one entry for each client, in ascending order"
     for each in audit.updates:
         took_part = sum(each.client in cohort for cohort in attacked)
-        spans = (each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio)
+        spans = [each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio]
+        spans += [span for _, span in each.measured]
         if not 1 <= each.participations <= took_part or not 0 <= each.alone <= each.participations:
             yield f"client {each.client} cannot have sent {each.participations} updates"
         elif any(span is not None and span[0] > span[1] for span in spans):

@@ -14,6 +14,7 @@ from fedcore.federation.threat import malicious_clients
 from fedcore.native.kernels import NONE
 from fedcore.origin.closure import UNKNOWN
 from fedcore.records.attack_checks import poison_problems, update_entry_problems
+from fedcore.records.client_checks import client_accuracy_problems, share_problems, skew_problems
 from fedcore.records.provenance import CHANGED, Provenance
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def record_problems(record: Record) -> list[str]:
         _audit,
         poison_problems,
         update_entry_problems,
+        share_problems,
+        client_accuracy_problems,
+        skew_problems,
         _training,
         _privacy,
         _rest,
@@ -73,11 +77,17 @@ def _rounds(record: Record) -> Iterator[str]:
     for name in ("samples", "epochs"):
         if len(getattr(audit, name)) != scenario.num_clients:
             yield f"{name} must have {scenario.num_clients} values, one a client"
-    for cohort in audit.cohorts:
-        if len(cohort) != scenario.cohort_size or not _clients(cohort, scenario):
+    if len(audit.absent) != (0 if scenario.absent_fraction is None else last):
+        yield f"absent must have the clients of {last} rounds with an absent_fraction, else none"
+        return
+    least = scenario.min_present or 1
+    for cohort, absent in zip(audit.cohorts, audit.absent or ((),) * last, strict=True):
+        drawn = sorted((*cohort, *absent))
+        whole = len(drawn) == scenario.cohort_size and _clients(drawn, scenario)
+        if not whole or len(cohort) < least or not _clients(cohort, scenario):
             yield (
                 f"a cohort must be {scenario.cohort_size} clients of {scenario.num_clients} in "
-                f"ascending order, got {_short(cohort)}"
+                f"ascending order, got {_short(cohort)}{' and absent ones' * bool(absent)}"
             )
             return
 
@@ -146,7 +156,10 @@ def _audit(record: Record) -> Iterator[str]:
     works = set(audit.malicious) if attack is not None and attack.work is not None else ()
     if any(n < 0 for n in audit.samples):
         yield f"samples must be >= 0, got {min(audit.samples)}"
-    if any(n < 1 if c in works else not low <= n <= high for c, n in enumerate(audit.epochs)):
+    counted = scenario.steps_range is not None  # steps, of which epochs follow
+    if any(
+        n < 1 if counted or c in works else not low <= n <= high for c, n in enumerate(audit.epochs)
+    ):
         yield f"epochs must be in [{low}, {high}], got {_short(audit.epochs)}"
     for cohort in audit.cohorts:
         if any(audit.samples[client] == 0 for client in cohort):

@@ -11,6 +11,8 @@ from typing import Any
 from fedcore.errors import FedcoreError, StoreError
 from fedcore.exchange.evidence import TrainingEvidence
 from fedcore.exchange.updates import UpdateAudit
+from fedcore.exchange.worked import WorkAudit
+from fedcore.federation.skew import ClientSkew
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
 from fedcore.records import decode
@@ -61,7 +63,14 @@ class Audit:
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
-    ``updates`` are what malicious clients sent under an attack on updates.
+    ``updates`` are what malicious clients sent under an attack on updates, ``work`` what they did
+    under one within their local steps. ``absent`` are by round the clients that were drawn and did
+    not answer, who are not in ``cohorts``; empty where all always answer. ``shares`` are by round
+    how a rule that selects or weighs has weighed each client whose update it was given, in their
+    order, as a multiple of its plain share (`fedcore.exchange.shares`). ``skew`` is what a
+    partition did to the training images of each client. ``client_accuracy`` is that
+    of the final model on each client's own distribution of labels
+    (`fedcore.records.client_accuracy`).
     """
 
     samples: tuple[int, ...]
@@ -77,6 +86,11 @@ class Audit:
     training: TrainingEvidence | None = None
     unseen: str | None = None
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
+    work: tuple[WorkAudit, ...] = field(default=(), metadata={"later": True})
+    absent: tuple[tuple[int, ...], ...] = field(default=(), metadata={"later": True})
+    shares: tuple[tuple[float, ...] | None, ...] = field(default=(), metadata={"later": True})
+    skew: tuple[ClientSkew, ...] = field(default=(), metadata={"later": True})
+    client_accuracy: tuple[float | None, ...] = field(default=(), metadata={"later": True})
 
     @property
     def samples_changed(self) -> int:
@@ -135,12 +149,17 @@ class Record:
 
     @property
     def examples(self) -> int:
-        """Training examples processed, over all rounds, clients and epochs."""
+        """Training examples processed, over all rounds, clients and epochs.
+
+        Under ``local_steps``, and where an attack on local work ends, those that a witness saw;
+        without one, those of all epochs begun.
+        """
         attack, noted = self.scenario.parts.attack, self.audit.training
-        rounds = range(1, len(self.audit.cohorts) + 1)
         works = attack is not None and attack.work is not None
-        if works and noted is not None and not all(map(attack.acts, rounds)):
-            return sum(noted.images)  # epochs change with the rounds
+        rounds = range(1, len(self.audit.cohorts) + 1)
+        changes = works and not all(map(attack.acts, rounds))
+        if noted is not None and (changes or self.scenario.local_steps is not None):
+            return sum(noted.images)
         work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
 

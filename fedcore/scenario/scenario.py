@@ -72,6 +72,23 @@ class Scenario:
         open_low=True,
         token="cohort",
     )
+    absent_fraction: float | None = param(
+        "probability that a client does not answer; None: all answer",
+        default=None,
+        low=0,
+        high=1,
+        open_low=True,
+        open_high=True,
+        token="absent",
+    )
+    absent_rounds: float | None = param(
+        "rounds that an absence lasts, in the mean; None: drawn anew each round",
+        default=None,
+        low=1,
+    )
+    min_present: int | None = param(
+        "clients of a cohort that are waited for; None: 1", default=None, low=1
+    )
     rounds: int = param("communication rounds", default=15, low=1, token="rounds")
     eval_every: int = param("rounds between evaluations; the last is always one", default=1, low=1)
     validation_fraction: float = param(
@@ -90,6 +107,12 @@ class Scenario:
         default=1,
         low=1,
         token="epochs",
+    )
+    local_steps: int | tuple[int, int] | None = param(
+        "steps a round in the place of epochs, or (lowest, highest) of a draw per client",
+        default=None,
+        low=1,
+        token="steps",
     )
     batch_size: int = param("samples a step", default=32, low=1)
     # strategy
@@ -141,7 +164,10 @@ class Scenario:
 
     @property
     def cohort_size(self) -> int:
-        """Clients sampled a round: fraction_train * num_clients, halves up."""
+        """Clients sampled a round: fraction_train * num_clients, halves up.
+
+        With an absent_fraction they are those drawn, of whom min_present answer at least.
+        """
         return round_half_up(self.fraction_train * self.num_clients)
 
     @property
@@ -168,6 +194,12 @@ class Scenario:
         """Lowest and highest number of local epochs."""
         epochs = self.local_epochs
         return epochs if isinstance(epochs, tuple) else (epochs, epochs)
+
+    @property
+    def steps_range(self) -> tuple[int, int] | None:
+        """Lowest and highest number of local steps; None where epochs are counted."""
+        steps = self.local_steps
+        return (steps, steps) if isinstance(steps, int) else steps
 
     @property
     def evaluated_rounds(self) -> tuple[int, ...]:

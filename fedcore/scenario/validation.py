@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedcore.components.registry import REGISTRIES, Entry
+from fedcore.scenario.absent import absence_problems
 from fedcore.scenario.declared import parameter_names as parameter_names
 from fedcore.scenario.declared import readers_of as readers_of
 from fedcore.scenario.declared import registries as registries
@@ -29,7 +30,9 @@ def check_preconditions(scenario: Scenario) -> list[str]:
     problems = _counts(scenario)
     for _, part in scenario.parts.chosen():
         problems += part.problems(scenario)
-    return problems + (_places(scenario) if scenario.attack is not None else [])
+    if scenario.attack is not None:
+        problems += _places(scenario)
+    return problems or absence_problems(scenario)
 
 
 def _places(scenario: Scenario) -> list[str]:
@@ -60,10 +63,20 @@ def _scored(scenario: Scenario, data: Any) -> list[str]:
             f"attack {scenario.attack!r} needs scores, which every round has others of: its class "
             "must redraw, and cannot change images"
         ]
+    if scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, which are of whole "
+            "epochs: set local_epochs in place of local_steps"
+        ]
     if scenario.parts.per_example:
         return [
             f"attack {scenario.attack!r} draws labels by scores, and privacy={scenario.privacy!r} "
             "samples single examples, of which no evidence is kept: choose another mechanism"
+        ]
+    if scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, of which evidence is kept for "
+            f"whole epochs: leave out local_steps={scenario.local_steps}"
         ]
     return []
 
@@ -90,6 +103,11 @@ def _counts(scenario: Scenario) -> list[str]:
         problems.append(
             f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "
             "rounds to an empty cohort: raise either"
+        )
+    if scenario.local_steps is not None and scenario.local_epochs != 1:
+        problems.append(
+            f"local_steps={scenario.local_steps} stands in the place of local_epochs="
+            f"{scenario.local_epochs}: leave one of them out"
         )
     if scenario.probe is not None:
         problems += _probe(scenario)

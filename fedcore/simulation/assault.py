@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
 from fedcore.attacks.attack import Seen
 from fedcore.errors import AttackError
-from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.cohort import Cohort, Memory, ServerState
 from fedcore.federation.threat import Threat
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.streams import Purpose, torch_stream
@@ -21,11 +22,13 @@ def assaulted(
     server: Aggregation,
     round: int,
     num_parameters: int,
+    memory: Memory | None = None,
 ) -> Cohort:
     """``cohort`` as it is sent under the attack of ``threat`` in ``round``; itself if nobody does.
 
-    ``state`` is what the cohort trained from. Float buffers and counters stay those of honest
-    work. Raises AttackError where the attack gives rows of another shape, type or device.
+    ``state`` is what the cohort trained from, ``memory`` what the attackers remember. Float buffers
+    and counters stay those of honest work. Raises AttackError where the attack gives rows of
+    another shape, type or device.
     """
     attack = None if threat.attack is None else threat.attack.update
     malicious = set(threat.malicious.tolist())
@@ -46,6 +49,9 @@ def assaulted(
         generator=torch_stream(
             threat.seed, Purpose.UPDATE_ATTACK, round=round, device=updates.device
         ),
+        memory=Memory() if memory is None else memory,
+        others=tuple(cohort.clients[row] for row in others),
+        tried=trial_step(server, cohort, state, round, num_parameters, malicious),
     )
     sent = attack.craft(seen)
     if not isinstance(sent, torch.Tensor):
@@ -63,3 +69,35 @@ def assaulted(
     result = cohort.updates.clone()  # engines use the memory of the honest ones again
     result[rows, :num_parameters] = sent.detach()
     return dataclasses.replace(cohort, updates=result)
+
+
+def trial_step(
+    server: Aggregation,
+    cohort: Cohort,
+    state: ServerState,
+    round: int,
+    num_parameters: int,
+    malicious: set[int],
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function of rows [m, P]: the step [P] that ``server`` would make in ``round`` of these.
+
+    They stand in for the rows of the ``malicious`` in ``cohort``. The step is made from copies, of
+    parameters alone, with the server's own draws of the round.
+    """
+    cohort = dataclasses.replace(
+        cohort.restricted(num_parameters), counters=cohort.counters[:, :0], noted=None
+    )
+    rows = [row for row, client in enumerate(cohort.clients) if client in malicious]
+    room: list[torch.Tensor] = []  # one copy for all trials
+
+    def tried(sent: torch.Tensor) -> torch.Tensor:
+        if not room:
+            room.append(cohort.updates.clone())
+        updates = room[0]
+        updates[rows] = sent
+        before = state.vector[:num_parameters].clone()
+        start = ServerState(before.clone(), state.counters[:0], state.memory.copy())
+        trial = dataclasses.replace(cohort, updates=updates)
+        return server.aggregate(start, trial, num_parameters, round).vector - before
+
+    return tried

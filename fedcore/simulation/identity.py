@@ -6,6 +6,7 @@ the step itself.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from fedcore.simulation.write_check import WriteCheck
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View, unit_gradient
 from fedcore.strategies.preaggregation.preaggregation import PreAggregation
-from fedcore.streams import Purpose, stream
+from fedcore.streams import Generator, Purpose, stream
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -64,6 +65,7 @@ class IdentityCheck:
         told: CohortCheck | None = None,
     ) -> None:
         self.strategy, self._scenario, self._told = server.strategy, scenario, told
+        self._seed = server.seed
         self._sample = Sample(stream(server.seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
@@ -129,7 +131,7 @@ class IdentityCheck:
         self._look = Look(
             round, places, state, centre, cohort, rows, start, apart, lot, cohort, rows, differs
         )
-        self._chain.begin(round, cohort, rows, places)
+        self._chain.begin(round, cohort, rows, places, lot)
 
     def mixed(self, rows: Cohort) -> None:
         """Judge what the next link of the chain has made of the round's updates."""
@@ -163,7 +165,12 @@ class IdentityCheck:
     def _step(self, look: Look, state: ServerState) -> None:
         stop = host(state.vector[look.places])
         self._left = look.places, stop
-        view = look.view(self.strategy, state, stop, self._memory, self._displaced)
+
+        def chance(part: int = -1) -> Generator:
+            return stream(self._seed, Purpose.SERVER_CHANCE, round=look.round, client=part)
+
+        view = look.view(self.strategy, state, stop, self._memory, self._displaced, chance)
+        view = dataclasses.replace(view, population=self._scenario.num_clients)
         if not self._chain.complete:
             self._blame(look.round, f"pre-aggregation {_named(self._chain.link)!r} was left out")
         with np.errstate(all="ignore"):

@@ -14,6 +14,7 @@ from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.simulation.identity_sample import CHUNK
 from fedcore.strategies.definitions import Floats, View
 from fedcore.strategies.strategy import Strategy
+from fedcore.streams import Generator
 
 _PLAIN = 8  # rounding errors of a step beyond one for each client
 
@@ -52,6 +53,7 @@ class Look:
         stop: Floats,
         memory: dict[str, Floats],
         displacement: Callable[[int], Floats],
+        chance: Callable[..., Generator],
     ) -> View:
         """What a definition sees of the step that led to ``state``, ``stop`` [s] at the places."""
         given, kind = self.given, torch.finfo(self.given.updates.dtype)
@@ -71,6 +73,12 @@ class Look:
             distance=lambda client, step: self._distance(state, client, step),
             displacement=displacement,
             drawn=int(self.lot * len(self.given_rows)),
+            places=self.places.cpu().numpy(),
+            size=given.updates.shape[1],
+            chance=chance,
+            apart=self._apart,
+            product=lambda one, other: self._product(state, one, other),
+            clients=given.clients,
         )
         if given is self.cohort:
             return view
@@ -97,6 +105,31 @@ class Look:
         if step and squares <= (1e3 * eps_of(state)) ** 2 * hidden:
             return math.nan
         return math.sqrt(squares)
+
+    def _apart(self, one: int, other: int) -> float:
+        """See `View.apart`; in chunks."""
+        first, second, squares = self.given.updates[one], self.given.updates[other], 0.0
+        for start in range(0, len(first), CHUNK * 8):
+            part = slice(start, min(start + CHUNK * 8, len(first)))
+            gap = first[part].to(torch.float64, copy=True).sub_(second[part])
+            squares += float(gap.square().sum())
+        return math.sqrt(squares) if math.isfinite(squares) else math.inf
+
+    def _product(self, state: ServerState, one: int | str, other: int | str) -> float:
+        """See `View.product`; in chunks."""
+        first, second = (self._whole(state, which) for which in (one, other))
+        if first is None or second is None:
+            return math.nan
+        total = 0.0
+        for start in range(0, len(first), CHUNK * 8):
+            part = slice(start, min(start + CHUNK * 8, len(first)))
+            total += float(first[part].double() @ second[part].double())
+        return total
+
+    def _whole(self, state: ServerState, which: int | str) -> torch.Tensor | None:
+        if isinstance(which, str):
+            return state.memory.get(which)
+        return self.given.root if which == -1 else self.given.updates[which]
 
     def alike(self, state: ServerState) -> bool:
         """Whether the step to ``state`` equals FedAvg's in all coordinates; in chunks."""

@@ -106,7 +106,9 @@ class Group:
             self.first = federation
         else:  # one copy of the images on the device
             shared = self.first
-            federation = replace(federation, train_images=shared.train_images, test=shared.test)
+            same = federation.root is shared.root  # none: else each has a test split of its own
+            test = shared.test if same else federation.test
+            federation = replace(federation, train_images=shared.train_images, test=test)
         engine = StackedEngine(federation, self.bench)
         trial = Trial(federation, engine, self.execution.label, self.device, started)
         return Member(place, trial, engine)

@@ -30,7 +30,7 @@ class Member:
     def work(self) -> RoundWork:
         """What its clients have to do in the next round."""
         trial = self.trial
-        return self.engine.work(trial.state, trial.round, trial.clients)
+        return self.engine.work(trial.state, trial.round, trial.trainees)
 
     def conclude(self, done: tuple[RoundWork, tuple[int, ...]] | None, begun: float) -> RoundReport:
         """End the round, of ``done`` work and its local steps (None: a diverged run has none).

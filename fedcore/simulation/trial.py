@@ -10,21 +10,29 @@ from dataclasses import dataclass
 
 import torch
 
+from fedcore.attacks.attack import work_in_steps
+from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
+from fedcore.engine.local_rules import require_rules
 from fedcore.errors import IdentityError
-from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
+from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
+from fedcore.exchange.worked import LAST, WorkLog
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import trainees
 from fedcore.privacy.run import mechanism_of
+from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
-from fedcore.simulation.assault import assaulted
+from fedcore.simulation.assault import assaulted, trial_step
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
+from fedcore.simulation.root import split
 from fedcore.simulation.score_check import check_of
 from fedcore.strategies.aggregation import Aggregation
 
@@ -63,6 +71,7 @@ class Trial:
         self.device, self.on_round = device, on_round
         self._malicious = tuple(federation.threat.malicious.tolist())
         self._cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+        require_rules(scenario, engine)
         self._mechanism = mechanism_of(federation, engine)
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
@@ -72,8 +81,8 @@ class Trial:
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
-            samples = [len(part) for part in federation.parts]
-            told = CohortCheck(scenario, samples, federation.epochs_of)
+            samples = [len(part) for part in federation.dealt]
+            told = CohortCheck(scenario, samples, federation.steps_of)
         self._check = IdentityCheck(self._server, scenario, spans, told)
         precision = engine_name.rpartition("-")[2]
         self._scores_due = check_of(federation, engine.layout, precision)
@@ -83,7 +92,16 @@ class Trial:
         )
         self._scores: list[Score] = []
         self._log = EvidenceLog(scenario.num_clients)
-        self._updates = UpdateLog(self._malicious)
+        attack = federation.threat.attack
+        self._attack = None if attack is None else attack.update
+        self._updates = UpdateLog(self._malicious, self._attack)
+        self._attackers = Memory()  # what they remember
+        self._shares = ShareLog(all(link.keeps_clients for link in self._server.chain))
+        work, size = work_in_steps(scenario), engine.layout.num_parameters
+        self._masks = work is not None and work.masked > 0
+        keeps = scenario.parts.strategy.keeps_batch_norm
+        own = engine.layout.batch_norm_indices().to(device) if keeps else None
+        self._work = None if work is None else WorkLog(self._malicious, work.masked, size, own)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -105,13 +123,18 @@ class Trial:
         """The cohort of the next round."""
         return self._cohorts[self.round - 1]
 
+    @property
+    def trainees(self) -> tuple[int, ...]:
+        """Whom the next round trains: its cohort, and the server where that has a root set."""
+        return trainees(self.federation.root, self.clients)
+
     def advance(self) -> None:
         """Make the next round with the run's own engine."""
         begun = time.perf_counter()
         cohort = None
         if self.trains:
             with self.clock("train"):
-                cohort = self.engine.train(self.state, self.round, self.clients)
+                cohort = self.engine.train(self.state, self.round, self.trainees)
         self.conclude(cohort, begun)
 
     def complete(self) -> Record:
@@ -124,8 +147,10 @@ class Trial:
         """Aggregate, score and report the round that began at ``begun``; the next one is due.
 
         ``cohort`` is None if and only if the run no longer `trains`. An empty one, of an engine
-        over a network that brought nobody back, changes nothing.
+        over a network that brought nobody back, changes nothing. It has the server's own row,
+        where `trainees` has the server.
         """
+        cohort = split(cohort, self.federation)
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
@@ -133,8 +158,10 @@ class Trial:
                 with self.clock("train"):
                     due = self._scores_due.digests(self.state, self.round, cohort.clients)
                 self._log.due(self.round, due)
+        if cohort is not None and self._work is not None and self._acts:
+            self._work.trained(cohort)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attacks_updates:
+        if cohort is not None and cohort.clients and self._attack and self._acts:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -162,17 +189,18 @@ class Trial:
         return report
 
     @property
-    def _attacks_updates(self) -> bool:
-        threat = self.federation.threat
-        attacks = threat.attack is not None and threat.attack.update is not None
-        return attacks and threat.acts(self.round)
+    def _acts(self) -> bool:
+        """Whether malicious clients attack in the round that is due."""
+        return self.federation.threat.acts(self.round)
 
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
         size = self.engine.layout.num_parameters
         threat, state = self.federation.threat, self.state
-        sent = assaulted(threat, cohort, state, self._server, self.round, size)
-        self._updates.sent(self.round, cohort, sent, size)
+        sent = assaulted(threat, cohort, state, self._server, self.round, size, self._attackers)
+        malicious = set(self._malicious)
+        tried = trial_step(self._server, cohort, state, self.round, size, malicious)
+        self._updates.sent(self.round, cohort, sent, size, state.vector[:size], tried)
         return sent
 
     def _aggregate(self, cohort: Cohort, honest: Cohort | None) -> None:
@@ -183,8 +211,14 @@ class Trial:
             self.state = self._server.aggregate(
                 before, cohort, parameters, self.round, self._check.mixed
             )
+            if self._work is not None:
+                self._work.moved(before.vector, self.state.vector)
+            if self._masks:  # which the clients are told with the next model
+                step = self.state.vector[:parameters] - before.vector[:parameters]
+                self.state.memory[LAST] = step
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
+                self._shares.stepped(self.round, cohort.samples, self.state.memory.noted)
             else:
                 self._diverged = self.round
 
@@ -193,6 +227,17 @@ class Trial:
         classes = self.federation.dataset.num_classes
         asr = 1 / classes if self.federation.measures_success else None
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
+
+    def _remarks(self) -> tuple[str, ...]:
+        return () if self._attack is None else self._attack.remarks(self._attackers)
+
+    def _absent(self) -> tuple[tuple[int, ...], ...]:
+        """Who of the clients drawn did not answer, by round; empty where all always do."""
+        federation = self.federation
+        if federation.scenario.absent_fraction is None:
+            return ()
+        rounds = range(1, len(self._cohorts) + 1)
+        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
 
     def _identity(self) -> Identity:
         try:
@@ -215,8 +260,8 @@ class Trial:
         scenario, updates = federation.scenario, self._updates.audits()
         refuse_idle_updates(federation, updates)
         audit = Audit(
-            samples=tuple(len(part) for part in federation.parts),
-            epochs=tuple(int(e) for e in federation.epochs),
+            samples=tuple(len(part) for part in federation.dealt),
+            epochs=tuple(int(e) for e in federation.epochs[: scenario.num_clients]),
             cohorts=self._cohorts,
             malicious=self._malicious,
             malicious_per_round=self._present,
@@ -224,10 +269,17 @@ class Trial:
             identity=self._identity(),
             privacy=self._mechanism.statement() if self._mechanism is not None else None,
             excluded=tuple(getattr(self.engine, "excluded", ())),  # of engines over a network
-            notes=self._server.strategy.remarks(self.state.memory),
+            notes=self._server.strategy.remarks(self.state.memory) + self._remarks(),
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
+            work=() if self._work is None else self._work.audits(),
+            absent=self._absent(),
+            skew=federation.skew,
+            shares=self._shares.shares(len(self._cohorts)),
+            client_accuracy=client_accuracy(
+                scores[-1].recall, read_only(federation.dataset.train.labels), federation.dealt
+            ),
         )
         targeted = all(score.asr is not None for score in scores)
         return Record(

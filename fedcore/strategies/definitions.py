@@ -41,6 +41,12 @@ class View:
     ``displacement`` is `unit_gradient` of at least so many steps, ``drawn`` one of the clients, and
     ``normalizers`` what the cohort takes for the sums of FedNova's a_i. Behind pre-aggregation
     rows and facts are what that made, and ``sent`` is the round as the clients sent it.
+    ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
+    generator of (a part of) what the server draws in the round, and ``apart`` the Euclidean
+    distance of two clients' whole updates (inf where it is not finite). ``product`` is the inner
+    product of two whole updates, of which -1 is the one that the server trained itself (NaN: it has
+    none), and a name the tensor of the server's memory after the step. ``clients`` are those of
+    the rows, ``population`` is the number of all clients of the run.
     """
 
     strategy: Any
@@ -59,6 +65,18 @@ class View:
     displacement: Callable[[int], Floats]
     drawn: int
     sent: View | None = None
+    population: int | None = None
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    size: int = -1
+    chance: Callable[..., np.random.Generator] = np.random.default_rng
+    apart: Callable[[int, int], float] = lambda one, other: np.inf
+    product: Callable[[int | str, int | str], float] = lambda one, other: np.nan
+    clients: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the view shows all coordinates, so that a definition can choose by itself."""
+        return len(self.places) == self.size
 
     @property
     def weights(self) -> Floats:

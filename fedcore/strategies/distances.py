@@ -177,3 +177,50 @@ def _differences(rows: torch.Tensor, origin: torch.Tensor) -> Iterator[torch.Ten
         # a new tensor also where rows are float64: sub_ must not write to them
         wide = rows[:, part].to(torch.float64, copy=True)
         yield wide.sub_(origin[part])
+
+
+def nearest(rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Which ``count`` of ``rows`` [K, n] are nearest to each row, itself first, [K, K] bool.
+
+    The choice is that of float64; ties go to the lowest row. Rows whose length is not finite are
+    near nobody, not even themselves: their lines and columns are False. Where fewer than ``count``
+    are finite, all of these are near.
+    """
+    low, high = bounds(rows)
+    finite = high.diagonal().isfinite()
+    for row in (~finite).nonzero().flatten().tolist():  # or only too long for products of its type
+        own = rows[row : row + 1]
+        finite[row] = bool(lengths(own, torch.zeros_like(own[0])).isfinite())
+    chosen = torch.zeros_like(low, dtype=torch.bool)
+    own = finite.nonzero().flatten()
+    count = min(count, len(own))
+    if count == 0:
+        return chosen
+    low, high = (matrix[own][:, own].fill_diagonal_(-1.0) for matrix in (low, high))
+    # how many may be as near as this one, and how many surely are nearer
+    surely = torch.searchsorted(low.sort(dim=1).values, high, right=True) <= count
+    beaten = torch.searchsorted(high.sort(dim=1).values, low) >= count
+    doubtful = (~(surely | beaten)).any(dim=1).nonzero().flatten()
+    if len(doubtful):
+        middle = rows[own[high.sort(dim=1).values[:, :count].sum(dim=1).argmin()]]
+        exact = squared_distances(rows, own[doubtful], middle)[:, own]
+        exact.scatter_(1, doubtful[:, None], -1.0)
+        best = torch.argsort(exact, dim=1, stable=True)[:, :count]
+        surely[doubtful] = torch.zeros_like(surely[doubtful]).scatter_(1, best, True)
+    chosen[own[:, None], own] = surely
+    return chosen
+
+
+def mixtures(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """``weights`` [R, K] times ``rows`` [K, n], [R, n] in the type of rows.
+
+    Products that may be rounded more coarsely than their type (see `_trusted`) are in float64.
+    """
+    if _trusted(rows):
+        return weights.to(rows) @ rows
+    made = rows.new_empty(len(weights), rows.shape[1])
+    shares = weights.to(rows.device, torch.float64)
+    for start in range(0, rows.shape[1], 1 << 20):
+        part = slice(start, start + (1 << 20))
+        made[:, part] = (shares @ rows[:, part].double()).to(rows)
+    return made

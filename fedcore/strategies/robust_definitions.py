@@ -25,8 +25,15 @@ def _trimmed_mean(view: View) -> Expected:
 
 def _krum(view: View) -> Expected:
     gaps = (np.abs(view.rows - view.made) / view.rounding).max(axis=1, initial=0.0)
-    best = int(np.where(np.isnan(gaps), np.inf, gaps).argmin())
-    return Expected(view.rows[best], np.zeros_like(view.made))
+    gaps = np.where(np.isnan(gaps), np.inf, gaps)
+    best, problem = int(gaps.argmin()), None
+    if view.noted is not None and view.noted.coefficients:
+        named = np.flatnonzero(view.noted.coefficients).tolist()
+        if len(named) != 1 or len(view.noted.coefficients) != len(gaps):
+            problem = f"it says that it chose {len(named)} of {len(gaps)} updates, not one"
+        elif gaps[named[0]] > max(1.0, gaps[best]):
+            problem = f"it says that it chose row {named[0]}, its step is row {best}"
+    return Expected(view.rows[best], np.zeros_like(view.made), problem=problem)
 
 
 def _furthest(view: View, point: Floats) -> int:
@@ -111,6 +118,8 @@ def _centred(view: View) -> Expected:
         largest = np.maximum(largest, coefficients)
     if len(noted.passes) != iterations:
         problem = f"it clips {len(noted.passes)} times, not {iterations}"
+    elif noted.coefficients != noted.passes[-1]:
+        problem = "the coefficients that it names are not those of its last pass"
     centre = view.memory.get("centre", np.zeros_like(view.made))
     for client in {_furthest(view, centre), view.drawn} if problem is None else ():
         length = view.distance(client, False)

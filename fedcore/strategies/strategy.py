@@ -20,6 +20,7 @@ from fedcore.exchange.cohort import Memory, ServerState
 from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:
+    from fedcore.optimizers.local_rule import LocalRule
     from fedcore.scenario import Scenario
 
 
@@ -32,14 +33,23 @@ class Strategy(Component):
 
     ``keeps_batch_norm``: clients keep BatchNorm layers of their own (FedBN).
     ``may_ignore_clients``: a step may leave clients out, who then leave no trace in the model.
+    ``adds_noise``: the model moves even where no client changes anything.
     ``foreign``: the code of others aggregates whole replies, by rules that nothing here knows.
+    ``root_samples``: test samples on which the server trains an update of its own, `Cohort.root`;
+    they are drawn by the run's seed, and not scored.
     """
 
     kind: ClassVar[str] = "strategy"
     keeps_batch_norm: ClassVar[bool] = False
     may_ignore_clients: ClassVar[bool] = False
+    adds_noise: ClassVar[bool] = False
     foreign: ClassVar[bool] = False
     definition: ClassVar[Definition | None] = None
+
+    @property
+    def root_samples(self) -> int:
+        """Test samples on which the server trains an update of its own, `Cohort.root`; mostly 0."""
+        return 0
 
     @abstractmethod
     def step(
@@ -50,6 +60,10 @@ class Strategy(Component):
         ``updates`` are to be read only; ``cohort`` gives the facts, ``memory`` persists between
         rounds.
         """
+
+    def local_rule(self, scenario: Scenario) -> LocalRule | None:
+        """What clients do around their local steps, and keep between rounds; None: nothing."""
+        return None
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
         """Whether this round's step cannot equal FedAvg's, judged before the step is made.

@@ -17,8 +17,10 @@ from fedcore.exchange.cohort import Memory, Noted, ServerState
 def test_copies_of_a_memory_are_of_their_own_and_whole(copied) -> None:
     memory = Memory({"centre": torch.ones(2)})
     memory.noted, memory.tallies = Noted((1.0,)), {"steps": 1.0}
+    memory.seed, memory.round = 3, 7
     other = copied(memory)
     assert (other.noted, other.tallies) == (memory.noted, memory.tallies)
+    assert (other.seed, other.round) == (3, 7)
     other["centre"].add_(1)
     other["more"] = torch.zeros(1)
     other.noted, other.tallies["steps"] = None, 2.0

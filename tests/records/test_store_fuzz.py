@@ -98,9 +98,11 @@ def taken(store: Store, run: Run, inputs: Inputs, content: bytes) -> bool:
     return record is not None
 
 
-#: Values whose absence says something: a class without test samples, a source that is unknown.
+#: Values whose absence says something: a class without test samples, a source that is unknown, a
+#: record of before.
 FREE = {"loss", "recall", "data_notes", "commit", "dirty", "notes", "excluded"}
 FREE |= {"epsilon_nominal", "epsilon_round", "clipped", "changed", "rates"}
+FREE |= {"client_accuracy", "shares"}
 
 
 def shape(node: Node) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from typing import Any
@@ -16,6 +17,7 @@ from fedcore.attacks.updates.signflip import SignFlip
 from fedcore.components.registry import REQUIRED
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
+from fedcore.scenario.absent import FIELDS as ABSENT
 from fedcore.scenario.declared import parameter_names, registered, registries
 from fedcore.scenario.naming import apart, identifier, percent, token
 from fedcore.strategies.foreign import Flower
@@ -105,7 +107,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     chosen = {k: registered(k, name) for k, name in given.items() if name is not None}
     read = [registries()[k].entry(name).parameters for k, name in chosen.items()]
     for name, spec in specs.items():
-        if name in given or name in ("malicious_fraction", "poison_ratio"):
+        if name in given or name in ("malicious_fraction", "poison_ratio", *ABSENT):
             continue
         if name in parameters and not any(name in known for known in read):
             continue
@@ -119,7 +121,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         given["malicious_fraction"] = draw(shares)
         if "poison_ratio" in registries()["attack"].entry(chosen["attack"]).part.specs():
             given["poison_ratio"] = draw(shares)
-    return accepted(given)
+    result = accepted(given)
+    if draw(st.integers(0, 3)) == 0:
+        names = ABSENT[: draw(st.integers(1, len(ABSENT)))]
+        changes = {name: draw(values(name)) for name in names}
+        with contextlib.suppress(ScenarioError):  # of a cohort that few strategies take
+            return result.but(**changes)
+    return result
 
 
 def accepted(given: dict[str, Any]) -> Scenario:

@@ -50,6 +50,7 @@ def sent(rows, samples=None, steps=None, normalizers=None) -> Cohort:
         samples=tuple(samples or [1 + 2 * i for i in range(size)]),
         steps=steps,
         normalizers=tuple(normalizers or map(float, steps)),
+        root=updates.mean(dim=0),
     )
 
 

@@ -34,9 +34,11 @@ def watch(name: str, *chain: Bucketing) -> None:
     size = PARAMETERS + BUFFERS
     state = ServerState(torch.ones(size), torch.zeros(2, dtype=torch.int64))
     for round in (1, 2):
+        updates = torch.randn(CLIENTS, size, generator=generator)
         sent = Cohort(
             clients=tuple(range(CLIENTS)),
-            updates=torch.randn(CLIENTS, size, generator=generator),
+            updates=updates,
+            root=updates.mean(dim=0),
             counters=torch.arange(2 * CLIENTS).flip(0).reshape(CLIENTS, 2),
             samples=tuple(range(10, 10 + 7 * CLIENTS, 7)),
             steps=tuple(range(1, CLIENTS + 1)),

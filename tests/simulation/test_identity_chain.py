@@ -36,9 +36,11 @@ def server(name: str, *chain: PreAggregation, seed: int = 3) -> Aggregation:
 
 
 def rounds_of(generator: torch.Generator, dtype=torch.float32) -> Cohort:
+    updates = torch.randn(CLIENTS, SIZE, generator=generator).to(dtype) * 0.1
     return Cohort(
         clients=tuple(range(CLIENTS)),
-        updates=torch.randn(CLIENTS, SIZE, generator=generator).to(dtype) * 0.1,
+        updates=updates,
+        root=updates.mean(dim=0),
         counters=torch.empty(CLIENTS, 0, dtype=torch.int64),
         samples=tuple(10 + 3 * i for i in range(CLIENTS)),
         steps=tuple(1 + i % 3 for i in range(CLIENTS)),

@@ -17,7 +17,10 @@ def make_cohort(
     normalizers: Sequence[float | None] | None = None,
     counters: Sequence[Sequence[int]] | None = None,
 ) -> Cohort:
-    """A cohort of rows; equal samples and no normalizers unless given. float64 from lists."""
+    """A cohort of rows; equal samples and no normalizers unless given. float64 from lists.
+
+    The server's own update, for rules that have one, is the mean of the rows.
+    """
     rows = torch.as_tensor(updates, dtype=None if torch.is_tensor(updates) else torch.float64)
     size = len(rows)
     return Cohort(
@@ -27,6 +30,7 @@ def make_cohort(
         samples=tuple(samples or [1] * size),
         steps=tuple(int(a or 1) for a in normalizers or [1] * size),
         normalizers=tuple(normalizers or [None] * size),
+        root=rows.mean(dim=0),
     )
 
 

@@ -6,6 +6,7 @@ update times gamma = n / eta survives the average of n clients. Here n is the co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,8 @@ from fedcore.components.parameters import param
 from fedcore.exchange.updates import signature_problems
 
 if TYPE_CHECKING:
+    from fedcore.exchange.cohort import Memory
+    from fedcore.exchange.sent import Sent
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
@@ -53,6 +56,12 @@ class Scaled(UpdateAttack):
         return "own" if inner is None else inner.knows
 
     @property
+    def one_row(self) -> bool:  # type: ignore[override]
+        """Whether the attack that is scaled sends one row for all."""
+        inner = None if self.of is None else self.of.update
+        return inner is not None and inner.one_row
+
+    @property
     def success(self) -> Attack | None:
         return None if self.of is None else self.of.success
 
@@ -75,12 +84,25 @@ class Scaled(UpdateAttack):
     def _factor(self, clients: int) -> float:
         return float(clients) if self.gamma is None else self.gamma
 
+    def measured(self, sent: Sent) -> Mapping[str, float]:
+        """Those of the attack that is scaled, of rows divided by gamma."""
+        inner = None if self.of is None else self.of.update
+        return {} if inner is None else inner.measured(sent.over(self._factor(sent.clients)))
+
+    def remarks(self, memory: Memory) -> tuple[str, ...]:
+        inner = None if self.of is None else self.of.update
+        return () if inner is None else inner.remarks(memory)
+
     def audit_problems(self, record: Record) -> list[str]:
-        """Updates that are not gamma times as long as the honest ones, or point elsewhere."""
+        """Updates that are not gamma times as long as the honest ones, or point elsewhere.
+
+        Of an attack on updates that is scaled, what its own measures show.
+        """
         if self.of is not None and self.of.update is not None:
-            return []
+            measures = type(self.of.update).measured is not UpdateAttack.measured
+            return self.of.audit_problems(record) if measures else []
         inner = [] if self.of is None else self.of.audit_problems(record)
-        if self.gamma is None and record.audit.excluded:
+        if self.gamma is None and (record.audit.excluded or record.audit.absent):
             return inner  # cohorts of several sizes
         factor = self._factor(record.scenario.cohort_size)
         cosine = signature_problems(record, "cosine", 1.0)

@@ -35,17 +35,39 @@ EXECUTION = Execution("sequential", "cpu", "float64")
 
 
 @dataclass(frozen=True)
+class Addition:
+    """What made canaries that were recorded later than the others, and their ``names``."""
+
+    source: Origin
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RecordedCanaries:
-    """A file of canaries: what made it, and by name each scenario's hash and trace."""
+    """A file of canaries: what made it, and by name each scenario's hash and trace.
+
+    ``added`` names those that ``source`` did not make, and what did.
+    """
 
     source: Origin
     canaries: Mapping[str, tuple[str, Trace]]
+    added: tuple[Addition, ...] = ()
+
+    def with_more(self, found: Mapping[str, tuple[str, Trace]], made: Origin) -> RecordedCanaries:
+        """This file and ``found``, which ``made`` made; what it holds stays as it is recorded."""
+        more = {name: entry for name, entry in found.items() if name not in self.canaries}
+        if not more:
+            return self
+        added = (*self.added, Addition(made, tuple(more)))
+        return RecordedCanaries(self.source, {**self.canaries, **more}, added)
 
     def to_text(self) -> str:
         """The file: JSON with a line for each canary. `from_text` restores an equal object."""
+        added = [{**asdict(more.source), "names": list(more.names)} for more in self.added]
         content = {
             "schema": CANARIES_SCHEMA,
             "source": asdict(self.source),
+            **({"added": added} if added else {}),
             "canaries": {
                 name: {"hash": scenario, **trace.to_dict()}
                 for name, (scenario, trace) in self.canaries.items()
@@ -56,7 +78,7 @@ class RecordedCanaries:
     @classmethod
     def from_text(cls, text: str, name: str) -> RecordedCanaries:
         """What `to_text` wrote; ``name`` is for messages. Raises `BaselineError`."""
-        remedy = "restore it from version control, or record it anew with --update-canaries"
+        remedy = "restore it from version control, or record it anew with --update-canaries=all"
         try:
             content = json.loads(text)
             if content["schema"] != CANARIES_SCHEMA:
@@ -69,7 +91,13 @@ class RecordedCanaries:
                 key: (str(found["hash"]), Trace.from_dict(found))
                 for key, found in content["canaries"].items()
             }
-            return cls(Origin(**content["source"]), canaries)
+            added = tuple(
+                Addition(
+                    Origin(**{k: v for k, v in more.items() if k != "names"}), tuple(more["names"])
+                )
+                for more in content.get("added", ())
+            )
+            return cls(Origin(**content["source"]), canaries, added)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BaselineError(f"{name} holds no canaries ({error}): {remedy}") from error
 

@@ -14,12 +14,15 @@ from fedcore.data.loading import data_directory, load
 from fedcore.engine.execution import Execution
 from fedcore.engine.interface import ENGINES
 from fedcore.errors import FedcoreError
+from fedcore.federation.batches import images_in
 from fedcore.federation.federation import Federation
+from fedcore.federation.root import trainees
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.lockstep import LockstepPool
 from fedcore.harness.runs.processes import ProcessPool
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
+from fedcore.simulation.root import split
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -124,15 +127,18 @@ class RoundTimer:
         begun = now()
         for _ in range(rounds):
             self._round += 1
-            cohort = self._engine.train(
-                self._state, self._round, self.federation.cohort(self._round)
-            )
+            chosen = trainees(self.federation.root, self.federation.cohort(self._round))
+            trained = self._engine.train(self._state, self._round, chosen)
+            cohort = split(trained, self.federation)
+            assert cohort is not None
             parameters = self._engine.layout.num_parameters
             self._state = self._server.aggregate(self._state, cohort, parameters, self._round)
             clients += cohort.clients
         taken = now() - begun
-        federation = self.federation
-        examples = sum(len(federation.parts[c]) * int(federation.epochs[c]) for c in clients)
+        federation, size = self.federation, self.federation.scenario.batch_size
+        examples = sum(
+            images_in(len(federation.parts[c]), federation.steps[c], size) for c in clients
+        )
         self.examples_per_round = examples / rounds
         return taken / rounds
 

@@ -20,8 +20,15 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin import baselines, cells, claims, foreign, options
+from fedcore.harness.plugin.checked import publish
 from fedcore.harness.plugin.options import OPTIONS
-from fedcore.harness.plugin.session import REMARKS, SESSION, publish, require_places, suite_session
+from fedcore.harness.plugin.session import (
+    REMARKS,
+    SESSION,
+    OutOfTime,
+    require_places,
+    suite_session,
+)
 from fedcore.harness.plugin.xdist import (
     TIMING,
     Share,
@@ -36,8 +43,8 @@ from fedcore.harness.plugin.xdist import (
 
 if TYPE_CHECKING:
     from fedcore.harness.claims.claims import Claim
+    from fedcore.harness.plugin.checked import Checked
     from fedcore.harness.plugin.claim_session import CheckedClaim
-    from fedcore.harness.plugin.session import Checked
     from fedcore.harness.suite.cells import Cell
     from fedcore.harness.suite.options import Options
 
@@ -112,7 +119,10 @@ def suite_options(request: pytest.FixtureRequest) -> Options:
 @pytest.fixture
 def outcome(cell: Cell, request: pytest.FixtureRequest) -> Checked:
     """The judged cell; its values also travel as JUnit properties."""
-    judged = suite_session(request.config, [request.node]).judge(cell)
+    try:
+        judged = suite_session(request.config, [request.node]).judge(cell)
+    except OutOfTime as end:
+        pytest.skip(str(end))
     publish(request.node, judged.properties())
     return judged
 

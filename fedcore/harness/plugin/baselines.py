@@ -35,7 +35,7 @@ def note(config: pytest.Config, items: Iterable[Any]) -> None:
     """Note the cells of ``items``, which may not be selected later."""
     for item in items:
         cell = cell_of(item)
-        if cell is not None:
+        if cell is not None and cell.place is None:
             tests = config.stash[_TESTS].setdefault(item.path.parent, {})
             tests[cell.id] = f"{item.path.name}::{item.originalname}"
 
@@ -49,7 +49,8 @@ def rename(item: Any, old: str, new: str) -> None:
 
 def append(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Append the comparison, or the update, behind the selected tests."""
-    found = [item for item in items if cell_of(item) is not None]
+    # a matrix of defences is measured anew, and no part of what was recorded
+    found = [i for i in items if (cell := cell_of(i)) is not None and cell.place is None]
     update = option(config, "update_baseline")
     if update:
         _require_recordable(config, found)

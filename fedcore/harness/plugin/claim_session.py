@@ -11,8 +11,9 @@ from fedcore.harness.claims.claims import Claim, judge_claim
 from fedcore.harness.claims.files import write_claims
 from fedcore.harness.claims.records import ClaimFile, agreement, subject
 from fedcore.harness.claims.report import Judged
+from fedcore.harness.plugin.checked import repeat
 from fedcore.harness.plugin.options import OPTIONS
-from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of, repeat
+from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of
 from fedcore.records.store import StoreWarning
 
 

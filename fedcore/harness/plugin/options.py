@@ -60,6 +60,11 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
     },
     "profile": {"default": "quick", "help": "smoke, quick (default), full or study"},
     "seeds": {"type": int, "help": "paired seeds a cell (default: the profile's)"},
+    "hours": {
+        "type": float,
+        "help": "stop after these hours: what is not measured by then is skipped, and a later "
+        "session goes on from the store",
+    },
     "device": {"default": "auto", "choices": ("auto", "cpu", "cuda"), "help": "default: auto"},
     "engine": {"default": "auto", "help": "how runs are computed: see `fedcore list engines`"},
     "precision": {
@@ -104,8 +109,11 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "help": "show what differs from the baseline and record the selected cells in it",
     },
     "update-canaries": {
-        "action": "store_true",
-        "help": "record the canaries, float64 runs that every machine is held to, anew",
+        "nargs": "?",
+        "const": "new",
+        "choices": ("new", "all"),
+        "help": "record the canaries, float64 runs that every machine is held to: new (default) "
+        "ones beside those that are recorded, or all anew",
     },
 }
 _SHORT = re.compile(rf"(?<![\w-])--({'|'.join(DECLARATIONS)})(?![\w-])")

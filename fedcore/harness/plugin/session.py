@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fedcore.errors import FedcoreError
+from fedcore.harness.plugin.checked import Checked, repeat
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.xdist import GATHERED, Share
-from fedcore.harness.suite.command import base_command, named_places
 from fedcore.records.files import require_writable
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 SESSION = pytest.StashKey["SuiteSession"]()
 #: Lines for the summary.
 REMARKS = pytest.StashKey[list[str]]()
+
+
+class OutOfTime(Exception):
+    """The hours that a session was given are over before the runs of a cell are there."""
 
 
 class SuiteSession:
@@ -103,12 +107,17 @@ class SuiteSession:
             raise usage_error(self.config, "\n".join(refusals))
 
     def judge(self, cell: Cell) -> Checked:
-        """The outcome of ``cell``, which joins the table."""
+        """The outcome of ``cell``, which joins the table; `OutOfTime` after --hours."""
         from fedcore.records.store import StoreWarning
 
+        def tick(progress: Progress) -> None:
+            self._require_time(cell)
+            self._tick(progress)
+
+        self._require_time(cell)
         with warnings.catch_warnings():
             warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
-            outcome = self.lab.judge(cell, self._tick)
+            outcome = self.lab.judge(cell, tick)
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
@@ -141,6 +150,13 @@ class SuiteSession:
                 f"{100 * busy:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
             )
         return text
+
+    def _require_time(self, cell: Cell) -> None:
+        """Raise OutOfTime where --hours are over and runs of ``cell`` are still to be made."""
+        hours = self.options.hours
+        if hours is None or self.lab.progress.seconds < 3600 * hours or self.lab.known(cell):
+            return
+        raise OutOfTime(f"not measured: the {hours:g} hours of --hours are over")
 
     def _tick(self, progress: Progress) -> None:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
@@ -181,53 +197,6 @@ def origin_of(config: pytest.Config) -> dict[str, Any]:
     """What the session's numbers are made with and of; under pytest-xdist its workers say it."""
     suite = config.stash.get(SESSION, None)
     return config.stash.get(GATHERED, Share()).origin if suite is None else suite.lab.origin
-
-
-class Checked:
-    """An outcome that a test can check. Without ``limited`` nobody has set any limit."""
-
-    def __init__(self, outcome: Outcome, config: pytest.Config, limited: bool = True) -> None:
-        self.outcome = outcome
-        self.config = config
-        self.limited = limited
-
-    def check(self) -> None:
-        """Fail unless every gate holds; skip, saying so, where nothing can be concluded.
-
-        A verdict that --fail-on names fails instead. Where the suite has no limits at all, a cell
-        without one has been measured, which is all that was asked: it passes.
-        """
-        from fedcore.harness.reports.explain import explain
-        from fedcore.harness.statistics.estimates import CellVerdict
-
-        verdict = self.outcome.verdict
-        failing = verdict.value in self.config.stash[OPTIONS].fail_on
-        if verdict is CellVerdict.PASS:
-            return
-        if verdict is CellVerdict.NO_LIMIT and not self.limited and not failing:
-            return
-        text = spelled(self.config, explain(self.outcome, repeat(self.config)))
-        if verdict in (CellVerdict.INCONCLUSIVE, CellVerdict.NO_LIMIT) and not failing:
-            pytest.skip(text)
-        pytest.fail(text, pytrace=False)
-
-    def properties(self) -> list[tuple[str, str]]:
-        """Id, verdict and each gate, for JUnit."""
-        outcome = self.outcome
-        found = [("fedcore.id", outcome.cell.id), ("fedcore.verdict", outcome.verdict.name.lower())]
-        for gate in outcome.gates:
-            e = gate.estimate
-            text = f"{e.mean:.4f} [{e.low:.4f}, {e.high:.4f}] n={e.seeds} {gate.threshold.limit}"
-            found.append((f"fedcore.{gate.threshold.metric}", f"{text} ({gate.threshold.name})"))
-        for name, reasons in (("void", outcome.voids), ("unlimited", outcome.unlimited)):
-            found += [(f"fedcore.{name}", reason) for reason in reasons]
-        return found
-
-
-def publish(item: pytest.Item, properties: Iterable[tuple[str, str]]) -> None:
-    """Set the ``properties`` of ``item`` for JUnit in place of those of an earlier try."""
-    kept = [pair for pair in item.user_properties if not pair[0].startswith("fedcore.")]
-    item.user_properties[:] = [*kept, *properties]
 
 
 def starts_here(session: pytest.Session) -> bool:
@@ -273,11 +242,6 @@ def require_places(config: pytest.Config) -> None:
         require_writable(report)
     except FedcoreError as error:
         raise usage_error(config, f"--report: {error}") from error
-
-
-def repeat(config: pytest.Config) -> str:
-    """The command line that selected this session, without -k and -m."""
-    return spelled(config, base_command(config.stash[OPTIONS], named_places(config)))
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from fedcore.attacks.attack import attack_of
 from fedcore.exchange.evidence import RATE
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.records.record import Record
+from fedcore.scenario.absent import FIELDS as ABSENT
 
 # paths from a scenario: a component counts with all of its parameters
 _DEALT: Final = (
@@ -20,7 +21,16 @@ _DEALT: Final = (
 _NETWORK: Final = ("dataset", "image_size", "grayscale", "parts.model")
 _ORDERED: Final = (
     *_DEALT,
-    *("fraction_train", "rounds", "local_epochs", "batch_size", "privacy", "epsilon_budget"),
+    *(
+        "fraction_train",
+        "rounds",
+        "local_epochs",
+        "local_steps",
+        "batch_size",
+        "privacy",
+        "epsilon_budget",
+    ),
+    *ABSENT,
 )
 
 
@@ -64,18 +74,21 @@ def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     attack = attack_of(record.scenario)
     works = attack is not None and attack.work is not None  # whoever is malicious does other work
     if not works:
-        yield "local epochs", ("local_epochs", "num_clients"), audit.epochs
+        counted = record.scenario.local_steps is not None  # from which epochs follow, by samples
+        dealt = (*_DEALT, "local_steps", "batch_size") if counted else ()
+        yield "local epochs", ("local_epochs", "num_clients", *dealt), audit.epochs
     if record.scenario.attack is not None:
         # fewer malicious clients are the first of more
         yield "malicious clients", ("malicious_fraction", "num_clients"), audit.malicious
     if record.scenario.epsilon_budget is None:
-        yield "cohorts", (*_DEALT, "fraction_train", "rounds"), audit.cohorts
+        yield "cohorts", (*_DEALT, "fraction_train", "rounds", *ABSENT), audit.cohorts
     yield "initial model", _NETWORK, evidence.model
     if record.diverged is None and not audit.excluded and not works:
         work = evidence.clients, evidence.steps, evidence.samples, evidence.order
         yield "the images that clients trained on, in their order", _ORDERED, work
     if evidence.tested.rounds:  # of what diverged at once nothing is scored
-        yield "scored images", ("dataset",), (evidence.tested.images, evidence.tested.digest)
+        tested = evidence.tested.images, evidence.tested.digest
+        yield "scored images", ("parts.strategy.root_samples",), tested
 
 
 def apart(clean: Record, poisoned: Record) -> list[str]:

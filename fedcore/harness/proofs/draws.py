@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _PARTITION, _WEIGHTS, _COHORT, _ORDER, _MALICIOUS = 1, 2, 3, 4, 5
-_EPOCHS, _VALIDATION = 10, 12
+_EPOCHS, _VALIDATION, _ROOT, _ABSENCES = 10, 12, 20, 21
 
 
 def generator(seed: int, purpose: int, round: int = -1, client: int = -1) -> np.random.Generator:
@@ -61,15 +61,66 @@ def epochs(scenario: Scenario, seed: int) -> tuple[int, ...]:
     return tuple(drawn.tolist())
 
 
-def cohorts(scenario: Scenario, seed: int, parts: Sequence[Indices]) -> tuple[tuple[int, ...], ...]:
-    """The clients of each round, ascending; those without samples are never drawn."""
+def works(scenario: Scenario, seed: int, sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+    """(epochs, None) of each client of ``sizes`` samples, or (epochs begun, steps)."""
+    given = scenario.local_steps
+    if given is None:
+        return [(count, None) for count in epochs(scenario, seed)]
+    low, high = given if isinstance(given, tuple) else (given, given)
+    drawn = generator(seed, _EPOCHS).integers(low, high + 1, size=scenario.num_clients).tolist()
+    pairs = zip(sizes, drawn, strict=True)
+    return [(counted(n, 1, steps, scenario.batch_size)[0], steps) for n, steps in pairs]
+
+
+def counted(samples: int, epochs: int, steps: int | None, size: int) -> tuple[int, int]:
+    """(epochs that are begun, steps) of a client, of whole ``epochs`` where ``steps`` is None."""
+    number = len(batches(samples, size))
+    if steps is None:
+        return epochs, epochs * number
+    return (math.ceil(steps / number), steps) if number else (1, 0)
+
+
+def cohorts(
+    scenario: Scenario, seed: int, parts: Sequence[Indices]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """By round the clients that train, and those that were drawn and are absent, ascending.
+
+    Clients without samples are never drawn; the second is empty where nobody is ever absent.
+    """
     able = np.array([client for client, part in enumerate(parts) if len(part)])
     size = half_up(scenario.fraction_train * scenario.num_clients)
     result = []
     for round in range(1, scenario.rounds + 1):
         drawn = generator(seed, _COHORT, round).choice(len(able), size=size, replace=False)
         result.append(tuple(sorted(able[drawn].tolist())))
-    return tuple(result)
+    if scenario.absent_fraction is None:
+        return tuple(result), ()
+    away = {c: _away(scenario, seed, c) for c in set().union(*result)}
+    absent = []
+    for round, clients in enumerate(result, start=1):
+        missing = [client for client in clients if away[client][round - 1]]
+        called = (scenario.min_present or 1) - len(clients) + len(missing)
+        if called > 0:
+            order = generator(seed, _ABSENCES, round).permutation(len(missing))
+            missing = [missing[place] for place in order[called:]]
+        absent.append(tuple(sorted(missing)))
+    pairs = zip(result, absent, strict=True)
+    return tuple(tuple(c for c in drawn if c not in gone) for drawn, gone in pairs), tuple(absent)
+
+
+def _away(scenario: Scenario, seed: int, client: int) -> list[bool]:
+    """In which rounds a client is absent."""
+    share, mean = scenario.absent_fraction or 0.0, scenario.absent_rounds
+    numbers = generator(seed, _ABSENCES, client=client).random(scenario.rounds).tolist()
+    result = [numbers[0] < share]
+    for number in numbers[1:]:
+        if mean is None:
+            result.append(number < share)
+        elif result[-1]:
+            result.append(number < 1 - 1 / mean)
+        else:
+            result.append(number < share * (1 / mean) / (1 - share))
+    return result
 
 
 def parts(scenario: Scenario, seed: int, labels: Indices) -> list[Indices]:
@@ -101,12 +152,23 @@ def batches(samples: int, size: int) -> list[int]:
 
 
 def places(
-    scenario: Scenario, seed: int, round: int, client: int, samples: int, epochs: int
+    scenario: Scenario, seed: int, round: int, client: int, samples: int, epochs: int, steps: int
 ) -> Indices:
     """The places, in its part, of the samples that a client trains on in a round, in order."""
+    sizes = batches(samples, scenario.batch_size)
     drawing = generator(seed, _ORDER, round, client)
     if not scenario.parts.per_example:
-        return np.concatenate([drawing.permutation(samples) for _ in range(epochs)])
+        whole, rest = divmod(steps, len(sizes))
+        images = whole * samples + sum(sizes[:rest])
+        return np.concatenate([drawing.permutation(samples) for _ in range(epochs)])[:images]
     rate = min(1.0, scenario.batch_size / samples)
-    steps = epochs * len(batches(samples, scenario.batch_size))
     return np.concatenate([np.flatnonzero(drawing.random(samples) < rate) for _ in range(steps)])
+
+
+def root(scenario: Scenario, seed: int, test_samples: int) -> Indices | None:
+    """The test samples that a server trains on, which are not scored; None where it does not."""
+    size = scenario.parts.strategy.root_samples
+    if not size:
+        return None
+    drawn: Indices = generator(seed, _ROOT).choice(test_samples, size=size, replace=False)
+    return drawn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -29,10 +29,12 @@ from fedcore.exchange.layout import Layout
 from fedcore.harness.proofs import draws, poison
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
+from fedcore.harness.proofs.skew import Skewed
 from fedcore.harness.proofs.victims import Victims, probe_of
 from fedcore.models.weights import weights_file
 
 if TYPE_CHECKING:
+    from fedcore.federation.skew import ClientSkew
     from fedcore.records.record import Record
     from fedcore.scenario import Scenario
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 # a scenario: a component counts with all of its parameters, those of other packages, too.
 _FEDERATION: Final = (
     *("parts.partition", "partition_seed", "allow_incomplete", "num_clients"),
-    *("validation_fraction", "local_epochs", "batch_size"),
+    *("validation_fraction", "local_epochs", "local_steps", "batch_size"),
 )
 _MODEL: Final = ("image_size", "grayscale", "parts.model")
 _KEPT: Final = 512  # federations of which a process keeps the draws
@@ -57,30 +59,53 @@ class Drawn:
     _clean: dict[int, int] = field(default_factory=dict)
 
     @functools.cached_property
+    def skew(self) -> Skewed | None:
+        """What the partition makes of the clients' images; None where it leaves them alone."""
+        return Skewed.of(self.scenario, self.seed, self.parts, self.data)
+
+    def hashes(self, client: int) -> Hashes:
+        """Hashes of the images of a client that is not malicious, by its part."""
+        skew = self.skew
+        return self.data.train[self.parts[client]] if skew is None else skew.hashes[client]
+
+    @functools.cached_property
     def parts(self) -> list[Indices]:
         """Training samples by client."""
         return draws.parts(self.scenario, self.seed, self.data.train_labels)
 
     @functools.cached_property
-    def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, those that an attack asks for included."""
+    def works(self) -> tuple[tuple[int, int], ...]:
+        """(epochs that are begun, steps) by client, those that an attack asks for included."""
         malicious = draws.malicious(self.scenario, self.seed)
-        return tuple(poison.epochs(self.scenario, self.honest, malicious))
+        return self._counted(poison.works(self.scenario, self._drawn, malicious))
 
     @functools.cached_property
-    def honest(self) -> tuple[int, ...]:
-        """Local epochs by client without an attack."""
-        return draws.epochs(self.scenario, self.seed)
+    def epochs(self) -> tuple[int, ...]:
+        """Local epochs by client, as far as they are begun."""
+        return tuple(epochs for epochs, _ in self.works)
 
-    def epochs_of(self, round: int, client: int) -> int:
-        """Local epochs of a client in a round."""
-        own = self.epochs if poison.acts(self.scenario, round) else self.honest
+    @functools.cached_property
+    def honest(self) -> tuple[tuple[int, int], ...]:
+        """(epochs that are begun, steps) by client without an attack."""
+        return self._counted(self._drawn)
+
+    def work_of(self, round: int, client: int) -> tuple[int, int]:
+        """(epochs that are begun, steps) of a client in a round."""
+        own = self.works if poison.acts(self.scenario, round) else self.honest
         return own[client]
+
+    @functools.cached_property
+    def _drawn(self) -> list[tuple[int, int | None]]:
+        return draws.works(self.scenario, self.seed, list(map(len, self.parts)))
+
+    def _counted(self, asked: Sequence[tuple[int, int | None]]) -> tuple[tuple[int, int], ...]:
+        size, sizes = self.scenario.batch_size, map(len, self.parts)
+        pairs = zip(sizes, asked, strict=True)
+        return tuple(draws.counted(n, epochs, steps, size) for n, (epochs, steps) in pairs)
 
     def steps(self, round: int, client: int) -> int:
         """Local steps of a client in a round."""
-        sizes = draws.batches(len(self.parts[client]), self.scenario.batch_size)
-        return self.epochs_of(round, client) * len(sizes)
+        return self.work_of(round, client)[1]
 
     def work(self, round: int, client: int) -> tuple[Indices, int, int]:
         """(places in the part, digest of the images, digest of their order) of a participation."""
@@ -88,7 +113,7 @@ class Drawn:
         if key not in self._orders:
             part = self.parts[client]
             places = draws.places(
-                self.scenario, self.seed, round, client, len(part), self.epochs_of(round, client)
+                self.scenario, self.seed, round, client, len(part), *self.work_of(round, client)
             )
             hashes = self.data.train[part[places]]
             digests = int(total(hashes)), int(in_order(hashes))
@@ -97,13 +122,15 @@ class Drawn:
 
     def clean_labels(self, round: int, client: int) -> int:
         """The digest of the labels of a client that is not malicious."""
-        if self.scenario.parts.per_example:  # each step takes others
+        # each step takes others, or not all of an epoch
+        if self.scenario.parts.per_example or self.scenario.local_steps is not None:
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]
-            own = int(total(labelled(self.data.train[part], self.data.train_labels[part])))
-            self._clean[client] = own
-        return self._clean[client] * self.epochs_of(round, client) % 2**64
+            self._clean[client] = int(
+                total(labelled(self.hashes(client), self.data.train_labels[part]))
+            )
+        return self._clean[client] * self.work_of(round, client)[0] % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None
@@ -112,7 +139,7 @@ class Drawn:
 
         ``images`` are hashes of what it trains on in the place of its samples, where it does.
         """
-        own = self.data.train[self.parts[client]] if images is None else images
+        own = self.hashes(client) if images is None else images
         pairs = labelled(own, believed)
         return int(total(pairs[self.work(round, client)[0]]))
 
@@ -135,12 +162,14 @@ class ExpectedTraining:
 
     ``changed`` are labels that differ and ``copies`` poisoned images, by (round, client);
     ``repainted`` (images that differ, their digest) of each malicious client under an attack on
-    images. ``probe`` is (images, digest) of the probe set, None where there is none.
+    images; ``parts`` the training samples by client. ``probe`` is (images, digest) of the probe
+    set, None where there is none.
     """
 
     data: Raw
     malicious: tuple[int, ...]
     cohorts: tuple[tuple[int, ...], ...]
+    absent: tuple[tuple[int, ...], ...]
     samples: tuple[int, ...]
     epochs: tuple[int, ...]
     clients: dict[int, Client]
@@ -151,6 +180,8 @@ class ExpectedTraining:
     model: str
     evaluations: int
     probe: tuple[int, str] | None
+    parts: list[Indices]
+    skew: tuple[ClientSkew, ...]
 
 
 def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
@@ -182,14 +213,19 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
             if images is not None:
                 copied = np.isin(places, made.places)
                 copies[round, client] = int(np.count_nonzero(copied))
+        if drawn.skew is not None:  # poisoned or not, all of them are copies
+            copies[round, client] = len(places)
         if twice is not None:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(round, client), len(places)))
         digests.append((samples, labels, order))
+    scored = data.without(draws.root(scenario, seed, len(data.test)))
+    cohorts, absent = draws.cohorts(scenario, seed, drawn.parts)
     return ExpectedTraining(
-        data=data,
+        data=scored,
         malicious=malicious,
-        cohorts=draws.cohorts(scenario, seed, drawn.parts),
+        cohorts=cohorts,
+        absent=absent,
         samples=tuple(map(len, drawn.parts)),
         epochs=drawn.epochs,
         clients=_with_due(_clients(scenario.num_clients, work, digests), record),
@@ -199,7 +235,9 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
         leaked=leaked,
         model=_model(_Key(scenario, seed, data), data_dir),
         evaluations=sum(record.diverged is None or r < record.diverged for r in record.rounds),
-        probe=probe_of(scenario, data),
+        probe=probe_of(scenario, scored),
+        parts=drawn.parts,
+        skew=() if drawn.skew is None else drawn.skew.audit,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fedcore.attacks.attack import attack_of
 from fedcore.errors import FedcoreError
 from fedcore.exchange.evidence import TrainingEvidence, other_rate
+from fedcore.harness.proofs.clients import client_problems
 from fedcore.harness.proofs.expected import ExpectedTraining, expected
 from fedcore.records.record import Record
 
@@ -34,6 +35,7 @@ def training_problems(record: Record, data_dir: Path | None = None) -> list[str]
         return [f"{name} cannot be compared with its data: {error}"]
     problems = list(_drawn(record, due)) or list(_trained(record, evidence, due))
     problems += [*_scored(evidence, due), *_probed(evidence, due)]
+    problems += client_problems(record, due.parts, due.data.train_labels)
     return [f"{name} {text}" for text in problems]
 
 
@@ -63,12 +65,17 @@ def _drawn(record: Record, due: ExpectedTraining) -> Iterator[str]:
         return
     if audit.malicious != due.malicious:
         yield f"has malicious clients {audit.malicious}, its seed draws {due.malicious}"
+    odd = [w.client for w, s in zip(due.skew, audit.skew, strict=False) if w != s]
+    if odd or len(audit.skew) != len(due.skew):
+        yield f"has other images than its partition makes: {_clients(odd) if odd else 'not all'}"
     if audit.epochs != due.epochs:
         yield f"has local epochs {audit.epochs}, its seed draws {due.epochs}"
     made = audit.cohorts
     budget = scenario.privacy is not None and scenario.epsilon_budget is not None
     if made != due.cohorts[: len(made)] or (len(made) < len(due.cohorts) and not budget):
         yield "has other cohorts than its seed draws"
+    elif audit.absent != due.absent:
+        yield "misses other clients than are absent under its seed"
 
 
 def _trained(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -> Iterator[str]:
@@ -146,7 +153,8 @@ def _copies(record: Record, evidence: TrainingEvidence, due: ExpectedTraining) -
     for round, client in sorted(set(shown) | set(due.copies)):
         had, wanted = (counts.get((round, client), 0) for counts in (shown, due.copies))
         if had != wanted:
-            yield f"{had} of {wanted} poisoned images of client {client} in round {round}"
+            what = "changed" if due.skew else "poisoned"
+            yield f"{had} of {wanted} {what} images of client {client} in round {round}"
             return
     for poison in record.audit.poison:
         own = poison.images_changed, poison.images
@@ -165,7 +173,8 @@ def _labels(
     acting = due.malicious if attack is not None and attack.data is not None else ()
     for client in clients:
         # an epoch's, where all epochs are alike
-        epochs = 1 if record.scenario.parts.per_example else due.epochs[client]
+        alike = not record.scenario.parts.per_example and record.scenario.local_steps is None
+        epochs = due.epochs[client] if alike else 1
         counts = {
             round: (changed.get((round, client), 0), due.changed.get((round, client), 0))
             for round in due.clients[client].rounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 from collections.abc import Callable
@@ -40,6 +41,18 @@ class Raw:
     def images(self) -> tuple[Array, Array]:
         """Training and test images, [n, h, w, c] uint8, read once more: they are not kept."""
         return self._read()
+
+    def without(self, samples: npt.NDArray[np.int64] | None) -> Raw:
+        """This data set without ``samples`` of the test split; itself where there are none."""
+        if samples is None:
+            return self
+
+        def read() -> tuple[Array, Array]:
+            images, tests = self.images
+            return images, np.delete(tests, samples, axis=0)
+
+        test, labels = np.delete(self.test, samples), np.delete(self.test_labels, samples)
+        return dataclasses.replace(self, test=test, test_labels=labels, _read=read)
 
     @functools.cached_property
     def twice(self) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import torch
 from fedcore.attacks.attack import success_of
 from fedcore.exchange.fingerprints import Hashes, content, labelled, long, total
 from fedcore.harness.proofs import poison
-from fedcore.harness.proofs.poison import Poisoned
+from fedcore.harness.proofs.poison import Images, Poisoned
 from fedcore.harness.proofs.raw import Raw
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Victims:
         key = round if self.redraw else 0, client
         if key not in self._made:
             data, part = self.drawn.data, self.drawn.parts[client]
-            images = None if self.images is None else self.images[part]
+            images = None if self.images is None else self._own(client)
             made = poison.poisoned(
                 self.scenario, self.seed, round, client, data.train_labels[part], data.classes,
                 images,
@@ -51,17 +51,24 @@ class Victims:
         for client in malicious:
             made, _ = self.at(1, client)
             assert made.images is not None
-            originals = self.images[self.drawn.parts[client][made.places]]
+            originals = self._own(client)[made.places]
             other = (made.images != originals).any(axis=(1, 2, 3))
             digest = long(int(total(content(torch.from_numpy(made.images)))))
             result[client] = int(np.count_nonzero(other)), digest
         return result
 
+    def _own(self, client: int) -> Images:
+        """The images of a client before any poison, by its part."""
+        assert self.images is not None
+        own: Images = self.images[self.drawn.parts[client]]
+        skew = self.drawn.skew
+        return own if skew is None else skew.changed(client, own)
+
     def _hashes(self, client: int, made: Poisoned) -> Hashes | None:
         """Hashes of the images that a client trains on, by its part; None where of its samples."""
         if made.images is None:
             return None
-        own = self.drawn.data.train[self.drawn.parts[client]].copy()
+        own = self.drawn.hashes(client).copy()
         own[made.places] = content(torch.from_numpy(made.images))
         return own
 

@@ -13,6 +13,9 @@ from fedcore.errors import StoreError
 from fedcore.harness.reports import formats, privacy
 from fedcore.harness.reports.costs import cost_rows
 from fedcore.harness.reports.figures import drop_figure
+from fedcore.harness.reports.matrix import matrices
+from fedcore.harness.reports.matrix_csv import matrices_csv
+from fedcore.harness.reports.matrix_page import write_page
 from fedcore.harness.reports.overall import overall
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import terminal_document
@@ -22,6 +25,7 @@ from fedcore.records.store import write_atomically
 
 RESULTS_SCHEMA = 1
 RESULTS = "results.json"
+MATRIX = "matrix.csv"
 _FIGURE = "figures/drop.png"
 _SURFACE = "figures/privacy.png"
 
@@ -32,7 +36,7 @@ def summary_table(outcomes: Sequence[Outcome]) -> str:
     """The tables for the terminal, at most 100 columns wide; then what noise does, if any."""
     content = _results(outcomes)
     private = privacy.table(content["cells"], privacy.noise_of(content))
-    return terminal_document(content) + (f"\n\n{private}" if private else "")
+    return "\n\n".join(filter(None, (terminal_document(content), private)))
 
 
 def write_reports(
@@ -61,10 +65,13 @@ def _results(outcomes: Sequence[Outcome]) -> Document:
     """What the outcomes say: a row for each, a line for each strategy, the costs of clean arms."""
     cells = [row(outcome) for outcome in outcomes]
     noise = asdict(outcomes[0].noise) if outcomes else None
+    # a matrix has its own tables of worst cases and costs
+    alone = [outcome for outcome in outcomes if outcome.cell.place is None]
     return {
         "cells": cells,
-        "overall": overall(cells),
-        "costs": cost_rows(outcomes),
+        "overall": overall([cell for cell in cells if not cell.get("place")]),
+        "costs": cost_rows(alone),
+        "matrices": matrices(cells, noise),
         "noise": noise,  # between seeds, as the suite's thresholds have it
     }
 
@@ -117,6 +124,19 @@ def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
         raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 
 
+def write_matrix_page(directory: Path, page: Path, source: str) -> None:
+    """Write the matrices of ``directory``/results.json as the document ``page``.
+
+    ``source`` is the command that does so. StoreError where that has none, is damaged, or the page
+    cannot be written.
+    """
+    content = read_results(directory)
+    try:
+        write_page(content, page, source)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
+
+
 def _render(content: Document, directory: Path) -> list[Path]:
     written = [directory / RESULTS]
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
@@ -130,12 +150,15 @@ def _render(content: Document, directory: Path) -> list[Path]:
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
     name = _FIGURE if figure is not None else None
     second = _SURFACE if surface is not None else None
+    tables = content.get("matrices") or []
     texts = {
         "results.csv": formats.to_csv(content),
         "report.md": formats.to_markdown(content, name, notes, second),
         "report.html": formats.to_html(content, figure, notes, surface),
         "results.tex": formats.to_latex(content),
     }
+    if tables:
+        texts[MATRIX] = matrices_csv(tables)
     for file, text in texts.items():
         written.append(directory / file)
         write_atomically(written[-1], text)

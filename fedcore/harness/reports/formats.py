@@ -12,11 +12,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports import privacy, table
+from fedcore.harness.reports import clients, privacy, table
 from fedcore.harness.reports.explain import explain_row
+from fedcore.harness.reports.matrix_text import markdown_matrices
+from fedcore.harness.reports.provenance import facts
 from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate
 from fedcore.harness.reports.summaries import Columns, tables
 
+#: Verdicts of cells of which nothing has to be explained.
+HOLDING = ("pass", "measured")
 TITLE = "Robustness of federated learning under data poisoning"
 
 _STYLE = """
@@ -61,6 +65,8 @@ def to_markdown(
     parts += ["\n".join(table.footer(cells))]
     for title, shown, legend in tables(document):
         parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
+    if document.get("matrices"):
+        parts += ["## Defences against attacks", markdown_matrices(document["matrices"])]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
     private = privacy.table(cells, privacy.noise_of(document))
@@ -68,7 +74,7 @@ def to_markdown(
         parts += ["## Privacy, utility and robustness", f"```text\n{private}\n```"]
     if surface is not None:
         parts.append(f"![Accuracy and drop by epsilon]({surface})")
-    failing = [cell for cell in cells if cell["verdict"] != "pass"]
+    failing = [cell for cell in cells if cell["verdict"] not in HOLDING]
     if failing:
         parts.append("## What does not hold")
     for cell in failing:
@@ -113,7 +119,7 @@ def to_html(
         encoded = base64.b64encode(surface).decode()
         alt = "Accuracy and drop by epsilon"
         parts.append(f'<img alt="{alt}" src="data:image/png;base64,{encoded}">')
-    failing = [cell for cell in cells if cell["verdict"] != "pass"]
+    failing = [cell for cell in cells if cell["verdict"] not in HOLDING]
     if failing:
         parts.append("<h2>What does not hold</h2>")
     parts += [f"<pre>{escape(explain_row(cell, document['repeat']))}</pre>" for cell in failing]
@@ -210,6 +216,7 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flat["retention"] = cell["retention"]
     for name, value in (cell.get("published") or {}).items():
         flat[f"published_{name}"] = value
+    flat |= clients.flat(cell)
     for cost in costs:
         for part in ("reference", "effect", "low", "high"):
             flat[f"{cost['kind']}_cost_{part}"] = cost[part]
@@ -237,12 +244,7 @@ def _thresholds(cells: Sequence[Row]) -> dict[str, tuple[str, str]]:
 
 
 def _facts(document: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
-    lines = [f"made: {document['date']}"]
-    for name, value in document["provenance"].items():
-        parts = value.items() if isinstance(value, Mapping) else ()
-        lines += [f"{name} {part}: {digest}" for part, digest in parts]
-        lines += [] if parts or value is None else [f"{name}: {value}"]
-    return [*lines, *notes]
+    return [*facts(document), *notes]
 
 
 def _bullets(document: Mapping[str, Any], notes: Sequence[str]) -> str:

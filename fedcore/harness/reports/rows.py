@@ -5,13 +5,16 @@ What is rendered now and what is rendered later from results.json are therefore 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fedcore.harness.reports.clients import accuracy_row, detection_row
 from fedcore.harness.suite.thresholds import CONTROLS
 from fedcore.scenario import naming
 
 if TYPE_CHECKING:
+    from fedcore.harness.statistics.convergence import Progress
     from fedcore.harness.statistics.estimates import Estimate
     from fedcore.harness.suite.measures import Gate
     from fedcore.harness.suite.outcome import Outcome
@@ -33,7 +36,9 @@ def row(outcome: Outcome) -> Row:
     without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
     unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
-    data_notes of the data set, and notes of the strategy.
+    data_notes of the data set, and notes of the strategy; client_accuracy and detection, of single
+    clients (`fedcore.harness.reports.clients`). A cell of a matrix also has place and course
+    (`fedcore.harness.suite.place`, `.course`).
     """
     scenario = outcome.cell.scenario
     values = {
@@ -66,7 +71,30 @@ def row(outcome: Outcome) -> Row:
         "data_notes": list(outcome.data_notes),
         "notes": list(outcome.notes),
         "unproven": list(outcome.unproven),
+        "client_accuracy": accuracy_row(outcome.clients),
+        "detection": detection_row(outcome.clients, outcome.seeds),
+        **_of_matrix(outcome),
     }
+
+
+def _of_matrix(outcome: Outcome) -> Row:
+    """Place and course of a cell of a matrix; nothing of any other."""
+    place, course = outcome.cell.place, outcome.course
+    if place is None:
+        return {}
+    found: Row = {"place": dataclasses.asdict(place), "course": None}
+    if course is not None:
+        found["course"] = {
+            "clean": _progress(course.clean),
+            "attacked": _progress(course.attacked),
+            "exposure": dataclasses.asdict(course.exposure) if course.exposure else None,
+        }
+    return found
+
+
+def _progress(found: Progress | None) -> dict[str, Any] | None:
+    """The rise in points per ten rounds with its interval, and flat, rising or open."""
+    return None if found is None else {**_estimate(found.rise), "state": found.state.value}
 
 
 def labels(cell_id: str, scenario: Scenario) -> dict[str, str | None]:

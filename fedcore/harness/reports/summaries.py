@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedcore.harness.reports import clients
 from fedcore.harness.reports.overall import same_cells
 
 Line = Mapping[str, Any]
@@ -90,7 +91,8 @@ def tables(document: Mapping[str, Any]) -> list[tuple[str, Columns, str]]:
         if lines:
             shown = {k: values for k, values in columns(lines).items() if any(values)}
             found.append((TITLES[name], shown, legend(lines)))
-    return found
+    detected = clients.table(document.get("cells") or [])
+    return found if detected is None else [*found, detected]
 
 
 def _span(mean: float, interval: Line) -> str:

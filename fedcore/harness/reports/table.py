@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabulate import DataRow, TableFormat, tabulate
+from tabulate import tabulate
 
 from fedcore.data.dataset import class_label
 from fedcore.harness.reports import rows
+from fedcore.harness.reports.matrix_text import terminal_matrices
+from fedcore.harness.reports.narrow import NARROW
+from fedcore.harness.reports.narrow import WIDTH as WIDTH
 from fedcore.harness.reports.rows import Row
 from fedcore.harness.reports.summaries import Columns, number, tables
 
-WIDTH = 100
-VERDICTS = ("pass", "FAIL", "unsure", "VOID", "ERROR", "no limit")
+VERDICTS = ("pass", "measured", "FAIL", "unsure", "VOID", "ERROR", "no limit")
 
 #: Before the limit of a gate that is not on the cell's own drop or clean accuracy.
 _PREFIX = {
@@ -30,22 +32,19 @@ _PREFIX = {
 _LEFT = ("strategy", "partition", "attack", "verdict", "note")
 # Given up in this order where a table would be too wide; the report files have them all.
 _SPARE = ("ret", "limit", "n")
-# one space between columns; tabulate pads headers, so the header goes in as a row
-_NARROW = TableFormat(
-    lineabove=None,
-    linebelowheader=None,
-    linebetweenrows=None,
-    linebelow=None,
-    headerrow=DataRow("", " ", ""),
-    datarow=DataRow("", " ", ""),
-    padding=0,
-    with_header_hide=None,
-)
 
 
 def terminal_document(document: Mapping[str, Any]) -> str:
-    """The cells of results.json, and below them the small tables that it has lines for."""
-    parts = [terminal_table(document["cells"])]
+    """The cells of results.json, and below them the small tables that it has lines for.
+
+    Cells of a matrix of defences are in that (`matrix_text`), and only counted here.
+    """
+    cells = document["cells"]
+    alone = [cell for cell in cells if not cell.get("place")]
+    parts = [terminal_table(alone)] if alone or not cells else []
+    if len(alone) < len(cells):
+        parts.append(terminal_matrices(document["matrices"]))
+        parts.append(count_line([cell for cell in cells if cell.get("place")]))
     for title, shown, legend in tables(document):
         lines = [f"{title}:", *_draw(shown), *_wrap(legend)]
         parts.append("\n".join(lines))
@@ -183,7 +182,7 @@ def count_line(cells: Sequence[Row]) -> str:
 def _draw(table: Columns) -> list[str]:
     text = tabulate(
         {name: [name, *values] for name, values in table.items()},
-        tablefmt=_NARROW,
+        tablefmt=NARROW,
         disable_numparse=True,
         missingval="-",
         colalign=alignment(table),

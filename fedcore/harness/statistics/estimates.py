@@ -22,8 +22,9 @@ class CellVerdict(Enum):
     """What a gate says.
 
     VOID: the positive control shows no effect, nothing was learned that an attack could take, or
-    a metric with a limit could not be measured, so nothing is proven. NO_LIMIT: no limit that could
-    fail holds for the cell, so nothing is judged.
+    a metric with a limit could not be measured, so nothing is proven. NO_LIMIT: no limit that
+    could fail holds for the cell, so nothing is judged. MEASURED: of a cell of a matrix, which is
+    measured, proven and compared, and of which no limit is asked.
     """
 
     PASS = "pass"
@@ -32,6 +33,7 @@ class CellVerdict(Enum):
     VOID = "VOID"
     ERROR = "ERROR"
     NO_LIMIT = "no limit"
+    MEASURED = "measured"
 
 
 @dataclass(frozen=True)

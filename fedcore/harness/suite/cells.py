@@ -11,6 +11,7 @@ from typing import Any, Final
 from fedcore.components.kinds import REFERENCE
 from fedcore.components.parameters import REQUIRED
 from fedcore.components.written import choice
+from fedcore.harness.suite.place import Place
 from fedcore.harness.suite.published import Published
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.records.store import Run
@@ -45,6 +46,9 @@ class Cell:
 
     ``changed`` are the fields that a user has set apart from the suite's own values: limits that
     were recorded for those do not hold.
+
+    ``place`` says where the cell stands in a matrix of defences. Such a cell is measured, proven
+    and compared with the others, and no limit is asked of it.
     """
 
     id: str
@@ -55,6 +59,7 @@ class Cell:
     published: Published | None = None
     reported: str | None = None
     changed: tuple[str, ...] = ()
+    place: Place | None = None
 
     def looks(self) -> tuple[int, ...]:
         """Numbers of seeds at which this cell may be judged: n, 2 n, ... up to ``max_seeds``."""

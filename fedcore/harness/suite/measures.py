@@ -106,7 +106,7 @@ def put_gates(
     chance = 100 / len(records[Run(cell.scenario, seeds[0])].recall[0])
     twins = _of(cell.scenario.clean_twin(), seeds, records, _tail)
     gates: list[Gate] = []
-    voids = _idle(cell, seeds, records)
+    voids = idle(cell, seeds, records)
     unlimited: list[str] = []
 
     def put(threshold: Threshold, measure: Measure) -> None:
@@ -160,7 +160,7 @@ def _uncontrolled(cell: Cell, gates: Sequence[Gate], voids: Sequence[str]) -> li
     ]
 
 
-def _idle(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
+def idle(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
     """Where an attack on data changed no label and no image: its arm teaches nothing."""
     reasons = []
     for arm in dict.fromkeys((cell.scenario, cell.control)):

@@ -52,10 +52,11 @@ class Options:
     """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile.
 
     ``strategies`` and ``attacks`` are the only ones where given, ``preaggregation`` is in front of
-    each strategy. ``jobs`` None, which only the executor ray takes, is every CPU of its cluster.
-    ``fail_on`` are verdicts that fail though they skip otherwise; ``settings`` the fields of
-    `SETTINGS` that were given. ``thresholds`` None leaves the limits to the suite. ``notes`` take
-    what a suite has to say of how it fitted its cells to the data.
+    each strategy. After ``hours`` no run is waited for. ``jobs`` None, which only the executor ray
+    takes, is every CPU of its cluster. ``fail_on`` are verdicts that fail though they skip
+    otherwise; ``settings`` the fields of `SETTINGS` that were given. ``thresholds`` None leaves the
+    limits to the suite. ``notes`` take what a suite has to say of how it fitted its cells to the
+    data.
     """
 
     dataset: str = "mnist5k"
@@ -80,6 +81,7 @@ class Options:
     thresholds: Path | None = None
     attacks: tuple[str, ...] = ()
     preaggregation: str | None = None
+    hours: float | None = None
     notes: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -135,6 +137,8 @@ class Options:
         for name in ("seeds", "jobs", "image_size"):
             if get(name) is not None and get(name) < 1:
                 raise OptionError(f"--{name.replace('_', '-')} must be >= 1, got {get(name)}")
+        if get("hours") is not None and not get("hours") > 0:
+            raise OptionError(f"--hours must be > 0, got {get('hours')}")
         ray = get("executor") == "ray"
         if get("ray_address") and not ray:
             raise OptionError("--ray-address is for --executor ray: add that, or leave it out")
@@ -156,6 +160,7 @@ class Options:
             strategies=strategies,
             attacks=tuple(get("attacks") or ()),
             preaggregation=get("preaggregation") or None,
+            hours=get("hours"),
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from fedcore.harness.proofs.arms import Proofs, apart, seeds_alike
+from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, Noise, estimate, worst
 from fedcore.harness.suite.cells import Cell
-from fedcore.harness.suite.measures import Gate, Measure, Records, measures, put_gates
+from fedcore.harness.suite.clients import ClientFindings, client_findings
+from fedcore.harness.suite.course import Course, course_of
+from fedcore.harness.suite.measures import Gate, Measure, Records, idle, measures, put_gates
+from fedcore.harness.suite.pairs import no_twin as no_twin
+from fedcore.harness.suite.pairs import strange as strange
+from fedcore.harness.suite.pairs import unpaired as unpaired
 from fedcore.harness.suite.published import published_limits
 from fedcore.harness.suite.thresholds import CONTROLS, Thresholds
 from fedcore.records.record import Record
@@ -31,7 +34,9 @@ class Outcome:
     None where there is no bound; empty where nothing is private. ``class_names`` and ``data_notes``
     are the data set's. ``notes`` are what strategies remark of their runs. ``voids`` say why
     nothing is proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
-    ``unproven`` names runs of which nobody noted what they trained on, with the reason.
+    ``unproven`` names runs of which nobody noted what they trained on, with the reason. ``clients``
+    is what is known of single clients, None where runs failed; ``course`` is that of a cell of a
+    matrix.
     """
 
     cell: Cell
@@ -52,6 +57,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
     asr_twin: tuple[float, ...] = ()
+    clients: ClientFindings | None = None
+    course: Course | None = None
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
         """This outcome with the class names and notes of the data that ``results`` are from."""
@@ -83,6 +90,8 @@ class Outcome:
         control = [g.verdict for g in self.gates if g.threshold.metric in CONTROLS]
         if self.voids or CellVerdict.FAIL in control:
             return CellVerdict.VOID
+        if self.cell.place is not None:
+            return CellVerdict.MEASURED
         if len(control) == len(self.gates):
             return CellVerdict.NO_LIMIT  # a control alone says nothing about the cell
         found = worst([g.verdict for g in self.gates])
@@ -143,7 +152,11 @@ def judge_cell(
         errors=tuple(_broken_proofs(cell, seeds, records, proofs or Proofs())),
         epsilon_total=_epsilon_totals(cell, seeds, records),
         notes=_notes(cell, seeds, records),
+        clients=client_findings(cell, seeds, records),
         unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds)))),
+        course=course_of(cell.scenario, cell.place.declared, seeds, records)
+        if cell.place is not None
+        else None,
     )
 
 
@@ -152,6 +165,8 @@ def _gated(
 ) -> Outcome:
     """``outcome`` with the gates of its cell: those of a study, or those of ``thresholds``."""
     cell, seeds, level = outcome.cell, outcome.seeds, outcome.confidence
+    if cell.place is not None:
+        return replace(outcome, voids=tuple(idle(cell, seeds, records)))
     if cell.published is not None or cell.reported is not None:
         gates = _published_gates(cell, seeds, records, thresholds.noise, level)
         return replace(outcome, gates=gates)
@@ -216,79 +231,3 @@ def _published_gates(
     classes = len(records[Run(cell.scenario, seeds[0])].recall[0])
     judged = published_limits(cell.scenario, accuracy, classes, cell.published, cell.reported)
     return tuple(Gate(threshold, accuracy, verdict) for threshold, verdict in judged)
-
-
-def _in_both(name: str, *records: Record) -> list[str]:
-    """Keys that each record has in a part of its provenance."""
-    keys = [{key for key, _ in getattr(record.provenance, name)} for record in records]
-    return sorted(set.intersection(*keys))
-
-
-def _entry(name: str, key: str, record: Record) -> str | None:
-    """The digest or version of ``key`` in a part of the provenance."""
-    return dict(getattr(record.provenance, name)).get(key)
-
-
-def strange(run: Run, record: Record) -> list[str]:
-    """Whether ``record`` is of another scenario or seed than the ``run`` that was asked for."""
-    problems = []
-    if record.seed != run.seed:
-        problems.append(f"{run.id} was made with seed {record.seed}")
-    if record.scenario != run.scenario:
-        wanted, made = run.scenario.to_dict(), record.scenario.to_dict()
-        odd = [
-            f"{k}={made.get(k)!r} instead of {wanted.get(k)!r}"
-            for k in {**wanted, **made}
-            if made.get(k) != wanted.get(k)
-        ]
-        problems.append(f"{run.id} was made as another scenario: {', '.join(odd)}")
-    return problems
-
-
-def no_twin(clean: Record, poisoned: Record) -> list[str]:
-    """Whether ``clean`` is of another scenario than ``poisoned`` without what its attack reads."""
-    one, other = clean.scenario, poisoned.scenario
-    own = () if other.attack is None else other.parts.attack.specs()
-    brought = {"attack", "malicious_fraction", "poison_ratio", *own}
-    due = {**other.to_dict(), "probe": other.clean_twin().probe}
-    odd = [
-        f"{field}={getattr(one, field)!r}, and not {due.get(field)!r}"
-        for field in {**one.to_dict(), **due}
-        if field not in brought and one.to_dict().get(field) != due.get(field)
-    ]
-    name = f"{other.id} seed {poisoned.seed}"
-    return [f"{name} and its clean twin are no pair: the twin has {', '.join(odd)}"] * bool(odd)
-
-
-def unpaired(clean: Record, poisoned: Record) -> list[str]:
-    """What a clean twin and a poisoned run of one seed fail to share, as messages."""
-    attack = poisoned.scenario.parts.attack
-    works = attack is not None and attack.work is not None
-    working = set(poisoned.audit.malicious) if works else set()
-    shared: dict[str, Callable[[Record], Any]] = {
-        "samples per client": lambda r: r.audit.samples,
-        "local epochs": lambda r: [e for c, e in enumerate(r.audit.epochs) if c not in working],
-        "cohorts": lambda r: r.audit.cohorts,
-        "data": lambda r: r.provenance.data,
-        "code": lambda r: r.provenance.code,
-        "machine": lambda r: (r.provenance.torch, r.provenance.machine, r.provenance.device),
-        "kernels": lambda r: r.provenance.kernels,
-    }
-    one, other = clean.scenario, poisoned.scenario
-    if one.weights == other.weights:
-        shared["weights"] = lambda r: r.provenance.weights
-    # what only one of them has need of is no difference, nor is the code of another component
-    for key in _in_both("versions", clean, poisoned):
-        shared[f"version of {key}"] = functools.partial(_entry, "versions", key)
-    for key in _in_both("foreign", clean, poisoned):
-        if getattr(one, key, None) == getattr(other, key, None):
-            shared[f"code of {key}"] = functools.partial(_entry, "foreign", key)
-    name = f"{poisoned.scenario.id} seed {poisoned.seed}"
-    return [
-        f"{name} and its clean twin are no pair: they differ in {what}"
-        for what, value in shared.items()
-        if value(clean) != value(poisoned)
-    ] or [
-        f"{name} and its clean twin are no pair: they differ in {what}"
-        for what in apart(clean, poisoned)
-    ]

@@ -20,8 +20,10 @@ class MixView:
     """One link of a chain in one round, at ``s`` of its coordinates.
 
     ``link`` is the pre-aggregation, ``rows`` [K, s] what it was given, ``made`` [R, s] what it made
-    of it; ``samples`` and ``steps`` belong to the K rows. ``generator`` is a fresh one of the
-    round and the place in the chain.
+    of it; ``samples``, ``steps`` and ``normalizers`` belong to the K rows. ``generator`` is a fresh
+    one of the round and the place in the chain. ``mixing`` is what the link says of its rows (see
+    `Cohort`), ``distance`` the Euclidean distance of two whole rows, or of one from 0 (None), inf
+    where it is not finite; ``drawn`` is one of the K rows.
     """
 
     link: Any
@@ -30,6 +32,10 @@ class MixView:
     samples: tuple[int, ...]
     steps: tuple[int, ...]
     generator: torch.Generator
+    normalizers: tuple[float | None, ...] = ()
+    mixing: Floats | None = None
+    distance: Callable[[int, int | None], float] = lambda row, other: np.nan
+    drawn: int = 0
 
 
 @dataclass(frozen=True)

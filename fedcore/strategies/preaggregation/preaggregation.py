@@ -12,6 +12,7 @@ from fedcore.components.kinds import PREAGGREGATIONS as PREAGGREGATIONS
 from fedcore.exchange.cohort import Cohort
 
 if TYPE_CHECKING:
+    from fedcore.scenario import Scenario
     from fedcore.strategies.preaggregation.definitions import MixDefinition
 
 
@@ -54,3 +55,26 @@ class PreAggregation(Component):
         Asked of classes without a ``definition`` only; ``cohort`` is what the mix is given.
         """
         return False
+
+
+def rows_given(link: PreAggregation, scenario: Scenario) -> int:
+    """How many rows ``link`` is given in the chain of ``scenario``; the fewest of equal links."""
+    rows, given = scenario.cohort_size, []
+    for step in scenario.parts.preaggregation:
+        if step == link:
+            given.append(rows)
+        rows = step.rows(rows)
+    return min(given, default=rows)
+
+
+def minority_problems(link: PreAggregation, f: int | None, scenario: Scenario) -> list[str]:
+    """That ``f`` of the rows that ``link`` is given are no minority (2 f < rows), as a message."""
+    rows = rows_given(link, scenario)
+    if f is None or 2 * f < rows:
+        return []
+    size = scenario.cohort_size
+    got = str(rows) if rows == size else f"{rows} of {size} clients"
+    return [
+        f"preaggregation {str(link)!r} needs rows > 2 f, got {got} <= 2 * {f}: "
+        "enlarge the cohort (fraction_train * num_clients) or lower num_byzantine"
+    ]

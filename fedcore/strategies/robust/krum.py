@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.components.parameters import param
-from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.distances import least_scores
 from fedcore.strategies.robust_definitions import KRUM
-from fedcore.strategies.strategy import STRATEGIES, Strategy, counted
+from fedcore.strategies.strategy import STRATEGIES, Strategy, counted, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -36,7 +36,9 @@ class Krum(Strategy):
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
-        return updates[self.best(updates, 1)[0]]
+        best = self.best(updates, 1)
+        Memory.of(memory).noted = Noted(weighing(len(updates), best, [1.0]))
+        return updates[best[0]]
 
     def best(self, updates: torch.Tensor, count: int) -> list[int]:
         """The ``count`` rows of ``updates`` [K, P] with the least Krum scores, ascending."""

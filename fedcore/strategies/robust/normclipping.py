@@ -34,7 +34,7 @@ class NormClipping(Strategy):
         if not rows:
             return combine(updates, weights)
         clipped = weights * clip_factors(norms, self.norm_bound)
-        Memory.of(memory).noted = Noted(tuple(clipped.tolist()))
+        Memory.of(memory).noted = Noted(tuple(clipped.tolist()), by_samples=True)
         return combine_some(updates, rows, clipped[rows])
 
 

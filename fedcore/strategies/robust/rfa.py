@@ -80,7 +80,8 @@ class RFA(Strategy):
             tallies["unsettled"] += 1
             tallies["furthest"] = max(tallies["furthest"], float(moved / scale))
         kept.tallies = tallies
-        kept.noted = Noted(weighing(len(updates), rows, shares.tolist()), settled=settled)
+        coefficients = weighing(len(updates), rows, shares.tolist())
+        kept.noted = Noted(coefficients, settled=settled, by_samples=True)
         return point
 
     def remarks(self, memory: Memory) -> tuple[str, ...]:

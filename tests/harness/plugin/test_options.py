@@ -45,7 +45,10 @@ def pytest_configure(config):
     assert config.getvalue("profile") in (False, True), "another plugin has set its option"
 """
 BY_NAME = ("-p", "fedcore.harness.plugin")
-GIVEN = {"profile": "smoke", "device": "cpu", "executor": "processes", "baseline": "off"}
+GIVEN = {
+    "profile": "smoke", "device": "cpu", "executor": "processes", "baseline": "off",
+    "update-canaries": "all",
+}  # fmt: skip
 FLAGS = {name for name, settings in DECLARATIONS.items() if "action" in settings} - {
     "strategy", "attack", "mod", "fail-on",
 }  # fmt: skip

@@ -40,6 +40,9 @@ def test_generators_are_the_streams(seed: int, client: int, round: int) -> None:
         {},
         {"partition_seed": 4},
         {"validation_fraction": 0.4},
+        {"absent_fraction": 0.6, "min_present": 3},
+        {"absent_fraction": 0.3, "absent_rounds": 2.5},
+        {"partition": "quantity", "sigma": 2.0},
         {"partition": "dirichlet", "alpha": 0.5, "min_partition_size": 2},
         {"partition": "pathological", "classes_per_client": 5, "allow_incomplete": True},
     ],
@@ -54,7 +57,10 @@ def test_a_federation(changes: dict[str, Any], seed: int) -> None:
     assert draws.epochs(scenario, seed) == tuple(made.epochs.tolist())
     assert draws.malicious(scenario, seed) == tuple(malicious_clients(scenario, seed).tolist())
     rounds = range(1, scenario.rounds + 1)
-    assert draws.cohorts(scenario, seed, parts) == tuple(made.cohort(r) for r in rounds)
+    cohorts, absent = draws.cohorts(scenario, seed, parts)
+    assert cohorts == tuple(made.cohort(r) for r in rounds)
+    assert absent == tuple(made.absences.of(r, made.drawn(r)) for r in rounds if absent)
+    assert bool(absent) == (scenario.absent_fraction is not None)
 
 
 @pytest.mark.parametrize("redraw", [False, True])

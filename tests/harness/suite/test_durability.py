@@ -69,9 +69,7 @@ def test_a_twin_s_rate_is_no_success(record: Record, twin: Record) -> None:
 def test_only_evaluated_rounds_count(record: Record) -> None:
     found = durability(at(record, 0.6, 0.3, 0.2, rounds=(2, 4, 6)))
     assert found == Durability(2, 0.6, 0.0, ((2, 0.3), (4, 0.2)), 2)
-    with pytest.raises(
-        FedcoreError, match=r"3 rounds after the attack: .* 0, 2, 4"
-    ):
+    with pytest.raises(FedcoreError, match=r"3 rounds after the attack: .* 0, 2, 4"):
         found.rate(3)
 
 

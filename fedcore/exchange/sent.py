@@ -1,0 +1,119 @@
+"""One row of a round as it was sent, beside all that its sender knew, for the audit of attacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Final
+
+import torch
+
+_CHUNK: Final = 1 << 18  # coordinates in float64 at once
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The same coordinates of all rows in float64: ``row`` [s], the others [., s].
+
+    ``model`` [s] are the global parameters that everybody trained from.
+    """
+
+    sent: Sent
+    span: slice
+
+    @cached_property
+    def row(self) -> torch.Tensor:
+        return self.sent.row[self.span].double() / self.sent.factor
+
+    @cached_property
+    def own(self) -> torch.Tensor:
+        return self.sent.own[:, self.span].double()
+
+    @cached_property
+    def benign(self) -> torch.Tensor:
+        return self.sent.benign[:, self.span].double()
+
+    @property
+    def visible(self) -> torch.Tensor:
+        return self.benign if self.sent.sees_benign else self.own
+
+    @cached_property
+    def model(self) -> torch.Tensor:
+        assert self.sent.model is not None, "the log is given the model of the round"
+        return self.sent.model[self.span].double()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What malicious client number ``position`` of the round sent: row ``position`` of ``rows``.
+
+    ``rows`` [m, P] are those of all malicious clients of the round, ``own`` [m, P] what they had
+    trained, ``benign`` [K - m, P] what ``others`` had. ``knows`` is that of the attack. ``tried``
+    gives the step that the server would make of rows [m, P] in their place. ``kept`` lasts for the
+    run. Rows are divided by ``factor`` before they are measured.
+    """
+
+    rows: torch.Tensor
+    own: torch.Tensor
+    benign: torch.Tensor
+    knows: str
+    position: int
+    round: int
+    others: tuple[int, ...]
+    model: torch.Tensor | None = None
+    tried: Callable[[torch.Tensor], torch.Tensor] | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+    factor: float = 1.0
+
+    @property
+    def row(self) -> torch.Tensor:
+        """What was sent, [P]."""
+        return self.rows[self.position]
+
+    @property
+    def malicious(self) -> int:
+        """M, the malicious clients of the round."""
+        return len(self.own)
+
+    @property
+    def clients(self) -> int:
+        """K, all clients of the round."""
+        return len(self.own) + len(self.benign)
+
+    @property
+    def sees_benign(self) -> bool:
+        """Whether `visible` are the benign updates: attackers among themselves see their own."""
+        return self.knows == "benign" and len(self.benign) > 0
+
+    @property
+    def visible(self) -> torch.Tensor:
+        """The updates that the attackers see."""
+        return self.benign if self.sees_benign else self.own
+
+    def over(self, factor: float) -> Sent:
+        """This, with rows that are divided by ``factor`` before they are measured."""
+        return replace(self, factor=factor)
+
+    def sums(self, terms: Callable[[Piece], torch.Tensor]) -> torch.Tensor:
+        """The sum of ``terms`` over pieces of all coordinates, float64 on the CPU.
+
+        No more than a piece is held in float64.
+        """
+        total: torch.Tensor | None = None
+        for start in range(0, self.rows.shape[1], _CHUNK):
+            part = terms(Piece(self, slice(start, start + _CHUNK)))
+            total = part if total is None else total + part
+        assert total is not None, "a model has parameters"
+        return total.cpu()
+
+    @property
+    def same(self) -> float:
+        """1 where all malicious clients of the round sent this row bit for bit, else 0."""
+        return float(all(torch.equal(row, self.row) for row in self.rows))
+
+
+def off_by(gap: float, scale: float) -> float:
+    """How far apart two rows are, from squared lengths: ``gap`` over ``scale``, whose 0 is 1."""
+    return math.sqrt(gap / scale) if scale > 0 else math.sqrt(gap)

@@ -1,0 +1,286 @@
+"""Matrices of defences and attacks, a table per partition, from the rows of a session's cells."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedcore.components.kinds import REFERENCE
+from fedcore.harness.reports.rows import Row
+from fedcore.harness.statistics.convergence import Convergence
+from fedcore.harness.statistics.estimates import Noise, estimate
+from fedcore.harness.statistics.ranks import RANK_CONFIDENCE, Rank, Worst, ranks, worst_columns
+
+Table = dict[str, Any]
+#: Points of ASR above its clean twin's from which on a backdoor is at work.
+BACKDOOR_BITES = 10.0
+
+
+def matrices(cells: Sequence[Row], noise: Mapping[str, float] | None) -> list[Table]:
+    """A table for each data set and partition that the cells of a matrix are of.
+
+    Keys: dataset, model, partition, rounds, clients, cohort, seeds, confidence; ``attacks`` (label,
+    setting, knows, control: of undefended averaging, and whether it ``bites``); ``rows``; and
+    ``compared``, the attacks over which worst case and ranks are taken: those of the largest part
+    of the matrix without holes. A row has defence, chain, clean, cost (against undefended
+    averaging, paired), course (of the clean arm), ``cells`` by attack, worst, worst_asr, rank, and
+    ``unranked``, the reason why it has no rank. Accuracies in percent, differences in points.
+    Cells with errors count as missing.
+    """
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for cell in cells:
+        if cell.get("place") and not cell["errors"] and cell["values"]["clean"]:
+            scenario = cell["scenario"]
+            key = scenario["dataset"], scenario["model"], cell["labels"]["partition"]
+            groups.setdefault(key, []).append(cell)
+    known = Noise(**noise) if noise else Noise(1.0, 0.0)
+    return [_table(members, known) for members in groups.values()]
+
+
+def _table(cells: Sequence[Row], noise: Noise) -> Table:
+    by_place = {(c["place"]["defence"], c["place"]["attack"]): c for c in cells}
+    defences = list(dict.fromkeys(defence for defence, _ in by_place))
+    labels = [a for a in dict.fromkeys(attack for _, attack in by_place) if a is not None]
+    seeds = sorted(set.intersection(*(set(cell["seeds"]) for cell in cells)))
+    clean = {d: _clean(d, by_place, labels) for d in defences}
+    rows = [
+        {
+            "defence": defence,
+            "chain": next(c["place"]["chain"] for (d, _), c in by_place.items() if d == defence),
+            "clean": _spread(_values(clean[defence], "clean", seeds), noise),
+            "cost": _cost(clean[defence], clean.get(REFERENCE), defence, seeds, noise),
+            "course": (clean[defence].get("course") or {}).get("clean"),
+            "cells": {
+                label: _entry(by_place[defence, label], seeds, noise)
+                for label in labels
+                if (defence, label) in by_place
+            },
+        }
+        for defence in defences
+    ]
+    compared, complete = _without_holes(rows, labels)
+    _compare(rows, compared, complete, by_place, seeds)
+    scenario = cells[0]["scenario"]
+    return {
+        "dataset": scenario["dataset"],
+        "model": scenario["model"],
+        "partition": cells[0]["labels"]["partition"],
+        "rounds": scenario["rounds"],
+        "clients": scenario["num_clients"],
+        "declared": cells[0]["place"]["declared"],
+        "seeds": seeds,
+        "confidence": RANK_CONFIDENCE,
+        "attacks": [_attack(label, by_place, noise, seeds) for label in labels],
+        "compared": compared,
+        "exposure": _exposure(cells),
+        "rows": rows,
+    }
+
+
+def _clean(
+    defence: str, by_place: Mapping[tuple[str, str | None], Row], labels: Sequence[str]
+) -> Row:
+    """A cell with the clean accuracies of ``defence``: its own, or one with its clean twin."""
+    places = ((defence, label) for label in (None, *labels))
+    return next(by_place[place] for place in places if place in by_place)
+
+
+def _values(cell: Row, metric: str, seeds: Sequence[int]) -> list[float]:
+    by_seed = dict(zip(cell["seeds"], cell["values"][metric], strict=True))
+    return [by_seed[seed] for seed in seeds]
+
+
+def _spread(values: Sequence[float], noise: Noise) -> dict[str, Any]:
+    """Mean and moderated t interval; without bounds where a single seed gives none."""
+    try:
+        found = estimate(values, noise)
+    except ValueError:
+        mean = float(np.mean(values))
+        return {"mean": mean, "low": None, "high": None, "values": list(values)}
+    return {"mean": found.mean, "low": found.low, "high": found.high, "values": list(values)}
+
+
+def _cost(
+    cell: Row, undefended: Row | None, defence: str, seeds: Sequence[int], noise: Noise
+) -> dict[str, Any] | None:
+    if undefended is None or defence == REFERENCE:
+        return None
+    pairs = zip(_values(undefended, "clean", seeds), _values(cell, "clean", seeds), strict=True)
+    return _spread([one - other for one, other in pairs], noise)
+
+
+def _entry(cell: Row, seeds: Sequence[int], noise: Noise) -> dict[str, Any]:
+    """What the table says of one cell."""
+    entry: dict[str, Any] = {
+        "id": cell["id"],
+        "poisoned": _spread(_values(cell, "poisoned", seeds), noise),
+        "drop": _spread(_values(cell, "drop", seeds), noise),
+        "asr": None,
+        "asr_twin": None,
+        "diverged": len(cell["diverged"]),
+        "course": (cell.get("course") or {}).get("attacked"),
+        "exposure": (cell.get("course") or {}).get("exposure"),
+    }
+    if cell["values"]["asr"]:
+        entry["asr"] = _spread(_values(cell, "asr", seeds), noise)
+    if cell["asr_twin"]:
+        by_seed = dict(zip(cell["seeds"], cell["asr_twin"], strict=True))
+        entry["asr_twin"] = _spread([by_seed[seed] for seed in seeds], noise)
+        if entry["asr"]:
+            pairs = zip(entry["asr"]["values"], entry["asr_twin"]["values"], strict=True)
+            entry["asr_above"] = _spread([a - b for a, b in pairs], noise)
+    return entry
+
+
+def _attack(
+    label: str,
+    by_place: Mapping[tuple[str, str | None], Row],
+    noise: Noise,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """A column: how the attack is set, and what it does to undefended averaging."""
+    cell = next(c for (_, attack), c in by_place.items() if attack == label)
+    control = by_place.get((REFERENCE, label))
+    found: dict[str, Any] = {
+        "label": label,
+        "setting": cell["place"]["setting"],
+        "knows": cell["place"]["knows"],
+        "backdoor": bool(cell["asr_twin"]),
+        "control": None,
+        "bites": None,
+    }
+    if control is not None:
+        found["control"] = control_of(control, noise, seeds)
+        found["bites"] = found["control"]["bites"]
+    return found
+
+
+def control_of(cell: Row, noise: Noise, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    """What an attack does in ``cell``, of undefended averaging, and whether it ``bites``."""
+    entry = _entry(cell, cell["seeds"] if seeds is None else seeds, noise)
+    shown = {name: entry[name] for name in ("poisoned", "drop", "asr", "asr_twin")}
+    return {**shown, "bites": bites(entry)}
+
+
+def bites(entry: Mapping[str, Any]) -> bool:
+    """Whether an attack has an effect: the drop's interval is above 0, or the ASR's above its twin.
+
+    The latter by `BACKDOOR_BITES` points. Without an interval the mean must do.
+    """
+    above = entry.get("asr_above")
+    low = entry["drop"]["mean"] if entry["drop"]["low"] is None else entry["drop"]["low"]
+    return bool(low > 0 or (above is not None and (above["low"] or 0.0) > BACKDOOR_BITES))
+
+
+def _without_holes(rows: Sequence[Table], labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The attacks and defences of the largest part of the matrix in which no cell is missing.
+
+    Rows with most cells first; of equal parts that with more rows.
+    """
+    best: tuple[int, int, list[str], list[str]] = (0, 0, [], [])
+    by_count = sorted(rows, key=lambda row: -len(row["cells"]))
+    for count in range(1, len(by_count) + 1):
+        chosen = by_count[:count]
+        common = [a for a in labels if all(a in row["cells"] for row in chosen)]
+        size = count * len(common)
+        if (size, count) > best[:2] and common:
+            best = size, count, common, [row["defence"] for row in chosen]
+    return best[2], best[3]
+
+
+def _compare(
+    rows: Sequence[Table],
+    compared: Sequence[str],
+    complete: Sequence[str],
+    by_place: Mapping[tuple[str, str | None], Row],
+    seeds: Sequence[int],
+) -> None:
+    """Add to each row its worst case, and its rank among the rows that can be ranked."""
+    for row in rows:
+        row |= {"worst": None, "worst_asr": None, "rank": None, "unranked": None}
+        measured = [a for a in compared if a in row["cells"]] or list(row["cells"])
+        if measured:
+            values = _cube([row["defence"]], measured, by_place, "poisoned", seeds)
+            row["worst"] = _worst(worst_columns(values)[0], measured)
+        row["worst_asr"] = _worst_asr(row)
+        state = (row["course"] or {}).get("state")
+        if row["defence"] not in complete:
+            row["unranked"] = "not every compared attack is measured"
+        elif state is None:
+            row["unranked"] = "too few rounds for a test of convergence"
+        elif state == Convergence.RISING.value:
+            row["unranked"] = "its clean arm has not converged"
+    ranked = [row for row in rows if row["unranked"] is None]
+    if len(ranked) < 2 or len(seeds) < 2:
+        for row in ranked:
+            row["unranked"] = "nothing to rank it against" if len(seeds) > 1 else "a single seed"
+        return
+    names = [row["defence"] for row in ranked]
+    values = _cube(names, compared, by_place, "poisoned", seeds)
+    for row, rank in zip(ranked, ranks(values), strict=True):
+        row["rank"] = _plain(rank)
+    for place, label in enumerate(compared):
+        for row, rank in zip(ranked, ranks(values[:, :, place]), strict=True):
+            row["cells"][label]["rank"] = _plain(rank)
+
+
+def _cube(
+    defences: Sequence[str],
+    labels: Sequence[str],
+    by_place: Mapping[tuple[str, str | None], Row],
+    metric: str,
+    seeds: Sequence[int],
+) -> Any:
+    """The values of ``metric``, [seeds, defences, attacks]."""
+    values = [[_values(by_place[d, a], metric, seeds) for a in labels] for d in defences]
+    return np.moveaxis(np.array(values), 2, 0)
+
+
+def _worst(found: Worst, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "attacks": [labels[column] for column in found.columns],
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "of": len(labels),
+    }
+
+
+def _worst_asr(row: Table) -> dict[str, Any] | None:
+    """The backdoor that is farthest above its clean twin."""
+    above = {label: e["asr_above"] for label, e in row["cells"].items() if e.get("asr_above")}
+    if not above:
+        return None
+    values = np.array([found["values"] for found in above.values()]).T[:, None, :]
+    found = _worst(worst_columns(-values)[0], list(above))
+    low, high = found["low"], found["high"]
+    return {
+        **found,
+        "mean": -found["mean"],
+        "low": None if high is None else -high,
+        "high": None if low is None else -low,
+    }
+
+
+def _plain(rank: Rank) -> dict[str, int]:
+    return dataclasses.asdict(rank)
+
+
+def _exposure(cells: Iterable[Row]) -> dict[str, Any] | None:
+    """The malicious clients of all attacked cells' rounds together."""
+    parts = [(cell.get("course") or {}).get("exposure") for cell in cells]
+    known = [part for part in parts if part]
+    if not known:
+        return None
+    rounds = sum(part["rounds"] for part in known)
+    return {
+        "declared": known[0]["declared"],
+        "least": min(part["least"] for part in known),
+        "mean": sum(part["mean"] * part["rounds"] for part in known) / rounds,
+        "most": max(part["most"] for part in known),
+        "rounds": rounds,
+        "above": sum(part["above"] for part in known),
+    }

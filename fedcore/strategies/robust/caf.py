@@ -1,0 +1,125 @@
+"""CAF: the covariance-bound agnostic filter, which weighs down what spreads the updates most."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fedcore.exchange.cohort import Cohort, Memory, Noted
+from fedcore.strategies.choice_definitions import noted
+from fedcore.strategies.definitions import Definition, Expected, Floats, View, linear
+from fedcore.strategies.distances import least_scores, squared_distances
+from fedcore.strategies.robust.minority import Minority, finite_rows, mean_of
+from fedcore.strategies.strategy import STRATEGIES, combine_some, weighing
+
+_NONE = 1e-12  # a weight that is rounding
+
+
+@STRATEGIES.register("caf", "covariance-bound agnostic filter (Allouah et al. 2025)")
+class CAF(Minority):
+    """The weighted mean mu_c = sum_i c_i u_i / sum_i c_i whose covariance is the least.
+
+    Weights start at c_i = 1. While sum_i c_i > K - 2 f: the largest eigenvalue of the weighted
+    covariance sum_i c_i (u_i - mu_c)(u_i - mu_c)^T / sum_i c_i is noted with mu_c, tau_i is the
+    squared projection of u_i - mu_c on its eigenvector, and c_i becomes c_i (1 - tau_i / max tau).
+    The mu_c of the least eigenvalue is the step. f = 0 is the mean.
+    Eigenvectors come from the K x K products of the updates, which is exact and the same every
+    time. (ByzFL makes one power iteration from a random vector, which is neither.) Weights below
+    1e-12 are 0, as is that of an update that is not finite. Needs K > 2 f. f is ``num_byzantine``;
+    None takes (K - 1) // 2.
+    Source: Allouah, Guerraoui, Stephan, "Towards Trustworthy Federated Learning with Untrusted
+    Participants", ICML 2025, algorithm 2; after Diakonikolas et al., "Being Robust (in High
+    Dimensions) Can Be Practical", 2017.
+    """
+
+    definition = Definition("the weighted mean of least covariance", lambda view: _filtered(view))
+    may_ignore_clients = True
+
+    def step(
+        self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        size, finite = len(updates), finite_rows(updates)
+        least = size - 2 * self.tolerated(size)
+        if len(finite) <= max(least, 1):
+            return mean_of(updates, finite, memory)
+        # differences from a row that has near neighbours, so that no huge one costs digits
+        first = least_scores(updates, max(1, len(finite) // 2), 1)[0]
+        own = torch.tensor(finite, device=updates.device)
+        distances = squared_distances(updates, own, updates[first])[:, own].cpu().numpy()
+        shares = filtered((distances + distances.T) / 2, finite.index(first), least)
+        rows = [row for row, share in zip(finite, shares, strict=True) if share > 0]
+        weights = shares[shares > 0].tolist()
+        Memory.of(memory).noted = Noted(weighing(size, rows, weights))
+        return combine_some(updates, rows, torch.tensor(weights, dtype=torch.float64))
+
+
+def filtered(distances: Floats, origin: int, least: float) -> Floats:
+    """The shares c_i / sum c of the filter, [n], from squared ``distances`` [n, n] of rows.
+
+    ``origin`` is the row that products are taken from; weights are filtered while their sum
+    exceeds ``least``.
+    """
+    distances = np.minimum(distances, 1e300)
+    products = (distances[:, origin, None] + distances[None, origin] - distances) / 2
+    products = products / max(float(np.abs(products).max()), np.finfo(np.float64).tiny)
+    weights: Floats = np.ones(len(products))
+    best: Floats = weights / weights.sum()
+    spread = np.inf
+    while weights.sum() > least:
+        shares = weights / weights.sum()
+        means = products @ shares
+        centred = products - means[:, None] - means[None, :] + shares @ means
+        roots = np.sqrt(shares)
+        values, vectors = np.linalg.eigh(roots[:, None] * centred * roots[None, :])
+        if values[-1] < spread:
+            best, spread = shares, float(values[-1])
+        scores = (centred @ (roots * vectors[:, -1])) ** 2
+        scores[weights == 0] = 0
+        if not scores.max() > 0:
+            break
+        weights = weights * (1 - scores / scores.max())
+        weights[weights < _NONE] = 0
+    return best
+
+
+def _filtered(view: View) -> Expected:
+    shares, silent = noted(view, "how it weighs the clients")
+    if silent is not None:
+        return silent
+    expected = linear(view, shares)
+    if abs(shares.sum() - 1) > 1e-9 or shares.min() < 0:
+        return replace(expected, problem=f"its weights add up to {shares.sum():.6g}, not 1")
+    finite = np.isfinite(view.rows).all(axis=1)
+    if not view.whole or not finite.any():
+        return expected
+    size, f = len(view.rows), view.strategy.num_byzantine
+    least = size - 2 * (max(1, (size - 1) // 2) if f is None else f)
+    due, certain = _weights(view.rows[finite], least)
+    if certain and np.abs(due - shares[finite]).max() > 1e-6:
+        return replace(expected, problem="its weights are not those of the filter")
+    return expected
+
+
+def _weights(rows: Floats, least: float) -> tuple[Floats, bool]:
+    """The shares by covariances of coordinates, and whether no near tie leaves them in doubt."""
+    weights: Floats = np.ones(len(rows))
+    seen: list[tuple[float, Floats]] = [(np.inf, weights / weights.sum())]
+    certain = True
+    while weights.sum() > least:
+        shares = weights / weights.sum()
+        gaps = rows - shares @ rows
+        values, vectors = np.linalg.eigh((gaps.T * shares) @ gaps)
+        seen.append((float(values[-1]), shares))
+        certain &= len(values) == 1 or values[-2] < (1 - 1e-4) * values[-1]
+        scores = np.where(weights > 0, (gaps @ vectors[:, -1]) ** 2, 0.0)
+        if scores.max() <= 1e-20 * (rows[weights > 0] ** 2).max(initial=1e-300):
+            return shares, False  # those that are left are equal but for rounding
+        weights = weights * (1 - scores / scores.max())
+        weights = np.where(weights < 1e-12, 0.0, weights)
+        certain &= abs(weights.sum() - least) > 1e-6
+    spreads = sorted(spread for spread, _ in seen)
+    certain &= len(seen) == 1 or spreads[0] < (1 - 1e-6) * spreads[1]
+    best: Floats = min(seen, key=lambda pair: pair[0])[1]
+    return best, bool(certain)
