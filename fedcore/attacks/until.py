@@ -76,8 +76,8 @@ class Until(Attack):
         problems = self.of.audit_problems(record)
         evidence = record.audit.training
         rows = () if evidence is None else evidence.changed
-        if evidence is not None and not record.scenario.parts.partition.changes_images:
-            rows = (*rows, *evidence.copies)  # else all that clients train on are copies
+        if evidence is not None and not record.audit.skew:  # else all images are copies
+            rows += evidence.copies
         late = sorted({(round, client) for round, client, _ in rows if round > self.round})
         if late:
             round, client = late[0]

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def logits(model: nn.Module, federation: Federation, client: int, dtype: torch.dtype) -> Scores:
-    """The logits of the honest training samples of ``client``, [n, C], in the order of its part.
+    """The logits of the training samples of ``client``, [n, C], in the order of its part.
 
-    ``model`` is in evaluation mode: without dropout, with running statistics. Its attack leaves
-    images alone, so that those of any round will do.
+    ``model`` is in evaluation mode: without dropout, with running statistics.
     """
-    part, images = federation.threat.samples_of(client, 1), federation.pool
+    part, images = federation.threat.clean_samples_of(client), federation.pool
     own = images.index_select(0, torch.from_numpy(part).to(images.device))
     split = Split(own, torch.empty(len(own), device=images.device))
     transform = federation.transform

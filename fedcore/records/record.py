@@ -151,14 +151,14 @@ class Record:
     def examples(self) -> int:
         """Training examples processed, over all rounds, clients and epochs.
 
-        Under ``local_steps``, and where an attack on local work ends, those that a witness saw;
-        without one, those of all epochs begun.
+        Those that a witness saw where rounds differ, or under ``local_steps``; without one, those
+        of all epochs begun.
         """
         attack, noted = self.scenario.parts.attack, self.audit.training
-        works = attack is not None and attack.work is not None
         rounds = range(1, len(self.audit.cohorts) + 1)
-        changes = works and not all(map(attack.acts, rounds))
-        if noted is not None and (changes or self.scenario.local_steps is not None):
+        works = attack is not None and attack.work is not None
+        ends = works and not all(map(attack.acts, rounds))  # epochs change with the rounds
+        if noted is not None and (ends or self.scenario.local_steps is not None):
             return sum(noted.images)
         work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)

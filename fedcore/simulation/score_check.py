@@ -83,7 +83,8 @@ class ScoreCheck:
         if not data.may_keep_labels:
             mine = np.where(mine == own, _NOBODY, mine)
         if state is not None:
-            scores = self._scores(state, client)[taken]
+            seen = federation.threat.clean_samples_of(client)
+            scores = self._scores(state, seen)[taken]
             mine = self._best(data, mine, own, scores, client)
         due[taken] = mine
         return due
@@ -106,32 +107,26 @@ class ScoreCheck:
         return np.where(close & (mine != _NOBODY), mine, best)
 
     @torch.no_grad()
-    def _scores(self, state: ServerState, client: int) -> Scores:
-        """The logits of the samples of ``client`` under ``state``, [n, C]."""
+    def _scores(self, state: ServerState, part: Indices) -> Scores:
+        """The logits of the images ``part``, places in the pool, under ``state``, [n, C]."""
         federation = self._federation
         if self._model is None:
             self._model = federation.initial_model().to(state.vector.device, state.vector.dtype)
             self._model.eval()
         self._model.load_state_dict(self._layout.state_dict(state.vector, state.counters))
         made = []
-        for some in torch.split(self._raw(client), _BATCH):
-            images = federation.transform(some.to(state.vector.device))
-            made.append(self._model(images.to(state.vector.dtype)))
+        for start in range(0, len(part), _BATCH):
+            some = torch.from_numpy(part[start : start + _BATCH])
+            images = federation.pool[some.to(federation.pool.device)]
+            made.append(self._model(federation.transform(images).to(state.vector.dtype)))
         result: Scores = torch.cat(made).double().cpu().numpy()
         return result
 
     def _content(self, client: int) -> Hashes:
         if client not in self._hashes:
-            self._hashes[client] = content(self._raw(client))
+            own = self._federation.threat.clean_samples_of(client)
+            self._hashes[client] = content(self._federation.raw(torch.from_numpy(own)))
         return self._hashes[client]
-
-    def _raw(self, client: int) -> torch.Tensor:
-        """The images of ``client`` before any transform, [n, h, w, c] uint8, by its part."""
-        threat, images = self._federation.threat, self._federation.dataset.train.images
-        own = threat.honest.get(client)  # a partition may have made them
-        if own is None or threat.copies is None:
-            return images[torch.from_numpy(self._federation.parts[client])]
-        return threat.copies.images[torch.from_numpy(own - len(images))]
 
 
 def check_of(federation: Federation, layout: Layout, precision: str) -> ScoreCheck | None:
