@@ -52,7 +52,7 @@ class Threat:
 
     ``malicious`` is drawn here and nowhere else. ``labels`` are those of the rounds in which the
     attack acts. ``pool`` are the images that a client trains on in these, by client, where some of
-    them are copies.
+    them are copies; ``seen`` those without an attack, where they are not its samples.
     """
 
     scenario: Scenario
@@ -64,6 +64,7 @@ class Threat:
     labels: Indices  # [n], a copy; clean where nobody is malicious, and under redraw
     copies: Copies | None = None
     pool: dict[int, Indices] = field(default_factory=dict, repr=False)
+    seen: dict[int, Indices] = field(default_factory=dict, repr=False)
     _clean: dict[int, Indices] = field(default_factory=dict, repr=False)  # of poisoned clients
     _places: dict[int, int] = field(default_factory=dict, repr=False)
     _scored: dict[int, tuple[int, Indices]] = field(default_factory=dict, repr=False)
@@ -181,19 +182,18 @@ class Threat:
         They are places in the pool.
         """
         own = self.pool.get(client) if self.acts(round) else None
+        return self.clean_samples_of(client) if own is None else own
+
+    def clean_samples_of(self, client: int) -> Indices:
+        """The images that ``client`` has without an attack, in the order of its part."""
+        own = self.seen.get(client)
         return self.parts[client] if own is None else own
 
-    def epochs(self, honest: Indices) -> Indices:
-        """Local epochs by client, [num_clients], of those that all would make, ``honest``.
-
-        They are those of rounds in which the attack acts.
-        Raises `AttackError` where the attack asks for other than whole epochs, or changes nothing.
-        """
-        return self.local_work(honest, None)[0]
-
     def local_work(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices | None]:
-        """As `epochs`, with the local steps where these are counted; 0: those of whole epochs.
+        """Local epochs, and steps where these are counted, [num_clients], of those of honest work.
 
+        They are those of rounds in which the attack acts; 0 steps are those of whole epochs.
+        Raises `AttackError` where the attack asks for other than whole numbers, or changes nothing.
         Epochs are then those that are begun by ``steps``, and of no account.
         """
         if self.attack is None or self.attack.work is None or not len(self.malicious):
