@@ -76,6 +76,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "fedbn": {"norm": "batch"},
     "normclipping": {"norm_bound": 0.2},
     "centeredclipping": {"norm_bound": 0.2},
+    "pgd": {"radius": 0.2},
     "dirichlet": {"alpha": 0.3, "min_partition_size": 2},
     "pathological": {"classes_per_client": 3, "class_assignment": "first-deterministic"},
     "targetedflip": {"source_class": 1, "target_class": 7},

@@ -76,9 +76,24 @@ class Draw:
 
 @dataclass(frozen=True)
 class Work:
-    """The local work of a client in a round: numbers only, so that every engine can stack it."""
+    """The local work of a client in a round: numbers only, so that every engine can stack it.
+
+    ``steps``: how many steps there are, however many ``epochs`` these begin; None: whole epochs.
+    ``radius``: after every ``every``-th step, and after the last, the parameters are projected onto
+    the ball of this radius around the global ones; None: never. ``masked``: the share of the
+    parameters, those that the last global update moved most, which the client leaves as they are.
+    """
 
     epochs: int
+    radius: float | None = None
+    every: int = 1
+    masked: float = 0.0
+    steps: int | None = None
+
+    @property
+    def in_steps(self) -> bool:
+        """Whether more than the number of steps is other than usual."""
+        return self.radius is not None or self.masked > 0
 
 
 @dataclass(frozen=True)
@@ -257,7 +272,10 @@ class LocalWork(Attack):
 
     @abstractmethod
     def changed(self, base: Work) -> Work:
-        """The work of a malicious client that would honestly do ``base``."""
+        """The work of a malicious client that would honestly do ``base``.
+
+        What it leaves as it is it takes over: ``dataclasses.replace(base, epochs=...)``.
+        """
 
 
 class UpdateAttack(Attack):
@@ -300,6 +318,15 @@ def attack_of(scenario: Scenario) -> Attack | None:
     """The attack of ``scenario``; None for a clean one."""
     attack: Attack | None = scenario.parts.attack
     return attack
+
+
+def work_in_steps(scenario: Scenario) -> Work | None:
+    """What malicious clients do otherwise within their steps; None where they do not."""
+    attack = attack_of(scenario)
+    if attack is None or attack.work is None:
+        return None
+    work = attack.work.changed(Work(scenario.epochs_range[0]))
+    return work if work.in_steps else None
 
 
 def success_of(scenario: Scenario) -> Attack | None:

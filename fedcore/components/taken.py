@@ -14,7 +14,15 @@ FIELDS: Final = frozenset(
     (
         *("absent_fraction", "absent_rounds", "min_present"),
         *("allow_incomplete", "attack", "batch_size", "dataset", "eval_every", "fraction_train"),
-        *("grayscale", "image_size", "local_epochs", "lr", "malicious_fraction", "model"),
+        *(
+            "grayscale",
+            "image_size",
+            "local_epochs",
+            "local_steps",
+            "lr",
+            "malicious_fraction",
+            "model",
+        ),
         *("normalize", "num_clients", "optimizer", "partition", "partition_seed", "parts"),
         *("preaggregation", "privacy", "probe", "rounds", "strategy", "validation_fraction"),
         "weight_decay",
@@ -24,7 +32,16 @@ FIELDS: Final = frozenset(
 MEMBERS: Final = frozenset(
     (
         *("but", "clean_twin", "cohort_size", "data", "declared", "epochs_range"),
-        *("evaluated_rounds", "from_dict", "hash", "id", "num_malicious", "rows", "specs"),
+        *(
+            "evaluated_rounds",
+            "from_dict",
+            "hash",
+            "id",
+            "num_malicious",
+            "rows",
+            "specs",
+            "steps_range",
+        ),
         "to_dict",
     )
 )

@@ -13,9 +13,9 @@ from torch import nn
 
 from fedcore.cores import DEVICES, cores
 from fedcore.engine.interface import ENGINES
+from fedcore.engine.local_rules import needs_reference_engine
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
-from fedcore.privacy.run import needs_reference_engine
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario

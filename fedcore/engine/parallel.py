@@ -31,7 +31,7 @@ from fedcore.engine.evaluation import Score, summarise, test_batches
 from fedcore.engine.shared import shared_zeros
 from fedcore.engine.witness import scored
 from fedcore.errors import FedcoreError
-from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.exchange.cohort import Cohort, Memory, ServerState
 
 if TYPE_CHECKING:
     from fedcore.data.dataset import Split
@@ -72,7 +72,7 @@ class ParallelEngine:
     was killed.
     """
 
-    trains_privately = True  # as its engine does
+    trains_privately = follows_rules = True  # as its engine does
 
     def __init__(self, engine: SequentialEngine, processes: int) -> None:
         self.engine = engine
@@ -82,7 +82,10 @@ class ParallelEngine:
         if federation.probed is not None:
             self._exams.append(_Exam(federation.probed, federation, probe=True))
         initial = engine.initial_state()
-        self._state = ServerState(_shared_copy(initial.vector), _shared_copy(initial.counters))
+        told = Memory(engine.told)  # shared, as all that the engine has allocated
+        self._state = ServerState(
+            _shared_copy(initial.vector), _shared_copy(initial.counters), told
+        )
         self._queue, self._helpers_end = socket.socketpair()
         self._helpers: dict[Connection, multiprocessing.process.BaseProcess] = {}
         try:
@@ -99,7 +102,7 @@ class ParallelEngine:
     def train(self, state: ServerState, round: int, clients: tuple[int, ...]) -> Cohort:
         """Train ``clients`` from ``state``. The cohort's tensors are valid until the next call."""
         federation = self.engine.federation
-        work = [federation.epochs_of(c, round) * len(federation.parts[c]) for c in clients]
+        work = [federation.steps_of(c, round) for c in clients]
         rows = sorted(range(len(clients)), key=lambda row: -work[row])
         self._share(state, [(round, row, clients[row]) for row in rows])
         self.engine.scored.note(round, clients)  # the audit of a helper's draw is in the helper
@@ -132,6 +135,9 @@ class ParallelEngine:
         """Do ``tasks`` together with the helpers; returns when all are done."""
         self._state.vector.copy_(state.vector)
         self._state.counters.copy_(state.counters)
+        for name, tensor in self._state.memory.items():
+            if name in state.memory:
+                tensor.copy_(state.memory[name])
         try:
             self._queue.sendall(b"".join(_TASK.pack(*task) for task in tasks))
             left = len(tasks)

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.data.dataset import Split
+from fedcore.engine.client_memory import ClientMemory, Zeros
 from fedcore.engine.evaluation import Score, evaluate, score_batch, with_success
 from fedcore.engine.interface import ENGINES, Engine
+from fedcore.engine.local_rules import LocalRules, kept_by, told_to
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.scores import ScoredLabels, logits
-from fedcore.engine.shared import Zeros, shared_zeros
+from fedcore.engine.shared import shared_zeros
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH
 from fedcore.exchange.fingerprints import model_hash
 from fedcore.exchange.layout import Layout
-from fedcore.federation.batches import batch_bounds, local_steps
+from fedcore.federation.batches import batch_bounds
 from fedcore.federation.federation import Federation
 from fedcore.models.dropout import StreamDropout
 from fedcore.native.convolution import fuse_convolutions
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
 
 # Float pixels of a client that are transformed at once: bounds memory at 224 pixels.
 _CHUNK_PIXELS = 1 << 24
+_LAYERS = "layers"  # name of what FedBN's clients keep
 
 
 class SequentialEngine:
     """Trains clients one by one. Bitwise repeatable on one machine, device and thread count."""
 
     trains_privately = True  # see `fedcore.privacy.run`
+    follows_rules = True  # see `fedcore.engine.local_rules`
 
     def __init__(
         self,
@@ -71,11 +75,14 @@ class SequentialEngine:
         self.scored = ScoredLabels(federation, zeros)
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._own_layers = self.layout.batch_norm_indices().to(device) if keeps else None
-        if self._own_layers is not None:
-            # FedBN: clients' own layers between rounds. Untouched pages of zeros take no memory.
-            shape = (scenario.num_clients, len(self._own_layers))
-            self._kept = zeros(shape, dtype=dtype, device=device)
-            self._has_kept = zeros((scenario.num_clients,), dtype=torch.bool, device="cpu")
+        parameters = self.layout.num_parameters
+        kept = dict.fromkeys(kept_by(scenario), parameters)
+        if self._own_layers is not None:  # FedBN: clients' own layers between rounds
+            kept[_LAYERS] = len(self._own_layers)
+        self.memory = ClientMemory(kept, scenario.num_clients, zeros, dtype, device)
+        #: What clients are told beside the model, until a server's memory has it.
+        self.told = {n: zeros((parameters,), dtype=dtype, device=device) for n in told_to(scenario)}
+        self._rules = LocalRules(federation, parameters, self.told)
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""
@@ -95,15 +102,15 @@ class SequentialEngine:
         hold_norms(self.model, self.federation.scenario)
         self._load(state)
         own = self._own_layers
-        if own is not None and self._has_kept[client]:
-            self._vector[own] = self._kept[client]
+        if own is not None and self.memory.has(client):
+            self._vector[own] = self.memory.of(client)[_LAYERS]
         begun_from = model_hash(self._vector, self._counters) if round == 1 else 0
         self.witness.begin(round, client)
         self._work(state, round, client)
-        self._waiting.append((row, begun_from, self.witness.noted()))
+        self._waiting.append((row, begun_from, self.witness.noted(self._rules.seen(client))))
         if own is not None:
-            self._kept[client] = self._vector[own]
-            self._has_kept[client] = True
+            self.memory.of(client)[_LAYERS].copy_(self._vector[own])
+        self.memory.keep(client)
         torch.sub(self._vector, state.vector, out=self._updates[row])
         self._ends[row] = self._counters
 
@@ -126,12 +133,9 @@ class SequentialEngine:
     def cohort(self, clients: tuple[int, ...], round: int) -> Cohort:
         """The cohort whose rows have been trained in ``round``."""
         self.settle()
-        federation, size = self.federation, self.federation.scenario.batch_size
+        federation = self.federation
         samples = tuple(len(federation.parts[c]) for c in clients)
-        steps = tuple(
-            local_steps(n, federation.epochs_of(c, round), size)
-            for c, n in zip(clients, samples, strict=True)
-        )
+        steps = tuple(federation.steps_of(c, round) for c in clients)
         return Cohort(
             clients=clients,
             updates=self._updates[: len(clients)],
@@ -189,17 +193,17 @@ class SequentialEngine:
 
     def own_layers(self, client: int) -> torch.Tensor | None:
         """The layers that ``client`` keeps between rounds (FedBN), [b]; None where it has none."""
-        if self._own_layers is None or not self._has_kept[client]:
+        if self._own_layers is None or not self.memory.has(client):
             return None
-        return self._kept[client].clone()
+        return self.memory.of(client)[_LAYERS].clone()
 
     def set_own_layers(self, client: int, layers: torch.Tensor | None) -> None:
         """Have ``client`` keep ``layers`` [b] (FedBN); None makes it forget."""
         if self._own_layers is None:
             return
-        self._has_kept[client] = layers is not None
+        self.memory.keep(client, layers is not None)
         if layers is not None:
-            self._kept[client] = layers
+            self.memory.of(client)[_LAYERS].copy_(layers)
 
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)
@@ -220,7 +224,7 @@ class SequentialEngine:
         part = federation.threat.samples_of(client, round)
         believed = federation.threat.labels_of(client, round)
         bounds = batch_bounds(len(part), federation.scenario.batch_size)
-        epochs = federation.epochs_of(client, round)
+        steps = federation.steps_of(client, round)
         if self._private_steps is not None:
             own = torch.from_numpy(part).to(self.device)
 
@@ -230,7 +234,7 @@ class SequentialEngine:
 
             self._private_steps.work(
                 noise=(federation.seed, round, client),
-                steps=epochs * len(bounds),
+                steps=steps,
                 images=images_of,
                 loss=self.witness.loss,
                 labels=torch.from_numpy(believed).to(self.device),
@@ -241,14 +245,23 @@ class SequentialEngine:
             )
             return
         gradient = self._gradient[self._trained]
-        for _ in range(epochs):
-            shuffled = order.permutation(len(part))
+        rules = self._rules.begun(state, round, client, steps, self.memory)
+        for first in range(0, steps, len(bounds)):
+            taken = bounds[: steps - first]  # all, but where the last epoch is cut short
+            shuffled = order.permutation(len(part))[: taken[-1][1]]
             samples = torch.from_numpy(part[shuffled]).to(self.device)
             labels = torch.from_numpy(believed[shuffled]).to(self.device)
             self.witness.claim(samples)
-            for start, stop, images in self._batches(samples, bounds):
+            for start, stop, images in self._batches(samples, taken):
                 self._differentiate(images, labels[start:stop])
+                for rule in rules:
+                    rule.before(weights, gradient)
                 self._solver.step(weights, gradient)
+                for rule in rules:
+                    if rule.after(weights):
+                        self.witness.solver_log.jumped(weights)
+        for rule in rules:
+            rule.end(weights)
 
     def _differentiate(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """The gradient of the mean loss on one batch at the model's weights."""

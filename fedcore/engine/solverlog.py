@@ -25,7 +25,13 @@ Values = npt.NDArray[np.float64]
 
 _WATCHED: Final = 96  # weights that are looked at
 _STEPS: Final = 64  # steps of a round that are worked out again; more are counted
-_KNOWN: Final = ("sgd", "momentum", "proximal", "adam")  # of others there is no second opinion
+_KNOWN: Final = (
+    "sgd",
+    "momentum",
+    "proximal",
+    "adam",
+    "clientmomentum",
+)  # of others there is no second opinion
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
@@ -52,6 +58,7 @@ class SolverLog:
         self._anchor = anchor[..., self._chosen].clone()
         self._gradients: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
+        self._jumps: dict[int, torch.Tensor] = {}
         self._looked_at: tuple[int, int] | None = None
 
     def before(self, weights: torch.Tensor, gradient: torch.Tensor) -> None:
@@ -72,13 +79,18 @@ class SolverLog:
             self._weights.append(self._view.clone())
         self.steps += 1
 
+    def jumped(self, weights: torch.Tensor) -> None:
+        """Note where a rule, not the solver, has moved ``weights`` since the last step."""
+        if 0 < self.steps <= self._most:
+            self._jumps[self.steps] = weights[..., self._chosen].clone()
+
     def noted(self) -> SolverLog:
         """What has been noted of a client, which the next one's `begin` leaves as it is."""
         kept = SolverLog.__new__(SolverLog)
         kept.scenario, kept.steps, kept.watching = self.scenario, self.steps, self.watching
         if self.watching:
             kept._anchor, kept._weights = self._anchor, self._weights
-            kept._gradients = self._gradients
+            kept._gradients, kept._jumps = self._gradients, self._jumps
         return kept
 
     def fit(self) -> tuple[float, float, float]:
@@ -88,13 +100,19 @@ class SolverLog:
         noted = torch.cat((self._anchor, *self._weights, *self._gradients)).cpu()
         table = noted.view(-1, len(self._anchor)).numpy()
         count = len(self._weights)
-        return fit(self.scenario, table[1 + count :], table[1 : 1 + count], table[0])
+        weights, begins = table[1 : 1 + count], None
+        if self._jumps:
+            begins = weights[:-1].copy()
+            for step, jumped in self._jumps.items():
+                begins[step : step + 1] = jumped.cpu().numpy()
+        return fit(self.scenario, table[1 + count :], weights, table[0], begins)
 
     def moved(self) -> float:
         """`along` of the way from the first weights to the last; NaN where that is not known."""
         if not self.watching or not 0 < self.steps <= _STEPS:
             return float("nan")
-        return float(along((self._weights[-1] - self._anchor).cpu().numpy()))
+        last = self._jumps.get(self.steps, self._weights[-1])
+        return float(along((last - self._anchor).cpu().numpy()))
 
     def all_moved(self, steps: Sequence[int]) -> list[float]:
         """As `moved`, of the clients of `fits`."""
@@ -173,14 +191,17 @@ def fit(
     gradients: npt.NDArray[Any],
     weights: npt.NDArray[Any],
     anchor: npt.NDArray[Any],
+    begins: npt.NDArray[Any] | None = None,
 ) -> tuple[float, float, float]:
     """(rate, its standard error, unexplained share) by least squares.
 
     ``gradients`` [T, n] of the loss at ``weights`` [T + 1, n], which begin at ``anchor`` [n].
+    ``begins`` [T, n] are where the steps begin, if not all do where the one before has ended.
     """
     places = weights.astype(np.float64)
-    moved = places[1:] - places[:-1]
-    moves = directions(scenario, gradients.astype(np.float64), places[:-1], anchor)
+    starts = places[:-1] if begins is None else begins.astype(np.float64)
+    moved = places[1:] - starts
+    moves = directions(scenario, gradients.astype(np.float64), starts, anchor)
     moves, moved, ends = moves.ravel(), moved.ravel(), places[1:].ravel()
     length, all_moved = float(moves @ moves), float(moved @ moved)
     # what is not finite fails every comparison

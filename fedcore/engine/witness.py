@@ -18,13 +18,14 @@ import torch.nn.functional as F
 
 from fedcore.engine.marks import Known, Marks, known, known_pool, known_probe, marks_of
 from fedcore.engine.solverlog import SolverLog, watches
-from fedcore.exchange.evidence import Row, Scored, row_of
+from fedcore.exchange.evidence import FIELDS, Row, Scored, row_of
 from fedcore.exchange.fingerprints import bits, in_order, labelled, long, signed, total
 
 if TYPE_CHECKING:
     from fedcore.federation.federation import Federation
     from fedcore.optimizers.solvers import Solver
 
+_RULES: Final = slice(FIELDS.index("bent"), FIELDS.index("reach") + 1)
 _UNMARKED: Final = 1 << 20  # values of images that may wait for their marks
 #: How far a mark may be from its image's. Marks of different images lie about 1 apart.
 _ROUNDING: Final = {torch.bfloat16: 5e-2}
@@ -91,13 +92,15 @@ class Witness:
             images = [whole]
         self._marks += [marks_of(some, self._vector) for some in images]
 
-    def noted(self) -> Notes:
+    def noted(self, rules: tuple[float, ...] = ()) -> Notes:
         """What has been noted of a client since `begin`, to be worked out later by `row`.
 
+        ``rules`` is what was seen of local rules, see `fedcore.engine.local_rules`.
         Clients are worked out together: each alone would find the caches full of its training.
         """
         self._mark()
-        return Notes(self._marks, self._labels, self._claims, self._begun, self.solver_log.noted())
+        log = self.solver_log.noted()
+        return Notes(self._marks, self._labels, self._claims, self._begun, log, rules)
 
     def row(self, notes: Notes) -> Row:
         """What ``notes`` say of a client, [WIDTH]; ``model`` is left at 0."""
@@ -107,7 +110,10 @@ class Witness:
             marks, labels, claims = aligned(notes, marks, labels)
         log = notes.log
         fit, moved = log.fit(), log.moved()
-        return self.row_of(marks, labels, claims, steps=log.steps, fit=fit, moved=moved)
+        row = self.row_of(marks, labels, claims, steps=log.steps, fit=fit, moved=moved)
+        if notes.rules:
+            row[_RULES] = [bits(value) for value in notes.rules]
+        return row
 
     def row_of(
         self, marks: Marks, labels: Row, claims: Row, *, steps: int,
@@ -171,6 +177,7 @@ class Notes:
     claims: list[torch.Tensor]
     begun: list[int]
     log: SolverLog
+    rules: tuple[float, ...] = ()
 
 
 def aligned(notes: Notes, marks: Marks, labels: Row) -> tuple[Marks, Row, Row]:

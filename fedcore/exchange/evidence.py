@@ -19,8 +19,8 @@ from fedcore.exchange.fingerprints import long, of_bits, short, turned
 
 Row = npt.NDArray[np.int64]
 
-#: What an engine notes of one client's round, one int64 each; `rate`, `blur`, `misfit`
-#: and `moved` are the bits of float64.
+#: What an engine notes of one client's round, one int64 each; `rate`, `blur`, `misfit`, `moved`
+#: and what stands behind `copies`, `model` apart, are the bits of float64.
 FIELDS: Final = (
     "steps",  # steps of the local solver
     "images",  # images that entered the loss
@@ -36,6 +36,11 @@ FIELDS: Final = (
     "misfit",  # share of the steps' squared length that no learning rate explains
     "moved",  # how far the watched weights moved, see `fedcore.engine.solverlog.along`
     "copies",  # images that are the poisoned copies named in the order
+    "bent",  # what rules added to the gradients of a round, along the watched weights
+    "way",  # the sum of how far the weights were from the global ones at its steps, likewise
+    "grown",  # the sum of the sizes of these gradients, likewise
+    "beyond",  # greatest distance from the global parameters before a projection; 0: none was due
+    "reach",  # the same right after it
     "model",  # digest of the model that training began from; 0 after round 1
 )
 WIDTH: Final = len(FIELDS)

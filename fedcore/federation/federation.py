@@ -17,6 +17,7 @@ from fedcore.data.loading import data_directory, load
 from fedcore.data.transforms import Transform
 from fedcore.errors import AttackError, ModelError, PartitionError
 from fedcore.federation.absences import Absences
+from fedcore.federation.batches import begun_epochs, local_steps
 from fedcore.federation.clients import partition
 from fedcore.federation.root import Root
 from fedcore.federation.skew import ClientSkew, Skew
@@ -142,24 +143,63 @@ class Federation:
     def epochs(self) -> Indices:
         """Local epochs of each client, fixed for the run, [num_clients] int64.
 
-        Those of malicious clients are what the attack makes of them where it acts; a server that
-        trains makes the most that a client may. Raises AttackError.
+        Under ``local_steps`` those that the steps begin. Those of malicious clients are what the
+        attack makes of them where it acts; a server that trains makes the most that a client may.
+        Raises AttackError.
         """
-        clients = self.threat.epochs(self._honest_epochs)
-        if self.root is None:
-            return clients
-        return np.append(clients, self.scenario.epochs_range[1])
+        return self._work[0]
 
     @cached_property
-    def _honest_epochs(self) -> Indices:
-        low, high = self.scenario.epochs_range
-        generator = stream(self.seed, Purpose.LOCAL_EPOCHS)
-        return generator.integers(low, high + 1, size=self.scenario.num_clients)
+    def steps(self) -> Indices:
+        """Local steps of each client in a round in which the attack acts, [num_clients] int64."""
+        return self._work[1]
 
     def epochs_of(self, client: int, round: int) -> int:
-        """Local epochs of ``client`` in ``round`` (from 1)."""
+        """Local epochs of ``client`` in ``round`` (from 1), as far as they are begun."""
+        return int(self._work_of(client, round)[0][client])
+
+    def steps_of(self, client: int, round: int) -> int:
+        """Local steps of ``client`` in ``round`` (from 1)."""
+        return int(self._work_of(client, round)[1][client])
+
+    def _work_of(self, client: int, round: int) -> tuple[Indices, Indices]:
         honest = client < self.scenario.num_clients and not self.threat.acts(round)
-        return int((self._honest_epochs if honest else self.epochs)[client])
+        return self._honest_work if honest else self._work
+
+    @cached_property
+    def _drawn(self) -> tuple[Indices, Indices | None]:
+        """Of honest work: (epochs, None) of each client, or (epochs that are begun, steps)."""
+        scenario = self.scenario
+        low, high = scenario.steps_range or scenario.epochs_range
+        drawing = stream(self.seed, Purpose.LOCAL_EPOCHS)
+        drawn = drawing.integers(low, high + 1, size=scenario.num_clients)
+        if self.root is not None:
+            drawn = np.append(drawn, high)
+        if scenario.steps_range is None:
+            return drawn, None
+        pairs = zip(map(len, self.parts), drawn.tolist(), strict=True)
+        begun = [begun_epochs(n, count, scenario.batch_size) for n, count in pairs]
+        return np.array(begun, np.int64), drawn
+
+    @cached_property
+    def _work(self) -> tuple[Indices, Indices]:
+        return self._counted(*self.threat.local_work(*self._drawn))
+
+    @cached_property
+    def _honest_work(self) -> tuple[Indices, Indices]:
+        return self._counted(*self._drawn)
+
+    def _counted(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices]:
+        """(epochs that are begun, steps) of each client; ``steps`` 0: those of whole epochs."""
+        size, epochs, counts = self.scenario.batch_size, epochs.copy(), np.zeros_like(epochs)
+        asked = counts.tolist() if steps is None else steps.tolist()
+        for client, (n, count) in enumerate(zip(map(len, self.parts), asked, strict=True)):
+            if not n:
+                continue
+            counts[client] = count or local_steps(n, int(epochs[client]), size)
+            if count:
+                epochs[client] = begun_epochs(n, count, size)
+        return epochs, counts
 
     @cached_property
     def pool(self) -> torch.Tensor:
@@ -195,6 +235,12 @@ class Federation:
     def absences(self) -> Absences:
         """Who does not answer."""
         return Absences(self.scenario, self.seed)
+
+    def absent(self, rounds: int) -> tuple[tuple[int, ...], ...]:
+        """Those drawn that do not answer, in each of ``rounds``; empty where all always do."""
+        if self.scenario.absent_fraction is None:
+            return ()
+        return tuple(self.absences.of(r, self.drawn(r)) for r in range(1, rounds + 1))
 
     def drawn(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.

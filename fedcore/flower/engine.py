@@ -10,9 +10,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedcore.engine.evaluation import Score
+from fedcore.engine.local_rules import require_memory
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.federation.batches import local_steps
 from fedcore.federation.federation import Federation
 from fedcore.federation.root import joined
 from fedcore.flower import notes
@@ -61,6 +61,7 @@ class GridEngine:
     """
 
     trains_privately = True  # see `fedcore.privacy.run`
+    follows_rules = True  # but for those that need a memory, see `require_memory`
     generators: Generators | None = None
 
     def __init__(
@@ -75,6 +76,7 @@ class GridEngine:
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         require_simulation(federation.scenario, None)
+        require_memory(federation.scenario)
         private = federation.scenario.privacy is not None
         self.unseen = notes.WITHHELD if private else notes.MISSING
         self.federation, self.grid, self.strict = federation, grid, strict
@@ -159,7 +161,7 @@ def known_facts(
 
     def known(client: int) -> ClientFacts:
         samples = len(federation.parts[client])
-        steps = local_steps(samples, federation.epochs_of(client, round()), scenario.batch_size)
+        steps = federation.steps_of(client, round())
         return ClientFacts(samples, steps, solver.normalizer(steps))
 
     return known

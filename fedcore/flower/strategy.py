@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from fedcore.engine.execution import exact_arithmetic
+from fedcore.engine.local_rules import require_memory
 from fedcore.errors import FedcoreError, PrivacyError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
@@ -148,6 +149,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         require_simulation(self.scenario, "in Flower's own loop")
+        require_memory(self.scenario)
         self._require_no_server()
         vector, counters = from_arrays(self.layout, arrays, self._state.vector)
         state = ServerState(vector, counters, self._state.memory)

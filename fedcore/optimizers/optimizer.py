@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from fedcore.components.component import Component
 from fedcore.components.kinds import OPTIMIZERS as OPTIMIZERS
 from fedcore.components.parameters import param
+from fedcore.optimizers.local_rule import LocalRule
 from fedcore.optimizers.solvers import AdamSolver, SgdSolver, Solver
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Optimizer(Component):
     @abstractmethod
     def solver(self, scenario: Scenario) -> Solver:
         """The steps of a run of ``scenario``, which has learning rate, weight decay and mu."""
+
+    def local_rule(self, scenario: Scenario) -> LocalRule | None:
+        """What clients do around these steps, and keep between rounds; None: nothing."""
+        return None
 
 
 @OPTIMIZERS.register("sgd", "stochastic gradient descent")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedcore.errors import PrivacyError
-from fedcore.federation.batches import local_steps
 from fedcore.privacy.mechanism import Facts, Mechanism
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ def mechanism_of(
             "(dpsgd, released='head', or frozen statistics): choose --engine sequential"
         )
     samples = tuple(len(part) for part in federation.dealt)
-    work = zip(samples, federation.epochs[: len(samples)], strict=True)
-    steps = tuple(local_steps(n, epochs, scenario.batch_size) for n, epochs in work)
+    steps = tuple(int(count) for count in federation.steps[: len(samples)])
     facts = Facts(federation.seed, engine.layout, samples, steps)
     mechanism: Mechanism = scenario.parts.privacy.over(scenario, facts, noise)
     mechanism.run.clients = getattr(engine, "generators", None)

@@ -156,7 +156,10 @@ def _audit(record: Record) -> Iterator[str]:
     works = set(audit.malicious) if attack is not None and attack.work is not None else ()
     if any(n < 0 for n in audit.samples):
         yield f"samples must be >= 0, got {min(audit.samples)}"
-    if any(n < 1 if c in works else not low <= n <= high for c, n in enumerate(audit.epochs)):
+    counted = scenario.steps_range is not None  # steps, of which epochs follow
+    if any(
+        n < 1 if counted or c in works else not low <= n <= high for c, n in enumerate(audit.epochs)
+    ):
         yield f"epochs must be in [{low}, {high}], got {_short(audit.epochs)}"
     for cohort in audit.cohorts:
         if any(audit.samples[client] == 0 for client in cohort):

@@ -11,6 +11,7 @@ from typing import Any
 from fedcore.errors import FedcoreError, StoreError
 from fedcore.exchange.evidence import TrainingEvidence
 from fedcore.exchange.updates import UpdateAudit
+from fedcore.exchange.worked import WorkAudit
 from fedcore.federation.skew import ClientSkew
 from fedcore.federation.threat import ClientPoison
 from fedcore.privacy.statement import PrivacyStatement
@@ -61,9 +62,9 @@ class Audit:
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
     the strategy's remarks on its own steps, such as iterations that did not converge. ``training``
     is the evidence of what was trained on and scored; where there is none, ``unseen`` says why.
-    ``updates`` are what malicious clients sent under an attack on updates. ``absent`` are by round
-    the clients that were drawn and did not answer, who are not in ``cohorts``; empty where all
-    always answer. ``shares`` are by round
+    ``updates`` are what malicious clients sent under an attack on updates, ``work`` what they did
+    under one within their local steps. ``absent`` are by round the clients that were drawn and did
+    not answer, who are not in ``cohorts``; empty where all always answer. ``shares`` are by round
     how a rule that selects or weighs has weighed each client whose update it was given, in their
     order, as a multiple of its plain share (`fedcore.exchange.shares`). ``skew`` is what a
     partition did to the training images of each client. ``client_accuracy`` is that
@@ -84,6 +85,7 @@ class Audit:
     training: TrainingEvidence | None = None
     unseen: str | None = None
     updates: tuple[UpdateAudit, ...] = field(default=(), metadata={"later": True})
+    work: tuple[WorkAudit, ...] = field(default=(), metadata={"later": True})
     absent: tuple[tuple[int, ...], ...] = field(default=(), metadata={"later": True})
     shares: tuple[tuple[float, ...] | None, ...] = field(default=(), metadata={"later": True})
     skew: tuple[ClientSkew, ...] = field(default=(), metadata={"later": True})
@@ -146,7 +148,12 @@ class Record:
 
     @property
     def examples(self) -> int:
-        """Training examples processed, over all rounds, clients and epochs."""
+        """Training examples processed, over all rounds, clients and epochs.
+
+        Under ``local_steps`` those that a witness saw; without one, those of all epochs begun.
+        """
+        if self.scenario.local_steps is not None and self.audit.training is not None:
+            return sum(self.audit.training.images)
         work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
 

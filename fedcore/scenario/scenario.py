@@ -108,6 +108,12 @@ class Scenario:
         low=1,
         token="epochs",
     )
+    local_steps: int | tuple[int, int] | None = param(
+        "steps a round in the place of epochs, or (lowest, highest) of a draw per client",
+        default=None,
+        low=1,
+        token="steps",
+    )
     batch_size: int = param("samples a step", default=32, low=1)
     # strategy
     strategy: str = param("aggregation rule", default=REFERENCE)
@@ -188,6 +194,12 @@ class Scenario:
         """Lowest and highest number of local epochs."""
         epochs = self.local_epochs
         return epochs if isinstance(epochs, tuple) else (epochs, epochs)
+
+    @property
+    def steps_range(self) -> tuple[int, int] | None:
+        """Lowest and highest number of local steps; None where epochs are counted."""
+        steps = self.local_steps
+        return (steps, steps) if isinstance(steps, int) else steps
 
     @property
     def evaluated_rounds(self) -> tuple[int, ...]:

@@ -63,6 +63,11 @@ def _scored(scenario: Scenario, data: Any) -> list[str]:
             f"attack {scenario.attack!r} needs scores, which every round has others of: its class "
             "must redraw, and cannot change images"
         ]
+    if scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, which are of whole "
+            "epochs: set local_epochs in place of local_steps"
+        ]
     if scenario.parts.per_example:
         return [
             f"attack {scenario.attack!r} draws labels by scores, and privacy={scenario.privacy!r} "
@@ -93,6 +98,11 @@ def _counts(scenario: Scenario) -> list[str]:
         problems.append(
             f"fraction_train={scenario.fraction_train} of num_clients={scenario.num_clients} "
             "rounds to an empty cohort: raise either"
+        )
+    if scenario.local_steps is not None and scenario.local_epochs != 1:
+        problems.append(
+            f"local_steps={scenario.local_steps} stands in the place of local_epochs="
+            f"{scenario.local_epochs}: leave one of them out"
         )
     if scenario.probe is not None:
         problems += _probe(scenario)

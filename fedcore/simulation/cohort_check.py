@@ -16,7 +16,7 @@ from fedcore.engine.solverlog import along, chosen
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import FIELDS
 from fedcore.exchange.fingerprints import of_bits
-from fedcore.federation.batches import local_steps
+from fedcore.simulation.client_ledger import ledger_of
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -26,9 +26,9 @@ _ROUNDING: Final = 1e-5  # of an update, as a share of it
 
 
 class CohortCheck:
-    """Compares cohorts with ``samples`` of all clients and their epochs, and with evidence.
+    """Compares cohorts with ``samples`` and steps of all clients, and with evidence.
 
-    ``epochs_of`` gives the local epochs of a client in a round.
+    ``steps_of`` gives the local steps of a client in a round.
     A cohort without evidence is not compared. Updates are only where clients send what they
     trained: privacy and Flower's mods change that, FedBN's clients keep some of it.
     """
@@ -37,12 +37,12 @@ class CohortCheck:
         self,
         scenario: Scenario,
         samples: Sequence[int],
-        epochs_of: Callable[[int, int], int],
+        steps_of: Callable[[int, int], int],
     ) -> None:
-        self._samples, self._epochs_of = samples, epochs_of
-        self._batch_size = scenario.batch_size
+        self._samples, self._steps_of = samples, steps_of
         keeps = scenario.parts.strategy.keeps_batch_norm
         self._sends_all = scenario.privacy is None and scenario.client_mods is None and not keeps
+        self._ledger = ledger_of(scenario)
 
     def problem(
         self, cohort: Cohort, state: ServerState, num_parameters: int, round: int
@@ -51,10 +51,7 @@ class CohortCheck:
         if cohort.noted is None or not cohort.clients:
             return None
         samples = [self._samples[client] for client in cohort.clients]
-        steps = [
-            local_steps(count, self._epochs_of(client, round), self._batch_size)
-            for client, count in zip(cohort.clients, samples, strict=True)
-        ]
+        steps = [self._steps_of(client, round) for client in cohort.clients]
         for what, told, known in (
             ("samples", cohort.samples, samples),
             ("local steps", cohort.steps, steps),
@@ -62,6 +59,10 @@ class CohortCheck:
             for client, says, has in zip(cohort.clients, told, known, strict=True):
                 if says != has:
                     return f"client {client} counts as one of {says} {what}, has {has}"
+        if self._ledger is not None and num_parameters:
+            odd = self._ledger.problem(cohort, state, num_parameters)
+            if odd is not None or self._ledger.mixes:
+                return odd
         return self._moved(cohort, state, num_parameters) if self._sends_all else None
 
     def _moved(self, cohort: Cohort, state: ServerState, num_parameters: int) -> str | None:

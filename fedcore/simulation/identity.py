@@ -6,6 +6,7 @@ the step itself.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -169,6 +170,7 @@ class IdentityCheck:
             return stream(self._seed, Purpose.SERVER_CHANCE, round=look.round, client=part)
 
         view = look.view(self.strategy, state, stop, self._memory, self._displaced, chance)
+        view = dataclasses.replace(view, population=self._scenario.num_clients)
         if not self._chain.complete:
             self._blame(look.round, f"pre-aggregation {_named(self._chain.link)!r} was left out")
         with np.errstate(all="ignore"):

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 import torch
 
+from fedcore.attacks.attack import work_in_steps
 from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
+from fedcore.engine.local_rules import require_rules
 from fedcore.errors import IdentityError
 from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
 from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
+from fedcore.exchange.worked import LAST, WorkLog
 from fedcore.federation.federation import Federation
 from fedcore.federation.root import trainees
 from fedcore.privacy.run import mechanism_of
@@ -68,6 +71,7 @@ class Trial:
         self.device, self.on_round = device, on_round
         self._malicious = tuple(federation.threat.malicious.tolist())
         self._cohorts = tuple(federation.cohort(r) for r in range(1, scenario.rounds + 1))
+        require_rules(scenario, engine)
         self._mechanism = mechanism_of(federation, engine)
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
@@ -78,7 +82,7 @@ class Trial:
         told = None
         if not hasattr(engine, "excluded"):  # over a network clients say what they will
             samples = [len(part) for part in federation.dealt]
-            told = CohortCheck(scenario, samples, federation.epochs_of)
+            told = CohortCheck(scenario, samples, federation.steps_of)
         self._check = IdentityCheck(self._server, scenario, spans, told)
         precision = engine_name.rpartition("-")[2]
         self._scores_due = check_of(federation, engine.layout, precision)
@@ -93,6 +97,11 @@ class Trial:
         self._updates = UpdateLog(self._malicious, self._attack)
         self._attackers = Memory()  # what they remember
         self._shares = ShareLog(all(link.keeps_clients for link in self._server.chain))
+        work, size = work_in_steps(scenario), engine.layout.num_parameters
+        self._masks = work is not None and work.masked > 0
+        keeps = scenario.parts.strategy.keeps_batch_norm
+        own = engine.layout.batch_norm_indices().to(device) if keeps else None
+        self._work = None if work is None else WorkLog(self._malicious, work.masked, size, own)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -149,8 +158,10 @@ class Trial:
                 with self.clock("train"):
                     due = self._scores_due.digests(self.state, self.round, cohort.clients)
                 self._log.due(self.round, due)
+        if cohort is not None and self._work is not None and self._acts:
+            self._work.trained(cohort)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attacks_now:
+        if cohort is not None and cohort.clients and self._attack and self._acts:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -178,9 +189,9 @@ class Trial:
         return report
 
     @property
-    def _attacks_now(self) -> bool:
-        """Whether the updates of the next round are attacked."""
-        return self._attack is not None and self.federation.threat.acts(self.round)
+    def _acts(self) -> bool:
+        """Whether malicious clients attack in the round that is due."""
+        return self.federation.threat.acts(self.round)
 
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
@@ -200,6 +211,11 @@ class Trial:
             self.state = self._server.aggregate(
                 before, cohort, parameters, self.round, self._check.mixed
             )
+            if self._work is not None:
+                self._work.moved(before.vector, self.state.vector)
+            if self._masks:  # which the clients are told with the next model
+                step = self.state.vector[:parameters] - before.vector[:parameters]
+                self.state.memory[LAST] = step
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
                 self._shares.stepped(self.round, cohort.samples, self.state.memory.noted)
@@ -211,14 +227,6 @@ class Trial:
         classes = self.federation.dataset.num_classes
         asr = 1 / classes if self.federation.measures_success else None
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
-
-    def _absent(self) -> tuple[tuple[int, ...], ...]:
-        """Who of the clients drawn did not answer, by round; empty where all always do."""
-        federation = self.federation
-        if federation.scenario.absent_fraction is None:
-            return ()
-        rounds = range(1, len(self._cohorts) + 1)
-        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
 
     def _remarks(self) -> tuple[str, ...]:
         return () if self._attack is None else self._attack.remarks(self._attackers)
@@ -257,7 +265,8 @@ class Trial:
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
-            absent=self._absent(),
+            work=() if self._work is None else self._work.audits(),
+            absent=federation.absent(len(self._cohorts)),
             skew=federation.skew,
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(

@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 class Aggregation:
     """The pre-aggregations of a run, one after the other, and the strategy behind them.
 
-    ``seed`` is that of the run, from which pre-aggregations and strategies draw. Raises
-    FedcoreError for a chain in front of a strategy that aggregates by itself, as it would not see
-    the rows.
+    ``seed`` is that of the run, from which pre-aggregations and strategies draw, ``clients`` are
+    those of the run, of which strategies may keep an account. Raises FedcoreError for a chain in
+    front of a strategy that aggregates by itself, as it would not see the rows.
     """
 
     strategy: Strategy
     chain: tuple[PreAggregation, ...] = ()
     seed: int = 0
+    clients: int | None = None
 
     @classmethod
     def of(cls, scenario: Scenario, seed: int) -> Aggregation:
         """What the server of a run of ``scenario`` with ``seed`` does."""
-        return cls(scenario.parts.strategy, scenario.parts.preaggregation, seed)
+        parts = scenario.parts
+        return cls(parts.strategy, parts.preaggregation, seed, scenario.num_clients)
 
     def __post_init__(self) -> None:
         if self.chain and type(self.strategy).aggregate is not Strategy.aggregate:
@@ -56,7 +58,8 @@ class Aggregation:
         ``num_parameters`` is the number of coordinates that are parameters; buffers and counters
         are those of ``cohort`` as it was sent.
         """
-        state.memory.seed, state.memory.round = self.seed, round
+        memory = state.memory
+        memory.seed, memory.round, memory.clients = self.seed, round, self.clients
         if not self.chain:
             return self.strategy.aggregate(state, cohort, num_parameters)
         rows = cohort

@@ -43,9 +43,10 @@ class View:
     rows and facts are what that made, and ``sent`` is the round as the clients sent it.
     ``places`` [s] are the coordinates of the view among all ``size`` ones, ``chance`` gives a new
     generator of (a part of) what the server draws in the round, and ``apart`` the Euclidean
-    distance of two clients' whole updates (inf where it is not finite). ``product`` is the inner product of two
-    whole updates, of which -1 is the one that the server trained itself (NaN: it has none), and
-    a name the tensor of the server's memory after the step. ``clients`` are those of the rows.
+    distance of two clients' whole updates (inf where it is not finite). ``product`` is the inner
+    product of two whole updates, of which -1 is the one that the server trained itself (NaN: it has
+    none), and a name the tensor of the server's memory after the step. ``clients`` are those of
+    the rows, ``population`` is the number of all clients of the run.
     """
 
     strategy: Any
@@ -64,6 +65,7 @@ class View:
     displacement: Callable[[int], Floats]
     drawn: int
     sent: View | None = None
+    population: int | None = None
     places: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     size: int = -1
     chance: Callable[..., np.random.Generator] = np.random.default_rng

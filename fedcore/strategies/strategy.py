@@ -20,6 +20,7 @@ from fedcore.exchange.cohort import Memory, ServerState
 from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:
+    from fedcore.optimizers.local_rule import LocalRule
     from fedcore.scenario import Scenario
 
 
@@ -59,6 +60,10 @@ class Strategy(Component):
         ``updates`` are to be read only; ``cohort`` gives the facts, ``memory`` persists between
         rounds.
         """
+
+    def local_rule(self, scenario: Scenario) -> LocalRule | None:
+        """What clients do around their local steps, and keep between rounds; None: nothing."""
+        return None
 
     def must_differ(self, cohort: Cohort, memory: dict[str, torch.Tensor]) -> bool:
         """Whether this round's step cannot equal FedAvg's, judged before the step is made.

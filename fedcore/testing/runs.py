@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedcore.attacks.attack import attack_of
+from fedcore.engine.local_rules import kept_by, told_to
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
 from fedcore.harness.proofs.arms import apart
@@ -57,7 +58,9 @@ def _same_bits(scenario: Scenario) -> Iterator[tuple[str, dict[str, Any]]]:
     attack = attack_of(scenario)
     released = scenario.privacy is not None  # clients draw, in another order of sums
     update = attack is not None and attack.update is not None
-    if importlib.util.find_spec("flwr") is not None and not (released and update):
+    memory = told_to(scenario) or kept_by(scenario)  # which does not go over Flower
+    flower = importlib.util.find_spec("flwr") is not None and not memory
+    if flower and not (released and update):
         yield "a run over Flower", {"engine": "flower-grid"}
 
 
@@ -92,7 +95,7 @@ def _bits(record: Record) -> tuple[Any, ...]:
     scores = record.accuracy, record.loss, record.asr
     audit = record.audit
     clients = audit.shares, audit.client_accuracy
-    return record.model_digest, *scores, audit.updates, audit.poison, *clients
+    return record.model_digest, *scores, audit.updates, audit.work, audit.poison, *clients
 
 
 def _close(one: float | None, other: float | None) -> bool:

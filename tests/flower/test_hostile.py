@@ -34,7 +34,8 @@ from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.scenario import Scenario
 from fedcore.strategies.strategy import STRATEGIES
 
-OURS = [name for name in STRATEGIES if name not in ("flower", "fltrust")]  # Flower's own loop
+#: Flower's own loop has no server that trains, and what clients keep does not go over it.
+OURS = [n for n in STRATEGIES if n not in ("flower", "fltrust", "scaffold", "feddyn")]
 BAD = [form for form in FORMS if form != "honest"]
 # finite, but far away: no check of forms can tell it from an update, only a robust rule can
 FINITE = "3e38"

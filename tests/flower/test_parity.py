@@ -11,7 +11,8 @@ from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
 from fedcore.strategies.strategy import STRATEGIES
 
-OURS = [name for name in STRATEGIES if name != "flower"]
+#: What clients keep of "scaffold" and "feddyn" does not go over Flower.
+OURS = [name for name in STRATEGIES if name not in ("flower", "scaffold", "feddyn")]
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.3, "poison_ratio": 0.5}
 
 

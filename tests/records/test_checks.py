@@ -37,6 +37,7 @@ GIVEN: dict[str, Any] = {
     "target_class": 1,
     "sensitivity": 1.0,
     "server_momentum": 0.9,
+    "radius": 0.05,
 }
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.25, "poison_ratio": 0.5}
 

@@ -42,6 +42,7 @@ from tests.attacks.examples import Opposed, Overtrain
 GIVEN = {
     "alpha": 0.5, "classes_per_client": 3, "norm_bound": 1.0, "mu": 0.1, "source_class": 1,
     "target_class": 7, "epsilon": 20.0, "noise_multiplier": 1.0,
+    "radius": 0.05,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "fedbn": {"norm": "batch", "model": "cnn"},

@@ -83,7 +83,7 @@ class Schedule:
 
 def steps_of(task: LocalTask) -> int:
     """Local steps of ``task``."""
-    return task.federation.epochs_of(task.client, task.round) * len(_bounds(task))
+    return task.federation.steps_of(task.client, task.round)
 
 
 def _bounds(task: LocalTask) -> list[tuple[int, int]]:
@@ -97,9 +97,9 @@ def _batches(task: LocalTask) -> Iterable[tuple[Indices, Indices]]:
     part = federation.threat.samples_of(client, round)
     believed = federation.threat.labels_of(client, round)
     order = stream(federation.seed, Purpose.BATCH_ORDER, round=round, client=client)
-    bounds = _bounds(task)
-    for _ in range(federation.epochs_of(client, round)):
+    bounds, steps = _bounds(task), steps_of(task)
+    for first in range(0, steps, len(bounds)):
         shuffled = order.permutation(len(part))
-        for start, stop in bounds:
+        for start, stop in bounds[: steps - first]:
             chosen = shuffled[start:stop]
             yield part[chosen], believed[chosen]

@@ -14,6 +14,7 @@ from fedcore.data.loading import data_directory, load
 from fedcore.engine.execution import Execution
 from fedcore.engine.interface import ENGINES
 from fedcore.errors import FedcoreError
+from fedcore.federation.batches import images_in
 from fedcore.federation.federation import Federation
 from fedcore.federation.root import trainees
 from fedcore.harness.runs.job import Failure, Job
@@ -134,8 +135,10 @@ class RoundTimer:
             self._state = self._server.aggregate(self._state, cohort, parameters, self._round)
             clients += cohort.clients
         taken = now() - begun
-        federation = self.federation
-        examples = sum(len(federation.parts[c]) * int(federation.epochs[c]) for c in clients)
+        federation, size = self.federation, self.federation.scenario.batch_size
+        examples = sum(
+            images_in(len(federation.parts[c]), federation.steps[c], size) for c in clients
+        )
         self.examples_per_round = examples / rounds
         return taken / rounds
 

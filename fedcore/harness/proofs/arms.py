@@ -21,7 +21,15 @@ _DEALT: Final = (
 _NETWORK: Final = ("dataset", "image_size", "grayscale", "parts.model")
 _ORDERED: Final = (
     *_DEALT,
-    *("fraction_train", "rounds", "local_epochs", "batch_size", "privacy", "epsilon_budget"),
+    *(
+        "fraction_train",
+        "rounds",
+        "local_epochs",
+        "local_steps",
+        "batch_size",
+        "privacy",
+        "epsilon_budget",
+    ),
     *ABSENT,
 )
 
@@ -66,7 +74,9 @@ def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
     attack = attack_of(record.scenario)
     works = attack is not None and attack.work is not None  # whoever is malicious does other work
     if not works:
-        yield "local epochs", ("local_epochs", "num_clients"), audit.epochs
+        counted = record.scenario.local_steps is not None  # from which epochs follow, by samples
+        dealt = (*_DEALT, "local_steps", "batch_size") if counted else ()
+        yield "local epochs", ("local_epochs", "num_clients", *dealt), audit.epochs
     if record.scenario.attack is not None:
         # fewer malicious clients are the first of more
         yield "malicious clients", ("malicious_fraction", "num_clients"), audit.malicious

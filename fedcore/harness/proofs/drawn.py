@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,25 +43,38 @@ class Drawn:
         return draws.parts(self.scenario, self.seed, self.data.train_labels)
 
     @functools.cached_property
-    def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, those that an attack asks for included."""
+    def works(self) -> tuple[tuple[int, int], ...]:
+        """(epochs that are begun, steps) by client, those that an attack asks for included."""
         malicious = draws.malicious(self.scenario, self.seed)
-        return tuple(poison.epochs(self.scenario, self.honest, malicious))
+        return self._counted(poison.works(self.scenario, self._drawn, malicious))
 
     @functools.cached_property
-    def honest(self) -> tuple[int, ...]:
-        """Local epochs by client without an attack."""
-        return draws.epochs(self.scenario, self.seed)
+    def epochs(self) -> tuple[int, ...]:
+        """Local epochs by client, as far as they are begun."""
+        return tuple(epochs for epochs, _ in self.works)
 
-    def epochs_of(self, round: int, client: int) -> int:
-        """Local epochs of a client in a round."""
-        own = self.epochs if poison.acts(self.scenario, round) else self.honest
+    @functools.cached_property
+    def honest(self) -> tuple[tuple[int, int], ...]:
+        """(epochs that are begun, steps) by client without an attack."""
+        return self._counted(self._drawn)
+
+    def work_of(self, round: int, client: int) -> tuple[int, int]:
+        """(epochs that are begun, steps) of a client in a round."""
+        own = self.works if poison.acts(self.scenario, round) else self.honest
         return own[client]
+
+    @functools.cached_property
+    def _drawn(self) -> list[tuple[int, int | None]]:
+        return draws.works(self.scenario, self.seed, list(map(len, self.parts)))
+
+    def _counted(self, asked: Sequence[tuple[int, int | None]]) -> tuple[tuple[int, int], ...]:
+        size, sizes = self.scenario.batch_size, map(len, self.parts)
+        pairs = zip(sizes, asked, strict=True)
+        return tuple(draws.counted(n, epochs, steps, size) for n, (epochs, steps) in pairs)
 
     def steps(self, round: int, client: int) -> int:
         """Local steps of a client in a round."""
-        sizes = draws.batches(len(self.parts[client]), self.scenario.batch_size)
-        return self.epochs_of(round, client) * len(sizes)
+        return self.work_of(round, client)[1]
 
     def work(self, round: int, client: int) -> tuple[Indices, int, int]:
         """(places in the part, digest of the images, digest of their order) of a participation."""
@@ -68,7 +82,7 @@ class Drawn:
         if key not in self._orders:
             part = self.parts[client]
             places = draws.places(
-                self.scenario, self.seed, round, client, len(part), self.epochs_of(round, client)
+                self.scenario, self.seed, round, client, len(part), *self.work_of(round, client)
             )
             hashes = self.data.train[part[places]]
             digests = int(total(hashes)), int(in_order(hashes))
@@ -77,13 +91,15 @@ class Drawn:
 
     def clean_labels(self, round: int, client: int) -> int:
         """The digest of the labels of a client that is not malicious."""
-        if self.scenario.parts.per_example:  # each step takes others
+        # each step takes others, or not all of an epoch
+        if self.scenario.parts.per_example or self.scenario.local_steps is not None:
             return self.labels(round, client, self.data.train_labels[self.parts[client]])
         if client not in self._clean:
             part = self.parts[client]
-            own = int(total(labelled(self.hashes(client), self.data.train_labels[part])))
-            self._clean[client] = own
-        return self._clean[client] * self.epochs_of(round, client) % 2**64
+            self._clean[client] = int(
+                total(labelled(self.hashes(client), self.data.train_labels[part]))
+            )
+        return self._clean[client] * self.work_of(round, client)[0] % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None

@@ -61,6 +61,25 @@ def epochs(scenario: Scenario, seed: int) -> tuple[int, ...]:
     return tuple(drawn.tolist())
 
 
+def works(scenario: Scenario, seed: int, sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+    """(epochs, None) of each client of ``sizes`` samples, or (epochs begun, steps)."""
+    given = scenario.local_steps
+    if given is None:
+        return [(count, None) for count in epochs(scenario, seed)]
+    low, high = given if isinstance(given, tuple) else (given, given)
+    drawn = generator(seed, _EPOCHS).integers(low, high + 1, size=scenario.num_clients).tolist()
+    pairs = zip(sizes, drawn, strict=True)
+    return [(counted(n, 1, steps, scenario.batch_size)[0], steps) for n, steps in pairs]
+
+
+def counted(samples: int, epochs: int, steps: int | None, size: int) -> tuple[int, int]:
+    """(epochs that are begun, steps) of a client, of whole ``epochs`` where ``steps`` is None."""
+    number = len(batches(samples, size))
+    if steps is None:
+        return epochs, epochs * number
+    return (math.ceil(steps / number), steps) if number else (1, 0)
+
+
 def cohorts(
     scenario: Scenario, seed: int, parts: Sequence[Indices]
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
@@ -133,14 +152,16 @@ def batches(samples: int, size: int) -> list[int]:
 
 
 def places(
-    scenario: Scenario, seed: int, round: int, client: int, samples: int, epochs: int
+    scenario: Scenario, seed: int, round: int, client: int, samples: int, epochs: int, steps: int
 ) -> Indices:
     """The places, in its part, of the samples that a client trains on in a round, in order."""
+    sizes = batches(samples, scenario.batch_size)
     drawing = generator(seed, _ORDER, round, client)
     if not scenario.parts.per_example:
-        return np.concatenate([drawing.permutation(samples) for _ in range(epochs)])
+        whole, rest = divmod(steps, len(sizes))
+        images = whole * samples + sum(sizes[:rest])
+        return np.concatenate([drawing.permutation(samples) for _ in range(epochs)])[:images]
     rate = min(1.0, scenario.batch_size / samples)
-    steps = epochs * len(batches(samples, scenario.batch_size))
     return np.concatenate([np.flatnonzero(drawing.random(samples) < rate) for _ in range(steps)])
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # a scenario: a component counts with all of its parameters, those of other packages, too.
 _FEDERATION: Final = (
     *("parts.partition", "partition_seed", "allow_incomplete", "num_clients"),
-    *("validation_fraction", "local_epochs", "batch_size"),
+    *("validation_fraction", "local_epochs", "local_steps", "batch_size"),
 )
 _MODEL: Final = ("image_size", "grayscale", "parts.model")
 _KEPT: Final = 512  # federations of which a process keeps the draws

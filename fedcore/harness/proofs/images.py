@@ -33,14 +33,16 @@ def stamped(trigger: Any, images: Images) -> Images:
         return result
     inside = (rows >= top) & (rows < top + trigger.size)
     inside = inside & (columns >= left) & (columns < left + trigger.size)
-    return np.asarray(np.where(inside[None, :, :, None], np.array(level, np.uint8), images))
+    painted: Images = np.where(inside[None, :, :, None], np.array(level, np.uint8), images)
+    return painted
 
 
 def _blended(trigger: Any, images: Images) -> Images:
     shape = images.shape[1:]
     pattern = np.random.default_rng(trigger.pattern_seed).integers(0, 256, shape)
     mixed = trigger.weight * pattern + (1 - trigger.weight) * images.astype(np.float64)
-    return np.rint(mixed).astype(np.uint8)
+    blended: Images = np.rint(mixed).astype(np.uint8)
+    return blended
 
 
 def part_of(attack: Any, images: Images, place: int) -> Images:

@@ -173,7 +173,8 @@ def _labels(
     acting = due.malicious if attack is not None and attack.data is not None else ()
     for client in clients:
         # an epoch's, where all epochs are alike
-        epochs = 1 if record.scenario.parts.per_example else due.epochs[client]
+        alike = not record.scenario.parts.per_example and record.scenario.local_steps is None
+        epochs = due.epochs[client] if alike else 1
         counts = {
             round: (changed.get((round, client), 0), due.changed.get((round, client), 0))
             for round in due.clients[client].rounds

@@ -6,6 +6,7 @@ and triggers stand here once more; those of other packages are asked for what on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 Indices = npt.NDArray[np.int64]
+EpochsAndSteps = tuple[int, int | None]
 Images = npt.NDArray[np.uint8]
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _SAMPLES, _LABELS = 6, 7
@@ -74,13 +76,29 @@ def poisoned(
     return Poisoned(labels, order[:taken], copies)
 
 
-def epochs(scenario: Scenario, honest: tuple[int, ...], malicious: tuple[int, ...]) -> list[int]:
-    """Local epochs of each client, of those that all would make."""
+def works(
+    scenario: Scenario, honest: Sequence[EpochsAndSteps], malicious: Sequence[int]
+) -> list[EpochsAndSteps]:
+    """(epochs, steps or None) of each client, of those that all would make."""
     attack, result = attack_of(scenario), list(honest)
     if attack is not None and attack.work is not None:
         for client in malicious:
-            result[client] = attack.work.changed(Work(honest[client])).epochs
+            result[client] = _work(attack.work, honest[client])
     return result
+
+
+def _work(work: Any, honest: EpochsAndSteps) -> EpochsAndSteps:
+    """What the local ``work`` of an attack makes of the ``honest`` one."""
+    if work.name not in ("trainlonger", "pgd", "neurotoxin"):
+        asked = work.changed(Work(honest[0], steps=honest[1]))
+        return asked.epochs, asked.steps
+    inner = None if work.of is None else work.of.work
+    epochs, steps = honest if inner is None else _work(inner, honest)
+    if work.name != "trainlonger":
+        return epochs, steps
+    if steps is not None:
+        return epochs, max(1, draws.half_up(work.factor * steps))
+    return max(1, draws.half_up(work.factor * epochs)), None
 
 
 def probe(success: Attack, images: Images, labels: Indices) -> Samples | None:

@@ -12,6 +12,7 @@ from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
 from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
+from fedcore.engine.local_rules import needs_reference_engine
 from fedcore.errors import FedcoreError
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.runs.imports import KnownImports
@@ -25,7 +26,6 @@ from fedcore.harness.suite.look_ahead import LookAhead
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.thresholds import Thresholds
-from fedcore.privacy.run import needs_reference_engine
 from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import device_name, fingerprint
 from fedcore.records.record import Record
@@ -260,6 +260,9 @@ class Lab:
             self._samples[data] = len(loaded.train)
         samples = self._samples[data]
         share = scenario.cohort_size / scenario.num_clients * (1 - scenario.validation_fraction)
+        if scenario.steps_range is not None:
+            images = scenario.cohort_size * scenario.batch_size * sum(scenario.steps_range) / 2
+            return scenario.rounds * images
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
     def close(self) -> None:

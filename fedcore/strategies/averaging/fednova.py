@@ -85,7 +85,7 @@ def _vanishing(scenario: Scenario) -> list[str]:
         return []  # no coefficient is negative, and the first is 1
     shrink, momentum = scenario.lr * scenario.mu, scenario.momentum or 0.0
     solver = momentum, scenario.dampening or 0.0, bool(scenario.nesterov), shrink
-    weak = _weakest(solver, scenario.epochs_range)
+    weak = _weakest(solver, scenario.epochs_range, scenario.steps_range)
     if weak is None:
         return []
     steps, total, largest = weak
@@ -99,14 +99,19 @@ def _vanishing(scenario: Scenario) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _weakest(
-    solver: tuple[float, float, bool, float], epochs: tuple[int, int]
+    solver: tuple[float, float, bool, float],
+    epochs: tuple[int, int],
+    counted: tuple[int, int] | None = None,
 ) -> tuple[int, float, float] | None:
     """The first steps in reach whose sum is too small, that sum, and the greatest up to it."""
     low, high = epochs
     largest = 0.0
     for steps, total in enumerate(partial_sums(_REACH, *solver), 1):
         largest = max(largest, total)
-        in_reach = any(steps % count == 0 for count in range(low, min(high, steps) + 1))
+        if counted is not None:
+            in_reach = counted[0] <= steps <= counted[1]
+        else:
+            in_reach = any(steps % count == 0 for count in range(low, min(high, steps) + 1))
         if in_reach and not total > _LEAST * largest:
             return steps, total, largest
     return None

@@ -91,6 +91,11 @@ class FLTrust(Strategy):
                 f"strategy 'fltrust' weighs updates by their trust, got {scenario.rows} row: raise "
                 "fraction_train or num_clients"
             )
+        if scenario.local_steps is not None:
+            problems.append(
+                "strategy 'fltrust' trains on its root set for whole epochs: set local_epochs in "
+                "place of local_steps"
+            )
         if scenario.privacy is not None:
             problems.append(
                 "strategy 'fltrust' trains an update on the server, of which no privacy mechanism "

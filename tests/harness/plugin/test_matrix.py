@@ -27,7 +27,8 @@ def cells(options):
         Column("noop", {"attack": "scaled(gamma=1.0001)"}),
     ]
     yield from Matrix(
-        base, rows, columns[:2] if options.profile != "full" else columns[2:], [{"partition": "iid"}], 0.2,
+        base, rows, columns[:2] if options.profile != "full" else columns[2:],
+        [{"partition": "iid"}], 0.2,
         options.seeds or 2, overrides=options.overrides, note=options.note,
     ).cells()
 

@@ -1,0 +1,1 @@
+"""Attacks on local work: what malicious clients do otherwise while they train."""

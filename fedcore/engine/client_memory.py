@@ -1,0 +1,55 @@
+"""What clients keep between rounds, by name: layers of their own, control variates, momenta."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+
+class Zeros(Protocol):
+    """An allocator of zeros with the signature of `torch.zeros`."""
+
+    def __call__(
+        self, size: tuple[int, ...], *, dtype: torch.dtype, device: torch.device | str
+    ) -> torch.Tensor:
+        """Zeros of this shape."""
+
+
+class ClientMemory:
+    """Of each of ``clients`` a vector of each of ``sizes``, zero at first.
+
+    ``zeros`` allocates it: untouched pages of zeros take no memory, and those that the processes of
+    a run share are seen by all.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        clients: int,
+        zeros: Zeros,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._kept = {
+            n: zeros((clients, size), dtype=dtype, device=device) for n, size in sizes.items()
+        }
+        self._has = zeros((clients,), dtype=torch.bool, device="cpu") if sizes else None
+
+    def has(self, client: int) -> bool:
+        """Whether ``client`` has taken part."""
+        return self._has is not None and bool(self._has[client])
+
+    def of(self, client: int) -> dict[str, torch.Tensor]:
+        """What ``client`` keeps, by name; to be written to in place."""
+        return {name: rows[client] for name, rows in self._kept.items()}
+
+    def keep(self, client: int, keeps: bool = True) -> None:
+        """Note that ``client`` has taken part; or have it forget that."""
+        if self._has is None:
+            return
+        self._has[client] = keeps
+        if not keeps:
+            for rows in self._kept.values():
+                rows[client].zero_()
