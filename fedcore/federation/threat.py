@@ -180,17 +180,11 @@ class Threat:
         own = self.seen.get(client)
         return self.parts[client] if own is None else own
 
-    def epochs(self, honest: Indices) -> Indices:
-        """Local epochs by client, [num_clients], of those that all would make, ``honest``.
-
-        They are those of rounds in which the attack acts.
-        Raises `AttackError` where the attack asks for other than whole epochs, or changes nothing.
-        """
-        return self.local_work(honest, None)[0]
-
     def local_work(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices | None]:
-        """As `epochs`, with the local steps where these are counted; 0: those of whole epochs.
+        """Local epochs, and steps where these are counted, [num_clients], of those of honest work.
 
+        They are those of rounds in which the attack acts; 0 steps are those of whole epochs.
+        Raises `AttackError` where the attack asks for other than whole numbers, or changes nothing.
         Epochs are then those that are begun by ``steps``, and of no account.
         """
         if self.attack is None or self.attack.work is None or not len(self.malicious):

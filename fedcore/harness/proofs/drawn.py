@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fedcore.exchange.fingerprints import Hashes, in_order, labelled, total
-from fedcore.harness.proofs import draws, poison
+from fedcore.harness.proofs import draws
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw
 from fedcore.harness.proofs.skew import Skewed
+from fedcore.harness.proofs.work import LocalWorks
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -43,38 +43,22 @@ class Drawn:
         return draws.parts(self.scenario, self.seed, self.data.train_labels)
 
     @functools.cached_property
-    def works(self) -> tuple[tuple[int, int], ...]:
-        """(epochs that are begun, steps) by client, those that an attack asks for included."""
-        malicious = draws.malicious(self.scenario, self.seed)
-        return self._counted(poison.works(self.scenario, self._drawn, malicious))
+    def works(self) -> LocalWorks:
+        """How long clients train."""
+        return LocalWorks(self.scenario, self.seed, list(map(len, self.parts)))
 
-    @functools.cached_property
+    @property
     def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, as far as they are begun."""
-        return tuple(epochs for epochs, _ in self.works)
+        """Local epochs by client, as far as they are begun, of rounds in which an attack acts."""
+        return tuple(epochs for epochs, _ in self.works.attacked)
 
-    @functools.cached_property
-    def honest(self) -> tuple[tuple[int, int], ...]:
-        """(epochs that are begun, steps) by client without an attack."""
-        return self._counted(self._drawn)
-
-    def work_of(self, round: int, client: int) -> tuple[int, int]:
-        """(epochs that are begun, steps) of a client in a round."""
-        own = self.works if poison.acts(self.scenario, round) else self.honest
-        return own[client]
-
-    @functools.cached_property
-    def _drawn(self) -> list[tuple[int, int | None]]:
-        return draws.works(self.scenario, self.seed, list(map(len, self.parts)))
-
-    def _counted(self, asked: Sequence[tuple[int, int | None]]) -> tuple[tuple[int, int], ...]:
-        size, sizes = self.scenario.batch_size, map(len, self.parts)
-        pairs = zip(sizes, asked, strict=True)
-        return tuple(draws.counted(n, epochs, steps, size) for n, (epochs, steps) in pairs)
+    def epochs_of(self, round: int, client: int) -> int:
+        """Local epochs of a client in a round."""
+        return self.works.of(round, client)[0]
 
     def steps(self, round: int, client: int) -> int:
         """Local steps of a client in a round."""
-        return self.work_of(round, client)[1]
+        return self.works.of(round, client)[1]
 
     def work(self, round: int, client: int) -> tuple[Indices, int, int]:
         """(places in the part, digest of the images, digest of their order) of a participation."""
@@ -82,7 +66,7 @@ class Drawn:
         if key not in self._orders:
             part = self.parts[client]
             places = draws.places(
-                self.scenario, self.seed, round, client, len(part), *self.work_of(round, client)
+                self.scenario, self.seed, round, client, len(part), *self.works.of(round, client)
             )
             hashes = self.data.train[part[places]]
             digests = int(total(hashes)), int(in_order(hashes))
@@ -99,7 +83,7 @@ class Drawn:
             self._clean[client] = int(
                 total(labelled(self.hashes(client), self.data.train_labels[part]))
             )
-        return self._clean[client] * self.work_of(round, client)[0] % 2**64
+        return self._clean[client] * self.epochs_of(round, client) % 2**64
 
     def labels(
         self, round: int, client: int, believed: Indices, images: Hashes | None = None

@@ -45,7 +45,8 @@ def _title(attack: Mapping[str, Any]) -> str:
 def _terminal(table: Table) -> str:
     parts = [f"defences x attacks, {heading(table)}", "tail accuracy, %:"]
     parts += _blocks(_columns(table))
-    parts += ["", "drop against the clean twin, percentage points:", *_blocks(_drops(table))]
+    drops = _filled(_drops(table))
+    parts += ["", "drop against the clean twin, percentage points:", *_blocks(drops)]
     door = _doors(table)
     if door:
         parts += ["", "attack success rate, % (clean twin's on the same probe set):"]
@@ -114,7 +115,14 @@ def _doors(table: Table) -> Columns:
         cells = [row["cells"].get(attack["label"]) for row in table["rows"]]
         shown[_title(attack)] = [c and _rate(c) for c in cells]
     shown["worst above twin"] = [_worst(row["worst_asr"]) for row in table["rows"]]
-    return shown
+    return _filled(shown)
+
+
+def _filled(shown: Columns) -> Columns:
+    """The lines of ``shown`` that say anything beside the defence's name."""
+    names = list(shown)
+    kept = [i for i, _ in enumerate(shown[names[0]]) if any(shown[n][i] for n in names[1:])]
+    return {name: [values[i] for i in kept] for name, values in shown.items()}
 
 
 def _rate(cell: Mapping[str, Any]) -> str | None:

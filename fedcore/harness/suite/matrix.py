@@ -157,14 +157,10 @@ class Matrix:
             start = start.but(alpha=self.overrides["alpha"])
         changes: dict[str, Any] = {"strategy": row.strategy}
         if row.chain:
-            changes["preaggregation"] = ", ".join(_told(step, f) for step in pieces(row.chain))
-        chosen = choice("strategy", row.strategy)
-        reads = chosen.cls.specs() if chosen.cls is not None else {}
-        free = [name for name in reads if name not in chosen.values]
-        changes |= {name: f for name in TOLD if name in free}
-        if SHARE in free:
-            rows = start.but(preaggregation=changes.get("preaggregation")).rows
-            changes[SHARE] = f / rows
+            steps = [_told("preaggregation", step, {}, f) for step in pieces(row.chain)]
+            changes["preaggregation"] = ", ".join(steps)
+        rows = start.but(preaggregation=changes.get("preaggregation")).rows
+        changes["strategy"] = _told("strategy", row.strategy, {SHARE: f / rows}, f)
         return start.but(**changes)
 
     def _attacked(self, arm: Scenario, column: Column) -> Scenario:
@@ -172,6 +168,10 @@ class Matrix:
         ratio = self.overrides.get("poison_ratio")
         if ratio is not None and "poison_ratio" in changes:
             changes["poison_ratio"] = ratio
+        chosen = choice("attack", changes["attack"]).cls
+        if chosen is not None and set(chosen.specs()) & set(arm.parts.strategy.specs()):
+            # a name that both read means each one's own, as it stands in its parentheses
+            changes["strategy"] = str(arm.parts.strategy)
         return arm.but(**changes)
 
     def _known(self, row: Row, missing: dict[str, None]) -> bool:
@@ -231,14 +231,16 @@ def _stands_alone(arm: Scenario) -> bool:
     return True
 
 
-def _told(step: str, f: int) -> str:
-    """``step`` of a chain, told ``f`` where it reads that and does not say it itself."""
-    chosen = choice("preaggregation", step)
+def _told(kind: str, text: str, more: Mapping[str, Any], f: int) -> str:
+    """``text``, told ``f`` and ``more`` where it reads that and does not say it itself.
+
+    In its own parentheses: an attack may have a parameter of the same name.
+    """
+    chosen = choice(kind, text)
     reads = () if chosen.cls is None else chosen.cls.specs()
-    name = next((n for n in TOLD if n in reads and n not in chosen.values), None)
-    if name is None:
-        return step
-    return written(step.partition("(")[0].strip(), {**chosen.values, name: f})
+    values = {**dict.fromkeys(TOLD, f), **more}
+    own = {n: v for n, v in values.items() if n in reads and n not in chosen.values}
+    return written(text.partition("(")[0].strip(), {**chosen.values, **own}) if own else text
 
 
 def _texts(text: str) -> Iterator[str]:

@@ -26,9 +26,9 @@ def cells(options):
         Column("door", {"attack": "backdoor", "poison_ratio": 0.5}),
         Column("noop", {"attack": "scaled(gamma=1.0001)"}),
     ]
+    chosen = columns[2:] if options.profile == "full" else columns[:2]
     yield from Matrix(
-        base, rows, columns[:2] if options.profile != "full" else columns[2:],
-        [{"partition": "iid"}], 0.2,
+        base, rows, chosen, [{"partition": "iid"}], 0.2,
         options.seeds or 2, overrides=options.overrides, note=options.note,
     ).cells()
 

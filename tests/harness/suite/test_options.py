@@ -31,6 +31,7 @@ GIVEN: dict[str, Any] = {
     "mods": None,
     "fail_on": None,
     "thresholds": None,
+    "hours": None,
     **dict.fromkeys(SETTINGS),
 }
 
