@@ -40,7 +40,7 @@ BAD = [form for form in FORMS if form != "honest"]
 # finite, but far away: no check of forms can tell it from an update, only a robust rule can
 FINITE = "3e38"
 ROBUST = {"median", "trimmedmean", "krum", "multikrum", "bulyan", "rfa"}
-ROBUST |= {"caf", "cge", "dnc", "mda", "meamed", "medianofmeans", "monna", "signguard"}
+ROBUST |= {"caf", "cge", "dnc", "mda", "meamed", "medianofmeans", "monna", "signguard", "flame"}
 BOUNDED = {"fedadam", "fedyogi"}  # a step of theirs is at most about server_lr, whatever came in
 EXTRA: dict[str, dict[str, Any]] = {"fedbn": {"norm": "batch"}}
 quiet()

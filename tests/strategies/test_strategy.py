@@ -19,6 +19,7 @@ EXTRA = {
     "normclipping": {"norm_bound": 50.0},  # a bound that nothing here reaches
     "centeredclipping": {"norm_bound": 50.0},
     "weakdp": {"norm_bound": 50.0, "noise_std": 0.0},
+    "flame": {"noise_factor": 0.0},
     "medianofmeans": {"num_clients": 7, "fraction_train": 1.0, "num_groups": 7},  # by order else
 }
 NAMES = [name for name in STRATEGIES if name != "flower"]  # that one aggregates replies

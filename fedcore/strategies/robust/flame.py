@@ -65,11 +65,11 @@ class Flame(Strategy):
         np.fill_diagonal(gaps, 0.0)
         chosen = [finite[i] for i in majority(gaps[np.ix_(finite, finite)], size // 2 + 1)]
         told = (*map(tuple, gaps.tolist()), tuple(norms.tolist()))
-        if not chosen:
+        median = float(np.median(norms[finite].numpy())) if chosen else 0.0
+        if median == 0:  # of nobody, or of updates of which half are 0
             kept.noted = Noted((0.0,) * size, told)
             return torch.zeros_like(updates[0])
-        median = float(np.median(norms[finite].numpy()))
-        shares = (median / norms[chosen]).nan_to_num(nan=1.0).clamp(max=1) / len(chosen)
+        shares = (median / norms[chosen]).clamp(max=1) / len(chosen)
         kept.noted = Noted(weighing(size, chosen, shares.tolist()), told)
         step = combine_some(updates, chosen, shares)
         sigma = self.noise_factor * median
@@ -116,12 +116,17 @@ def _due(view: View) -> Expected:
     admitted, finite = coefficients > 0, np.isfinite(norms)
     surely, perhaps = first_majority(gaps, finite, size // 2 + 1)
     problem = _mismeasured(view, gaps, norms)
+    median = float(np.median(norms[finite])) if finite.any() else 0.0
+    if median == 0:
+        surely = perhaps = np.zeros_like(finite)
     if problem is None and (surely & ~admitted).any():
         problem = f"it leaves out row {int((surely & ~admitted).argmax())} of the majority"
+    elif problem is None and perhaps.any() and admitted.sum() < size // 2 + 1:
+        problem = f"it admits {admitted.sum()} of {size} rows, which is no majority"
     elif problem is None and (admitted & ~perhaps).any():
         problem = f"it admits row {int((admitted & ~perhaps).argmax())} from outside the majority"
-    median = float(np.median(norms[finite])) if finite.any() else 0.0
-    due = np.minimum(1.0, median / np.maximum(norms, 1e-300)) / max(1, int(admitted.sum()))
+    shortened = np.where(norms > median, median / np.maximum(norms, 1e-300), 1.0)
+    due = shortened / max(1, int(admitted.sum()))
     if problem is None and (np.abs(coefficients - due)[admitted] > _SHARE).any():
         row = int(np.where(admitted, np.abs(coefficients - due), 0).argmax())
         problem = (
@@ -166,8 +171,8 @@ def first_majority(
     """
     nobody = np.zeros(len(gaps), dtype=np.bool_)
     members = np.flatnonzero(finite)
-    if len(members) < least:
-        return nobody, nobody
+    if len(members) < max(2, least):
+        return (finite, finite) if len(members) == least else (nobody, nobody)
     # Prim: (gap, from, to) of each edge of the minimal spanning tree
     near, source = gaps[members[0]].copy(), np.full(len(gaps), members[0])
     out, edges = finite.copy(), []
@@ -190,10 +195,10 @@ def first_majority(
         return result
 
     due = next(gap for gap in sorted(gap for gap, _, _ in edges) if group(gap).sum() >= least)
-    blur = 1e-9 + 1e-9 * due
-    perhaps, core = group(due + blur), group(due - blur)
-    # just before, the parts of the majority are apart; what joins later is outside
-    return (group(due) if perhaps.sum() == group(due).sum() else core & perhaps), perhaps
+    exactly, perhaps = group(due), group(due + 1e-9 * (1 + due))
+    # where other edges are as long but for rounding, the order in which they join is nobody's
+    ties = sum(abs(gap - due) <= 1e-9 * (1 + due) for gap, _, _ in edges) > 1
+    return (nobody if ties else exactly), perhaps
 
 
 def _noise(view: View) -> Floats:
