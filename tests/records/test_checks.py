@@ -59,6 +59,8 @@ def chosen() -> list[dict[str, Any]]:
                 more = {"malicious_fraction": 0.25}
             if name == "fedbn":
                 more = {**more, "model": "cnn", "norm": "batch"}
+            if name == "dba":  # a client for each part
+                more = {**more, "malicious_fraction": 0.4}
             found.append({**more, kind: name, **needed})
     return [
         *found,
