@@ -12,8 +12,8 @@ from torch import nn
 
 from fedcore import Scenario, run
 from fedcore.components import param
-from fedcore.engine.parallel import can_fork
 from fedcore.engine.local_rules import needs_reference_engine
+from fedcore.engine.parallel import can_fork
 from fedcore.errors import AttackError, IdentityError, PartitionError, ScenarioError
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems
