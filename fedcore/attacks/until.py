@@ -72,10 +72,12 @@ class Until(Attack):
         return problems
 
     def audit_problems(self, record: Record) -> list[str]:
-        """What ``of`` looks for; poison after the last round of the attack."""
+        """What ``of`` looks for; poison or attacked updates after the last round of the attack."""
         problems = self.of.audit_problems(record)
         evidence = record.audit.training
-        rows = () if evidence is None else (*evidence.changed, *evidence.copies)
+        rows = () if evidence is None else evidence.changed
+        if evidence is not None and not record.audit.skew:  # else all images are copies
+            rows += evidence.copies
         late = sorted({(round, client) for round, client, _ in rows if round > self.round})
         if late:
             round, client = late[0]
@@ -83,4 +85,12 @@ class Until(Attack):
                 f"has poisoned samples of client {client} in round {round}, the attack ends with "
                 f"round {self.round}"
             )
+        attacked = record.audit.cohorts[: self.round]
+        for each in record.audit.updates:
+            most = sum(each.client in cohort for cohort in attacked)
+            if each.participations > most:
+                problems.append(
+                    f"attacked {each.participations} updates of client {each.client}, which took "
+                    f"part {most} times up to round {self.round}"
+                )
         return problems

@@ -92,8 +92,8 @@ def preconditions(entry: Entry[Any]) -> list[str]:
         return []
     texts = (_joined(_doc(each)) for each in cls.__mro__ if issubclass(each, Component))
     found = [*next(filter(None, map(_NEEDS.findall, texts)), [])]
-    part = _made(cls)
-    if part is not None and cls.kind in _RULES and not _refusals(part, _MOST):
+    part = _made(cls) if cls.kind in _RULES else None
+    if part is not None and not _refusals(part, _MOST):
         smallest = next(size for size in range(1, _MOST + 1) if not _refusals(part, size))
         if smallest > 1:
             found.append(f"a cohort of {smallest} or more, with its defaults")
@@ -114,8 +114,8 @@ def refusals(entry: Entry[Any]) -> list[str]:
         if text:
             first = _joined(text.split("\n\n")[0]).rstrip(".")
             found.append(f"{first[0].lower()}{first[1:]}")
-    part = _made(cls)
-    if part is not None and cls.kind in _RULES:
+    part = _made(cls) if cls.kind in _RULES else None
+    if part is not None:
         for message in _refusals(part, _MOST):
             reason = re.split(r", got |: ", message)[0]
             found.append(reason.removeprefix(f"{cls.kind} {part.name!r} "))
@@ -127,7 +127,7 @@ def _made(cls: type[Component]) -> Component | None:
     values = {name: _example(spec) for name, spec in cls.specs().items()}
     try:
         return cls(**{name: value for name, value in values.items() if value is not None})
-    except FedcoreError:
+    except (FedcoreError, TypeError):  # of values that nothing here can guess
         return None
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 
+from fedcore.engine.shared import Zeros
 
-class Zeros(Protocol):
-    """An allocator of zeros with the signature of `torch.zeros`."""
-
-    def __call__(
-        self, size: tuple[int, ...], *, dtype: torch.dtype, device: torch.device | str
-    ) -> torch.Tensor:
-        """Zeros of this shape."""
+LAYERS = "layers"
+"""Name of what FedBN's clients keep."""
 
 
 class ClientMemory:

@@ -36,7 +36,14 @@ def has_rules(scenario: Scenario) -> bool:
 
 def needs_reference_engine(scenario: Scenario) -> bool:
     """Whether clients must train otherwise than engines do that know of gradients and solvers."""
-    return needs_private_steps(scenario) or has_rules(scenario)
+    return needs_private_steps(scenario) or (has_rules(scenario) and not projects_only(scenario))
+
+
+def projects_only(scenario: Scenario) -> bool:
+    """Whether all that is done around steps is to project, from where the global model is."""
+    work = work_in_steps(scenario)
+    own_layers = scenario.parts.strategy.keeps_batch_norm
+    return work is not None and not work.masked and not rules_of(scenario) and not own_layers
 
 
 def told_to(scenario: Scenario) -> tuple[str, ...]:
@@ -54,6 +61,8 @@ def kept_by(scenario: Scenario) -> tuple[str, ...]:
 def require_rules(scenario: Scenario, engine: Any) -> None:
     """FedcoreError where ``engine`` would train as if there were no rules."""
     if getattr(engine, "follows_rules", False) or not has_rules(scenario):
+        return
+    if getattr(engine, "projects", False) and projects_only(scenario):
         return
     raise FedcoreError(
         f"{type(engine).__name__} cannot train {scenario.id}: {_blamed(scenario)} acts within "
@@ -89,7 +98,7 @@ class LocalRules:
     def __init__(
         self, federation: Federation, parameters: int, told: Mapping[str, torch.Tensor]
     ) -> None:
-        scenario = federation.scenario
+        scenario, self._threat = federation.scenario, federation.threat
         self._parameters, self._told = parameters, told
         self._all = rules_of(scenario)
         self._bend = Bend()
@@ -107,15 +116,16 @@ class LocalRules:
 
     def of(self, client: int, round: int) -> Sequence[LocalRule]:
         """The rules of ``client`` in ``round``, in their order; for most runs there are none."""
-        attacks = client in self._malicious and self._threat.acts(round)
-        return [*self._all, *self._attack] if attacks else self._all
+        return [*self._all, *self._attack] if self._attacks(client, round) else self._all
+
+    def _attacks(self, client: int, round: int) -> bool:
+        return client in self._malicious and self._threat.acts(round)
 
     def begun(
         self, state: ServerState, round: int, client: int, steps: int, memory: ClientMemory
     ) -> Sequence[LocalRule]:
         """The rules of ``client``, who begins its ``steps`` of ``round`` from ``state``."""
         rules = self.of(client, round)
-        self._gauged = self.gauge is not None and rules is not self._all
         if rules:
             told = {name: state.memory.get(name, none) for name, none in self._told.items()}
             anchor = state.vector[: self._parameters]
@@ -125,14 +135,14 @@ class LocalRules:
                 rule.start(work)
         return rules
 
-    def seen(self, client: int) -> tuple[float, ...]:
+    def seen(self, client: int, round: int) -> tuple[float, ...]:
         """What was seen of the rules of ``client``, trained last: bent, way, grown, beyond, reach.
 
         See `fedcore.exchange.evidence.FIELDS`; empty where there are no rules.
         """
         if not self._all and not self._attack:
             return ()
-        gauge = self.gauge if self._gauged else None
+        gauge = self.gauge if self._attacks(client, round) else None
         distances = (0.0, 0.0) if gauge is None else (gauge.beyond, gauge.reach)
         return (*self._bend.noted(), *distances)
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def logits(model: nn.Module, federation: Federation, client: int, dtype: torch.dtype) -> Scores:
-    """The logits of the clean training samples of ``client``, [n, C], in the order of its part.
+    """The logits of the training samples of ``client``, [n, C], in the order of its part.
 
     ``model`` is in evaluation mode: without dropout, with running statistics.
     """
-    part, images = federation.parts[client], federation.train_images
+    part, images = federation.threat.clean_samples_of(client), federation.pool
     own = images.index_select(0, torch.from_numpy(part).to(images.device))
     split = Split(own, torch.empty(len(own), device=images.device))
     transform = federation.transform

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from fedcore.data.dataset import Split
-from fedcore.engine.client_memory import ClientMemory, Zeros
+from fedcore.engine.client_memory import LAYERS, ClientMemory
 from fedcore.engine.evaluation import Score, evaluate, score_batch, with_success
 from fedcore.engine.interface import ENGINES, Engine
 from fedcore.engine.local_rules import LocalRules, kept_by, told_to
 from fedcore.engine.parallel import ParallelEngine, require_fork
 from fedcore.engine.private_work import hold_norms, private_steps, restrict
 from fedcore.engine.scores import ScoredLabels, logits
-from fedcore.engine.shared import shared_zeros
+from fedcore.engine.shared import Zeros, shared_zeros
 from fedcore.engine.witness import Eye, Notes, Witness
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.evidence import WIDTH
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # Float pixels of a client that are transformed at once: bounds memory at 224 pixels.
 _CHUNK_PIXELS = 1 << 24
-_LAYERS = "layers"  # name of what FedBN's clients keep
 
 
 class SequentialEngine:
@@ -78,9 +77,8 @@ class SequentialEngine:
         parameters = self.layout.num_parameters
         kept = dict.fromkeys(kept_by(scenario), parameters)
         if self._own_layers is not None:  # FedBN: clients' own layers between rounds
-            kept[_LAYERS] = len(self._own_layers)
-        self.memory = ClientMemory(kept, scenario.num_clients, zeros, dtype, device)
-        #: What clients are told beside the model, until a server's memory has it.
+            kept[LAYERS] = len(self._own_layers)
+        self.memory = ClientMemory(kept, len(federation.parts), zeros, dtype, device)
         self.told = {n: zeros((parameters,), dtype=dtype, device=device) for n in told_to(scenario)}
         self._rules = LocalRules(federation, parameters, self.told)
 
@@ -103,13 +101,13 @@ class SequentialEngine:
         self._load(state)
         own = self._own_layers
         if own is not None and self.memory.has(client):
-            self._vector[own] = self.memory.of(client)[_LAYERS]
+            self._vector[own] = self.memory.of(client)[LAYERS]
         begun_from = model_hash(self._vector, self._counters) if round == 1 else 0
         self.witness.begin(round, client)
         self._work(state, round, client)
-        self._waiting.append((row, begun_from, self.witness.noted(self._rules.seen(client))))
+        self._waiting.append((row, begun_from, self.witness.noted(self._rules.seen(client, round))))
         if own is not None:
-            self.memory.of(client)[_LAYERS].copy_(self._vector[own])
+            self.memory.of(client)[LAYERS].copy_(self._vector[own])
         self.memory.keep(client)
         torch.sub(self._vector, state.vector, out=self._updates[row])
         self._ends[row] = self._counters
@@ -195,7 +193,7 @@ class SequentialEngine:
         """The layers that ``client`` keeps between rounds (FedBN), [b]; None where it has none."""
         if self._own_layers is None or not self.memory.has(client):
             return None
-        return self.memory.of(client)[_LAYERS].clone()
+        return self.memory.of(client)[LAYERS].clone()
 
     def set_own_layers(self, client: int, layers: torch.Tensor | None) -> None:
         """Have ``client`` keep ``layers`` [b] (FedBN); None makes it forget."""
@@ -203,7 +201,7 @@ class SequentialEngine:
             return
         self.memory.keep(client, layers is not None)
         if layers is not None:
-            self.memory.of(client)[_LAYERS].copy_(layers)
+            self.memory.of(client)[LAYERS].copy_(layers)
 
     def _load(self, state: ServerState) -> None:
         self._vector.copy_(state.vector)

@@ -120,8 +120,10 @@ class SolverLog:
         if not 0 < self.steps <= _STEPS:
             return result.tolist()
         last = self._anchor.clone()
-        for weights in self._weights:  # of fewer and fewer clients
+        for step, weights in enumerate(self._weights):  # of fewer and fewer clients
             last[: len(weights)] = weights
+            if step in self._jumps:
+                last[: len(weights)] = self._jumps[step]
         done = np.array(steps) <= self.steps
         result[done] = along((last - self._anchor).cpu().numpy())[done]
         return result.tolist()
@@ -141,8 +143,19 @@ class SolverLog:
         for table, tensors in ((weights, self._weights), (gradients, self._gradients)):
             for step, tensor in enumerate(tensors):
                 table[step, : len(tensor)], path = path[: len(tensor)], path[len(tensor) :]
+        begins = None
+        if self._jumps:
+            begins = weights[:-1].copy()
+            for step, jumped in self._jumps.items():
+                begins[step : step + 1, : len(jumped)] = jumped.cpu().numpy()
         return [
-            fit(self.scenario, gradients[:done, row], weights[: done + 1, row], noted[row])
+            fit(
+                self.scenario,
+                gradients[:done, row],
+                weights[: done + 1, row],
+                noted[row],
+                None if begins is None else begins[:done, row],
+            )
             for row, done in enumerate(min(own, count) for own in steps)
         ]
 

@@ -136,6 +136,8 @@ class StackedEngine:
     Runs in lockstep put the `work` of several engines into one training.
     """
 
+    projects = True  # see `fedcore.engine.local_rules`
+
     def __init__(self, federation: Federation, bench: Bench) -> None:
         self.federation, self.bench, self.layout = federation, bench, bench.layout
         self._kept: dict[int, torch.Tensor] = {}  # FedBN: a client's own layers between rounds

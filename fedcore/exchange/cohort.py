@@ -20,13 +20,15 @@ class Noted:
     ``coefficients`` [K] are those of the updates in the step, or not 0 for those that were chosen;
     ``passes`` the shares of each iteration [K], where the step starts from the last one;
     ``settled`` says that iterations came to rest. ``by_samples``: the coefficients are multiples of
-    the shares of the samples, and not of 1 / K.
+    the shares of the samples, and not of 1 / K. ``trust`` [K] is how a rule weighs clients that
+    brings their updates to one length by coefficients, too; empty where these say it.
     """
 
     coefficients: tuple[float, ...] = ()
     passes: tuple[tuple[float, ...], ...] = ()
     settled: bool = True
     by_samples: bool = False
+    trust: tuple[float, ...] = ()
 
 
 class Memory(dict[str, torch.Tensor]):
@@ -34,15 +36,15 @@ class Memory(dict[str, torch.Tensor]):
 
     Strategies are values that serve every run; what belongs to one run stands here. ``noted`` is
     what the last step said of itself, ``tallies`` are numbers that a strategy counts for its
-    remarks. Copies are of their own in all three. ``seed`` of the run, its ``clients`` in all and
-    ``round`` are set before each step, for what a strategy draws or keeps an account of.
+    remarks. Copies are of their own in all three. ``seed`` of the run, ``population``, the number
+    of all its clients, and ``round`` are set before each step, for what a strategy draws or keeps.
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__(tensors or {})
         self.noted: Noted | None = None
         self.tallies: dict[str, float] = {}
-        self.clients: int | None = None
+        self.population: int | None = None
         self.seed, self.round = 0, 0
 
     def chance(self, part: int = -1) -> Generator:
@@ -65,7 +67,7 @@ class Memory(dict[str, torch.Tensor]):
         """A memory of copied tensors, for a step on trial."""
         copied = Memory({name: tensor.clone() for name, tensor in self.items()})
         copied.noted, copied.tallies = self.noted, dict(self.tallies)
-        copied.clients = self.clients
+        copied.population = self.population
         copied.seed, copied.round = self.seed, self.round
         return copied
 

@@ -1,8 +1,8 @@
 """How a rule weighed the clients of each round, from what its steps say of themselves.
 
-A share is a client's coefficient over the sum of all, divided by what it would be in the plain mean
-of the rule: 1 is as much as there, 0 is left out. Shares of one round compare clients with one
-another, so that a rule which shortens all of them alike weighs nobody down.
+A share is a client's coefficient, or its trust where a rule names that, over the sum of all,
+divided by what it would be in the plain mean: 1 is as much as there, 0 is left out. Shares of one
+round compare clients with one another: a rule that shortens all alike weighs nobody down.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def relative_shares(noted: Noted | None, samples: Sequence[int]) -> Shares:
     rule has left out everybody.
     """
     size = len(samples)
-    if noted is None or len(noted.coefficients) != size:
+    weights = () if noted is None else noted.trust or noted.coefficients
+    if noted is None or len(weights) != size:
         return None
-    sizes = [abs(c) for c in noted.coefficients]
+    sizes = [abs(c) for c in weights]
     if not all(map(math.isfinite, sizes)):
         return None
     total, everybody = math.fsum(sizes), sum(samples)

@@ -195,7 +195,9 @@ def _missing(record: Record) -> Iterator[str]:
     due = dict.fromkeys(audit.malicious, 0)
     attack = record.scenario.parts.attack
     for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1):
-        for client in set(cohort).intersection(due) if attack.acts(round) else ():
+        if not attack.acts(round):
+            continue
+        for client in set(cohort).intersection(due):
             due[client] += (round, client) not in excluded
     shown = {each.client: each.participations for each in audit.work}
     for client in sorted(set(shown) | {client for client, count in due.items() if count}):

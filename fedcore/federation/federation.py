@@ -208,6 +208,16 @@ class Federation:
             return self.train_images
         return torch.cat((self.train_images, self.copies))
 
+    def raw(self, places: torch.Tensor) -> torch.Tensor:
+        """The images at ``places`` [k] of the pool as they are before any transform, on the CPU."""
+        images, copies = self.dataset.train.images, self.threat.copies
+        if copies is None:
+            return images[places]
+        own, count = places >= len(images), len(images)
+        result = images[torch.where(own, 0, places)]
+        result[own] = copies.images[places[own] - count]
+        return result
+
     @cached_property
     def probed(self) -> Split | None:
         """The probe set on the device, transformed as ``test`` is; None where there is none."""
@@ -225,6 +235,12 @@ class Federation:
     def absences(self) -> Absences:
         """Who does not answer."""
         return Absences(self.scenario, self.seed)
+
+    def absent(self, rounds: int) -> tuple[tuple[int, ...], ...]:
+        """Those drawn that do not answer, in each of ``rounds``; empty where all always do."""
+        if self.scenario.absent_fraction is None:
+            return ()
+        return tuple(self.absences.of(r, self.drawn(r)) for r in range(1, rounds + 1))
 
     def drawn(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.

@@ -70,12 +70,13 @@ class Root:
                 np.concatenate([others.origins, copies.origins]),
             )
         begin = count + len(copies.origins) - size
+        own = {self.client: np.arange(begin, begin + size)}
         return dataclasses.replace(
             threat,
             parts=[*threat.parts, np.arange(count, count + size)],
             labels=np.concatenate([threat.labels, self.labels]),
             copies=copies,
-            pool={**threat.pool, self.client: np.arange(begin, begin + size)},
+            seen={**threat.seen, **own},
         )
 
 

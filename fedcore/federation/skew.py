@@ -94,12 +94,15 @@ class Skew:
 
     def under(self, threat: Threat) -> Threat:
         """``threat``, whose clients train on these images, and on its poisoned copies behind."""
-        pool = dict(enumerate(self.places))
-        more = len(self.images)
-        for client, own in threat.pool.items():
-            pool[client] = np.where(own < self.clean, self.places[client], own + more)
-        if threat.copies is None:
-            return replace(threat, pool=pool, copies=Copies(self.images, self.origins))
-        images = torch.cat((self.images, threat.copies.images))
-        origins = np.concatenate((self.origins, threat.copies.origins))
-        return replace(threat, pool=pool, copies=Copies(images, origins))
+        seen, more = dict(enumerate(self.places)), len(self.images)
+        pool = {
+            client: np.where(own < self.clean, seen[client], own + more)
+            for client, own in threat.pool.items()
+        }
+        copies = Copies(self.images, self.origins)
+        if threat.copies is not None:
+            copies = Copies(
+                torch.cat((self.images, threat.copies.images)),
+                np.concatenate((self.origins, threat.copies.origins)),
+            )
+        return replace(threat, pool=pool, seen=seen, copies=copies)

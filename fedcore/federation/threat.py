@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from fedcore.attacks.attack import Attack, Draw, Images, Samples, Scores, Work, attack_of
+from fedcore.attacks.attack import Attack, Draw, Samples, Scores, Work, attack_of
 from fedcore.errors import AttackError
 from fedcore.exchange.fingerprints import content, long, total
 from fedcore.federation.poison_checks import require_effect, require_samples
 from fedcore.federation.poisoned import ClientPoison as ClientPoison
 from fedcore.federation.poisoned import Copies as Copies
+from fedcore.federation.poisoned import Poisoned
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices, Purpose, stream
 
@@ -37,22 +38,12 @@ def _in_order(scenario: Scenario, seed: int) -> Indices:
 
 
 @dataclass(frozen=True)
-class _Poisoned:
-    """One draw of one client: labels by its part, places of the selected ones, their images."""
-
-    labels: Indices
-    places: Indices
-    images: Images | None
-    poison: ClientPoison
-
-
-@dataclass(frozen=True)
 class Threat:
     """The attack of a run at work on its training data and local work. Made by `prepare`.
 
     ``malicious`` is drawn here and nowhere else. ``labels`` are those of the rounds in which the
     attack acts. ``pool`` are the images that a client trains on in these, by client, where some of
-    them are copies.
+    them are copies; ``seen`` those without an attack, where they are not its samples.
     """
 
     scenario: Scenario
@@ -64,6 +55,7 @@ class Threat:
     labels: Indices  # [n], a copy; clean where nobody is malicious, and under redraw
     copies: Copies | None = None
     pool: dict[int, Indices] = field(default_factory=dict, repr=False)
+    seen: dict[int, Indices] = field(default_factory=dict, repr=False)
     _clean: dict[int, Indices] = field(default_factory=dict, repr=False)  # of poisoned clients
     _places: dict[int, int] = field(default_factory=dict, repr=False)
     _scored: dict[int, tuple[int, Indices]] = field(default_factory=dict, repr=False)
@@ -181,19 +173,18 @@ class Threat:
         They are places in the pool.
         """
         own = self.pool.get(client) if self.acts(round) else None
+        return self.clean_samples_of(client) if own is None else own
+
+    def clean_samples_of(self, client: int) -> Indices:
+        """The images that ``client`` has without an attack, in the order of its part."""
+        own = self.seen.get(client)
         return self.parts[client] if own is None else own
 
-    def epochs(self, honest: Indices) -> Indices:
-        """Local epochs by client, [num_clients], of those that all would make, ``honest``.
-
-        They are those of rounds in which the attack acts.
-        Raises `AttackError` where the attack asks for other than whole epochs, or changes nothing.
-        """
-        return self.local_work(honest, None)[0]
-
     def local_work(self, epochs: Indices, steps: Indices | None) -> tuple[Indices, Indices | None]:
-        """As `epochs`, with the local steps where these are counted; 0: those of whole epochs.
+        """Local epochs, and steps where these are counted, [num_clients], of those of honest work.
 
+        They are those of rounds in which the attack acts; 0 steps are those of whole epochs.
+        Raises `AttackError` where the attack asks for other than whole numbers, or changes nothing.
         Epochs are then those that are begun by ``steps``, and of no account.
         """
         if self.attack is None or self.attack.work is None or not len(self.malicious):
@@ -236,7 +227,7 @@ class Threat:
         round: int,
         images: torch.Tensor | None = None,
         scores: Scores | None = None,
-    ) -> _Poisoned:
+    ) -> Poisoned:
         """One draw of a client's poison; where ``scores`` are missing yet, of the counts alone."""
         assert self.attack is not None
         attack, part = self.attack.data, self.parts[client]
@@ -248,7 +239,7 @@ class Threat:
         count = round_half_up(attack.poison_ratio * len(candidates))
         poison = ClientPoison(client, len(clean), len(candidates), count, changed=0, draws=1)
         if attack.needs_scores and scores is None:
-            return _Poisoned(clean, order[:count], None, poison)
+            return Poisoned(clean, order[:count], None, poison)
         pixels = None
         if attack.changes_images:
             assert images is not None, "an attack on images is handed the images"
@@ -271,14 +262,14 @@ class Threat:
         labels[order[:count]] = poisoned.labels[:count]
         poison = replace(poison, changed=int(np.count_nonzero(labels != clean)))
         if poisoned.images is None or pixels is None:
-            return _Poisoned(labels, order[:count], None, poison)
+            return Poisoned(labels, order[:count], None, poison)
         taken = poisoned.images[:count]
         other = int((taken != pixels[:count]).any(axis=(1, 2, 3)).sum())
         digest = long(int(total(content(torch.from_numpy(taken)))))
         poison = replace(poison, images_changed=other, images=digest)
-        return _Poisoned(labels, order[:count], taken, poison)
+        return Poisoned(labels, order[:count], taken, poison)
 
-    def _with_copies(self, drawn: Sequence[_Poisoned]) -> Threat:
+    def _with_copies(self, drawn: Sequence[Poisoned]) -> Threat:
         """This threat with the poisoned images of ``drawn`` behind the clean ones."""
         stacks, origins, count = [], [], len(self.labels)
         for one in drawn:

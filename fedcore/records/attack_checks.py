@@ -15,17 +15,24 @@ if TYPE_CHECKING:
 _DIGEST = re.compile("[0-9a-f]{16}")
 
 
+def _attacked(record: Record) -> list[tuple[int, ...]]:
+    """The cohorts of the rounds in which the attack acts."""
+    attack, cohorts = attack_of(record.scenario), enumerate(record.audit.cohorts, start=1)
+    return [cohort for round, cohort in cohorts if attack is not None and attack.acts(round)]
+
+
 def poison_problems(record: Record) -> Iterator[str]:
     """Counts of poisoned samples that are not those of the attack, or cannot be."""
-    scenario, audit = record.scenario, record.audit
-    attack = attack_of(scenario)
+    audit = record.audit
+    attack = attack_of(record.scenario)
+    attacked = _attacked(record)
     data = attack.data if attack is not None else None
     expected = audit.malicious if data is not None else ()
     if tuple(each.client for each in audit.poison) != expected:
         yield "poison must have one entry for each malicious client, in their order"
         return
     for each in audit.poison:
-        took_part = sum(each.client in cohort for cohort in audit.cohorts)
+        took_part = sum(each.client in cohort for cohort in attacked)
         redraw = data is not None and data.redraw
         draws = range(took_part + 1) if redraw else (1,)
         ratio = 0.0 if data is None else data.poison_ratio
@@ -48,6 +55,7 @@ def poison_problems(record: Record) -> Iterator[str]:
 def update_entry_problems(record: Record) -> Iterator[str]:
     """Entries of attacked updates that no run can have."""
     attack, audit = attack_of(record.scenario), record.audit
+    attacked = _attacked(record)
     if audit.updates and (attack is None or attack.update is None):
         yield f"attack {record.scenario.attack!r} changes no updates, yet the audit has some"
     clients = [each.client for each in audit.updates]
@@ -55,7 +63,7 @@ def update_entry_problems(record: Record) -> Iterator[str]:
     if clients != sorted(set(clients)) or not inside:
         yield "updates must have one entry for each client, in ascending order"
     for each in audit.updates:
-        took_part = sum(each.client in cohort for cohort in audit.cohorts)
+        took_part = sum(each.client in cohort for cohort in attacked)
         spans = [each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio]
         spans += [span for _, span in each.measured]
         if not 1 <= each.participations <= took_part or not 0 <= each.alone <= each.participations:

@@ -1,8 +1,9 @@
 """Detection: whom a rule left out or weighed down, against who was malicious.
 
 Every client of a round is judged by its share (`fedcore.exchange.shares`). It is *left out* at a
-share of 0 and *weighed down* below half of its plain share. Only rounds with a malicious client
-among those that the rule was given are counted: in the others there is nobody to find.
+share of 0 and *weighed down* below half of its plain share. Only rounds in which the attack acts,
+with a malicious client among those that the rule was given, are counted: in the others there is
+nobody to find.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def detections(record: Record) -> dict[str, Detection] | None:
     `absence` says why there are none.
     """
     rounds = list(_rounds(record))
-    if record.scenario.attack is None or not rounds:
+    if not rounds:
         return None
     malicious = record.audit.malicious
     return {name: _detection(rounds, malicious, rule) for name, rule in RULES.items()}
@@ -117,12 +118,12 @@ _Round = tuple[int, dict[int, float]]
 
 
 def _rounds(record: Record) -> Iterator[_Round]:
-    """(round, share by client) of rounds whose shares are known and that have a malicious one."""
+    """(round, share by client) of rounds whose shares are known and that are attacked."""
     audit = record.audit
     gone = {(each.round, each.client) for each in audit.excluded}
-    malicious = set(audit.malicious)
+    malicious, attack = set(audit.malicious), record.scenario.parts.attack
     for round, shares in enumerate(audit.shares, start=1):
-        if shares is None:
+        if shares is None or attack is None or not attack.acts(round):
             continue
         clients = [c for c in audit.cohorts[round - 1] if (round, c) not in gone]
         if malicious.intersection(clients):

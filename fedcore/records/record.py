@@ -56,7 +56,8 @@ class Exclusion:
 class Audit:
     """What actually happened.
 
-    ``samples`` and ``epochs`` are per client; ``cohorts`` per round; ``malicious`` the malicious
+    ``samples`` and ``epochs`` are per client (epochs: of rounds in which an attack acts, where it
+    changes them); ``cohorts`` per round; ``malicious`` the malicious
     clients, ``malicious_per_round`` how many took part; ``poison`` what changed in each of them;
     ``privacy`` what was promised about what clients sent, None where nothing was. ``excluded``
     are those of a cohort whose replies were missing or invalid (distributed runs). ``notes`` are
@@ -150,10 +151,15 @@ class Record:
     def examples(self) -> int:
         """Training examples processed, over all rounds, clients and epochs.
 
-        Under ``local_steps`` those that a witness saw; without one, those of all epochs begun.
+        Those that a witness saw where rounds differ, or under ``local_steps``; without one, those
+        of all epochs begun.
         """
-        if self.scenario.local_steps is not None and self.audit.training is not None:
-            return sum(self.audit.training.images)
+        attack, noted = self.scenario.parts.attack, self.audit.training
+        rounds = range(1, len(self.audit.cohorts) + 1)
+        works = attack is not None and attack.work is not None
+        ends = works and not all(map(attack.acts, rounds))  # epochs change with the rounds
+        if noted is not None and (ends or self.scenario.local_steps is not None):
+            return sum(noted.images)
         work = [n * e for n, e in zip(self.audit.samples, self.audit.epochs, strict=True)]
         return sum(work[client] for cohort in self.audit.cohorts for client in cohort)
 

@@ -28,9 +28,15 @@ def adapt(scenario: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
         if kind not in old:
             continue
         flat = old[kind].flat()
+        own = set() if new.cls is None else set(new.cls.specs())
         for name, spec in old[kind].specs().items():
+            # a component inside another is of one kind, whoever else has a parameter of its name;
             # a value left at the old component's default was never a choice
-            kept = name in read and name not in new.values and flat.get(name) != spec.default
+            kept = (
+                name in (read if spec.kind is None else own)
+                and name not in new.values
+                and flat.get(name) != spec.default
+            )
             if name not in changes and not kept and values.get(name) == flat.get(name):
                 values.pop(name, None)
     if changes.get("attack") is not None:

@@ -50,6 +50,11 @@ def _places(scenario: Scenario) -> list[str]:
         ]
     if attack.data is not None and attack.data.needs_scores:
         return _scored(scenario, attack.data)
+    if attack.data is not None and attack.data.needs_scores and scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels anew in each round, which are checked over "
+            "whole epochs: give local_epochs in place of local_steps"
+        ]
     knows = None if attack.update is None else attack.update.knows
     if knows in (None, "own", "benign"):
         return []
@@ -72,6 +77,11 @@ def _scored(scenario: Scenario, data: Any) -> list[str]:
         return [
             f"attack {scenario.attack!r} draws labels by scores, and privacy={scenario.privacy!r} "
             "samples single examples, of which no evidence is kept: choose another mechanism"
+        ]
+    if scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, of which evidence is kept for "
+            f"whole epochs: leave out local_steps={scenario.local_steps}"
         ]
     return []
 

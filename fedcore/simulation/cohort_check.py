@@ -26,7 +26,7 @@ _ROUNDING: Final = 1e-5  # of an update, as a share of it
 
 
 class CohortCheck:
-    """Compares cohorts with ``samples`` and steps of all clients, and with evidence.
+    """Compares cohorts with ``samples`` of all clients and their steps, and with evidence.
 
     ``steps_of`` gives the local steps of a client in a round.
     A cohort without evidence is not compared. Updates are only where clients send what they

@@ -83,7 +83,8 @@ class ScoreCheck:
         if not data.may_keep_labels:
             mine = np.where(mine == own, _NOBODY, mine)
         if state is not None:
-            scores = self._scores(state, part)[taken]
+            seen = federation.threat.clean_samples_of(client)
+            scores = self._scores(state, seen)[taken]
             mine = self._best(data, mine, own, scores, client)
         due[taken] = mine
         return due
@@ -107,7 +108,7 @@ class ScoreCheck:
 
     @torch.no_grad()
     def _scores(self, state: ServerState, part: Indices) -> Scores:
-        """The logits of the samples ``part`` under ``state``, [n, C]."""
+        """The logits of the images ``part``, places in the pool, under ``state``, [n, C]."""
         federation = self._federation
         if self._model is None:
             self._model = federation.initial_model().to(state.vector.device, state.vector.dtype)
@@ -116,15 +117,15 @@ class ScoreCheck:
         made = []
         for start in range(0, len(part), _BATCH):
             some = torch.from_numpy(part[start : start + _BATCH])
-            images = federation.train_images[some.to(federation.train_images.device)]
+            images = federation.pool[some.to(federation.pool.device)]
             made.append(self._model(federation.transform(images).to(state.vector.dtype)))
         result: Scores = torch.cat(made).double().cpu().numpy()
         return result
 
     def _content(self, client: int) -> Hashes:
         if client not in self._hashes:
-            part = torch.from_numpy(self._federation.parts[client])
-            self._hashes[client] = content(self._federation.dataset.train.images[part])
+            own = self._federation.threat.clean_samples_of(client)
+            self._hashes[client] = content(self._federation.raw(torch.from_numpy(own)))
         return self._hashes[client]
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from fedcore.attacks.attack import work_in_steps
 from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
@@ -21,7 +19,6 @@ from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
 from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
-from fedcore.exchange.worked import LAST, WorkLog
 from fedcore.federation.federation import Federation
 from fedcore.federation.root import trainees
 from fedcore.privacy.run import mechanism_of
@@ -29,11 +26,13 @@ from fedcore.records.client_accuracy import client_accuracy
 from fedcore.records.provenance import code_of, provenance
 from fedcore.records.record import Audit, Identity, Record, Timings
 from fedcore.simulation.assault import assaulted, trial_step
+from fedcore.simulation.clock import Clock
 from fedcore.simulation.cohort_check import CohortCheck
 from fedcore.simulation.identity import IdentityCheck
 from fedcore.simulation.idle import refuse_idle_attack, refuse_idle_updates
 from fedcore.simulation.root import split
 from fedcore.simulation.score_check import check_of
+from fedcore.simulation.work_watch import WorkWatch
 from fedcore.strategies.aggregation import Aggregation
 
 
@@ -97,11 +96,7 @@ class Trial:
         self._updates = UpdateLog(self._malicious, self._attack)
         self._attackers = Memory()  # what they remember
         self._shares = ShareLog(all(link.keeps_clients for link in self._server.chain))
-        work, size = work_in_steps(scenario), engine.layout.num_parameters
-        self._masks = work is not None and work.masked > 0
-        keeps = scenario.parts.strategy.keeps_batch_norm
-        own = engine.layout.batch_norm_indices().to(device) if keeps else None
-        self._work = None if work is None else WorkLog(self._malicious, work.masked, size, own)
+        self._work = WorkWatch(federation, engine.layout, device)
         self._diverged: int | None = None
         self.round = 1
         self.state = engine.initial_state()
@@ -154,12 +149,11 @@ class Trial:
         if cohort is not None and cohort.clients:
             reason = getattr(self.engine, "unseen", None)
             self._log.trained(self.round, cohort.clients, cohort.noted, reason)
+            self._work.trained(self.round, cohort)
             if self._scores_due is not None:
                 with self.clock("train"):
                     due = self._scores_due.digests(self.state, self.round, cohort.clients)
                 self._log.due(self.round, due)
-        if cohort is not None and self._work is not None and self._acts:
-            self._work.trained(cohort)
         honest = cohort
         if cohort is not None and cohort.clients and self._attack and self._acts:
             with self.clock("train"):
@@ -211,11 +205,7 @@ class Trial:
             self.state = self._server.aggregate(
                 before, cohort, parameters, self.round, self._check.mixed
             )
-            if self._work is not None:
-                self._work.moved(before.vector, self.state.vector)
-            if self._masks:  # which the clients are told with the next model
-                step = self.state.vector[:parameters] - before.vector[:parameters]
-                self.state.memory[LAST] = step
+            self._work.moved(before, self.state)
             if bool(torch.isfinite(self.state.vector).all()):
                 self._check.after(self.state)
                 self._shares.stepped(self.round, cohort.samples, self.state.memory.noted)
@@ -230,14 +220,6 @@ class Trial:
 
     def _remarks(self) -> tuple[str, ...]:
         return () if self._attack is None else self._attack.remarks(self._attackers)
-
-    def _absent(self) -> tuple[tuple[int, ...], ...]:
-        """Who of the clients drawn did not answer, by round; empty where all always do."""
-        federation = self.federation
-        if federation.scenario.absent_fraction is None:
-            return ()
-        rounds = range(1, len(self._cohorts) + 1)
-        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
 
     def _identity(self) -> Identity:
         try:
@@ -273,8 +255,8 @@ class Trial:
             training=self._log.evidence(),
             unseen=self._log.absent,
             updates=updates,
-            work=() if self._work is None else self._work.audits(),
-            absent=self._absent(),
+            work=self._work.audits(),
+            absent=federation.absent(len(self._cohorts)),
             skew=federation.skew,
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(
@@ -304,19 +286,3 @@ class Trial:
                 code_of(scenario, self.engine_name),
             ),
         )
-
-
-class Clock:
-    """Adds up wall time per phase; waits for the device before reading it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds = dict.fromkeys(("setup", "train", "aggregate", "evaluate"), 0.0)
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[phase] += time.perf_counter() - begun

@@ -59,7 +59,7 @@ class Aggregation:
         are those of ``cohort`` as it was sent.
         """
         memory = state.memory
-        memory.seed, memory.round, memory.clients = self.seed, round, self.clients
+        memory.seed, memory.round, memory.population = self.seed, round, self.clients
         if not self.chain:
             return self.strategy.aggregate(state, cohort, num_parameters)
         rows = cohort

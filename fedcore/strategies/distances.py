@@ -7,7 +7,7 @@ that seemed best: in float32 where that is cheap, which leaves near ties, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -224,3 +224,20 @@ def mixtures(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         part = slice(start, start + (1 << 20))
         made[:, part] = (shares @ rows[:, part].double()).to(rows)
     return made
+
+
+def cosines(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Cosines of all pairs of ``rows`` [K] of [n] each, [K, K] float64 on the CPU.
+
+    0 where a row is 0 or not finite. Products are those of float64.
+    """
+    if not len(rows):
+        return torch.zeros(0, 0, dtype=torch.float64)
+    products = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows[0].device)
+    width = 1 << 20 if rows[0].is_cuda else _CHUNK
+    for start in range(0, len(rows[0]), width):
+        wide = torch.stack([row[start : start + width] for row in rows]).double()
+        products.addmm_(wide, wide.T)
+    sizes = products.diagonal().sqrt()
+    made = products / (sizes[:, None] * sizes[None, :])
+    return made.nan_to_num_(0.0, 0.0, 0.0).clamp_(-1, 1).cpu()

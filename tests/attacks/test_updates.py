@@ -200,13 +200,13 @@ def test_local_work_must_be_whole_epochs(monkeypatch: pytest.MonkeyPatch, factor
     threat, _ = attacked(Overtrain())
     monkeypatch.setattr(Overtrain, "changed", lambda self, base: Work(factor))
     with pytest.raises(AttackError, match=r"LocalWork\.changed must give an integer >= 1"):
-        threat.epochs(np.ones(4, np.int64))
+        threat.local_work(np.ones(4, np.int64), None)
 
 
 def test_local_work_that_changes_nobody_is_an_error() -> None:
     threat, _ = attacked(Overtrain(factor=1))
     with pytest.raises(AttackError, match="changes the local work of none of 2 malicious"):
-        threat.epochs(np.ones(4, np.int64))
+        threat.local_work(np.ones(4, np.int64), None)
 
 
 class Shift(LabelAttack):

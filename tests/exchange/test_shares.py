@@ -20,6 +20,12 @@ def test_by_hand() -> None:
     )
 
 
+def test_trust_counts_where_coefficients_bring_updates_to_one_length() -> None:
+    # one update is ten times as long as the other, and trusted alike
+    assert relative_shares(Noted((0.05, 0.5), trust=(0.9, 0.9)), (1, 1)) == (1, 1)
+    assert relative_shares(Noted((0.0, 0.5), trust=(0.0, 0.9)), (1, 1)) == (0, 2)
+
+
 def test_a_rule_by_samples_is_not_measured_against_equal_shares() -> None:
     untouched = 0.05, 0.95
     assert relative_shares(Noted(untouched, by_samples=True), (5, 95)) == (1, 1)

@@ -14,7 +14,7 @@ from fedcore.errors import ScenarioError, StoreError
 from fedcore.federation.absences import Absences
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import training_problems
-from fedcore.harness.suite.outcome import unpaired
+from fedcore.harness.suite.pairs import unpaired
 from fedcore.records.record import Record
 from fedcore.scenario.absent import transitions
 from fedcore.simulation.lockstep import run_lockstep

@@ -34,12 +34,13 @@ from fedcore.flower.strategy import FedcoreStrategy
 from fedcore.scenario import Scenario
 from fedcore.strategies.strategy import STRATEGIES
 
-#: Flower's own loop has no server that trains, and what clients keep does not go over it.
+#: FLTrust needs more than Flower's own loop; what clients keep does not go over Flower.
 OURS = [n for n in STRATEGIES if n not in ("flower", "fltrust", "scaffold", "feddyn")]
 BAD = [form for form in FORMS if form != "honest"]
 # finite, but far away: no check of forms can tell it from an update, only a robust rule can
 FINITE = "3e38"
 ROBUST = {"median", "trimmedmean", "krum", "multikrum", "bulyan", "rfa"}
+ROBUST |= {"caf", "cge", "dnc", "mda", "meamed", "medianofmeans", "monna", "signguard", "flame"}
 BOUNDED = {"fedadam", "fedyogi"}  # a step of theirs is at most about server_lr, whatever came in
 EXTRA: dict[str, dict[str, Any]] = {"fedbn": {"norm": "batch"}}
 quiet()

@@ -17,6 +17,7 @@ from fedcore.errors import PartitionError, ScenarioError, StoreError
 from fedcore.federation.federation import Federation
 from fedcore.federation.skew import Skew
 from fedcore.harness.proofs import skew as proofs
+from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.partition.featureskew import FeatureSkew, blurred, kernel, scaled
 from fedcore.partition.iid import Iid
@@ -96,7 +97,7 @@ def test_clients_train_on_changed_images_and_the_test_set_stays_clean() -> None:
     assert torch.equal(made.train_images, plain.train_images)
     part = BASE.parts.partition
     for client, own in enumerate(made.parts):
-        seen = made.pool[torch.from_numpy(made.threat.samples_of(client))].numpy()
+        seen = made.pool[torch.from_numpy(made.threat.samples_of(client, 1))].numpy()
         drawing = stream(0, Purpose.FEATURE_SKEW, client=client)
         assert (seen == part.changed(plain.train_images.numpy()[own], drawing)).all()
         assert made.skew[client].samples == len(own)
@@ -106,8 +107,8 @@ def test_poison_is_put_on_changed_images() -> None:
     made, honest = prepared(BASE.but(**BACKDOOR)), prepared(BASE)
     bad = made.threat.malicious.tolist()
     for client in range(6):
-        seen = made.pool[torch.from_numpy(made.threat.samples_of(client))]
-        own = honest.pool[torch.from_numpy(honest.threat.samples_of(client))]
+        seen = made.pool[torch.from_numpy(made.threat.samples_of(client, 1))]
+        own = honest.pool[torch.from_numpy(honest.threat.samples_of(client, 1))]
         differs = (seen != own).any(dim=3)  # [k, h, w]
         touched = differs.any(dim=2).any(dim=1)
         assert bool(touched.any()) == (client in bad)
@@ -204,3 +205,38 @@ def test_entries_that_no_run_can_have_are_damage() -> None:
         audit = dataclasses.replace(record.audit, skew=(entry, *record.audit.skew[1:]))
         with pytest.raises(StoreError, match=r"skew must have|do not agree"):
             Record.from_json(dataclasses.replace(record, audit=audit).to_json())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attack": "secondbest(poison_ratio=0.5)", "malicious_fraction": 0.34},
+        {"attack": "until(of=backdoor(poison_ratio=0.5), round=1)", "malicious_fraction": 0.34},
+        {"strategy": "fltrust(root_size=20)", **BACKDOOR},
+    ],
+    ids=lambda changes: str(next(iter(changes.values()))),
+)
+def test_what_else_looks_at_images_is_given_the_clients_own(changes: dict[str, object]) -> None:
+    scenario = BASE.but(fraction_train=1.0, **changes)
+    record = run(scenario, 1, device="cpu", precision="float64", engine="sequential")
+    assert training_problems(record) + audit_problems(record) == []
+    stacked = run(scenario, 1, device="cpu", precision="float64", engine="stacked")
+    assert stacked.accuracy == record.accuracy
+    assert training_problems(stacked) == []
+    assert len(record.audit.skew) == len(record.audit.client_accuracy) == 6
+
+
+def test_a_server_keeps_its_root_set_when_an_attack_on_images_is_over() -> None:
+    attack = {"attack": "until(of=backdoor(poison_ratio=0.5), round=1)", "malicious_fraction": 0.34}
+    scenario = BASE.but(partition="iid", strategy="fltrust(root_size=20)", **attack)
+    made = prepared(scenario)
+    assert made.root is not None
+    for round in (1, 2):
+        places = torch.from_numpy(made.threat.samples_of(made.root.client, round))
+        assert torch.equal(made.pool[places], made.root.images)
+
+
+def test_the_partition_within_goes_with_the_partition() -> None:
+    scenario = BASE.but(partition="iid", attack="scaled(gamma=3.0)", malicious_fraction=0.34)
+    assert scenario.parts.attack.of is None
+    assert BASE.but(partition="featureskew(blur=2.0)").parts.partition.of.name == "dirichlet"

@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 
 from fedcore import Scenario, run
+from fedcore.attacks.data.labelflip import LabelFlip
+from fedcore.attacks.until import Until
 from fedcore.errors import StoreError
 from fedcore.records.detection import Counts, First, absence, detections, pooled
 from fedcore.records.record import Exclusion, Record
@@ -55,6 +57,16 @@ def test_rounds_without_a_malicious_client_do_not_count() -> None:
     assert found["left_out"].counts == Counts(caught=1, missed=1, blamed=1, spared=3)
     assert found["left_out"].first == (First(1, 2, 3, 2),)
     assert detections(record_with((shares,) * 4, malicious=())) is None
+
+
+def test_rounds_after_the_attack_do_not_count() -> None:
+    until = Until(of=LabelFlip(poison_ratio=1.0), round=2)
+    scenario = RECORD.scenario.but(attack=until, malicious_fraction=0.5)
+    record = dataclasses.replace(record_with(((0.0, 1.5, 1.5),) * 4), scenario=scenario)
+    found = detections(record)
+    assert found is not None  # 0 is left out in rounds 1 and 2, 1 is in round 1 alone
+    assert found["left_out"].counts == Counts(caught=2, missed=1, blamed=0, spared=3)
+    assert found["left_out"].first == (First(0, 2, 1, 1), First(1, 1, None, None))
 
 
 def test_shares_are_of_those_whose_replies_were_taken() -> None:

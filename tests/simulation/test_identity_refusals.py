@@ -117,13 +117,14 @@ def test_no_correct_step_is_refused(name, data) -> None:
     start = torch.randn(width, dtype=torch.float64).to(dtype) * draw(
         st.sampled_from([0.0, 1e-6, 1.0, 1e4])
     )
-    check = IdentityCheck(Aggregation(strategy, seed=draw(st.integers(0, 99))), UNEQUAL)
+    server = Aggregation(strategy, seed=draw(st.integers(0, 99)))
+    check = IdentityCheck(server, UNEQUAL)
     state = ServerState(start, NO_COUNTERS)
     for round in range(1, draw(st.integers(1, 4)) + 1):
         rows = torch.from_numpy(values(draw, size, width, draw(st.sampled_from(KINDS)))).to(dtype)
         cohort = sent(rows, samples, steps)
         check.before(state, cohort, width, round)
-        state = strategy.aggregate(state, cohort, width)
+        state = server.aggregate(state, cohort, width, round)
         if not bool(state.vector.isfinite().all()):
             break
         check.after(state)

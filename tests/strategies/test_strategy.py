@@ -18,6 +18,9 @@ EXTRA = {
     "multikrum": {"num_byzantine": 2, "num_selected": 3},
     "normclipping": {"norm_bound": 50.0},  # a bound that nothing here reaches
     "centeredclipping": {"norm_bound": 50.0},
+    "weakdp": {"norm_bound": 50.0, "noise_std": 0.0},
+    "flame": {"noise_factor": 0.0},
+    "medianofmeans": {"num_clients": 7, "fraction_train": 1.0, "num_groups": 7},  # by order else
 }
 NAMES = [name for name in STRATEGIES if name != "flower"]  # that one aggregates replies
 LINEAR = [name for name in NAMES if name not in ("fedadam", "fedyogi")]

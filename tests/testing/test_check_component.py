@@ -43,12 +43,14 @@ GIVEN = {
     "alpha": 0.5, "classes_per_client": 3, "norm_bound": 1.0, "mu": 0.1, "source_class": 1,
     "target_class": 7, "epsilon": 20.0, "noise_multiplier": 1.0,
     "radius": 0.05,
+    "of": Backdoor(poison_ratio=0.5), "round": 1,
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "fedbn": {"norm": "batch", "model": "cnn"},
     "pathological": {"allow_incomplete": True},
     "alie": {"malicious_fraction": 0.375},  # z is 0 at 2 of 8
     "nonfinite": {"strategy": "median"},  # an average of NaN is the same for all seeds
+    "dba": {"malicious_fraction": 0.5},
 }
 
 

@@ -39,7 +39,7 @@ class SecondBest(DataAttack):
 
     def labels_due(self, labels: Indices, scores: Scores) -> Indices:
         """The first class in the descending order of scores that is not y; [k] int64."""
-        order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), axis=1, kind="stable")
+        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), axis=1, kind="stable")
         return np.array(
             [next(c for c in row if c != y) for row, y in zip(order, labels, strict=True)],
             dtype=np.int64,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from fedcore.data.transforms import Transform
+from fedcore.engine.stack.balls import balls_of
 from fedcore.engine.stack.network import StackedNetwork
 from fedcore.engine.stack.pool import Pool, distinct
 from fedcore.engine.stack.schedule import LocalTask, Schedule
@@ -73,7 +74,7 @@ class StackedTrainer:
         models = witness.models(self._vectors, self._counters)
         self._steps.watch = witness.see
         self._watched = witness.log.watched(self._solver)
-        self._work(rows, schedule, pool)
+        self._work(rows, schedule, pool, witness)
         self._steps.watch = unwatched
         noted = witness.noted(models)
         for row, task in enumerate(rows):
@@ -91,11 +92,15 @@ class StackedTrainer:
             self._pool = pool = Pool(federations, self._device)
         return pool
 
-    def _work(self, rows: Sequence[LocalTask], schedule: Schedule, pool: Pool) -> None:
+    def _work(
+        self, rows: Sequence[LocalTask], schedule: Schedule, pool: Pool, witness: StackWitness
+    ) -> None:
         """All local steps of ``rows``, in place."""
         solver = self._watched
         parameters = self._layout.num_parameters
         weights = self._vectors[: len(rows), :parameters]
+        balls = balls_of(rows, schedule.steps, weights)
+        look = None if balls is None else witness.look(weights)
         # only the proximal term looks back at where the clients began
         solver.start(weights.clone() if solver.mu else weights)
         self._network.context.generators = [
@@ -119,6 +124,11 @@ class StackedTrainer:
                 schedule.labels[step, :active, :longest],
             )
             solver.step(weights[:active], gradient)
+            if balls is not None and look is not None:
+                look.stepped(weights[:active])
+                if balls.project(weights[:active], step + 1):
+                    witness.log.jumped(weights[:active])
+                look.projected(weights[:active])
 
     def _backward(
         self,

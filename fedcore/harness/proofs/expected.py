@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,20 +16,16 @@ import torch
 from fedcore.attacks.attack import attack_of
 from fedcore.data.loading import data_directory
 from fedcore.exchange.fingerprints import (
-    Hashes,
-    in_order,
-    labelled,
     long,
     model_hash,
     short,
-    total,
     turned,
 )
 from fedcore.exchange.layout import Layout
 from fedcore.harness.proofs import draws, poison
+from fedcore.harness.proofs.drawn import Drawn
 from fedcore.harness.proofs.draws import Indices
 from fedcore.harness.proofs.raw import Raw, raw
-from fedcore.harness.proofs.skew import Skewed
 from fedcore.harness.proofs.victims import Victims, probe_of
 from fedcore.models.weights import weights_file
 
@@ -46,102 +42,6 @@ _FEDERATION: Final = (
 )
 _MODEL: Final = ("image_size", "grayscale", "parts.model")
 _KEPT: Final = 512  # federations of which a process keeps the draws
-
-
-@dataclass(eq=False)
-class Drawn:
-    """The clients of one federation and seed, and what each trains on in each round."""
-
-    scenario: Scenario
-    seed: int
-    data: Raw
-    _orders: dict[tuple[int, int], tuple[Indices, int, int]] = field(default_factory=dict)
-    _clean: dict[int, int] = field(default_factory=dict)
-
-    @functools.cached_property
-    def skew(self) -> Skewed | None:
-        """What the partition makes of the clients' images; None where it leaves them alone."""
-        return Skewed.of(self.scenario, self.seed, self.parts, self.data)
-
-    def hashes(self, client: int) -> Hashes:
-        """Hashes of the images of a client that is not malicious, by its part."""
-        skew = self.skew
-        return self.data.train[self.parts[client]] if skew is None else skew.hashes[client]
-
-    @functools.cached_property
-    def parts(self) -> list[Indices]:
-        """Training samples by client."""
-        return draws.parts(self.scenario, self.seed, self.data.train_labels)
-
-    @functools.cached_property
-    def works(self) -> tuple[tuple[int, int], ...]:
-        """(epochs that are begun, steps) by client, those that an attack asks for included."""
-        malicious = draws.malicious(self.scenario, self.seed)
-        return self._counted(poison.works(self.scenario, self._drawn, malicious))
-
-    @functools.cached_property
-    def epochs(self) -> tuple[int, ...]:
-        """Local epochs by client, as far as they are begun."""
-        return tuple(epochs for epochs, _ in self.works)
-
-    @functools.cached_property
-    def honest(self) -> tuple[tuple[int, int], ...]:
-        """(epochs that are begun, steps) by client without an attack."""
-        return self._counted(self._drawn)
-
-    def work_of(self, round: int, client: int) -> tuple[int, int]:
-        """(epochs that are begun, steps) of a client in a round."""
-        own = self.works if poison.acts(self.scenario, round) else self.honest
-        return own[client]
-
-    @functools.cached_property
-    def _drawn(self) -> list[tuple[int, int | None]]:
-        return draws.works(self.scenario, self.seed, list(map(len, self.parts)))
-
-    def _counted(self, asked: Sequence[tuple[int, int | None]]) -> tuple[tuple[int, int], ...]:
-        size, sizes = self.scenario.batch_size, map(len, self.parts)
-        pairs = zip(sizes, asked, strict=True)
-        return tuple(draws.counted(n, epochs, steps, size) for n, (epochs, steps) in pairs)
-
-    def steps(self, round: int, client: int) -> int:
-        """Local steps of a client in a round."""
-        return self.work_of(round, client)[1]
-
-    def work(self, round: int, client: int) -> tuple[Indices, int, int]:
-        """(places in the part, digest of the images, digest of their order) of a participation."""
-        key = round, client
-        if key not in self._orders:
-            part = self.parts[client]
-            places = draws.places(
-                self.scenario, self.seed, round, client, len(part), *self.work_of(round, client)
-            )
-            hashes = self.data.train[part[places]]
-            digests = int(total(hashes)), int(in_order(hashes))
-            self._orders[key] = places, *digests
-        return self._orders[key]
-
-    def clean_labels(self, round: int, client: int) -> int:
-        """The digest of the labels of a client that is not malicious."""
-        # each step takes others, or not all of an epoch
-        if self.scenario.parts.per_example or self.scenario.local_steps is not None:
-            return self.labels(round, client, self.data.train_labels[self.parts[client]])
-        if client not in self._clean:
-            part = self.parts[client]
-            self._clean[client] = int(
-                total(labelled(self.hashes(client), self.data.train_labels[part]))
-            )
-        return self._clean[client] * self.work_of(round, client)[0] % 2**64
-
-    def labels(
-        self, round: int, client: int, believed: Indices, images: Hashes | None = None
-    ) -> int:
-        """The digest of the labels of a client that believes in ``believed``, by its part.
-
-        ``images`` are hashes of what it trains on in the place of its samples, where it does.
-        """
-        own = self.hashes(client) if images is None else images
-        pairs = labelled(own, believed)
-        return int(total(pairs[self.work(round, client)[0]]))
 
 
 @dataclass(frozen=True)
@@ -219,8 +119,8 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
             leaked += int(twice[part[places]].sum())
         work.append((round, client, drawn.steps(round, client), len(places)))
         digests.append((samples, labels, order))
-    scored = data.without(draws.root(scenario, seed, len(data.test)))
     cohorts, absent = draws.cohorts(scenario, seed, drawn.parts)
+    scored = data.without(draws.root(scenario, seed, len(data.test)))
     return ExpectedTraining(
         data=scored,
         malicious=malicious,

@@ -29,8 +29,8 @@ def stamped(trigger: Any, images: Images) -> Images:
     elif trigger.name == "blended":
         return _blended(trigger, images)
     else:
-        result: Images = trigger.stamp(images)
-        return result
+        stamp: Images = trigger.stamp(images)
+        return stamp
     inside = (rows >= top) & (rows < top + trigger.size)
     inside = inside & (columns >= left) & (columns < left + trigger.size)
     painted: Images = np.where(inside[None, :, :, None], np.array(level, np.uint8), images)

@@ -14,7 +14,7 @@ from fedcore.harness.proofs.poison import Images, Poisoned
 from fedcore.harness.proofs.raw import Raw
 
 if TYPE_CHECKING:
-    from fedcore.harness.proofs.expected import Drawn
+    from fedcore.harness.proofs.drawn import Drawn
     from fedcore.scenario import Scenario
 
 

@@ -50,7 +50,7 @@ class FedDyn(Strategy):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         size = len(updates)
-        clients = Memory.of(memory).clients or size
+        clients = Memory.of(memory).population or size
         mean = combine(updates, torch.full((size,), 1 / size, dtype=torch.float64))
         drift = memory.get(DRIFT)
         moved = (size / clients) * mean

@@ -48,7 +48,7 @@ class Scaffold(Strategy):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         size = len(updates)
-        clients = Memory.of(memory).clients or size
+        clients = Memory.of(memory).population or size
         sums = [float(a or 0) for a in cohort.normalizers]  # none is None: refused earlier
         shares = 1 / (clients * torch.tensor(sums, dtype=torch.float64))
         control = memory.get(CONTROL)

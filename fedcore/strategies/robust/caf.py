@@ -41,8 +41,8 @@ class CAF(Minority):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         size, finite = len(updates), finite_rows(updates)
-        least = size - 2 * self.tolerated(size)
-        if len(finite) <= max(least, 1):
+        least = 2 * self.kept(size) - size  # K - 2 f
+        if len(finite) <= least:
             return mean_of(updates, finite, memory)
         # differences from a row that has near neighbours, so that no huge one costs digits
         first = least_scores(updates, max(1, len(finite) // 2), 1)[0]
@@ -95,7 +95,8 @@ def _filtered(view: View) -> Expected:
     if not view.whole or not finite.any():
         return expected
     size, f = len(view.rows), view.strategy.num_byzantine
-    least = size - 2 * (max(1, (size - 1) // 2) if f is None else f)
+    most = (size - 1) // 2
+    least = size - 2 * (most if f is None else min(f, most))
     due, certain = _weights(view.rows[finite], least)
     if certain and np.abs(due - shares[finite]).max() > 1e-6:
         return replace(expected, problem="its weights are not those of the filter")

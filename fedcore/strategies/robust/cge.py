@@ -42,8 +42,8 @@ class CGE(Minority):
 
 def _shortest(view: View) -> Expected:
     size, f = len(view.rows), view.strategy.num_byzantine
-    due = size - (max(1, (size - 1) // 2) if f is None else f)
-    expected, chosen = mean_of_chosen(view, max(due, 1))
+    most = (size - 1) // 2
+    expected, chosen = mean_of_chosen(view, size - (most if f is None else min(f, most)))
     pair = worst_and_best(view, chosen, np.zeros_like(view.made))
     if expected.problem is not None or pair is None:
         return expected

@@ -70,7 +70,8 @@ class DnC(Minority):
 
     def removed(self, clients: int) -> int:
         """floor(c f), less than ``clients``."""
-        return min(clients - 1, int(self.filter_fraction * self.tolerated(clients) + 1e-9))
+        f = clients - self.kept(clients)
+        return min(clients - 1, int(self.filter_fraction * f + 1e-9))
 
     def problems(self, scenario: Scenario) -> list[str]:
         found, f = super().problems(scenario), self.tolerated(scenario.rows)
@@ -99,14 +100,15 @@ def outlyingness(rows: torch.Tensor) -> Floats:
 
 def _kept(view: View) -> Expected:
     strategy, size = view.strategy, len(view.rows)
-    f = max(1, (size - 1) // 2) if strategy.num_byzantine is None else strategy.num_byzantine
+    most = (size - 1) // 2
+    f = most if strategy.num_byzantine is None else min(strategy.num_byzantine, most)
     cut, passes = int(strategy.filter_fraction * f + 1e-9), strategy.aggregation_iterations
     if view.size <= strategy.sampled_coordinates:
         passes = 1
     count = 0 if view.noted is None else int((np.asarray(view.noted.coefficients) != 0).sum())
     due = size - min(cut, size - 1)
-    if max(1, size - passes * cut) <= count < due and passes > 1:
-        due = count  # passes keep others
+    if passes > 1 and (0 < size - passes * cut <= count < due or passes * cut >= size):
+        due = count  # passes keep others, and where they may keep nobody in common, any number
     expected, chosen = mean_of_chosen(view, due)
     finite = np.isfinite(view.rows).all(axis=1)
     if expected.problem is not None or not view.whole or finite.sum() <= size - cut:

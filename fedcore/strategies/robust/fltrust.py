@@ -71,10 +71,11 @@ class FLTrust(Strategy):
         noted, rows = Memory.of(memory), scores.nonzero().flatten().tolist()
         told = (tuple(scores.tolist()),)
         if not rows:
-            noted.noted = Noted((0.0,) * len(updates), told)
+            noted.noted = Noted((0.0,) * len(updates), told, trust=told[0])
             return torch.zeros_like(updates[0])
         shares = scores[rows] / total * (own / norms[rows])
-        noted.noted = Noted(weighing(len(updates), rows, shares.tolist()), told)
+        coefficients = weighing(len(updates), rows, shares.tolist())
+        noted.noted = Noted(coefficients, told, trust=told[0])
         return combine_some(updates, rows, shares)
 
     def remarks(self, memory: Memory) -> tuple[str, ...]:
@@ -126,6 +127,8 @@ def _due(view: View) -> Expected:
     problem, total = None, float(scores.sum())
     if not ((scores >= 0) & (scores <= 1 + _SHARE)).all():
         problem = "its scores are not in [0, 1]"
+    elif noted.trust != noted.passes[0]:
+        problem = "the trust that it names is not its scores"
     elif ((scores > 0) != (coefficients > 0)).any():
         problem = "a client without trust counts, or one with trust does not"
     lengths = (np.where(np.isnan(view.rows), -1.0, view.rows) ** 2).sum(axis=1)

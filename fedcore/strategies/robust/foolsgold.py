@@ -10,13 +10,12 @@ import torch
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.definitions import Definition, Expected, Floats, View, linear
-from fedcore.strategies.distances import lengths
+from fedcore.strategies.distances import cosines, lengths
 from fedcore.strategies.strategy import STRATEGIES, Strategy, combine_some, weighing
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
-_CHUNK = 1 << 14  # coordinates of a float64 copy at a time
 _ALIKE = 1e-9  # more than the rounding of a cosine
 _OTHERS = 4  # clients that one is compared with, beside those that it names
 _SHARE = 1e-6  # absolute error that a noted cosine or weight may have
@@ -96,21 +95,6 @@ class FoolsGold(Strategy):
 def key(client: int) -> str:
     """The name of ``client``'s history in the server's memory."""
     return f"history.{client}"
-
-
-def cosines(rows: list[torch.Tensor]) -> torch.Tensor:
-    """Cosines of all pairs of ``rows``, [K, K] float64 on the CPU; 0 where a length is 0 or inf."""
-    size = len(rows)
-    if not rows:
-        return torch.zeros(0, 0, dtype=torch.float64)
-    products = torch.zeros(size, size, dtype=torch.float64, device=rows[0].device)
-    width = 1 << 20 if rows[0].is_cuda else _CHUNK
-    for start in range(0, len(rows[0]), width):
-        wide = torch.stack([row[start : start + width] for row in rows]).double()
-        products.addmm_(wide, wide.T)
-    sizes = products.diagonal().sqrt()
-    made = products / (sizes[:, None] * sizes[None, :])
-    return made.nan_to_num_(0.0, 0.0, 0.0).clamp_(-1, 1).cpu()
 
 
 class Weighed(NamedTuple):

@@ -110,11 +110,12 @@ def _subsets(size: int, count: int) -> npt.NDArray[np.bool_]:
 
 def _nearest(view: View) -> Expected:
     size, f = len(view.rows), view.strategy.num_byzantine
+    most = (size - 1) // 2
     if f is None:
-        f = max(1, (size - 1) // 2)
+        f = most
         while f > 1 and comb(size, f) > 250_000:
             f -= 1
-    expected, chosen = mean_of_chosen(view, max(1, size - f))
+    expected, chosen = mean_of_chosen(view, size - min(f, most))
     rest = np.flatnonzero(np.isfinite(view.rows).all(axis=1))
     few = comb(len(rest), int(chosen.sum())) <= 1000
     if expected.problem is not None or not view.whole or not few:

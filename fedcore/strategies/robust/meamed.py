@@ -39,25 +39,31 @@ class MeaMed(Minority):
 def mean_around_median(rows: torch.Tensor, count: int) -> torch.Tensor:
     """The mean of each coordinate's ``count`` values nearest its median, [n], of ``rows`` [K, n].
 
-    In order of size these follow on one another. The first of them is found by moving on from the
-    least while the value that would leave is further from the median than the one that would come.
+    ``count`` > K / 2. In order of size these follow on one another: of K - f values all but the f
+    least and greatest are among them for sure, and the i-th least or the i-th of the greatest, by
+    which of the two is nearer the median.
     """
-    ordered = rows.T.clone(memory_format=torch.contiguous_format)  # of its own, whatever K and n
+    ordered = _sorted(rows)
+    size, f = len(rows), len(rows) - count
+    median = ordered[(size - 1) // 2] / 2 + ordered[size // 2] / 2
+    least, greatest = ordered[:f], ordered[count:]
+    nearer = torch.where(median - least > greatest - median, greatest, least)
+    return nearer.sum(dim=0).add_(ordered[f:count].sum(dim=0)).div_(count)
+
+
+def _sorted(rows: torch.Tensor) -> torch.Tensor:
+    """Each column of ``rows`` [K, n] in ascending order; a NaN becomes plus infinity."""
     if rows.is_cuda:
-        ordered = ordered.sort(dim=1).values
+        ordered = rows.sort(dim=0).values
     else:
-        ordered.numpy().sort(axis=1)  # vectorised; torch's, on the CPU, is not
-    ordered.nan_to_num_(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # NaNs are last
-    size = len(rows)
-    median = (ordered[:, (size - 1) // 2] / 2 + ordered[:, size // 2] / 2)[:, None]
-    further = median - ordered[:, : size - count] > ordered[:, count:] - median
-    places = further.sum(dim=1, keepdim=True) + torch.arange(count, device=rows.device)
-    return ordered.gather(1, places).mean(dim=1)
+        ordered = torch.from_numpy(np.sort(rows.numpy(), axis=0))  # torch's is not vectorised
+    return ordered.nan_to_num_(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def _around(view: View) -> Expected:
     size, f = len(view.rows), view.strategy.num_byzantine
-    keep = max(1, size - (max(1, (size - 1) // 2) if f is None else f))
+    most = (size - 1) // 2
+    keep = size - (most if f is None else min(f, most))
     values = np.where(np.isnan(view.rows), np.inf, view.rows)
     gaps = np.abs(values - np.median(values, axis=0))
     order = np.lexsort((values, gaps), axis=0)  # by the gap, then the value

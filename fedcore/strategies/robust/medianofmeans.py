@@ -106,9 +106,10 @@ def _grouped(view: View) -> Expected:
     means = np.array([view.rows[group].mean(axis=0) for group in groups])
     distances = np.sqrt(((means - view.made) ** 2).sum(axis=1))
     known = np.isfinite(distances)
-    if not known.any() or distances[known].min() <= 1e-2 * distances[known].max():
-        return expected  # near one of them its weight says little
-    pulls = shares[known] * distances[known]
+    hidden = 1e3 * float(np.linalg.norm(view.rounding))
+    if not known.any() or distances[known].min() <= max(1e-2 * distances[known].max(), hidden):
+        return expected  # near one of them its weight says little, and less than rounding nothing
+    pulls = shares[known] * np.maximum(distances[known], view.strategy.smoothing)
     if np.ptp(pulls) > 0.02 * pulls.max() or shares[~known].any():
         text = "its weights are not in proportion to one over the distance from the step"
         return replace(expected, problem=text)

@@ -26,8 +26,8 @@ class Minority(Strategy):
         return max(1, (clients - 1) // 2) if self.num_byzantine is None else self.num_byzantine
 
     def kept(self, clients: int) -> int:
-        """K - f, at least 1: a round of few clients over a network is not refused."""
-        return max(1, clients - self.tolerated(clients))
+        """K - f; in a round of 2 f clients or fewer, over a network, f is (K - 1) // 2."""
+        return clients - min(self.tolerated(clients), (clients - 1) // 2)
 
     def problems(self, scenario: Scenario) -> list[str]:
         f = self.tolerated(scenario.rows)

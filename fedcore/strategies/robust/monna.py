@@ -67,8 +67,8 @@ class MoNNA(Minority):
 
 def _nearest(view: View) -> Expected:
     size, f = len(view.rows), view.strategy.num_byzantine
-    due = size - (max(1, (size - 1) // 2) if f is None else f)
-    expected, chosen = mean_of_chosen(view, max(1, due))
+    most = (size - 1) // 2
+    expected, chosen = mean_of_chosen(view, size - (most if f is None else min(f, most)))
     last = view.strategy.pivot == "last"
     memory = {"centre": (expected.step, expected.error)} if last else {}
     expected = replace(expected, memory=memory)

@@ -47,7 +47,7 @@ class RLR(Strategy):
         if len(rows) < len(updates):
             shares = (weights[rows] / weights[rows].sum()).tolist()
             weights = torch.tensor(weighing(len(updates), rows, shares), dtype=torch.float64)
-            Memory.of(memory).noted = Noted(tuple(weights.tolist()))
+            Memory.of(memory).noted = Noted(tuple(weights.tolist()), by_samples=True)
             step = combine_some(updates, rows, weights[rows])
         else:
             step = combine(updates, weights)

@@ -76,7 +76,7 @@ class SignGuard(Strategy):
         alike = largest_cluster(signs)
         trusted = alike & ratio if (alike & ratio).any() else alike
         rows = [row for row, good in zip(finite, trusted, strict=True) if good]
-        shares = clip_factors(norms[rows], median) / len(rows) if median else norms[rows] * 0 + 1
+        shares = clip_factors(norms[rows], median).nan_to_num(nan=1.0) / len(rows)  # 0 / 0
         Memory.of(memory).noted = Noted(weighing(size, rows, shares.tolist()))
         return combine_some(updates, rows, shares)
 
@@ -111,7 +111,7 @@ def largest_cluster(points: Floats) -> Flags:
     """
     gaps = np.linalg.norm(points[:, None] - points[None], axis=2)
     near = max(2, len(points) // 2)
-    width = float(np.sort(gaps, axis=1)[:, min(near, len(points)) - 1].mean()) * (1 + _TIE)
+    width = float(np.sort(gaps, axis=1)[:, min(near, len(points)) - 1].mean()) + _TIE
     centres, around = points.copy(), np.ones(len(points), dtype=np.int64)
     moving = np.ones(len(points), dtype=np.bool_)
     for _ in range(_ROUNDS):
@@ -187,7 +187,7 @@ def _largest(points: Floats) -> Flags:
     """Which of ``points`` are in mean shift's largest cluster, point by point."""
     order = [sorted(float(np.linalg.norm(one - other)) for other in points) for one in points]
     place = min(max(2, len(points) // 2), len(points)) - 1
-    width = sum(distances[place] for distances in order) / len(order) * (1 + 1e-9)
+    width = sum(distances[place] for distances in order) / len(order) + 1e-9
     modes = []
     for point in points:
         for _ in range(300):

@@ -21,7 +21,6 @@ from fedcore.exchange.worked import LAST, WorkLog
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.optimizers.local_rule import Participation
-from fedcore.simulation import trial
 
 SMALL = Scenario(
     dataset="synthetic:160", model="mlp", num_clients=4, fraction_train=1.0, rounds=4,
@@ -105,8 +104,8 @@ def stale(self: Memory, name: str, value: torch.Tensor) -> None:
         dict.__setitem__(self, "older", value)
 
 
-def first_client_only(self: LocalRules, client: int) -> Any:
-    return OF(self, client) if client == min(self._malicious) else []
+def first_client_only(self: LocalRules, client: int, round: int) -> Any:
+    return OF(self, client, round) if client == min(self._malicious) else []
 
 
 OF = LocalRules.of
@@ -115,7 +114,7 @@ BUGS = {
     "half": [(Mask, "start", scaled_share(0.5))],
     "double": [(Mask, "start", scaled_share(3.0))],
     "one client too few": [(LocalRules, "of", first_client_only)],
-    "the round before": [(trial, "LAST", LAST), (Memory, "__setitem__", stale)],
+    "the round before": [(Memory, "__setitem__", stale)],
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,10 +19,12 @@ from fedcore.attacks.work.pgd import Pgd
 from fedcore.attacks.work.trainlonger import TrainLonger
 from fedcore.engine.gauge import Gauge
 from fedcore.engine.local_rules import Ball, LocalRules
+from fedcore.engine.stack.balls import Balls
 from fedcore.errors import FedcoreError, ScenarioError
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.optimizers.local_rule import Participation
+from fedcore.simulation.lockstep import run_lockstep
 
 RADIUS = 0.05
 SMALL = Scenario(
@@ -114,6 +117,47 @@ def test_two_processes_and_flower_make_the_same_evidence(honest: Any) -> None:
         assert again.audit.work == honest.audit.work
 
 
+@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.01, "optimizer": "adam", "lr": 0.01}])
+def test_stacked_clients_are_projected_row_by_row(changes: dict[str, Any]) -> None:
+    scenario = SMALL.but(**changes, partition="dirichlet", alpha=0.5, min_partition_size=2)
+    how = {"precision": "float64", "device": "cpu"}
+    one = run(scenario, 0, engine="sequential", **how)
+    other = run(scenario, 0, engine="stacked", **how)
+    assert one.audit.epochs == other.audit.epochs
+    assert other.loss == pytest.approx(one.loss, rel=1e-9)
+    assert audit_problems(other) == training_problems(other) == []
+    for first, second in zip(one.audit.work, other.audit.work, strict=True):
+        assert second.beyond == pytest.approx(first.beyond, rel=1e-6)
+        assert second.reach == pytest.approx(first.reach, rel=1e-6)
+
+
+def test_runs_in_lockstep_have_balls_of_their_own() -> None:
+    arms = [SMALL, SMALL.but(attack=Pgd(radius=0.02)), SMALL.clean_twin()]
+    records = run_lockstep([(arm, 0) for arm in arms], device="cpu", precision="float64")
+    assert [audit_problems(record) for record in records] == [[], [], []]
+    assert [training_problems(record) for record in records] == [[], [], []]
+    reached = [max(each.reach[1] for each in record.audit.work) for record in records[:2]]
+    assert reached == pytest.approx([RADIUS, 0.02])
+    assert records[2].audit.work == ()
+
+
+def test_a_bug_planted_in_the_stacked_projection_is_found(monkeypatch: Any) -> None:
+    project = Balls.project
+
+    def one_too_few(self: Balls, weights: torch.Tensor, taken: int) -> bool:
+        self.radius[0] = np.inf  # the first row, which is malicious or not
+        self.radius[1] = np.inf
+        return project(self, weights, taken)
+
+    monkeypatch.setattr(Balls, "project", lambda self, weights, taken: False)
+    found = audit_problems(run(SMALL, 0, engine="stacked", device="cpu"))
+    assert any("the ball has radius" in text for text in found)
+    monkeypatch.setattr(Balls, "project", one_too_few)
+    all_malicious = SMALL.but(malicious_fraction=1.0)
+    found = audit_problems(run(all_malicious, 0, engine="stacked", device="cpu"))
+    assert any("the ball has radius" in text for text in found)
+
+
 def idle(self: Ball, weights: torch.Tensor) -> bool:
     return False
 
@@ -146,7 +190,7 @@ def test_one_client_too_few_is_found(monkeypatch: Any, honest: Any) -> None:
     of = LocalRules.of
     spared = honest.audit.malicious[0]
     monkeypatch.setattr(
-        LocalRules, "of", lambda self, client: [] if client == spared else of(self, client)
+        LocalRules, "of", lambda self, client, r: [] if client == spared else of(self, client, r)
     )
     found = audit_problems(run(SMALL, 0))
     assert any(f"updates of client {spared} of length" in text for text in found)
@@ -165,5 +209,7 @@ def test_refusals() -> None:
         SMALL.but(attack=Pgd(of=SignFlip(), radius=1.0))
     with pytest.raises(ScenarioError, match="radius must be > 0"):
         Pgd(radius=0.0)
+    own = SMALL.but(strategy="fedbn", model="cnn", norm="batch")  # who begin elsewhere
     with pytest.raises(FedcoreError, match="choose --engine sequential"):
-        run(SMALL, 0, engine="stacked")
+        run(own, 0, engine="stacked")
+    assert audit_problems(run(own, 0)) == []

@@ -237,12 +237,12 @@ def test_copies_of_other_samples(monkeypatch: Patch) -> None:
 
 
 def test_local_work_that_is_not_attacked(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Threat, "epochs", lambda self, honest: honest)
+    monkeypatch.setattr(Threat, "local_work", lambda self, epochs, steps: (epochs, steps))
     assert "has local epochs" in red(attacked(Overtrain()))
 
 
 def test_local_work_of_others_that_is_attacked_too(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Threat, "epochs", lambda self, honest: 3 * honest)
+    monkeypatch.setattr(Threat, "local_work", lambda self, epochs, steps: (3 * epochs, steps))
     assert "has local epochs" in red(attacked(Overtrain()))
 
 

@@ -41,7 +41,7 @@ class Quadratics:
         ]
         self.seen = [False] * len(self.a)
         self.state = ServerState(zeros.clone(), torch.zeros(0, dtype=torch.int64), Memory())
-        self.state.memory.clients = len(self.a)
+        self.state.memory.population = len(self.a)
         self.round = 0
         self.sent = torch.zeros(0)
 

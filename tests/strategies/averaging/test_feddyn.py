@@ -25,7 +25,7 @@ SMALL = Scenario(
 def test_steps_by_hand(cohort: Any) -> None:
     """alpha h+ / alpha: -h/alpha = (2 + 4)/3 of 3 clients; x moves by the mean and by that."""
     memory = Memory()
-    memory.clients = 3
+    memory.population = 3
     sent = cohort([[2.0], [4.0]], samples=(90, 10))
     assert FedDyn().step(sent.updates, sent, memory).tolist() == [3.0 + 2.0]
     assert memory[DRIFT].tolist() == [2.0]
@@ -99,7 +99,7 @@ STEP = FedDyn.step
 
 
 def by_cohort(self: FedDyn, updates: torch.Tensor, cohort: Any, memory: Any) -> torch.Tensor:
-    memory.clients = None
+    memory.population = None
     return STEP(self, updates, cohort, memory)
 
 

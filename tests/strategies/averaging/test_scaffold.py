@@ -122,7 +122,7 @@ STEP = Scaffold.step
 
 
 def by_cohort(self: Scaffold, updates: torch.Tensor, cohort: Any, memory: Any) -> torch.Tensor:
-    memory.clients = None  # over the cohort instead of all clients
+    memory.population = None  # over the cohort instead of all clients
     return STEP(self, updates, cohort, memory)
 
 

@@ -121,7 +121,7 @@ def test_the_root_set_is_of_the_test_split_and_not_scored() -> None:
     assert len(made.test) == 980 == len(plain.test) - 20
     kept = np.setdiff1d(np.arange(1000), root.samples)
     assert torch.equal(made.test.images, plain.test.images[kept])
-    assert torch.equal(made.pool[made.threat.samples_of(6)], plain.test.images[root.samples])
+    assert torch.equal(made.pool[made.threat.samples_of(6, 1)], plain.test.images[root.samples])
     labels = plain.test.labels[root.samples].tolist()
     assert made.threat.labels_of(6, 1).tolist() == labels
     for one, other in zip(made.dealt, plain.parts, strict=True):
@@ -238,7 +238,7 @@ def test_planted_steps_are_not_fltrust(monkeypatch, step, reason) -> None:
 def test_a_root_update_that_is_trained_on_a_client_is_named(monkeypatch, engine) -> None:
     def behind(self, threat):
         made = REAL_BEHIND(self, threat)
-        made.pool[self.client] = made.parts[0][:20]
+        made.seen[self.client] = made.parts[0][:20]
         return made
 
     REAL_BEHIND = Root.behind

@@ -16,8 +16,9 @@ from fedcore.exchange.cohort import Memory
 from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
 from fedcore.strategies.averaging.fedavg import FedAvg
+from fedcore.strategies.distances import cosines
 from fedcore.strategies.robust import foolsgold
-from fedcore.strategies.robust.foolsgold import FoolsGold, cosines, weighed
+from fedcore.strategies.robust.foolsgold import FoolsGold, weighed
 
 NAN, INF = float("nan"), float("inf")
 SMALL = Scenario(

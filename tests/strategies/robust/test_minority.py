@@ -132,3 +132,15 @@ def test_rows_behind_a_chain_are_what_counts(name) -> None:
     with pytest.raises(ScenarioError, match=r"got 4 rows of 8 clients <= 2 \* 2"):
         of(name).but(**chained)
     assert of(name).but(**{**chained, "num_byzantine": 1}).rows == 4
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_a_round_of_fewer_clients_than_planned_withstands_what_it_can(held, name, size) -> None:
+    """Of three or four one; f is 3 of the seven planned. One or two are averaged."""
+    rows = drawn(0, size)
+    step, memory = held(of(name, 3), rows)
+    if size < 3:
+        torch.testing.assert_close(step, rows.mean(dim=0))
+    elif name in ("cge", "dnc", "mda", "monna", "monna-median", "monna-first"):
+        assert memory.noted.coefficients.count(0.0) == 1
