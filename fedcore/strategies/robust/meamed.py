@@ -18,9 +18,9 @@ class MeaMed(Minority):
     """Per coordinate, the mean of the K - f values nearest the median; f = 0 is the mean.
 
     Unweighted. The median is that of `Median`: of an even number of values the mean of the middle
-    two, so that both are equally near. (ByzFL takes numpy's median or torch's, the lower of the
-    two, by the type of its input.) Of two values equally near the median the lower is taken. A NaN
-    counts as plus infinity. Needs K > 2 f; f is ``num_byzantine``, None takes (K - 1) // 2.
+    two, so that both are equally near, as in ByzFL; code that calls torch.median takes the lower of
+    the two for it. Of two values equally near the median the lower is taken. A NaN counts as plus
+    infinity. Needs K > 2 f; f is ``num_byzantine``, None takes (K - 1) // 2.
     Source: Xie, Koyejo, Gupta, "Generalized Byzantine-tolerant SGD", 2018, mean around median.
     """
 

@@ -30,9 +30,9 @@ class MoNNA(Minority):
     In the paper each node averages what is nearest its own vector. A server has none, so that
     ``pivot`` says what stands for it: "last" is its last step (zero in the first round, where the
     rule is CGE), "median" the coordinate-wise median of the round, and "first" the update of the
-    client of lowest number in the round, which is trusted whoever it is: that is ByzFL's default,
-    whose first client is honest by construction. An update that is not finite is left out; where
-    it is the pivot, the median is.
+    client of lowest number in the round, whoever that is. ByzFL's default is the first vector,
+    which it presumes to be correct. An update that is not finite is left out; where it is the
+    pivot, the median is.
     Its nodes send momenta; here clients send updates, unless the optimizer makes momenta of them.
     Needs K > 2 f; what the paper proves is of a smaller share. f is ``num_byzantine``; None takes
     (K - 1) // 2. Ties go to the client of lowest number.

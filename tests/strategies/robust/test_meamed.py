@@ -30,7 +30,7 @@ def test_of_two_equally_near_the_lower_is_taken(cohort) -> None:
 
 
 def test_an_even_cohort_has_the_mean_of_the_middle_two_as_its_median(held) -> None:
-    """ByzFL takes torch's median of tensors, the lower of the two: 1 here where numpy's is 3."""
+    """As in ByzFL (quantile 0.5). By torch.median, which is the lower, 1 would be it, not 3."""
     rows = torch.tensor([[0.0], [1.0], [-1.4], [5.0], [6.0], [7.0]], dtype=torch.float64)
     scenario = ONE_OF_FIVE.but(num_clients=6, num_byzantine=2)
     step, _ = held(scenario, rows)

@@ -36,7 +36,7 @@ def test_the_last_step_is_the_pivot_of_the_next(cohort) -> None:
 
 
 def test_a_trusted_client_that_is_malicious_wins(held) -> None:
-    """ByzFL's pivot is its first vector, honest by construction; here it may be anybody's."""
+    """ByzFL's pivot is its first vector, which is presumed correct; here it may be anybody's."""
     rows = [[1e6], [1e6], [1.0], [2.0], [3.0]]
     step, _ = held(TWO_OF_FIVE.but(pivot="first"), rows)
     assert step.item() > 6e5
