@@ -85,6 +85,7 @@ class FLTrust(Strategy):
         )
 
     def problems(self, scenario: Scenario) -> list[str]:
+        """Privacy, and a cohort of one."""
         problems = []
         if scenario.rows < 2:
             problems.append(
