@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
 from typing import TextIO
 
 from fedcore.attacks.attack import attack_of, success_of
 from fedcore.data.dataset import class_label, named_classes
+from fedcore.records.client_accuracy import honest_spread
+from fedcore.records.detection import detections
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
 from fedcore.simulation.trial import RoundReport
 
 _WIDTH = 96
 _CLASSES = 20  # shown; the record has all
+_DETECTED = {"left_out": "left out", "weighed_down": "below half of their share"}
 
 
 class RoundLines:
@@ -59,6 +63,7 @@ def summary(record: Record) -> str:
     lines += [("audit", text) for text in _audit(record)]
     if record.audit.privacy is not None:
         lines += [("privacy", text) for text in record.audit.privacy.lines()]
+    lines += [("clients", text) for text in _clients(record)]
     if recalls := _classes(record):
         lines.append(("classes", recalls))
     lines += [("note", note) for note in (*record.audit.notes, *record.provenance.data_notes)]
@@ -104,6 +109,28 @@ def _classes(record: Record) -> str:
     ]
     more = f" and {len(labels) - _CLASSES} more" if len(labels) > _CLASSES else ""
     return f"recall at the end: {', '.join(labels[:_CLASSES])}{more}"
+
+
+def _clients(record: Record) -> Iterator[str]:
+    """How well clients are served, who was absent, whom the rule detected."""
+    if (found := honest_spread(record)) is not None:
+        who = "clients" if record.scenario.attack is None else "honest clients"
+        yield (
+            f"final model {100 * found.mean:.1f} % in the mean over {found.clients} {who}, "
+            f"{100 * found.worst:.1f} % over the worst tenth of them"
+        )
+    if absent := sum(map(len, record.audit.absent)):
+        drawn = absent + sum(map(len, record.audit.cohorts))
+        yield f"{absent} of {drawn} drawn absent"
+    for rule, detection in (detections(record) or {}).items():
+        counts = detection.counts
+        rates = (counts.precision, counts.recall, counts.false_positive_rate)
+        shown = ["-" if rate is None else f"{100 * rate:.0f} %" for rate in rates]
+        chance = 100 * (counts.base_rate or 0)
+        yield (
+            f"{_DETECTED[rule]}: precision {shown[0]} (chance {chance:.0f} %), recall {shown[1]}, "
+            f"false positives {shown[2]}"
+        )
 
 
 def _changed(record: Record) -> str:

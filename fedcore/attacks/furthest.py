@@ -1,7 +1,7 @@
 """The two attacks of Shejwalkar and Houmansadr: as far from the mean as the benign ones are apart.
 
 "Manipulating the Byzantine: Optimizing Model Poisoning Attacks and Defenses for Federated
-Learning", NDSS 2021, section 4.2. All malicious clients send mu + gamma p, with the greatest gamma
+Learning", NDSS 2021. All malicious clients send mu + gamma p, with the greatest gamma
 that a bound on squared distances admits. For a fixed p the bound is quadratic in gamma, so that the
 greatest has a closed form. The authors search it, never above twice their start (10), and some
 codes return the last step of such a search, whether it is admissible or not.

@@ -236,6 +236,12 @@ class Federation:
         """Who does not answer."""
         return Absences(self.scenario, self.seed)
 
+    def absent(self, rounds: int) -> tuple[tuple[int, ...], ...]:
+        """Those drawn that do not answer, in each of ``rounds``; empty where all always do."""
+        if self.scenario.absent_fraction is None:
+            return ()
+        return tuple(self.absences.of(r, self.drawn(r)) for r in range(1, rounds + 1))
+
     def drawn(self, round: int) -> tuple[int, ...]:
         """The clients sampled for ``round`` (from 1) without replacement, ascending.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from fedcore.attacks.attack import Images
 from fedcore.streams import Indices
 
 
@@ -38,3 +39,13 @@ class Copies:
 
     images: torch.Tensor
     origins: Indices
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """One draw of one client: labels by its part, places of the selected ones, their images."""
+
+    labels: Indices
+    places: Indices
+    images: Images | None
+    poison: ClientPoison

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from fedcore.attacks.attack import Attack, Draw, Images, Samples, Scores, Work, attack_of
+from fedcore.attacks.attack import Attack, Draw, Samples, Scores, Work, attack_of
 from fedcore.errors import AttackError
 from fedcore.exchange.fingerprints import content, long, total
 from fedcore.federation.poison_checks import require_effect, require_samples
 from fedcore.federation.poisoned import ClientPoison as ClientPoison
 from fedcore.federation.poisoned import Copies as Copies
+from fedcore.federation.poisoned import Poisoned
 from fedcore.scenario import Scenario, round_half_up
 from fedcore.streams import Indices, Purpose, stream
 
@@ -34,16 +35,6 @@ def _in_order(scenario: Scenario, seed: int) -> Indices:
     """The malicious clients in the order in which they are drawn."""
     order = stream(seed, Purpose.MALICIOUS_SET).permutation(scenario.num_clients)
     return order[: scenario.num_malicious].astype(np.int64)
-
-
-@dataclass(frozen=True)
-class _Poisoned:
-    """One draw of one client: labels by its part, places of the selected ones, their images."""
-
-    labels: Indices
-    places: Indices
-    images: Images | None
-    poison: ClientPoison
 
 
 @dataclass(frozen=True)
@@ -236,7 +227,7 @@ class Threat:
         round: int,
         images: torch.Tensor | None = None,
         scores: Scores | None = None,
-    ) -> _Poisoned:
+    ) -> Poisoned:
         """One draw of a client's poison; where ``scores`` are missing yet, of the counts alone."""
         assert self.attack is not None
         attack, part = self.attack.data, self.parts[client]
@@ -248,7 +239,7 @@ class Threat:
         count = round_half_up(attack.poison_ratio * len(candidates))
         poison = ClientPoison(client, len(clean), len(candidates), count, changed=0, draws=1)
         if attack.needs_scores and scores is None:
-            return _Poisoned(clean, order[:count], None, poison)
+            return Poisoned(clean, order[:count], None, poison)
         pixels = None
         if attack.changes_images:
             assert images is not None, "an attack on images is handed the images"
@@ -271,14 +262,14 @@ class Threat:
         labels[order[:count]] = poisoned.labels[:count]
         poison = replace(poison, changed=int(np.count_nonzero(labels != clean)))
         if poisoned.images is None or pixels is None:
-            return _Poisoned(labels, order[:count], None, poison)
+            return Poisoned(labels, order[:count], None, poison)
         taken = poisoned.images[:count]
         other = int((taken != pixels[:count]).any(axis=(1, 2, 3)).sum())
         digest = long(int(total(content(torch.from_numpy(taken)))))
         poison = replace(poison, images_changed=other, images=digest)
-        return _Poisoned(labels, order[:count], taken, poison)
+        return Poisoned(labels, order[:count], taken, poison)
 
-    def _with_copies(self, drawn: Sequence[_Poisoned]) -> Threat:
+    def _with_copies(self, drawn: Sequence[Poisoned]) -> Threat:
         """This threat with the poisoned images of ``drawn`` behind the clean ones."""
         stacks, origins, count = [], [], len(self.labels)
         for one in drawn:

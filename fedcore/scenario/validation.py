@@ -78,6 +78,11 @@ def _scored(scenario: Scenario, data: Any) -> list[str]:
             f"attack {scenario.attack!r} draws labels by scores, and privacy={scenario.privacy!r} "
             "samples single examples, of which no evidence is kept: choose another mechanism"
         ]
+    if scenario.local_steps is not None:
+        return [
+            f"attack {scenario.attack!r} draws labels by scores, of which evidence is kept for "
+            f"whole epochs: leave out local_steps={scenario.local_steps}"
+        ]
     return []
 
 

@@ -66,6 +66,7 @@ class IdentityCheck:
     ) -> None:
         self.strategy, self._scenario, self._told = server.strategy, scenario, told
         self._seed = server.seed
+        self._population = None if server.clients is None else scenario.num_clients
         self._sample = Sample(stream(server.seed, Purpose.IDENTITY_SAMPLE), spans)
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
@@ -170,7 +171,7 @@ class IdentityCheck:
             return stream(self._seed, Purpose.SERVER_CHANCE, round=look.round, client=part)
 
         view = look.view(self.strategy, state, stop, self._memory, self._displaced, chance)
-        view = dataclasses.replace(view, population=self._scenario.num_clients)
+        view = dataclasses.replace(view, population=self._population)
         if not self._chain.complete:
             self._blame(look.round, f"pre-aggregation {_named(self._chain.link)!r} was left out")
         with np.errstate(all="ignore"):

@@ -221,14 +221,6 @@ class Trial:
     def _remarks(self) -> tuple[str, ...]:
         return () if self._attack is None else self._attack.remarks(self._attackers)
 
-    def _absent(self) -> tuple[tuple[int, ...], ...]:
-        """Who of the clients drawn did not answer, by round; empty where all always do."""
-        federation = self.federation
-        if federation.scenario.absent_fraction is None:
-            return ()
-        rounds = range(1, len(self._cohorts) + 1)
-        return tuple(federation.absences.of(r, federation.drawn(r)) for r in rounds)
-
     def _identity(self) -> Identity:
         try:
             self._check.kept(self.state, self.round)
@@ -264,7 +256,7 @@ class Trial:
             unseen=self._log.absent,
             updates=updates,
             work=self._work.audits(),
-            absent=self._absent(),
+            absent=federation.absent(len(self._cohorts)),
             skew=federation.skew,
             shares=self._shares.shares(len(self._cohorts)),
             client_accuracy=client_accuracy(

@@ -108,6 +108,17 @@ def test_engines_agree(name: str) -> None:
     assert flower.audit.training == first.audit.training
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "fltrust(root_size=20)"])
+@pytest.mark.parametrize("name", ["backdoor", "scores"])
+def test_honest_images_are_those_that_a_partition_made(name: str, strategy: str) -> None:
+    """Of clients whose own images stand behind the clean ones, in front of a server's root set."""
+    skewed = {"partition": "featureskew", "strategy": strategy, "rounds": 3}
+    record = run(attacked(ATTACK[name], **skewed), device="cpu")
+    assert audit_problems(record) == training_problems(record) == []
+    calm = run(CLEAN.but(**skewed), device="cpu")
+    assert training_problems(calm) == []
+
+
 def test_what_it_refuses() -> None:
     with pytest.raises(ScenarioError, match="round=4 ends nothing in rounds=4"):
         attacked(SignFlip(), round=4)

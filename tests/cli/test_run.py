@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,3 +252,19 @@ def test_a_strategy_without_a_definition_is_not_said_to_step_as_defined(
         "strategy 'median' declares no definition: its steps are compared with FedAvg's" in printed
     )
     assert "differs from FedAvg in 1 of the 1 rounds in which it must" in printed
+
+
+def test_the_summary_says_how_clients_fare_and_whom_the_rule_detected(capsys) -> None:
+    words = (
+        "run --dataset synthetic:400 --model mlp --num-clients 8 --fraction-train 1 --rounds 3 "
+        "--lr 0.1 --strategy multikrum --attack signflip --malicious-fraction 0.25 "
+        "--absent-fraction 0.3 --min-present 4 --device cpu"
+    )
+    assert main(words.split()) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        r"clients final model [\d.]+ % in the mean over 6 honest clients, [\d.]+ % over the", out
+    )
+    assert re.search(r"clients \d+ of 24 drawn absent", out)
+    assert re.search(r"clients left out: precision [\d-]+ %? ?\(chance \d+ %\), recall", out)
+    assert "below half of their share: precision" in out

@@ -38,6 +38,8 @@ GIVEN: dict[str, Any] = {
     "sensitivity": 1.0,
     "server_momentum": 0.9,
     "radius": 0.05,
+    "of": "backdoor(poison_ratio=0.5)",
+    "round": 2,
 }
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.25, "poison_ratio": 0.5}
 
@@ -57,6 +59,8 @@ def chosen() -> list[dict[str, Any]]:
                 more = {"malicious_fraction": 0.25}
             if name == "fedbn":
                 more = {**more, "model": "cnn", "norm": "batch"}
+            if name == "dba":  # a client for each part
+                more = {**more, "malicious_fraction": 0.4}
             found.append({**more, kind: name, **needed})
     return [
         *found,
@@ -64,6 +68,7 @@ def chosen() -> list[dict[str, Any]]:
         {**ATTACK, "redraw": True},
         {**ATTACK, "redraw": True, "lr": 1e6, "optimizer": "sgd", "rounds": 6},
         {"lr": 1e6, "optimizer": "sgd", "rounds": 7, "eval_every": 3},
+        {**ATTACK, "absent_fraction": 0.5, "absent_rounds": 2.0, "min_present": 2},
         {"eval_every": 2, "validation_fraction": 0.3, "local_epochs": (1, 3)},
         {"privacy": "localdp", "epsilon": 20.0, "epsilon_budget": 30.0, "rounds": 9},
         {"partition": "dirichlet", "alpha": 0.02, "num_clients": 20, "min_partition_size": 0,

@@ -99,7 +99,7 @@ def test_one_problem(values, message) -> None:
     [
         ("alpha", 0.1, "partition dirichlet"),
         ("mu", 0.1, "optimizer proximal, strategy fedprox"),
-        ("num_byzantine", 1, "strategy krum, strategy multikrum"),
+        ("num_byzantine", 1, "strategy krum, strategy mda"),
         ("trim_fraction", 0.1, "strategy trimmedmean"),
         ("source_class", 1, "attack targetedflip"),
         ("redraw", False, "attack labelflip, attack pairflip, attack targetedflip"),

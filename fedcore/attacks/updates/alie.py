@@ -25,7 +25,7 @@ class Alie(UpdateAttack):
     """All malicious clients send mu - z sigma, coordinate by coordinate, of the updates they see.
 
     ``z`` None is the paper's: of n clients in the round, m of them malicious, z = Phi^-1((n - m -
-    s) / (n - m)) with s = floor(n / 2 + 1) - m supporters (section 3.3). It is small where cohorts
+    s) / (n - m)) with s = floor(n / 2 + 1) - m supporters. It is small where cohorts
     are: 0 at n = 5, m = 1, below 0 at n = 10, m = 1. Where it cannot be above 0 the scenario is
     refused; a run in whose rounds it varies says so in its notes. The formula presumes that m <=
     n / 2: a majority of attackers takes the z of m = floor(n / 2), and z = 0 stands for a quantile
@@ -34,7 +34,7 @@ class Alie(UpdateAttack):
     ``divisor`` is that of the variance: the authors' script has n, other code n - 1. ``sign`` is
     the side of the mean. The paper's attackers see their own updates only (``knows="own"``).
     Source: Baruch, Baruch, Goldberg, "A Little Is Enough: Circumventing Defenses For Distributed
-    Learning", NeurIPS 2019, algorithm 3.
+    Learning", NeurIPS 2019, the attack that prevents convergence.
     """
 
     one_row = True

@@ -37,7 +37,8 @@ class FangKrum(UpdateAttack):
     updates, which also stand for the benign ones: lambda is one for which Krum, with f = q, takes
     one of q copies of -lambda s and these m; q grows from 1 to m while there is none.
     Source: Fang, Cao, Jia, Gong, "Local Model Poisoning Attacks to Byzantine-Robust Federated
-    Learning", USENIX Security 2020, section 4.2.
+    Learning", USENIX Security 2020, the attack on Krum; with partial knowledge the paper leaves
+    open which f its q copies are weighed with.
     """
 
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))

@@ -37,7 +37,7 @@ class FangTrim(UpdateAttack):
     knowledge) s, mu and sigma are those of the malicious clients' own updates, and values are drawn
     from [mu - 4 sigma, mu - 3 sigma] or [mu + 3 sigma, mu + 4 sigma], whatever ``on``.
     Source: Fang, Cao, Jia, Gong, "Local Model Poisoning Attacks to Byzantine-Robust Federated
-    Learning", USENIX Security 2020, section 4.3, against trimmed mean and median alike.
+    Learning", USENIX Security 2020, the attack against trimmed mean and median alike.
     """
 
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))

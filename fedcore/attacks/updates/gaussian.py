@@ -28,7 +28,8 @@ class Gaussian(UpdateAttack):
     ``sd`` is s, by default the paper's 200, which takes any plain average at once. With
     ``relative`` the same noise is drawn out to that many times the mean length of the updates that
     the attackers see, ``knows``; a row then has exactly this length, whatever the model's size.
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017, section 6.
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries", NeurIPS
+    2017, the Gaussian attack of its experiments.
     """
 
     knows: str = param("whose lengths relative refers to", default="own", choices=("own", "benign"))

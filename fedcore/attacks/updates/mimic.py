@@ -32,7 +32,7 @@ class Mimic(UpdateAttack):
 
     The attackers know the benign updates; each sent row is honest by itself, so that no rule that
     looks for outliers sees it. Source: Karimireddy, He, Jaggi, "Byzantine-Robust Learning on
-    Heterogeneous Datasets via Bucketing", ICLR 2022, section 3.2 and appendix B.
+    Heterogeneous Datasets via Bucketing", ICLR 2022, the mimic attack.
     """
 
     knows = "benign"

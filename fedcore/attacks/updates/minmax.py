@@ -15,7 +15,8 @@ class MinMax(Furthest):
 
     gamma is the greatest with max_i |mu + gamma p - u_i|^2 <= D^2 = max_ij |u_i - u_j|^2. That is
     the least over i of the larger root of |mu + gamma p - u_i|^2 = D^2; gamma = 0 is admissible, as
-    the mean lies among the u_i. Source: Shejwalkar and Houmansadr, NDSS 2021, eq. 4.
+    the mean lies among the u_i. Source: Shejwalkar, Houmansadr, "Manipulating the Byzantine", NDSS
+    2021, Min-Max.
     """
 
     @staticmethod

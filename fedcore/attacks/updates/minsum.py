@@ -17,8 +17,8 @@ class MinSum(Furthest):
 
     gamma is the greatest with sum_i |mu + gamma p - u_i|^2 <= S = max_i sum_j |u_i - u_j|^2. As the
     gaps u_i - mu add up to 0, sum_i |mu + gamma p - u_i|^2 = n gamma^2 |p|^2 + sum_i |u_i -
-    mu|^2, which gives gamma = sqrt((S - sum_i |u_i - mu|^2) / n) / |p|. Source: Shejwalkar and
-    Houmansadr, NDSS 2021, eq. 5.
+    mu|^2, which gives gamma = sqrt((S - sum_i |u_i - mu|^2) / n) / |p|. Source: Shejwalkar,
+    Houmansadr, "Manipulating the Byzantine", NDSS 2021, Min-Sum.
     """
 
     @staticmethod

@@ -16,7 +16,7 @@ class OptimalAlie(Optimal):
     """Sends mu - z sigma, z searched on the defence that it faces: see `Optimal`.
 
     ALIE as of Baruch et al. 2019 (divisor n); the search as of the "optimal" attacks of Shejwalkar
-    and Houmansadr, NDSS 2021, section 4.1, whose attackers know the rule, too.
+    and Houmansadr, NDSS 2021, whose attackers know the rule, too.
     """
 
     least: float = param("least z", default=0.1, low=0, open_low=True)

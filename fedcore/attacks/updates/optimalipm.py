@@ -16,7 +16,7 @@ class OptimalIpm(Optimal):
     """Sends -eps mu, eps searched on the defence that it faces: see `Optimal`.
 
     IPM as of Xie et al. 2019; the search as of the "optimal" attacks of Shejwalkar and Houmansadr,
-    NDSS 2021, section 4.1, whose attackers know the rule, too.
+    NDSS 2021, whose attackers know the rule, too.
     """
 
     least: float = param("least eps", default=0.1, low=0, open_low=True)

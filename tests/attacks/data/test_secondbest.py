@@ -135,7 +135,6 @@ def test_engines_without_scores_and_dpsgd_are_refused() -> None:
     client = int(federation.threat.malicious[0])
     with pytest.raises(AttackError, match="this engine does not work out: choose --engine sequ"):
         federation.threat.labels_of(client, 1)
-    pytest.importorskip("opacus")
     with pytest.raises(ScenarioError, match="privacy='dpsgd' samples single examples"):
         scenario(privacy="dpsgd", noise_multiplier=1.0)
 

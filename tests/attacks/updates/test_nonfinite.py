@@ -46,6 +46,8 @@ def test_what_is_sent(value: Any, is_it: Any) -> None:
 )  # fmt: skip
 def test_no_robust_rule_is_taken_by_it(name: str, value: str, share: float) -> None:
     cls = REGISTRIES["strategy"].entry(name).part
+    if name == "flame":
+        pytest.importorskip("sklearn")
     given = {key: bound for key, bound in GIVEN.items() if key in cls.specs()}
     part = cls(**given)
     if not vars(cls).get("definition"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from fedcore.attacks.optimal import geometric
 from fedcore.attacks.updates.optimalalie import OptimalAlie
 from fedcore.attacks.updates.optimalipm import OptimalIpm
 from fedcore.errors import ScenarioError
-from fedcore.exchange.cohort import Memory
+from fedcore.exchange.cohort import Cohort, Memory, ServerState
 from fedcore.scenario import Scenario
+from fedcore.simulation.assault import trial_step
 from fedcore.simulation.runner import run
+from fedcore.strategies.aggregation import Aggregation
 from fedcore.testing.runs import proof_problems
 from tests.attacks.updates.shown import shown
 
@@ -96,3 +99,26 @@ def test_it_knows_the_draws_of_the_round() -> None:
         malicious_fraction=0.34,
     )  # fmt: skip
     assert list(proof_problems(run(scenario, 0, device="cpu"))) == []
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda fields: "-".join(map(str, fields.values())))
+def test_the_step_that_is_tried_is_the_one_that_is_made(server: Any) -> None:
+    size, width = 7, 5
+    cohort = Cohort(
+        tuple(range(size)), torch.randn(size, width + 2, dtype=torch.float64),
+        torch.ones(size, 3, dtype=torch.int64), tuple(range(1, size + 1)), (2,) * size,
+        (2.0,) * size,
+    )  # fmt: skip
+    aggregation = Aggregation.of(Scenario(**server), 5)
+    state = ServerState(torch.randn(width + 2).double(), torch.zeros(3, dtype=torch.int64))
+    tried = trial_step(aggregation, cohort, state, 4, width, {2, 6})
+    kept = cohort.updates.clone()
+    for _ in range(2):  # two buffers lie behind the parameters
+        rows = torch.randn(2, width, dtype=torch.float64)
+        updates = cohort.updates.clone()
+        updates[[2, 6], :width] = rows
+        made = aggregation.aggregate(state, dataclasses.replace(cohort, updates=updates), width, 4)
+        expected = (made.vector - state.vector)[:width]
+        assert torch.equal(tried(rows), expected)
+        state.memory.clear()
+    assert torch.equal(cohort.updates, kept)

@@ -263,7 +263,5 @@ def test_an_update_attack_that_is_left_out_of_its_last_round(monkeypatch: Patch)
 def test_local_work_that_goes_on(monkeypatch: Patch) -> None:
     scenario = attacked(Until(of="tests.attacks.examples:Overtrain(factor=2)", round=2))
     assert judged(scenario).errors == ()
-    monkeypatch.setattr(
-        Federation, "epochs_of", lambda self, client, round: int(self.epochs[client])
-    )
+    monkeypatch.setattr(Federation, "_work_of", lambda self, client, round: self._work)
     assert "did other local work than asked for: client" in red(scenario)
