@@ -58,8 +58,8 @@ class FLTrust(Strategy):
     ) -> torch.Tensor:
         if cohort.root is None:
             raise FedcoreError(
-                "strategy 'fltrust' was handed no root update: the server trains it on its root "
-                "set, so that a step without one, such as an attacker's trial, cannot be made"
+                "strategy 'fltrust' was handed no root update, which the server trains on its root "
+                "set: hand the cohort that a run makes, with its `root`"
             )
         root = cohort.root[: updates.shape[1]]
         products, norms = alignments(updates, root)
