@@ -143,9 +143,10 @@ def column(label: str, attack: str) -> Column:
 def columns(rounds: int) -> list[Column]:
     """The attacks, the most compared first; those that are not listed come last.
 
-    Of ``rounds`` attackers who leave are there for the first half.
+    Of ``rounds`` attackers who leave are there for the first half, rounded up: Neurotoxin has
+    nothing to mask in the first.
     """
-    known = [(label, attack.format(half=max(1, rounds // 2))) for label, attack in _ATTACKS]
+    known = [(label, attack.format(half=(rounds + 1) // 2)) for label, attack in _ATTACKS]
     listed = {attack.partition("(")[0] for _, attack in known}
     others = [(name, name) for name in _ours(ATTACKS, ".attacks.") if name not in listed]
     return [column(label, attack) for label, attack in (*known, *others)]

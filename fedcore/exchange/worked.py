@@ -96,9 +96,11 @@ class WorkLog:
             update = cohort.updates[row, : self._size].double()
             length = float(update.norm())
             kept.add("length", length)
-            if seen is not None and seen[row, _BEYOND] > 0:
-                kept.add("beyond", float(seen[row, _BEYOND]))
-                kept.add("reach", float(seen[row, _REACH]))
+            if seen is not None:
+                beyond, reach = float(seen[row, _BEYOND]), float(seen[row, _REACH])
+                if beyond > 0 and reach > 0 and math.isfinite(beyond + reach):
+                    kept.add("beyond", beyond)
+                    kept.add("reach", reach)
             if self._masks is not None:
                 kept.masks += 1
                 if self._own is not None:
@@ -155,7 +157,8 @@ def ball_problems(record: Record, radius: float) -> Iterator[str]:
                 f"has radius {radius:g}"
             )
         if each.beyond is None or each.reach is None:
-            yield f"has no evidence of the projections of client {each.client}"
+            if record.diverged is None:  # else it may have left the finite numbers
+                yield f"has no evidence of the projections of client {each.client}"
             continue
         for went, stayed in zip(each.beyond, each.reach, strict=True):
             due = min(radius, went)
@@ -184,7 +187,8 @@ def mask_problems(record: Record) -> Iterator[str]:
             )
         if each.beside is not None and each.beside[1] == 0:
             yield f"masks more parameters of client {each.client} than it is to"
-    if record.audit.work and not any(each.masks for each in record.audit.work):
+    masked = any(each.masks for each in record.audit.work)
+    if record.audit.work and not masked and record.diverged is None:
         yield "masks nothing: no malicious client took part after the first step of the server"
 
 

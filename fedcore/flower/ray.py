@@ -51,7 +51,7 @@ class Simulation:
         )
         self._thread.start()
         begun = time.monotonic()
-        self.grid: Grid = _Watched(self._wait(), self)
+        self.grid: Grid = _WatchedGrid(self._wait(), self)
         self._require_answer(_START - (time.monotonic() - begun))
 
     def _run(self, app: ClientApp, clients: int, workers: int) -> None:
@@ -115,7 +115,7 @@ class Simulation:
         self._thread.join(timeout=60)
 
 
-class _Watched(Grid):  # type: ignore[misc]
+class _WatchedGrid(Grid):  # type: ignore[misc]
     """The simulation's grid, which does not wait for the replies of a simulation that has ended."""
 
     def __init__(self, grid: Grid, simulation: Simulation) -> None:

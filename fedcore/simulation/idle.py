@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fedcore.attacks.attack import work_in_steps
 from fedcore.errors import AttackError
 from fedcore.exchange.updates import UpdateAudit
 from fedcore.federation.federation import Federation
@@ -21,13 +22,19 @@ def refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]
         return
     malicious = set(threat.malicious.tolist())
     effective, what = malicious, "malicious clients"
+    work = work_in_steps(federation.scenario)
+    masks = work is not None and work.masked > 0  # by an update that round 1 does not have
     if attack.data is not None and attack.work is None and attack.update is None:
         what = "clients with changed labels"
         if attack.data.changes_images:
             what = "clients with changed samples"
         if not attack.data.redraw:
             effective = {p.client for p in threat.audit() if p.changed or p.images_changed}
-    attacked = [cohort for round, cohort in enumerate(cohorts, start=1) if threat.acts(round)]
+    attacked = [
+        cohort
+        for round, cohort in enumerate(cohorts, start=1)
+        if threat.acts(round) and round > masks
+    ]
     if not any(effective.intersection(cohort) for cohort in attacked):
         rounds = len(attacked)
         raise AttackError(

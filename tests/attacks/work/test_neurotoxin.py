@@ -15,9 +15,10 @@ from fedcore.attacks.work.neurotoxin import Neurotoxin
 from fedcore.attacks.work.pgd import Pgd
 from fedcore.engine import local_rules
 from fedcore.engine.local_rules import LocalRules, Mask
-from fedcore.errors import FedcoreError, ScenarioError
+from fedcore.errors import AttackError, FedcoreError, ScenarioError
 from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.exchange.worked import LAST, WorkLog
+from fedcore.federation.federation import Federation
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import training_problems
 from fedcore.optimizers.local_rule import Participation
@@ -138,6 +139,36 @@ def test_it_composes() -> None:
     work = Pgd(of=Neurotoxin(of=door, top=0.1), radius=1.0)
     assert work.changed(Work(2)) == Work(2, radius=1.0, masked=0.1)
     assert (work.data, work.success) == (door, door)
+
+
+def test_a_client_that_is_there_in_round_1_alone_has_nothing_to_mask_by() -> None:
+    """Of 4 clients 2 take part, and 1 is malicious: seeds with and without it in round 2."""
+    few = SMALL.but(fraction_train=0.5, malicious_fraction=0.25, rounds=2)
+    masked = []
+    for seed in range(8):
+        cohorts = [prepared(few, seed).cohort(round) for round in (1, 2)]
+        (client,) = prepared(few, seed).threat.malicious.tolist()
+        if client in cohorts[1]:
+            (audit,) = run(few, seed).audit.work
+            masked.append(audit.masks)
+        elif client in cohorts[0]:
+            with pytest.raises(AttackError, match="takes part in any of the 1 rounds"):
+                run(few, seed)
+            masked.append(0)
+    assert {0, 1} == set(masked)
+
+
+def prepared(scenario: Scenario, seed: int) -> Federation:
+    return Federation.prepare(scenario, seed, None, torch.device("cpu"))
+
+
+def test_what_diverges_is_no_problem() -> None:
+    record = run(SMALL.but(lr=1e6, optimizer="sgd"), 0)
+    assert record.diverged is not None
+    assert audit_problems(record) == []
+    record = run(SMALL.but(lr=1e6, optimizer="sgd", attack=Pgd(radius=0.05)), 0)
+    assert record.diverged is not None
+    assert audit_problems(record) == []
 
 
 def test_refusals() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from fedcore.engine import sequential, solvers
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation.batches import batch_bounds
 from fedcore.harness.baselines.canaries import RecordedCanaries, differences, traces
+from fedcore.harness.exact.trace import Trace
 from fedcore.strategies.averaging import fedavgm, fedbn, fednova, fedyogi
 from fedcore.strategies.averaging.adaptive import AdaptiveServer
 from fedcore.strategies.robust import (
@@ -36,13 +38,26 @@ pytest_plugins = ["pytester"]
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
+#: Rounds within which each bug shows; all rounds are the business of benchmark/test_canaries.py.
+ROUNDS = 4
+LATER = {"multikrum-f2m4": 10, "krum-dirichlet-clean": 10}
+
+
 def deviations(names: Sequence[str]) -> list[str]:
-    """What the canaries ``names`` say, made anew in this process."""
+    """What the first rounds of the canaries ``names`` say, made anew in this process."""
     every, _ = built()  # a bug may forbid some: trimming one too few of one leaves nothing to trim
-    scenarios = {name: every[name] for name in names}
+    scenarios = {name: every[name].but(rounds=LATER.get(name, ROUNDS)) for name in names}
     recorded = RecordedCanaries.read(FILE).canaries
+    known = {n: (s.hash, beginning(recorded[n][1], s.rounds)) for n, s in scenarios.items()}
     now = traces(scenarios, SEED, data_directory(None), jobs=1)
-    return list(differences({name: recorded[name] for name in names}, scenarios, now))
+    return list(differences(known, scenarios, now))
+
+
+def beginning(trace: Trace, rounds: int) -> Trace:
+    """What a run that ends after ``rounds`` would have left of ``trace``; each is evaluated."""
+    assert trace.rounds == tuple(range(1, len(trace.rounds) + 1))
+    values = {name: getattr(trace, name) for name in ("rounds", "correct", "loss", "asr")}
+    return dataclasses.replace(trace, **{n: v and v[:rounds] for n, v in values.items()})
 
 
 def trims_one_too_few(patch: pytest.MonkeyPatch) -> None:

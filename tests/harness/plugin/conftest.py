@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from tests.forked_python import ForkedPython
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = {"fedcore.harness.plugin": "fedcore.harness.plugin"}
@@ -17,8 +20,10 @@ OURS = {"fedcore.harness.plugin": "fedcore.harness.plugin"}
 class Project:
     """A folder and pytest on it, in a process of its own that finds ``site``'s plugins."""
 
-    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pytester, self.path = pytester, pytester.path
+    def __init__(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, python: ForkedPython
+    ) -> None:
+        self.pytester, self.path, self.python = pytester, pytester.path, python
         self.site = pytester.mkdir("site")
         paths = [str(self.site), str(ROOT), os.environ.get("PYTHONPATH", "")]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
@@ -48,12 +53,26 @@ class Project:
         for name, content in files.items():
             (self.path / f"{name}.py").write_text(content)
 
-    def run(self, *arguments: str, folder: Path | None = None) -> pytest.RunResult:
-        """Run pytest with ``arguments`` in ``folder``, the project's own by default."""
+    def run(
+        self, *arguments: str, folder: Path | None = None, anew: bool = False
+    ) -> pytest.RunResult:
+        """Run pytest with ``arguments`` in ``folder``, the project's own by default.
+
+        In a fork of a process that has imported torch, or in one that is started ``anew``.
+        """
         if folder is not None:
             os.chdir(folder)  # pytester goes back
-        command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
-        return self.pytester.run(*command)
+        given = ("-p", "no:cacheprovider", *arguments)
+        if anew:
+            return self.pytester.run(sys.executable, "-m", "pytest", *given)
+        begin = time.monotonic()
+        paths = os.pathsep.join([os.getcwd(), os.environ["PYTHONPATH"]])  # as pytester has it
+        environment = {**os.environ, "PYTHONPATH": paths}
+        status, out, err = self.python.run("pytest", given, environment, self.pytester.path.parent)
+        sys.stdout.write(out)  # shown where the test fails
+        sys.stderr.write(err)
+        lines = out.splitlines(), err.splitlines()
+        return pytest.RunResult(status, *lines, time.monotonic() - begin)
 
     @staticmethod
     def text(result: pytest.RunResult) -> str:
@@ -70,9 +89,18 @@ class Project:
         return {f"{strategy} {attack}": verdict for strategy, attack, verdict in found}
 
 
+@pytest.fixture(scope="session")
+def forked_python() -> Iterator[ForkedPython]:
+    python = ForkedPython()
+    yield python
+    python.close()
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    return Project(pytester, monkeypatch)
+def project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, forked_python: ForkedPython
+) -> Project:
+    return Project(pytester, monkeypatch, forked_python)
 
 
 @pytest.fixture

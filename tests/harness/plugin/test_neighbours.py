@@ -122,10 +122,10 @@ def test_a_project_that_does_not_use_it_notices_nothing(
     summary = project.path / "ci.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     quiet = ("-q", "-p", "no:randomly", "-o", "console_output_style=classic")
-    without = project.run(*quiet)
+    without = project.run(*quiet, anew=True)
     before = sorted(project.path.rglob("*"))
     project.install("fedcore_bench", {"fedcore.harness.plugin": "fedcore.harness.plugin"})
-    result = project.run(*quiet, *arguments)
+    result = project.run(*quiet, *arguments, anew=True)
     assert (result.ret, without.ret) == (1, 1)
     result.assert_outcomes(passed=1, failed=1, skipped=1)
 

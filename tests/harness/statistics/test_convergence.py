@@ -53,7 +53,7 @@ def test_the_interval_by_hand() -> None:
         ([0.0, 0.01, -0.01], 0.01, Convergence.FLAT),
         ([0.05, 0.05, 0.05], 0.005, Convergence.FLAT),  # it rises, by half a point
         ([0.3, 0.3, 0.3], 0.005, Convergence.RISING),
-        ([0.12, 0.13, 0.11], 0.02, Convergence.RISING),
+        ([0.12, 0.13, 0.11], 0.03, Convergence.RISING),  # [0.9, 1.5]: above 0, though not above 1
         ([0.3, -0.3, 0.2], 0.3, Convergence.OPEN),
         ([-0.5, -0.4, -0.45], 0.05, Convergence.FLAT),  # it falls: it will not overtake
     ],

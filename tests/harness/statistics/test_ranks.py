@@ -95,7 +95,7 @@ def test_unpaired_resampling_could_not_tell_them_apart() -> None:
 
 def test_with_columns_the_worst_one_is_ranked() -> None:
     # the first arm is better under one attack and far worse under the other
-    values = np.array([[[90.0, 20.0], [60.0, 55.0]]] * 4) + np.arange(4.0)[:, None, None]
+    values = np.array([[[90.0, 30.0], [60.0, 55.0]]] * 4) + np.arange(4.0)[:, None, None]
     assert ranks(values) == (Rank(2, 2), Rank(1, 1))
     assert ranks(values[:, :, 0]) == (Rank(1, 1), Rank(2, 2))
 
@@ -120,6 +120,13 @@ def test_values_that_are_not_finite_are_refused() -> None:
     for values in (np.array([[math.nan, 1.0]]), np.zeros((0, 2)), np.zeros(3)):
         with pytest.raises(ValueError, match="finite values"):
             ranks(values)
+
+
+def test_the_order_of_many_seeds_does_not_matter_either() -> None:
+    values = np.random.default_rng(1).normal(size=(12, 4))
+    order = np.random.default_rng(2).permutation(12)
+    assert np.array_equal(resample(values).means, resample(values[order]).means)
+    assert ranks(values) == ranks(values[order])
 
 
 @given(tables(), st.randoms())
