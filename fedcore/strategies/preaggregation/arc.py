@@ -28,9 +28,10 @@ _SHARE = 1e-6  # relative error that a factor may have
 class AdaptiveRobustClipping(PreAggregation):
     """y_i = u_i min(1, C / ||u_i||), C the (k + 1)-th largest length, k = floor(2 (f/K) (K - f)).
 
-    f is ``num_byzantine``; None takes the largest below K / 2, K the rows given. Behind bucketing f
-    is not rescaled. f = 0 leaves all as they are. An update that is not finite counts among the
-    longest and becomes 0; where more than k are not finite, nothing else is clipped.
+    Needs K > 2 f, K the rows given. f is ``num_byzantine``; None takes the largest below K / 2.
+    Behind bucketing f is not rescaled. f = 0 leaves all as they are. An update that is not finite
+    counts among the longest and becomes 0; where more than k are not finite, nothing else is
+    clipped.
     Source: Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, "Adaptive Gradient Clipping for
     Robust Federated Learning", ICLR 2025, algorithm 2.
     """

@@ -20,8 +20,9 @@ _SHARE = 1e-6  # relative error that a factor may have
 class Clipping(PreAggregation):
     """y_i = u_i min(1, M / ||u_i||), M = ``norm_bound``; a large M leaves all as they are.
 
-    An update that is not finite becomes 0. In front of FedAvg it is norm clipping. Source: Allouah
-    et al. 2025 (see `arc`), section 2, static clipping.
+    An update that is not finite becomes 0. In front of FedAvg it is norm clipping.
+    Source: Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, "Adaptive Gradient Clipping for
+    Robust Federated Learning", ICLR 2025, static clipping.
     """
 
     definition = MixDefinition("the clipped updates", lambda view: _due(view))

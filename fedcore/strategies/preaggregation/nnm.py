@@ -28,9 +28,10 @@ _NEAR = 1e-6  # share of a distance below which two count as equal
 class NearestNeighbourMixing(PreAggregation):
     """y_i = mean of the K - f updates nearest to u_i, itself included; K are the rows given.
 
-    f is ``num_byzantine``; None takes the largest below K / 2. Behind bucketing f is not rescaled:
-    f malicious clients spoil f buckets at most. Means are unweighted, as in the paper; a row has
-    the samples and steps of its neighbours together. f = 0 makes every row the mean.
+    Needs K > 2 f. f is ``num_byzantine``; None takes the largest below K / 2. Behind bucketing f is
+    not rescaled: f malicious clients spoil f buckets at most. Means are unweighted, as in the
+    paper; a row has the samples and steps of its neighbours together. f = 0 makes every row the
+    mean.
 
     Distances are those of float64; ties go to the lowest row. A row that is not finite is in no
     mean, and stays as it is, for the rule behind it to leave out. Where fewer than K - f rows are

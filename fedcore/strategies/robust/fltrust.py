@@ -58,8 +58,8 @@ class FLTrust(Strategy):
     ) -> torch.Tensor:
         if cohort.root is None:
             raise FedcoreError(
-                "strategy 'fltrust' was handed no root update: the server trains it on its root "
-                "set, so that a step without one, such as an attacker's trial, cannot be made"
+                "strategy 'fltrust' was handed no root update, which the server trains on its root "
+                "set: hand the cohort that a run makes, with its `root`"
             )
         root = cohort.root[: updates.shape[1]]
         products, norms = alignments(updates, root)
@@ -85,6 +85,7 @@ class FLTrust(Strategy):
         )
 
     def problems(self, scenario: Scenario) -> list[str]:
+        """Privacy, and a cohort of one."""
         problems = []
         if scenario.rows < 2:
             problems.append(

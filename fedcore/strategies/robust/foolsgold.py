@@ -76,6 +76,7 @@ class FoolsGold(Strategy):
         return combine_some(updates, [rows[place] for place in chosen], shares[chosen])
 
     def problems(self, scenario: Scenario) -> list[str]:
+        """Rows of several clients, behind bucketing or nnm, and a cohort of one."""
         problems = []
         mixing = [step for step in scenario.parts.preaggregation if not step.keeps_clients]
         if mixing:
