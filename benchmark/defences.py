@@ -202,11 +202,15 @@ def _rows(options: Options) -> list[Row]:
         return rows()
     chain = options.preaggregation or ""
     named = options.arms([{"strategy": "median"}, {"strategy": "krum"}])
-    texts = [
-        f"flower:{arm['strategy_spec']}" if "strategy_spec" in arm else arm["strategy"]
-        for arm in named
-    ]
-    return [Row("fedavg"), *(Row(text, chain) for text in texts if text != "fedavg" or chain)]
+    found = [Row("fedavg")]
+    for arm in named:
+        more = {
+            name: value for name, value in arm.items() if name in ("strategy_spec", "client_mods")
+        }
+        label = arm.get("strategy_spec", "").partition(":")[2].partition(":")[0] or None
+        if arm["strategy"] != "fedavg" or chain:
+            found.append(Row(arm["strategy"], chain, label, more))
+    return found
 
 
 def _columns(options: Options, rounds: int) -> list[Column]:

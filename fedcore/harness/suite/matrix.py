@@ -31,12 +31,14 @@ SHARE: Final = "trim_fraction"
 class Row:
     """A defence: the written forms of a strategy and of the ``chain`` in front of it ("": none).
 
-    ``label`` is its name in tables; None makes one of the names, as in ``nnm + median``.
+    ``label`` is its name in tables; None makes one of the names, as in ``nnm + median``. ``more``
+    are further changes of a scenario, as a strategy written for Flower needs.
     """
 
     strategy: str
     chain: str = ""
     label: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Matrix:
         start = self.base.but(**partition, **self._shared())
         if "alpha" in self.overrides and start.alpha is not None:
             start = start.but(alpha=self.overrides["alpha"])
-        changes: dict[str, Any] = {"strategy": row.strategy}
+        changes: dict[str, Any] = {**row.more}
         if row.chain:
             steps = [_told("preaggregation", step, {}, f) for step in pieces(row.chain)]
             changes["preaggregation"] = ", ".join(steps)

@@ -198,3 +198,8 @@ def test_ids_are_distinct_and_of_the_characters_of_ids() -> None:
 
 def test_scenarios_that_are_equal_are_one_cell() -> None:
     assert len(matrix([Row("krum"), Row("krum(num_byzantine=5)")], [FLIP])) == 2
+
+
+def test_a_row_may_change_more_than_its_strategy() -> None:
+    (cell,) = matrix([Row("fedadam", label="slow", more={"server_lr": 0.01})], [])
+    assert (cell.scenario.server_lr, cell.place.defence) == (0.01, "slow")
