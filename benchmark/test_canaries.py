@@ -30,7 +30,6 @@ from typing import Any
 
 import pytest
 
-from benchmark.canary_rule import SHORT, grid, is_core, steps
 from fedcore import Scenario
 from fedcore.attacks.attack import ATTACKS
 from fedcore.components.kinds import PREAGGREGATIONS
@@ -54,6 +53,8 @@ from fedcore.optimizers.solvers import OPTIMIZERS
 from fedcore.partition.partitioner import PARTITIONERS
 from fedcore.records.provenance import fingerprint
 from fedcore.strategies.strategy import STRATEGIES
+
+from .canary_rule import SHORT, grid, is_core, steps
 
 FILE = Path(__file__).with_name("canaries.json")
 SEED = 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.forked_python import ForkedPython
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +24,14 @@ if settings.get_current_profile_name() == "default":
 # As in a run. Several threads wait for each other at spinning barriers, which takes many times as
 # long wherever another process has a core.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def forked_python() -> Iterator[ForkedPython]:
+    """Runs modules in processes of their own that need not import torch."""
+    python = ForkedPython()
+    yield python
+    python.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tests.native.test_wheel import archives  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.slow
 
-TWO_CELLS = ("--profile=smoke", "-k", "fednova and robustness", "--jobs=1")
+TWO_CELLS = ("--profile=smoke", "-k", "fednova and robustness", "--jobs=1", "--seeds=1")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_two_cells_run_from_an_empty_folder(site: Path, tmp_path: Path) -> None:
     assert len(cells["cells"]) == 2
     # the limits of the suite came along, and what is printed can be repeated
     assert all(cell["gates"] for cell in cells["cells"])
-    assert cells["repeat"] == "pytest --pyargs fedcore_benchmark --profile=smoke"
+    assert cells["repeat"] == "pytest --pyargs fedcore_benchmark --profile=smoke --seeds=1"
     assert not {path.name for path in (site / "fedcore_benchmark").glob(".*")}
 
 

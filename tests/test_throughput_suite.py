@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ from benchmark.bare_loop import BareLoop, Setting, Trainer, small_cnn
 from benchmark.throughput_cases import CASES, LARGE, MATRIX, Case, cases, scenario, setting
 from benchmark.turns import Turns
 from fedcore.federation.federation import Federation
+from tests.forked_python import ForkedPython
 
 ROOT = Path(__file__).resolve().parents[1]
 COMBINATIONS = {
@@ -159,16 +158,17 @@ def test_an_id_names_what_is_timed() -> None:
         (["--dataset", "npz:absent.npz"], "absent.npz"),
     ],
 )
-def test_data_that_are_not_there_end_it_with_status_4(options: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "pytest", "benchmark/test_throughput.py", "--profile=smoke"]
+def test_data_that_are_not_there_end_it_with_status_4(
+    options: list[str],
+    said: str,
+    forked_python: ForkedPython,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
     own = {name: value for name, value in os.environ.items() if "PYTEST_XDIST" not in name}
-    run = subprocess.run(
-        [*command, "-p", "no:cacheprovider", *options],
-        cwd=ROOT,
-        env=own,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 4, run.stdout[-500:] + run.stderr
-    assert said in run.stdout + run.stderr
-    assert "Traceback" not in run.stdout + run.stderr
+    given = ["benchmark/test_throughput.py", "--profile=smoke", "-p", "no:cacheprovider", *options]
+    status, out, err = forked_python.run("pytest", given, own, tmp_path)
+    assert status == 4, out[-500:] + err
+    assert said in out + err
+    assert "Traceback" not in out + err

@@ -6,16 +6,17 @@ import multiprocessing
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from fedcore.native import disabled
 from fedcore.native.compiler import COMPILING, compiler
 from fedcore.native.kernels import NONE, KernelWarning, kernels, tell
+from tests.forked_python import ForkedPython
 
+_STRICT = "import warnings\nwarnings.simplefilter('error')\n"
 _CODE = """
 import torch
 from fedcore.records.provenance import fingerprint, machine
@@ -26,24 +27,32 @@ print(kernels(), fingerprint(torch.device("cpu")) == fingerprint(torch.device("c
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
 
-def told(cache: Path, *flags: str, **environment: str) -> tuple[str, str]:
-    """The digest of the kernels in a new process, and what it wrote to standard error."""
-    done = subprocess.run(
-        [sys.executable, *flags, "-c", _CODE],
-        env={**os.environ, "XDG_CACHE_HOME": str(cache), **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    digest, same, machine = done.stdout.strip().split(" ", 2)
-    assert same == "True"
-    assert machine.endswith(f", kernels {digest}")
-    return digest, done.stderr
+class Told(Protocol):
+    """Says the digest of the kernels in a process of its own, and what that wrote as errors."""
+
+    def __call__(self, cache: Path, strict: bool = False, **environment: str) -> tuple[str, str]:
+        """With warnings as errors if ``strict``; ``cache`` is the user's folder of caches."""
+
+
+@pytest.fixture
+def told(forked_python: ForkedPython) -> Told:
+    def told(cache: Path, strict: bool = False, **environment: str) -> tuple[str, str]:
+        (cache / "told_code.py").write_text(_STRICT * strict + _CODE)
+        paths = os.pathsep.join(filter(None, [str(cache), os.environ.get("PYTHONPATH")]))
+        given = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": paths, **environment}
+        status, out, err = forked_python.run("told_code", [], given, cache)
+        assert status == 0, err
+        digest, same, machine = out.strip().split(" ", 2)
+        assert same == "True"
+        assert machine.endswith(f", kernels {digest}")
+        return digest, err
+
+    return told
 
 
 @needs_compiler
 @pytest.mark.slow
-def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
+def test_compilers_are_told_apart_by_what_they_make(told: Told, tmp_path: Path) -> None:
     def script(name: str, text: str) -> str:
         path = tmp_path / name
         path.write_text(f"#!/bin/sh\n{text}\n")
@@ -62,7 +71,7 @@ def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
     assert told(tmp_path, CC=f"{ccache} gcc")[0] == usual
     # one that knows its version and cannot compile, for all or for one of the kernels
     failing = script("failing", 'case "$*" in *--version*) exec gcc --version;; esac; exit 1')
-    digest, text = told(tmp_path, "-W", "error", CC=failing)
+    digest, text = told(tmp_path, strict=True, CC=failing)
     assert digest == "none"
     assert text.count("KernelWarning") == 1
     assert "5 of 5 compiled kernels are missing" in text
@@ -79,7 +88,7 @@ def test_compilers_are_told_apart_by_what_they_make(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     shutil.which("gcc") is None or shutil.which("clang") is None, reason="needs gcc and clang"
 )
-def test_gcc_and_clang_are_two_fingerprints(tmp_path: Path) -> None:
+def test_gcc_and_clang_are_two_fingerprints(told: Told, tmp_path: Path) -> None:
     """What they make are other files, even where these compute the same."""
     digests = {told(tmp_path, CC=name)[0] for name in ("gcc", "clang")}
     assert len(digests) == 2
@@ -87,12 +96,12 @@ def test_gcc_and_clang_are_two_fingerprints(tmp_path: Path) -> None:
     assert len([*(tmp_path / "fedcore" / "native").iterdir()]) == 10
 
 
-def test_without_a_compiler_a_warning_says_so_and_ends_nothing(tmp_path: Path) -> None:
-    digest, text = told(tmp_path, "-W", "error", CC="no-such-compiler")
+def test_without_a_compiler_a_warning_says_so_and_ends_nothing(told: Told, tmp_path: Path) -> None:
+    digest, text = told(tmp_path, strict=True, CC="no-such-compiler")
     assert digest == "none"
     assert text.count("KernelWarning") == 1
     assert "CC='no-such-compiler' names no program" in text
-    assert told(tmp_path, "-W", "error", FEDCORE_NATIVE="0") == ("none", "")
+    assert told(tmp_path, strict=True, FEDCORE_NATIVE="0") == ("none", "")
 
 
 @pytest.mark.skipif(compiler() is None, reason="needs a C compiler")

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -87,13 +87,6 @@ class Project:
             re.MULTILINE,
         )
         return {f"{strategy} {attack}": verdict for strategy, attack, verdict in found}
-
-
-@pytest.fixture(scope="session")
-def forked_python() -> Iterator[ForkedPython]:
-    python = ForkedPython()
-    yield python
-    python.close()
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forked_python import ForkedPython
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -23,17 +23,18 @@ ROOT = Path(__file__).resolve().parents[3]
         ("study", "test_study["),
     ],
 )
-def test_every_profile_can_be_collected(profile: str, expected: str) -> None:
-    command = [sys.executable, "-m", "pytest", "benchmark", "--collect-only", "-q"]
+def test_every_profile_can_be_collected(
+    profile: str,
+    expected: str,
+    forked_python: ForkedPython,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
     # one that runs these tests in parallel is no business of that session's
     own = {name: value for name, value in os.environ.items() if "PYTEST_XDIST" not in name}
-    run = subprocess.run(
-        [*command, "-p", "no:cacheprovider", f"--profile={profile}"],
-        cwd=ROOT,
-        env=own,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-500:] + run.stderr
-    assert expected in run.stdout
-    assert re.search(r"\d\d+ tests collected", run.stdout)
+    given = ["benchmark", "--collect-only", "-q", "-p", "no:cacheprovider", f"--profile={profile}"]
+    status, out, err = forked_python.run("pytest", given, own, tmp_path)
+    assert status == 0, out[-500:] + err
+    assert expected in out
+    assert re.search(r"\d\d+ tests collected", out)
