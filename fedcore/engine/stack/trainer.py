@@ -42,6 +42,7 @@ class StackedTrainer:
         self._watched = solver
         self._dtype, self._device = dtype, device
         self._pool: Pool | None = None
+        self._witness: StackWitness | None = None
         self._allocate(0)
 
     def train(self, tasks: Sequence[LocalTask]) -> tuple[int, ...]:
@@ -70,13 +71,14 @@ class StackedTrainer:
         rows = [tasks[place] for place in schedule.order]
         for row, task in enumerate(rows):
             task.load(self._vectors[row], self._counters[row])
-        witness = StackWitness(rows, schedule, self._device, pool.known)
+        self._witness = witness = StackWitness(rows, schedule, self._device, pool.known)
         models = witness.models(self._vectors, self._counters)
         self._steps.watch = witness.see
         self._watched = witness.log.watched(self._solver)
-        self._work(rows, schedule, pool, witness)
+        self._work(rows, schedule, pool)
         self._steps.watch = unwatched
         noted = witness.noted(models)
+        self._witness = None  # with what it has noted on the device
         for row, task in enumerate(rows):
             task.store(self._vectors[row], self._counters[row])
             task.note(noted[row])
@@ -92,14 +94,14 @@ class StackedTrainer:
             self._pool = pool = Pool(federations, self._device)
         return pool
 
-    def _work(
-        self, rows: Sequence[LocalTask], schedule: Schedule, pool: Pool, witness: StackWitness
-    ) -> None:
+    def _work(self, rows: Sequence[LocalTask], schedule: Schedule, pool: Pool) -> None:
         """All local steps of ``rows``, in place."""
         solver = self._watched
         parameters = self._layout.num_parameters
         weights = self._vectors[: len(rows), :parameters]
         balls = balls_of(rows, schedule.steps, weights)
+        witness = self._witness
+        assert witness is not None, "training is witnessed"
         look = None if balls is None else witness.look(weights)
         # only the proximal term looks back at where the clients began
         solver.start(weights.clone() if solver.mu else weights)
@@ -169,7 +171,7 @@ class StackedTrainer:
     def give_back(self) -> None:
         """Free what training keeps between rounds; the next block allocates it anew."""
         self._allocate(0)
-        self._pool = None
+        self._pool = self._witness = None
         # the network and the solver would still look at, and so hold, what was given back
         self._network.bind(self._vectors, self._counters, self._gradients)
         self._solver.start(self._vectors)
