@@ -26,8 +26,8 @@ class Optimal(UpdateAttack):
 
     The attackers know the benign updates and the server: pre-aggregation with its draws of the
     round, strategy, and what it remembers. They try ``tries`` strengths in geometric steps from
-    ``least`` to ``most``, and then ``tries`` more, evenly between the neighbours of the best one.
-    So a round costs 2 ``tries`` aggregations more, and the audit ``tries``. Of equally good
+    ``least_strength`` to ``greatest_strength``, and then ``tries`` more, evenly between the
+    neighbours of the best one. So a round costs 2 ``tries`` aggregations more, and the audit ``tries``. Of equally good
     strengths the least is sent. What is between clients and server (privacy) is not tried.
     """
 
@@ -59,7 +59,10 @@ class Optimal(UpdateAttack):
             )
         low, high = self.ends
         if low >= high:
-            problems.append(f"attack {self.name!r} needs least < most, got {low:g} and {high:g}")
+            problems.append(
+                f"attack {self.name!r} needs least_strength < greatest_strength, got {low:g} and "
+                f"{high:g}"
+            )
         return problems
 
     def craft(self, seen: Seen) -> torch.Tensor:

@@ -32,24 +32,24 @@ class FangTrim(UpdateAttack):
     b]; and from [b min, min] where min < 0, else from [min / b, min]. Coordinates that do not move
     are left at the mean.
 
-    ``on`` says what b stretches: the paper has "models", the authors' code "updates"; models are
-    longer, so that these values stand out more. With ``knows="own"`` (the paper's partial
+    ``stretched`` says what b stretches: the paper has "models", the authors' code "updates"; models
+    are longer, so that these values stand out more. With ``knows="own"`` (the paper's partial
     knowledge) s, mu and sigma are those of the malicious clients' own updates, and values are drawn
-    from [mu - 4 sigma, mu - 3 sigma] or [mu + 3 sigma, mu + 4 sigma], whatever ``on``.
+    from [mu - 4 sigma, mu - 3 sigma] or [mu + 3 sigma, mu + 4 sigma], whatever ``stretched``.
     Source: Fang, Cao, Jia, Gong, "Local Model Poisoning Attacks to Byzantine-Robust Federated
     Learning", USENIX Security 2020, the attack against trimmed mean and median alike.
     """
 
     knows: str = param("which updates they see", default="benign", choices=("own", "benign"))
-    on: str = param("what is stretched", default="models", choices=("models", "updates"))
+    stretched: str = param("what b stretches", default="models", choices=("models", "updates"))
 
     def problems(self, scenario: Scenario) -> list[str]:
-        """One malicious client that sees itself only; ``on``, where it is not read."""
+        """One malicious client that sees itself only; ``stretched``, where it is not read."""
         problems = lonely_problems(self, scenario)
-        if self.knows == "own" and self.on != "models":
+        if self.knows == "own" and self.stretched != "models":
             problems.append(
-                "fangtrim with knows='own' draws by standard deviations, so that on='updates' is "
-                "not read: leave it out"
+                "fangtrim with knows='own' draws by standard deviations, so that "
+                "stretched='updates' is not read: leave it out"
             )
         return problems
 
@@ -70,7 +70,7 @@ class FangTrim(UpdateAttack):
                 rest = mine.mean(dim=0)
             else:
                 others = benign[:, span].double()
-                origin = model[span].double() if self.on == "models" else None
+                origin = model[span].double() if self.stretched == "models" else None
                 trend = torch.cat((mine, others)).mean(dim=0).sign()
                 near, far = _beyond(others, trend, origin)
                 rest = others.mean(dim=0)
@@ -90,7 +90,7 @@ class FangTrim(UpdateAttack):
             rows = piece.visible
             honest = torch.cat((piece.own, rows)) if full else rows
             trend = honest.mean(dim=0).sign()
-            base = piece.model if full and self.on == "models" else torch.zeros_like(trend)
+            base = piece.model if full and self.stretched == "models" else torch.zeros_like(trend)
             if full:
                 values = base + torch.where(trend < 0, rows.amax(dim=0), rows.amin(dim=0))
                 outward = values * trend < 0  # away from 0 is against the trend

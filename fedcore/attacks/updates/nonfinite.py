@@ -20,7 +20,7 @@ _VALUES = {"nan": float("nan"), "inf": float("inf"), "neginf": float("-inf")}
 
 @ATTACKS.register("nonfinite", "the update with NaN or infinity in it")
 class NonFinite(UpdateAttack):
-    """Every malicious client puts ``value`` into a random ``share`` of its update's coordinates.
+    """Every malicious client puts ``filler`` into a random ``spoiled_share`` of its update.
 
     At least one coordinate; the others stay as they were trained. A server that only averages is
     lost at once, so that this asks whether a rule survives at all. Coordinates are drawn anew for
@@ -28,27 +28,27 @@ class NonFinite(UpdateAttack):
     costs less.
     """
 
-    value: str = param("what is sent", default="nan", choices=("nan", "inf", "neginf"))
-    share: float = param("coordinates with it", default=1.0, low=0, high=1, open_low=True)
+    filler: str = param("what is sent", default="nan", choices=("nan", "inf", "neginf"))
+    spoiled_share: float = param("coordinates with it", default=1.0, low=0, high=1, open_low=True)
 
     def craft(self, seen: Seen) -> torch.Tensor:
         sent, size = seen.own.clone(), seen.own.shape[1]
-        count = max(1, int(self.share * size))
+        count = max(1, int(self.spoiled_share * size))
         for row in sent:
             if count < size:
                 order = torch.randperm(size, generator=seen.generator, device=row.device)
-                row[order[:count]] = _VALUES[self.value]
+                row[order[:count]] = _VALUES[self.filler]
             else:
-                row.fill_(_VALUES[self.value])
+                row.fill_(_VALUES[self.filler])
         return sent
 
     def measured(self, sent: Sent) -> Mapping[str, float]:
         """Count values that are not finite, over the due number, and what else is changed.
 
-        ``odd`` are other such values than ``value``; ``changed`` are finite ones.
+        ``odd`` are other such values than ``filler``; ``changed`` are finite ones.
         """
         position = sent.position
-        expected = torch.tensor(float(self.value.replace("neg", "-")), dtype=torch.float64)
+        expected = torch.tensor(float(self.filler.replace("neg", "-")), dtype=torch.float64)
 
         def terms(piece: Piece) -> torch.Tensor:
             row, own = piece.row, piece.own[position]
@@ -58,7 +58,7 @@ class NonFinite(UpdateAttack):
             return torch.stack((broken.sum(), (broken & ~right).sum(), changed.sum())).double()
 
         count, odd, changed = sent.sums(terms).tolist()
-        due = max(1, int(self.share * sent.rows.shape[1]))
+        due = max(1, int(self.spoiled_share * sent.rows.shape[1]))
         if sent.factor != 1:  # the rest is scaled
             changed = 0.0
         return {"count": count / due, "odd": odd, "changed": changed}

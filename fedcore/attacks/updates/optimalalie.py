@@ -19,12 +19,12 @@ class OptimalAlie(Optimal):
     and Houmansadr, NDSS 2021, whose attackers know the rule, too.
     """
 
-    least: float = param("least z", default=0.1, low=0, open_low=True)
-    most: float = param("greatest z", default=10.0, low=0, open_low=True)
+    least_strength: float = param("least z", default=0.1, low=0, open_low=True)
+    greatest_strength: float = param("greatest z", default=10.0, low=0, open_low=True)
 
     @property
     def ends(self) -> tuple[float, float]:
-        return self.least, self.most
+        return self.least_strength, self.greatest_strength
 
     def line(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return mean(rows), -deviation(rows)

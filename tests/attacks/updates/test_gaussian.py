@@ -31,8 +31,8 @@ def test_each_client_and_round_draws_its_own() -> None:
 def test_the_relative_length_is_that_of_the_mean_one_seen() -> None:
     own, benign = [[3.0, 4.0], [0.0, 1.0]], [[6.0, 8.0], [0.0, 0.0]]  # 5 and 1, 10 and 0
     for attack, length in (
-        (Gaussian(relative=2.0), 6.0),
-        (Gaussian(relative=2.0, knows="benign"), 10.0),
+        (Gaussian(relative_length=2.0), 6.0),
+        (Gaussian(relative_length=2.0, knows="benign"), 10.0),
     ):
         rows = sent(attack, benign if attack.knows == "benign" else None, own)
         assert rows.norm(dim=1).tolist() == pytest.approx([length] * 2)
@@ -41,7 +41,7 @@ def test_the_relative_length_is_that_of_the_mean_one_seen() -> None:
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
-        ("gaussian(sd=3, relative=2)", "sd=3 is not read"),
+        ("gaussian(sd=3, relative_length=2)", "sd=3 is not read"),
         ("gaussian(knows='benign')", "knows='benign' is not read"),
     ],
 )

@@ -30,12 +30,12 @@ PLAIN += ("feddyn", "flower")
 )  # fmt: skip
 def test_what_is_sent(value: Any, is_it: Any) -> None:
     own = torch.arange(40.0).view(2, 20)
-    assert all(map(is_it, sent(NonFinite(value=value), None, own).flatten().tolist()))
-    rows = sent(NonFinite(value=value, share=0.25), None, own)
+    assert all(map(is_it, sent(NonFinite(filler=value), None, own).flatten().tolist()))
+    rows = sent(NonFinite(filler=value, spoiled_share=0.25), None, own)
     assert (~rows.isfinite()).sum(dim=1).tolist() == [5, 5]
     assert torch.equal(rows.where(rows.isfinite(), own.double()), own.double())
     assert not torch.equal(rows[0].isfinite(), rows[1].isfinite())
-    one = sent(NonFinite(value=value, share=1e-6), None, own)
+    one = sent(NonFinite(filler=value, spoiled_share=1e-6), None, own)
     assert (~one.isfinite()).sum(dim=1).tolist() == [1, 1]
 
 
@@ -54,7 +54,7 @@ def test_no_robust_rule_is_taken_by_it(name: str, value: str, share: float) -> N
         pytest.skip("steps by no definition")
     cohort = cohort_of(12)
     rows = cohort.updates.clone()
-    attack: Any = NonFinite(value=value, share=share)
+    attack: Any = NonFinite(filler=value, spoiled_share=share)
     rows[:2] = sent(attack, None, rows[:2]).float()
     broken = dataclasses.replace(cohort, updates=rows)
     server = Aggregation(part)

@@ -48,9 +48,13 @@ def test_no_strength_of_the_grid_moves_the_step_further(attack: Any, server: Any
     most = max(moved(start + x * slope) for x in grid)
     assert moved(row) >= most * (1 - 1e-12)
     if server["strategy"] == "fedavg":
-        assert strength == pytest.approx(attack.most)  # an average is moved without limit
+        assert strength == pytest.approx(
+            attack.greatest_strength
+        )  # an average is moved without limit
     if server["strategy"] == "krum":
-        assert moved(row) > moved(start + attack.most * slope)  # a longer one is not taken
+        assert moved(row) > moved(
+            start + attack.greatest_strength * slope
+        )  # a longer one is not taken
 
 
 def test_a_rule_that_nothing_moves_gets_the_least() -> None:
@@ -58,7 +62,7 @@ def test_a_rule_that_nothing_moves_gets_the_least() -> None:
     rows = torch.zeros(6, 4).double()
     rows[:, 0] = 1 + 1e-9 * torch.arange(6)
     seen = shown(rows, malicious=1, strategy={"strategy": "krum"})
-    row = OptimalIpm(least=0.5).craft(seen)
+    row = OptimalIpm(least_strength=0.5).craft(seen)
     assert torch.allclose(row[0], -0.5 * rows.mean(dim=0))
 
 
@@ -73,15 +77,18 @@ def test_the_servers_memory_is_not_written_to() -> None:
 def test_what_was_chosen_is_noted() -> None:
     memory = Memory()
     seen = shown(BENIGN, malicious=3, strategy={"strategy": "fedavg"}, memory=memory)
-    OptimalAlie(most=4.0).craft(seen)
-    (text,) = OptimalAlie(most=4.0).remarks(memory)
+    OptimalAlie(greatest_strength=4.0).craft(seen)
+    (text,) = OptimalAlie(greatest_strength=4.0).remarks(memory)
     assert "chose strengths 4 to 4, 4 on average, over 1 attacked rounds" in text
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"attack": "optimalalie(least=3, most=2)"}, "needs least < most, got 3 and 2"),
+        (
+            {"attack": "optimalalie(least_strength=3, greatest_strength=2)"},
+            "needs least_strength < greatest_strength, got 3 and 2",
+        ),
         ({"strategy": "flower", "strategy_spec": "flwr.serverapp.strategy:FedAvg"},
          "aggregates whole replies of Flower"),
     ],

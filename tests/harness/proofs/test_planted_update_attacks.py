@@ -38,15 +38,16 @@ SHIFTED = [
     MinMax(knows="own"), OptimalAlie(),
 ]  # fmt: skip
 SCALED = [
-    Ipm(), Ipm(knows="own"), Gaussian(), Gaussian(relative=2.0), Mimic(warmup=1), FangKrum(),
-    FangKrum(knows="own"), OptimalIpm(), FangTrim(), FangTrim(on="updates"), FangTrim(knows="own"),
+    Ipm(), Ipm(knows="own"), Gaussian(), Gaussian(relative_length=2.0), Mimic(warmup=1), FangKrum(),
+    FangKrum(knows="own"), OptimalIpm(), FangTrim(), FangTrim(stretched="updates"),
+    FangTrim(knows="own"),
 ]  # fmt: skip
-SEEING = [a for a in (*SHIFTED, *SCALED, Gaussian(relative=2.0, knows="benign"))
+SEEING = [a for a in (*SHIFTED, *SCALED, Gaussian(relative_length=2.0, knows="benign"))
           if a.knows == "benign"]  # fmt: skip
-ALL = [*SHIFTED, *SCALED, NonFinite(share=0.1)]
+ALL = [*SHIFTED, *SCALED, NonFinite(spoiled_share=0.1)]
 ONE_EACH = [
     Alie(), MinMax(), MinSum(), OptimalAlie(), OptimalIpm(), Ipm(), Gaussian(), Mimic(), FangKrum(),
-    FangTrim(), NonFinite(share=0.1),
+    FangTrim(), NonFinite(spoiled_share=0.1),
 ]  # fmt: skip
 each = pytest.mark.parametrize("attack", ONE_EACH, ids=str)
 
@@ -118,9 +119,9 @@ def test_half_the_length(monkeypatch: Patch, attack: Any) -> None:
     assert "whose measure" in found(attack)
 
 
-@pytest.mark.parametrize("change", [{"share": 0.05}, {"value": "inf"}], ids=str)
+@pytest.mark.parametrize("change", [{"spoiled_share": 0.05}, {"filler": "inf"}], ids=str)
 def test_fewer_or_other_values_that_are_not_finite(monkeypatch: Patch, change: Any) -> None:
-    attack = NonFinite(share=0.1)
+    attack = NonFinite(spoiled_share=0.1)
     other = dataclasses.replace(attack, **change)
     crafting(monkeypatch, attack, lambda self, seen, craft: craft(other, seen))
     assert "whose measure" in found(attack)
