@@ -53,6 +53,11 @@ OTHERS: list[dict[str, Any]] = [
     {"attack": "scaled(of=backdoor(target=4, poison_ratio=1.0), gamma=3)"},
     {"attack": "scaled(of=labelflip(poison_ratio=0.5, redraw=True))"},
     {"attack": "signflip(stretch=2)"},
+    {"attack": "secondbest(poison_ratio=0.6)"},
+    {"attack": "dba(poison_ratio=0.5, num_parts=3, trigger=blended)"},
+    {"attack": "arnoise(poison_ratio=0.7, response=4)"},
+    {"attack": "until(of=secondbest(poison_ratio=1.0), round=1)"},
+    {"attack": "until(of=scaled(of=dba(poison_ratio=0.5, num_parts=2)), round=2)"},
     {"attack": Overtrain(factor=2)},
     {"attack": Opposed()},
 ]
