@@ -27,8 +27,9 @@ class Optimal(UpdateAttack):
     The attackers know the benign updates and the server: pre-aggregation with its draws of the
     round, strategy, and what it remembers. They try ``tries`` strengths in geometric steps from
     ``least_strength`` to ``greatest_strength``, and then ``tries`` more, evenly between the
-    neighbours of the best one. So a round costs 2 ``tries`` aggregations more, and the audit ``tries``. Of equally good
-    strengths the least is sent. What is between clients and server (privacy) is not tried.
+    neighbours of the best one. So a round costs 2 ``tries`` aggregations more, and the audit
+    ``tries``. Of equally good strengths the least is sent. What is between clients and server
+    (privacy) is not tried.
     """
 
     knows = "benign"

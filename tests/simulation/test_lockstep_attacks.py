@@ -66,7 +66,7 @@ def test_a_pool_has_the_clean_images_once_and_every_runs_copies() -> None:
     assert len(pool.images) == count + len(one.copies) + len(other.copies)
     for run_of in (one, clean, other):
         for client in range(6):
-            samples = run_of.threat.samples_of(client)
+            samples = run_of.threat.samples_of(client, 1)
             places = torch.from_numpy(pool.places(run_of, samples))
             assert torch.equal(pool.images[places], run_of.pool[torch.from_numpy(samples)])
     assert pool.holds([clean, one, other])

@@ -27,7 +27,8 @@ class Gaussian(UpdateAttack):
 
     ``sd`` is s, by default the paper's 200, which takes any plain average at once. With
     ``relative_length`` the same noise is drawn out to that many times the mean length of the
-    updates that the attackers see, ``knows``; a row then has exactly this length, whatever the model's size.
+    updates that the attackers see, ``knows``; a row then has exactly this length, whatever the
+    model's size.
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries", NeurIPS
     2017, the Gaussian attack of its experiments.
     """
