@@ -38,7 +38,7 @@ PLAIN = ("fedavg", "median")
 #: Strategies behind each pre-aggregation; the second one behind new ones only.
 STEPPED = ("median", "krum")
 #: How many canaries a component is in at least, by its kind.
-LEAST = {"strategy": 5, "partition": 4, "attack": 4, "preaggregation": 1, "optimizer": 1}
+LEAST = {"strategy": 6, "partition": 4, "attack": 4, "preaggregation": 1, "optimizer": 1}
 
 Cell = tuple[str, str, str | None]
 

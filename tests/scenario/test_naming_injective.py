@@ -24,26 +24,11 @@ from fedcore.strategies.foreign import Flower
 from tests.scenario.test_scenario_identity import CHANGES
 
 DATASETS = (
-    "mnist5k",
-    "npz:/data/a_b.npz",
-    "npz:/data/ab.npz",
-    "npz:a.npz",
-    "npz:A.npz",
-    "folder:/data/猫",
-    "folder:/data/犬",
-    "folder:/data/run-1",
-    "folder:/data/run1",
-    "folder:run1",
-    "synthetic:100",
-    "holdout:mnist5k",
-    "npz:mlp",
-    "holdout:synthetic:100",
-    "holdout:synthetic100",
-    "npz:lr0.1",
-    "npz:",
-    "npz",
-    "npz:a.sha00000000",
-)
+    "mnist5k", "npz:/data/a_b.npz", "npz:/data/ab.npz", "npz:a.npz", "npz:A.npz",
+    "folder:/data/猫", "folder:/data/犬", "folder:/data/run-1", "folder:/data/run1", "folder:run1",
+    "synthetic:100", "holdout:mnist5k", "npz:mlp", "holdout:synthetic:100",
+    "holdout:synthetic100", "npz:lr0.1", "npz:", "npz", "npz:a.sha00000000",
+)  # fmt: skip
 SPECS = (
     "a.b:C",
     "a.b:c",
