@@ -16,7 +16,7 @@ from fedcore.simulation.runner import run
 SCENARIO = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=6, fraction_train=1.0, rounds=6,
     malicious_fraction=0.34,
-    attack="until(of=backdoor(target=1, poison_ratio=0.8, trigger=square(size=1)), round=3)",
+    attack="until(of=backdoor(target=1, poison_ratio=0.8, trigger=square(size=1)), last_round=3)",
 )  # fmt: skip
 
 
