@@ -60,8 +60,9 @@ class Until(Attack):
             )
         if self.last_round >= scenario.rounds:
             problems.append(
-                f"until with last_round={self.last_round} ends nothing in rounds={scenario.rounds}: "
-                "lower last_round, raise rounds, or name the attack alone"
+                f"until with last_round={self.last_round} ends nothing in "
+                f"rounds={scenario.rounds}: lower last_round, raise rounds, or name the attack "
+                "alone"
             )
         if self.of.work is not None and scenario.privacy is not None:
             problems.append(

@@ -122,7 +122,7 @@ def test_honest_images_are_those_that_a_partition_made(name: str, strategy: str)
 def test_what_it_refuses() -> None:
     with pytest.raises(ScenarioError, match="round=4 ends nothing in rounds=4"):
         attacked(SignFlip(), round=4)
-    with pytest.raises(ScenarioError, match=r"write until\(of=scaled\(of=...\), round=2\)"):
+    with pytest.raises(ScenarioError, match=r"write until\(of=scaled\(of=...\), last_round=2\)"):
         CLEAN.but(attack=Scaled(of=Until(of=SignFlip(), last_round=2)), malicious_fraction=0.5)
     with pytest.raises(ScenarioError, match="poison_ratio=0 would change nothing"):
         attacked(Backdoor(target=1))

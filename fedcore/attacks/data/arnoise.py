@@ -42,8 +42,8 @@ class ArNoise(DataAttack):
 
     All malicious clients of a run use the same process for a class. The noise of an image has the
     L2 norm ``noise_norm`` * sqrt(height * width) / 32 over all channels, on a scale of [0, 1],
-    before the sum is clamped to [0, 1] and rounded to the nearest of 256 levels, halves to the even one: 1.0
-    at 32x32 and 3.0 at 96x96, as in the paper.
+    before the sum is clamped to [0, 1] and rounded to the nearest of 256 levels, halves to the even
+    one: 1.0 at 32x32 and 3.0 at 96x96, as in the paper.
     """
 
     changes_images: ClassVar[bool] = True
@@ -122,8 +122,9 @@ def processes(seed: int, num_classes: int, channels: int, response: float) -> Fl
     A process is stable if none of three trials has a norm over 50 or NaN. Of a pool of stable ones
     those are kept, one after the other, of which the filters of all that have been kept before
     answer to the last trial, scaled to norm 1, by at least ``least_response``. These are the
-    conditions of the authors, who take whatever comes next; here it is the process whose filter leaves the
-    most others in question. AttackError where the largest pool does not have so many classes.
+    conditions of the authors, who take whatever comes next; here it is the process whose filter
+    leaves the most others in question. AttackError where the largest pool does not have so many
+    classes.
     """
     generator = stream(seed, Purpose.AR_COEFFICIENTS)
     starts = generator.standard_normal((TRIALS, SIDE + CROP, SIDE + CROP))

@@ -67,7 +67,7 @@ def part_of(attack: Any, images: Images, place: int) -> Images:
 def noised(attack: Any, images: Images, labels: Indices, draw: Draw) -> Images:
     """``images`` with the noise of ``arnoise``, which gives the coefficients of its processes."""
     height, width, channels = images.shape[1:]
-    kernels = processes(draw.seed, draw.num_classes, channels, attack.response)
+    kernels = processes(draw.seed, draw.num_classes, channels, attack.least_response)
     own = kernels[labels]
     field = draw.generator.standard_normal((len(images), channels, height + 4, width + 4))
     for row in range(2, height + 4):

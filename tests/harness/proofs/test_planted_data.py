@@ -236,7 +236,7 @@ def test_an_attack_that_does_not_end(monkeypatch: Patch) -> None:
 
 
 def test_an_attack_that_ends_a_round_early(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Until, "acts", lambda self, round: round < self.round)
+    monkeypatch.setattr(Until, "acts", lambda self, round: round < self.last_round)
     assert "poisoned images of client" in red(ENDED)
 
 

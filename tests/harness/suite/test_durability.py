@@ -79,7 +79,7 @@ def test_what_has_no_durability(record: Record, twin: Record) -> None:
     with pytest.raises(FedcoreError, match="measures no attack success rate"):
         durability(twin)
     endless = SCENARIO.but(attack="backdoor(target=1, poison_ratio=0.8)")
-    with pytest.raises(FedcoreError, match=r"write until\(of=..., round=...\)"):
+    with pytest.raises(FedcoreError, match=r"write until\(of=..., last_round=...\)"):
         durability(dataclasses.replace(record, scenario=endless))
     with pytest.raises(FedcoreError, match="is not the twin of"):
         durability(record, dataclasses.replace(twin, seed=1))
