@@ -1,8 +1,7 @@
 """Train longer: malicious clients make more local epochs, so that their updates are longer.
 
 Bhagoji, Chakraborty, Mittal and Calo, "Analyzing Federated Learning through an Adversarial Lens",
-2019, train the malicious objective for more epochs than benign clients train; Wang et al., "Attack
-of the Tails", 2020, section 4, too.
+2019: the malicious agent trains for more epochs than the benign ones.
 """
 
 from __future__ import annotations
