@@ -57,7 +57,7 @@ def test_responses_are_sums_of_positive_outputs() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_processes_keep_the_conditions_of_the_authors(channels: int) -> None:
-    kernels = processes(0, 4, channels, arnoise.ArNoise().response)
+    kernels = processes(0, 4, channels, arnoise.ArNoise().least_response)
     assert kernels.shape == (4, channels, 3, 3)
     assert (kernels[:, :, 2, 2] == 0).all()
     assert kernels.sum(axis=(2, 3)) == pytest.approx(np.ones((4, channels)))
