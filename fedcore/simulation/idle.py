@@ -33,8 +33,8 @@ def refuse_idle_attack(
     if work is not None and masks and round_half_up(work.masked * num_parameters) == 0:
         raise AttackError(
             f"attack {federation.scenario.attack!r} masks a share of {work.masked:g}, which of "
-            f"{num_parameters} parameters rounds to 0: raise top to {0.5 / num_parameters:.3g} at "
-            "least"
+            f"{num_parameters} parameters rounds to 0: raise masked_share to "
+            f"{0.5 / num_parameters:.3g} at least"
         )
     if attack.data is not None and attack.work is None and attack.update is None:
         what = "clients with changed labels"

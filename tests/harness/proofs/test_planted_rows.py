@@ -137,7 +137,7 @@ def _tables(rows: torch.Tensor) -> tuple[Any, Any]:
     ("attack", "name"),
     [
         (Pgd(of=Pgd(radius=0.1), radius=0.2), "radius=0.2"),
-        (Neurotoxin(of=TrainLonger(of=Neurotoxin(top=0.5))), "masked=0.05"),
+        (Neurotoxin(of=TrainLonger(of=Neurotoxin(masked_share=0.5))), "masked=0.05"),
     ],
 )
 def test_work_that_an_outer_attack_takes_back_is_refused(attack: Any, name: str) -> None:
@@ -146,8 +146,8 @@ def test_work_that_an_outer_attack_takes_back_is_refused(attack: Any, name: str)
 
 
 def test_a_mask_of_no_parameter_is_an_error() -> None:
-    with pytest.raises(AttackError, match="parameters rounds to 0: raise top"):
-        run(BASE.but(attack=Neurotoxin(top=1e-9)), 0, device="cpu")
+    with pytest.raises(AttackError, match="parameters rounds to 0: raise masked_share"):
+        run(BASE.but(attack=Neurotoxin(masked_share=1e-9)), 0, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_attackers_who_see_nobody_are_told_before_training(changes: Any) -> None
 
 
 def test_a_mask_of_all_but_what_nobody_moves_is_no_problem() -> None:
-    assert found(Neurotoxin(top=0.99999), rounds=3) == ""
+    assert found(Neurotoxin(masked_share=0.99999), rounds=3) == ""
