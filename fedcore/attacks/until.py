@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedcore.attacks.attack import ATTACKS, Attack, DataAttack, LocalWork, UpdateAttack
+from fedcore.attacks.attack import ATTACKS, Attack, DataAttack, LocalWork, UpdateAttack, Work
 from fedcore.components.parameters import param
 
 if TYPE_CHECKING:
@@ -86,12 +86,22 @@ class Until(Attack):
                 f"has poisoned samples of client {client} in round {round}, the attack ends with "
                 f"round {self.last_round}"
             )
-        attacked = record.audit.cohorts[: self.last_round]
-        for each in record.audit.updates:
-            most = sum(each.client in cohort for cohort in attacked)
-            if each.participations > most:
-                problems.append(
-                    f"attacked {each.participations} updates of client {each.client}, which took "
-                    f"part {most} times up to round {self.last_round}"
+        audit = record.audit
+        excluded = {(each.round, each.client) for each in audit.excluded}
+        shown = [audit.updates] if self.update is not None else []
+        work = None if self.work is None else self.work.changed(Work(1))
+        shown += [audit.work] if work is not None and work.in_steps else []
+        for rows in shown:
+            made = {each.client: each.participations for each in rows}
+            for client in audit.malicious:
+                due = sum(
+                    client in cohort and (round, client) not in excluded
+                    for round, cohort in enumerate(audit.cohorts[: record.diverged], start=1)
+                    if round <= self.last_round
                 )
+                if made.get(client, 0) != due:
+                    problems.append(
+                        f"attacked in {made.get(client, 0)} rounds with client {client}, which "
+                        f"took part {due} times up to round {self.last_round}"
+                    )
         return problems

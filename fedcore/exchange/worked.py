@@ -39,8 +39,8 @@ class WorkAudit:
     parameters: ``length`` of the update as trained, ``beyond`` and ``reach`` the distance from the
     global ones before and after the projections of a round, at most. ``masks`` counts the
     participations that had a last global update; ``masked`` are the coordinates which that moved
-    most, ``spared`` the share of the update's length there, ``beside`` that on as many next ones,
-    where an honest client moved these.
+    most, ``spared`` the share of the update's length there, ``beside`` that on a tenth as many
+    next ones, where an honest client moved these.
     """
 
     client: int
@@ -146,12 +146,12 @@ class WorkLog:
 def _largest(
     sizes: npt.NDArray[np.floating], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Places of the ``count`` largest of ``sizes``, ties included, and of as many next ones."""
+    """Places of the ``count`` largest of ``sizes``, ties included, and of a tenth as many next."""
     ordered = np.sort(sizes)[::-1]
     least = ordered[count - 1]
     first = np.flatnonzero((sizes >= least) & (sizes > 0))
     rest = np.where(sizes >= least, 0, sizes)
-    next_ones = np.argsort(-rest, kind="stable")[:count]
+    next_ones = np.argsort(-rest, kind="stable")[: max(1, count // 10)]
     return first, next_ones[rest[next_ones] > 0]
 
 

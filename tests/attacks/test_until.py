@@ -15,6 +15,7 @@ from fedcore.attacks.data.secondbest import SecondBest
 from fedcore.attacks.until import Until
 from fedcore.attacks.updates.scaled import Scaled
 from fedcore.attacks.updates.signflip import SignFlip
+from fedcore.attacks.work.pgd import Pgd
 from fedcore.errors import AttackError, ScenarioError
 from fedcore.harness.proofs.audit import audit_problems
 from fedcore.harness.proofs.judge import training_problems
@@ -145,9 +146,17 @@ def test_the_audit_of_a_record_that_goes_on() -> None:
     assert f"has poisoned samples of client {client} in round 3, the attack ends with round 2" in (
         problems
     )
-    assert f"attacked 3 updates of client {client}, which took part 2 times up to round 2" in (
+    assert f"attacked in 3 rounds with client {client}, which took part 2 times up to round 2" in (
         problems
     )
+
+
+@pytest.mark.parametrize("of", [SignFlip(), Pgd(radius=0.01)], ids=str)
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_an_end_in_another_round_is_found(monkeypatch: Any, of: Any, shift: int) -> None:
+    monkeypatch.setattr(Until, "acts", lambda self, round: round <= self.last_round + shift)
+    found = audit_problems(run(attacked(of), device="cpu"))
+    assert any(f"attacked in {2 + shift} rounds with client" in text for text in found)
 
 
 def test_samples_after_the_end_are_the_clean_ones() -> None:
