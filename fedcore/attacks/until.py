@@ -88,11 +88,13 @@ class Until(Attack):
             )
         audit = record.audit
         excluded = {(each.round, each.client) for each in audit.excluded}
-        shown = [audit.updates] if self.update is not None else []
         work = None if self.work is None else self.work.changed(Work(1))
-        shown += [audit.work] if work is not None and work.in_steps else []
-        for rows in shown:
-            made = {each.client: each.participations for each in rows}
+        shown: list[dict[int, int]] = []
+        if self.update is not None:
+            shown.append({each.client: each.participations for each in audit.updates})
+        if work is not None and work.in_steps:
+            shown.append({each.client: each.participations for each in audit.work})
+        for made in shown:
             for client in audit.malicious:
                 due = sum(
                     client in cohort and (round, client) not in excluded

@@ -121,7 +121,7 @@ class Sent:
     @property
     def same(self) -> float:
         """1 where all malicious clients of the round sent this row bit for bit, else 0."""
-        return float(all(torch.equal(row, self.row) for row in self.rows))
+        return float(all(same_bits(row, self.row) for row in self.rows))
 
 
 def off_by(gap: float, scale: float) -> float:
@@ -142,3 +142,8 @@ def mean_of_rows(rows: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
     for row in chosen[1:]:
         total += rows[row]
     return total / len(chosen)
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two rows are equal bit for bit, whatever their numbers are."""
+    return torch.equal(*(row.contiguous().view(torch.uint8) for row in (one, other)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import torch
 
 from fedcore.exchange.fingerprints import long, model_hash, turned
-from fedcore.exchange.sent import Sent, calm, mean_of_rows
+from fedcore.exchange.sent import Sent, calm, mean_of_rows, same_bits
 
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Cohort
@@ -103,7 +103,7 @@ class UpdateLog:
         ``model`` [P] is what they trained from, ``tried`` as in `Sent`.
         """
         benign = [row for row, c in enumerate(honest.clients) if c not in self._malicious]
-        same = {row for row in benign if _same(honest.updates[row], received.updates[row])}
+        same = {row for row in benign if same_bits(honest.updates[row], received.updates[row])}
         if len(same) == len(honest.clients):
             return
         own, sent = (c.updates[:, :num_parameters] for c in (honest, received))
@@ -128,7 +128,7 @@ class UpdateLog:
         for position, row in enumerate(rows):
             seen = Sent(*known, position, round, others, model, tried, self._kept)
             kept = self._clients[honest.clients[row]]
-            if not position or not self._measure.one_row or not _same(seen.row, seen.rows[0]):
+            if not position or not self._measure.one_row or not same_bits(seen.row, seen.rows[0]):
                 values = self._measure.measured(seen)
                 first = first or values
             else:
@@ -255,11 +255,6 @@ def signature_problems(
                 f"sends updates of client {each.client} whose {name.replace('_', ' ')} is "
                 f"{low:.6g} to {high:.6g}, the attack's is {expected:.6g}"
             )
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two rows are equal bit for bit, whatever their numbers are."""
-    return torch.equal(*(row.contiguous().view(torch.uint8) for row in (one, other)))
 
 
 def _parts(vector: torch.Tensor) -> tuple[torch.Tensor, ...]:

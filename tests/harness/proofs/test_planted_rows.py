@@ -124,6 +124,12 @@ def test_rows_that_tie_for_krum_are_either_one_the_trend() -> None:
         assert shown["strength"] == pytest.approx(1)
 
 
+def test_rows_of_nan_that_are_the_same_are_the_same() -> None:
+    """As a mean is that has left the finite numbers, in the last round of a run that diverges."""
+    row = torch.tensor([1.0, float("nan")])
+    assert _sent(torch.zeros(2, 2), torch.zeros(3, 2), row).same == 1
+
+
 def _sent(own: torch.Tensor, benign: torch.Tensor, row: torch.Tensor) -> Sent:
     return Sent(row.repeat(2, 1), own, benign, "benign", 0, 1, (2, 3, 4))
 
