@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fedcore.scenario import Scenario
 
 _SD = 200.0
+_FIRST = 16  # coordinates by which a row is known again
 _SIGMAS = 7  # standard errors that a sum of random numbers may be off by
 
 
@@ -69,32 +70,42 @@ class Gaussian(UpdateAttack):
         return noise.mul_(factors[:, None].to(noise))
 
     def measured(self, sent: Sent) -> Mapping[str, float]:
-        """``sd`` or ``relative_length`` sent, ``cosine`` with the own update and its ``error``."""
+        """``sd`` or ``relative_length`` sent, ``cosine`` with the own update and its ``error``.
+
+        ``same`` is 1 for a row that was sent before, by anybody in any round; ``kept`` the share of
+        the coordinates that are as trained.
+        """
         position, size = sent.position, sent.rows.shape[1]
 
         def terms(piece: Piece) -> torch.Tensor:
             row, own = piece.row, piece.own[position]
             squares = piece.visible.square().sum(dim=1)
-            return torch.cat((torch.stack((row @ row, row @ own, own @ own)), squares))
+            kept = ((row == own) & (own != 0)).sum().double()
+            return torch.cat((torch.stack((row @ row, row @ own, own @ own, kept)), squares))
 
-        square, along, own, *seen = sent.sums(terms).tolist()
+        square, along, own, kept, *seen = sent.sums(terms).tolist()
+        drawn: dict[tuple[float, ...], tuple[int, int]] = sent.kept.setdefault("drawn", {})
+        turn = sent.round, position
+        again = drawn.setdefault(tuple(sent.row[:_FIRST].tolist()), turn) != turn
         mean = sum(map(math.sqrt, seen)) / len(seen)
         shown = {
             "error": 1 / math.sqrt(size),
             "cosine": along / math.sqrt(square * own) if square * own > 0 else 0.0,
-            "same": float(sent.same and sent.malicious > 1),
+            "same": float(again),
+            "kept": kept / size,
         }
         if self.relative_length is None:
             return {**shown, "sd": math.sqrt(square / size)}
         return {**shown, "relative": math.sqrt(square) / mean if mean > 0 else self.relative_length}
 
     def audit_problems(self, record: Record) -> list[str]:
-        """Rows of another length, rows that lean to the honest update, rows sent twice."""
+        """Rows of another length, those that are in part the honest update, and rows sent twice."""
         errors = [dict(each.measured).get("error", (0.0, 0.0))[1] for each in record.audit.updates]
         most = _SIGMAS * max(errors, default=0.0)
         problems = [
             *measured_problems(record, "cosine", -most, most, required=not self.breaks),
             *measured_problems(record, "same", 0, 0),
+            *measured_problems(record, "kept", 0, 1e-4),
         ]
         if self.relative_length is not None:
             least, greatest = (1 - 1e-4) * self.relative_length, (1 + 1e-4) * self.relative_length

@@ -95,6 +95,23 @@ def test_another_factor_is_found(monkeypatch: Patch, attack: Any, bug: str) -> N
     assert "whose measure 'off'" in found(attack)
 
 
+@pytest.mark.parametrize("attack", [Gaussian(), Gaussian(relative_length=2.0)], ids=str)
+@pytest.mark.parametrize("bug", ["kept", "same"])
+def test_noise_of_a_round_before_or_in_part(monkeypatch: Patch, attack: Any, bug: str) -> None:
+    crafted, first = Gaussian.craft, []
+
+    def wrong(self: Any, seen: Any) -> torch.Tensor:
+        first.append(crafted(self, seen))
+        if bug == "same":
+            return first[0].clone()
+        sent = first[-1].clone()
+        sent[:, : sent.shape[1] // 100] = seen.own[:, : sent.shape[1] // 100]
+        return sent
+
+    monkeypatch.setattr(Gaussian, "craft", wrong)
+    assert f"whose measure {bug!r}" in found(attack)
+
+
 @pytest.mark.parametrize("direction", ["unit", "sign", "std"])
 @pytest.mark.parametrize("kind", [MinMax, MinSum])
 def test_long_updates_are_moved_as_far_as_short_ones(kind: Any, direction: str) -> None:
