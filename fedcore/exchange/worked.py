@@ -182,6 +182,17 @@ def ball_problems(record: Record, radius: float) -> Iterator[str]:
         yield f"projects nothing: no client went further than {max(far):.6g}, lower {radius=:g}"
 
 
+def ball_remarks(work: Sequence[WorkAudit], name: str, radius: float) -> tuple[str, ...]:
+    """What a record says of an attack ``name`` whose ball of ``radius`` nobody ever left."""
+    far = [each.beyond[1] for each in work if each.beyond is not None]
+    if not far or max(far) > radius:
+        return ()
+    return (
+        f"attack {name!r} projected nothing, as no client went further than {max(far):.3g} from "
+        f"the global model: lower {radius=:g}",
+    )
+
+
 def mask_problems(record: Record) -> Iterator[str]:
     """Where updates of malicious clients in ``record`` move what the last global update did."""
     yield from _missing(record)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fedcore.attacks.attack import work_in_steps
 from fedcore.data.dataset import read_only
 from fedcore.engine.evaluation import Score
 from fedcore.engine.interface import Engine
@@ -19,6 +20,7 @@ from fedcore.exchange.evidence import EvidenceLog
 from fedcore.exchange.layout import Kind, digest
 from fedcore.exchange.shares import ShareLog
 from fedcore.exchange.updates import UpdateLog
+from fedcore.exchange.worked import ball_remarks
 from fedcore.federation.federation import Federation
 from fedcore.federation.root import trainees
 from fedcore.privacy.run import mechanism_of
@@ -219,7 +221,12 @@ class Trial:
         return Score(1 / classes, float("nan"), (1 / classes,) * classes, asr)
 
     def _remarks(self) -> tuple[str, ...]:
-        return () if self._attack is None else self._attack.remarks(self._attackers)
+        scenario = self.federation.scenario
+        work = work_in_steps(scenario)
+        told = () if self._attack is None else self._attack.remarks(self._attackers)
+        if work is None or work.radius is None:
+            return told
+        return told + ball_remarks(self._work.audits(), str(scenario.attack), work.radius)
 
     def _identity(self) -> Identity:
         try:

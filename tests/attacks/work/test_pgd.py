@@ -202,6 +202,7 @@ def test_one_client_too_few_is_found(monkeypatch: Any, honest: Any) -> None:
 def test_a_radius_that_nobody_leaves_is_found() -> None:
     record = run(SMALL.but(attack=Pgd(radius=1e3)), 0)
     assert any("projects nothing" in text for text in audit_problems(record))
+    assert any("'pgd' projected nothing" in text for text in record.audit.notes)
 
 
 def test_refusals() -> None:
