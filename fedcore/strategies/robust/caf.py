@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from fedcore.exchange.cohort import Cohort, Memory, Noted
-from fedcore.strategies.choice_definitions import noted
+from fedcore.strategies.choice_definitions import misread_distance, noted
 from fedcore.strategies.definitions import Definition, Expected, Floats, View, linear
 from fedcore.strategies.distances import least_scores, squared_distances
 from fedcore.strategies.robust.minority import Minority, finite_rows, mean_of
 from fedcore.strategies.strategy import STRATEGIES, combine_some, weighing
 
 _NONE = 1e-12  # a weight that is rounding
-_OTHERS = 5  # rows that a drawn one's distances are measured to
 
 
 @STRATEGIES.register("caf", "covariance-bound agnostic filter (Allouah et al. 2025)")
@@ -115,28 +114,12 @@ def _filtered(view: View) -> Expected:
         return expected if even else replace(expected, problem="it does not weigh clients alike")
     if told.shape != (size, size):
         return replace(expected, problem="it does not say how far its updates are apart")
-    if (problem := _mismeasured(view, told)) is not None:
+    if (problem := misread_distance(view, told)) is not None:
         return replace(expected, problem=problem)
     due, certain = _weights(told[finite][:, finite], least)
     if certain and np.abs(due - shares[finite]).max() > 1e-6:
         return replace(expected, problem="its weights are not those of the filter")
     return expected
-
-
-def _mismeasured(view: View, told: Floats) -> str | None:
-    """Where a noted squared distance is another than that of the two updates, as a message."""
-    size, usual = len(told), np.median(told, axis=1)
-    for row in range(size) if view.whole else [view.drawn]:
-        others = range(size) if view.whole else ((row + s) % size for s in range(1, _OTHERS + 1))
-        for other in others:
-            due = view.apart(row, other) ** 2
-            most = 1e-6 * due + 1e-9 * (usual[row] + usual[other])
-            if np.isfinite(most) and abs(told[row, other] - due) > most and due < 1e300:
-                return (
-                    f"it takes the squared distance of rows {row} and {other}, {due:.6g}, for "
-                    f"{told[row, other]:.6g}"
-                )
-    return None
 
 
 def _weights(gaps: Floats, least: float) -> tuple[Floats, bool]:

@@ -91,7 +91,10 @@ def test_one_that_does_not_project_on_the_eigenvector_is_refused(held, monkeypat
 
 @pytest.mark.parametrize(
     "shares",
-    [lambda size: np.full(size, 1 / size), lambda size: np.r_[0, 0, np.full(size - 2, 1 / (size - 2))]],
+    [
+        lambda size: np.full(size, 1 / size),
+        lambda size: np.repeat([0.0, 1 / (size - 2)], [2, size - 2]),
+    ],
     ids=["the mean", "two left out"],
 )  # fmt: skip
 def test_weights_of_no_filter_are_refused_in_a_large_model_too(held, monkeypatch, shares) -> None:
