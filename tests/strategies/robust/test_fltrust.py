@@ -297,3 +297,20 @@ def test_a_sign_flip_of_half_the_clients_leaves_fltrust_standing() -> None:
     trusted = run(SMALL.but(root_size=100, **strong), device="cpu")
     average = run(SMALL.but(strategy="fedavg", **strong), device="cpu")
     assert trusted.accuracy[-1] > average.accuracy[-1] + 0.2
+
+
+@pytest.mark.parametrize("bug", ["images", "labels"])
+def test_a_root_set_of_a_client_is_refused(monkeypatch, bug) -> None:
+    real = Root.of
+
+    def of_a_client(scenario, seed, dataset):
+        root = real(scenario, seed, dataset)
+        others = {
+            "images": dataset.train.images[: len(root.samples)],
+            "labels": dataset.train.labels.numpy()[: len(root.samples)],
+        }
+        return dataclasses.replace(root, **{bug: others[bug]})
+
+    monkeypatch.setattr(Root, "of", of_a_client)
+    with pytest.raises(IdentityError, match="root set are not those of the test samples"):
+        prepared(SMALL)
