@@ -98,7 +98,8 @@ def read_pickle(content: bytes, where: str) -> Any:
     """
     try:
         _check(content)
-        value = _plain(_Unpickler(io.BytesIO(content), encoding="bytes").load())
+        value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        value = _plain(value, [len(content)])
     except Exception as error:  # of a damaged pickle come many types
         raise DataError(
             f"{where}: must be a pickle of numbers, texts and arrays of bytes alone, got "
@@ -116,12 +117,19 @@ def _check(content: bytes) -> None:
             raise pickle.UnpicklingError(f"it stores at place {argument}")
 
 
-def _plain(value: Any) -> Any:
-    """``value`` with arrays in the place of what was kept for them."""
+def _plain(value: Any, left: list[int]) -> Any:
+    """``value`` with arrays in the place of what was kept for them.
+
+    ``left`` is how many values there may still be, at first one a byte: a list that holds another
+    twice, which holds another twice, and so on, would be copied for ever.
+    """
+    left[0] -= 1
+    if left[0] < 0:
+        raise pickle.UnpicklingError("it holds more values than bytes")
     if isinstance(value, dict):
-        return {_plain(key): _plain(one) for key, one in value.items()}
+        return {_plain(key, left): _plain(one, left) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_plain(one) for one in value)
+        return type(value)(_plain(one, left) for one in value)
     if type(value) is _Array:
         return _array(value.state)
     if value is None or type(value) in (bool, int, bytes, str):

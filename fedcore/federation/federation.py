@@ -78,8 +78,9 @@ class Federation:
             )
         if scenario.norm == "batch" and min(map(len, filter(len, parts))) == 1:
             raise PartitionError(
-                "a client with a single training sample cannot train BatchNorm: raise "
-                "min_partition_size to 2, or set norm='group'"
+                "a client with a single training sample cannot train BatchNorm: have partition "
+                f"{scenario.partition!r} deal 2 to each (min_partition_size of dirichlet, smallest "
+                "of quantity), or set norm='group'"
             )
         images, attack = dataset.train.images, attack_of(scenario)
         skew = Skew.of(scenario, seed, parts, images)

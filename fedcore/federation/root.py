@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fedcore.data.dataset import Dataset, Split
-from fedcore.errors import DataError
+from fedcore.errors import DataError, IdentityError
 from fedcore.exchange.cohort import Cohort
 from fedcore.federation.threat import Copies, Threat
 from fedcore.streams import Indices, Purpose, stream
@@ -53,7 +53,16 @@ class Root:
         return cls(scenario.num_clients, samples, images, labels)
 
     def scored(self, test: Split) -> Split:
-        """``test`` without the root set."""
+        """``test`` without the root set.
+
+        IdentityError where the root set is not those of its samples, but a client's, say.
+        """
+        images, labels = test.images[self.samples], test.labels.numpy()[self.samples]
+        if not torch.equal(images, self.images) or not np.array_equal(labels, self.labels):
+            raise IdentityError(
+                f"the {len(self.samples)} images and labels of the server's root set are not those "
+                "of the test samples that it names"
+            )
         kept = np.delete(np.arange(len(test)), self.samples)
         return Split(test.images[kept], test.labels[kept])
 

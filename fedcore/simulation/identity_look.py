@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fedcore.exchange.cohort import Cohort, ServerState
-from fedcore.simulation.identity_sample import CHUNK
+from fedcore.simulation.identity_sample import CHUNK, host
 from fedcore.strategies.definitions import Floats, View
 from fedcore.strategies.strategy import Strategy
 from fedcore.streams import Generator
@@ -57,6 +57,7 @@ class Look:
     ) -> View:
         """What a definition sees of the step that led to ``state``, ``stop`` [s] at the places."""
         given, kind = self.given, torch.finfo(self.given.updates.dtype)
+        device = given.updates.device
         view = View(
             strategy=strategy,
             rows=self.given_rows,
@@ -78,6 +79,7 @@ class Look:
             chance=chance,
             apart=self._apart,
             product=lambda one, other: self._product(state, one, other),
+            at=lambda row, places: host(given.updates[row, torch.from_numpy(places).to(device)]),
             clients=given.clients,
         )
         if given is self.cohort:

@@ -14,6 +14,7 @@ import numpy as np
 from fedcore.strategies.definitions import Expected, Flags, Floats, View, linear
 
 _NEAR = 1e-6  # relative difference of two scores that rounding may turn around
+_OTHERS = 5  # rows that a drawn one's distances are measured to
 
 
 def noted(view: View, what: str) -> tuple[Floats, Expected | None]:
@@ -72,3 +73,22 @@ def misplaced(scores: Floats, chosen: Flags) -> bool:
     if not len(inside) or not len(outside):
         return False
     return beyond(float(inside.max()), float(outside.min()))
+
+
+def misread_distance(view: View, told: Floats) -> str | None:
+    """Where a noted squared distance [K, K] is not that of the two updates, as a message.
+
+    Of one row a few are measured, of few parameters all.
+    """
+    size, furthest = len(told), np.where(np.isfinite(told), told, 0.0).max(axis=1)
+    for row in range(size) if view.whole else [view.drawn]:
+        others = range(size) if view.whole else ((row + s) % size for s in range(1, _OTHERS + 1))
+        for other in others:
+            due = view.apart(row, other) ** 2
+            most = 1e-6 * due + 1e-12 * (furthest[row] + furthest[other])  # of norms and products
+            if np.isfinite(most) and abs(told[row, other] - due) > most and due < 1e300:
+                return (
+                    f"it takes the squared distance of rows {row} and {other}, {due:.6g}, for "
+                    f"{told[row, other]:.6g}"
+                )
+    return None

@@ -45,8 +45,9 @@ class View:
     generator of (a part of) what the server draws in the round, and ``apart`` the Euclidean
     distance of two clients' whole updates (inf where it is not finite). ``product`` is the inner
     product of two whole updates, of which -1 is the one that the server trained itself (NaN: it has
-    none), and a name the tensor of the server's memory after the step. ``clients`` are those of
-    the rows, ``population`` is the number of all clients of the run.
+    none), and a name the tensor of the server's memory after the step. ``at`` gives the values of a
+    whole update at some of all coordinates. ``clients`` are those of the rows, ``population`` is
+    the number of all clients of the run.
     """
 
     strategy: Any
@@ -71,6 +72,9 @@ class View:
     chance: Callable[..., np.random.Generator] = np.random.default_rng
     apart: Callable[[int, int], float] = lambda one, other: np.inf
     product: Callable[[int | str, int | str], float] = lambda one, other: np.nan
+    at: Callable[[int, npt.NDArray[np.int64]], Floats] = lambda row, places: np.full(
+        len(places), np.nan
+    )
     clients: tuple[int, ...] = ()
 
     @property

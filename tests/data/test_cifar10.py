@@ -234,3 +234,10 @@ def test_what_is_allowed_reads_as_it_was() -> None:
     assert found == value
     turned = np.asfortranarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
     assert read_pickle(pickle.dumps(turned, 4), "here").tolist() == turned.tolist()
+
+
+def test_lists_within_lists_that_grow_for_ever_are_refused() -> None:
+    """Each of 40 lists holds the one before twice: some hundred bytes for 2^40 values."""
+    doubled = b"".join(b"](h%ch%ceq%c" % (i - 1, i - 1, i) for i in range(1, 40))
+    with pytest.raises(DataError, match="more values than bytes"):
+        read_pickle(b"\x80\x02]q\x00" + doubled + b".", "somewhere")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fedcore.exchange.cohort import Cohort, Memory, Noted
-from fedcore.strategies.choice_definitions import noted
+from fedcore.strategies.choice_definitions import misread_distance, noted
 from fedcore.strategies.definitions import Definition, Expected, Floats, View, linear
 from fedcore.strategies.distances import least_scores, squared_distances
 from fedcore.strategies.robust.minority import Minority, finite_rows, mean_of
@@ -29,6 +29,7 @@ class CAF(Minority):
     time. (ByzFL makes one power iteration from a random vector, which is neither.) Weights below
     1e-12 are 0, as is that of an update that is not finite. Needs K > 2 f. f is ``num_byzantine``;
     None takes (K - 1) // 2.
+    Noted as ``Noted.passes``: the rows of the squared distances.
     Source: Allouah, Guerraoui, Stephan, "Towards Trustworthy Federated Learning with Untrusted
     Participants", ICML 2025, algorithm 2; after Diakonikolas et al., "Being Robust (in High
     Dimensions) Can Be Practical", 2017.
@@ -48,10 +49,15 @@ class CAF(Minority):
         first = least_scores(updates, max(1, len(finite) // 2), 1)[0]
         own = torch.tensor(finite, device=updates.device)
         distances = squared_distances(updates, own, updates[first])[:, own].cpu().numpy()
-        shares = filtered((distances + distances.T) / 2, finite.index(first), least)
+        distances = (distances + distances.T) / 2
+        shares = filtered(distances, finite.index(first), least)
         rows = [row for row, share in zip(finite, shares, strict=True) if share > 0]
         weights = shares[shares > 0].tolist()
-        Memory.of(memory).noted = Noted(weighing(size, rows, weights))
+        told = np.full((size, size), np.inf)
+        told[np.ix_(finite, finite)] = distances
+        told[finite, finite] = 0.0
+        passes = tuple(map(tuple, told.tolist()))
+        Memory.of(memory).noted = Noted(weighing(size, rows, weights), passes)
         return combine_some(updates, rows, torch.tensor(weights, dtype=torch.float64))
 
 
@@ -85,38 +91,59 @@ def filtered(distances: Floats, origin: int, least: float) -> Floats:
 
 
 def _filtered(view: View) -> Expected:
+    """The step by the noted weights, which are worked out again from the noted distances.
+
+    Of these, those of one row are measured to a few others, of few parameters all.
+    """
     shares, silent = noted(view, "how it weighs the clients")
     if silent is not None:
         return silent
+    assert view.noted is not None
     expected = linear(view, shares)
     if abs(shares.sum() - 1) > 1e-9 or shares.min() < 0:
         return replace(expected, problem=f"its weights add up to {shares.sum():.6g}, not 1")
-    finite = np.isfinite(view.rows).all(axis=1)
-    if not view.whole or not finite.any():
-        return expected
     size, f = len(view.rows), view.strategy.num_byzantine
     most = (size - 1) // 2
     least = size - 2 * (most if f is None else min(f, most))
-    due, certain = _weights(view.rows[finite], least)
+    told = np.asarray(view.noted.passes)
+    finite = shares > 0 if told.shape != (size, size) else told.diagonal() == 0
+    if any(np.isfinite(view.distance(int(row), False)) for row in np.flatnonzero(~finite)):
+        return replace(expected, problem="it leaves out a finite update before it filters")
+    if finite.sum() <= least:
+        even = np.ptp(shares[finite]) < 1e-9
+        return expected if even else replace(expected, problem="it does not weigh clients alike")
+    if told.shape != (size, size):
+        return replace(expected, problem="it does not say how far its updates are apart")
+    if (problem := misread_distance(view, told)) is not None:
+        return replace(expected, problem=problem)
+    due, certain = _weights(told[finite][:, finite], least)
     if certain and np.abs(due - shares[finite]).max() > 1e-6:
         return replace(expected, problem="its weights are not those of the filter")
     return expected
 
 
-def _weights(rows: Floats, least: float) -> tuple[Floats, bool]:
-    """The shares by covariances of coordinates, and whether no near tie leaves them in doubt."""
-    weights: Floats = np.ones(len(rows))
+def _weights(gaps: Floats, least: float) -> tuple[Floats, bool]:
+    """The shares by squared distances ``gaps``, and whether no near tie leaves them in doubt."""
+    gaps = np.minimum(gaps, 1e300)
+    near = np.sort(gaps, axis=1)[:, : len(gaps) // 2 + 1].sum(axis=1)
+    from_origin = gaps[int(near.argmin())]
+    gram = (from_origin[:, None] + from_origin - gaps) / 2
+    weights: Floats = np.ones(len(gaps))
     seen: list[tuple[float, Floats]] = [(np.inf, weights / weights.sum())]
-    certain = True
+    certain = bool(gaps.max() < 1e300)
     while weights.sum() > least:
-        shares = weights / weights.sum()
-        gaps = rows - shares @ rows
-        values, vectors = np.linalg.eigh((gaps.T * shares) @ gaps)
+        used = weights > 0
+        shares, local = weights / weights.sum(), gram[used][:, used]
+        own = shares[used]
+        centring = np.eye(len(own)) - own
+        centred, root = centring @ local @ centring.T, np.sqrt(own)
+        values, vectors = np.linalg.eigh(root[:, None] * centred * root)
+        if values[-1] <= 1e-12 * np.abs(local).max(initial=0.0):
+            return shares, False  # those that are left are equal but for rounding
         seen.append((float(values[-1]), shares))
         certain &= len(values) == 1 or values[-2] < (1 - 1e-4) * values[-1]
-        scores = np.where(weights > 0, (gaps @ vectors[:, -1]) ** 2, 0.0)
-        if scores.max() <= 1e-20 * (rows[weights > 0] ** 2).max(initial=1e-300):
-            return shares, False  # those that are left are equal but for rounding
+        scores = np.zeros(len(weights))
+        scores[used] = (centred @ (root * vectors[:, -1])) ** 2
         weights = weights * (1 - scores / scores.max())
         weights = np.where(weights < 1e-12, 0.0, weights)
         certain &= abs(weights.sum() - least) > 1e-6

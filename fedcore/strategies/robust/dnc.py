@@ -11,12 +11,14 @@ import torch
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.strategies.choice_definitions import mean_of_chosen
-from fedcore.strategies.definitions import Definition, Expected, Floats, View
+from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View
 from fedcore.strategies.robust.minority import Minority, finite_rows, mean_of
 from fedcore.strategies.strategy import STRATEGIES, counted
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
+
+_MOST = 1 << 22  # numbers that the identity check looks at in a round
 
 
 @STRATEGIES.register("dnc", "spectral filter, divide and conquer (Shejwalkar, Houmansadr 2021)")
@@ -110,26 +112,42 @@ def _kept(view: View) -> Expected:
     if passes > 1 and (0 < size - passes * cut <= count < due or passes * cut >= size):
         due = count  # passes keep others, and where they may keep nobody in common, any number
     expected, chosen = mean_of_chosen(view, due)
-    finite = np.isfinite(view.rows).all(axis=1)
-    if expected.problem is not None or not view.whole or finite.sum() <= size - cut:
+    looked_at = size * min(view.size, strategy.sampled_coordinates) * passes
+    cut = min(cut, size - 1)
+    if expected.problem is not None or not cut or looked_at > _MOST:
         return expected
-    generator, rows = view.chance(), view.rows[finite]
-    kept, doubtful = np.zeros(len(rows)), False
-    for _ in range(passes):
-        part = rows
-        if view.size > strategy.sampled_coordinates:
-            places = generator.choice(
-                view.size, strategy.sampled_coordinates, replace=False, shuffle=False
-            )
-            part = rows[:, places]
-        gaps = part - part.mean(axis=0)
-        _, sizes, vectors = np.linalg.svd(gaps, full_matrices=False)
-        scores = (gaps @ vectors[0]) ** 2
-        order = np.argsort(scores, kind="stable")
-        edge = scores[order[size - cut - 1 : size - cut + 1]]
-        doubtful |= len(sizes) > 1 and sizes[1] > (1 - 1e-6) * sizes[0]
-        doubtful |= len(edge) > 1 and edge[1] - edge[0] <= 1e-9 * scores.max()
-        kept[order[: size - cut]] += 1
-    if not doubtful and ((kept == kept.max()) != chosen[finite]).any():
+    finite = np.ones(size, dtype=np.bool_)
+    wrong = _kept_otherwise(view, finite, passes, cut, chosen)
+    if wrong:  # somebody may not be finite, which takes long to see
+        finite = np.array([np.isfinite(view.distance(row, False)) for row in range(size)])
+        wrong = _kept_otherwise(view, finite, passes, cut, chosen)
+    if wrong:
         return replace(expected, problem="it keeps others than the spectral filter does")
     return expected
+
+
+def _kept_otherwise(view: View, finite: Flags, passes: int, cut: int, chosen: Flags) -> bool:
+    """Whether the filter keeps others than ``chosen`` of the ``finite`` rows, beyond doubt."""
+    dims, members = view.strategy.sampled_coordinates, np.flatnonzero(finite)
+    keep = len(finite) - cut
+    if len(members) <= keep:
+        return bool((chosen != finite).any())
+    generator, votes = view.chance(), np.zeros(len(members))
+    for _ in range(passes):
+        places = np.arange(view.size)
+        if view.size > dims:
+            places = np.sort(generator.choice(view.size, dims, replace=False, shuffle=False))
+        part = np.stack([view.at(int(row), places) for row in members])
+        if not np.isfinite(part).all():
+            return True
+        gaps = part - part.mean(axis=0)
+        gaps = gaps / max(float(np.abs(gaps).max()), 1e-300)
+        gram = gaps @ gaps.T
+        values, vectors = np.linalg.eigh(gram)
+        scores = (gram @ vectors[:, -1]) ** 2
+        order = np.argsort(scores, kind="stable")
+        edge = scores[order[keep - 1 : keep + 1]]
+        if values[-2] > (1 - 2e-6) * values[-1] or edge[1] - edge[0] <= 1e-9 * scores.max():
+            return False
+        votes[order[:keep]] += 1
+    return bool(((votes == votes.max()) != chosen[members]).any() or chosen[~finite].any())

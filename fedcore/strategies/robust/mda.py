@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from math import comb
@@ -12,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fedcore.exchange.cohort import Cohort
-from fedcore.strategies.choice_definitions import mean_of_chosen
-from fedcore.strategies.definitions import Definition, Expected, Floats, View
+from fedcore.exchange.cohort import Cohort, Memory
+from fedcore.strategies.choice_definitions import mean_of_chosen, misread_distance
+from fedcore.strategies.definitions import Definition, Expected, Flags, Floats, View
 from fedcore.strategies.distances import least_scores, squared_distances
 from fedcore.strategies.robust.minority import Minority, finite_rows, mean_of
 from fedcore.strategies.strategy import STRATEGIES
@@ -35,6 +36,7 @@ class MDA(Minority):
     the first.) f = 0 is the mean. All C(K, f) subsets are looked at, at most 250,000. Needs
     K > 2 f. f is ``num_byzantine``; None takes the largest that both rules admit. An update that
     is not finite is left out, and fewer than K - f are averaged where more than f are not.
+    Noted as ``Noted.passes``: the rows of the squared distances.
     Source: El Mhamdi, Farhadkhani, Guerraoui, Guirguis, Hoang, Rouault, "Collaborative Learning in
     the Jungle", NeurIPS 2021, minimum-diameter averaging, after Rousseeuw, 1985.
     """
@@ -52,8 +54,15 @@ class MDA(Minority):
         centre = updates[least_scores(updates, max(1, keep - 2), 1)[0]]
         own = torch.tensor(finite, device=updates.device)
         distances = squared_distances(updates, own, centre)[:, own].cpu().numpy()
-        chosen = least_diameter((distances + distances.T) / 2, keep)
-        return mean_of(updates, [finite[place] for place in chosen], memory)
+        distances = (distances + distances.T) / 2
+        chosen = [finite[place] for place in least_diameter(distances, keep)]
+        kept = Memory.of(memory)
+        step = mean_of(updates, chosen, kept)
+        told = np.full((len(updates), len(updates)), np.inf)
+        told[np.ix_(finite, finite)] = distances
+        assert kept.noted is not None
+        kept.noted = replace(kept.noted, passes=tuple(map(tuple, told.tolist())))
+        return step
 
     def tolerated(self, clients: int) -> int:
         """F as given, else the largest with ``clients`` > 2 f and at most 250,000 subsets."""
@@ -116,24 +125,41 @@ def _nearest(view: View) -> Expected:
         while f > 1 and comb(size, f) > 250_000:
             f -= 1
     expected, chosen = mean_of_chosen(view, size - min(f, most))
-    rest = np.flatnonzero(np.isfinite(view.rows).all(axis=1))
-    few = comb(len(rest), int(chosen.sum())) <= 1000
-    if expected.problem is not None or not view.whole or not few:
-        return expected  # to look at all subsets again would cost as much as the step
-    kept = tuple(np.flatnonzero(chosen))
-    spread = {
-        subset: max(np.linalg.norm(view.rows[i] - view.rows[j]) for i in subset for j in subset)
-        for subset in itertools.combinations(rest, len(kept))
-    }
+    if expected.problem is not None or chosen.sum() == size:
+        return expected
+    assert view.noted is not None
+    told = np.asarray(view.noted.passes)
+    if told.shape != (size, size):  # of few finite rows all are averaged
+        left = np.flatnonzero(~chosen)
+        silent = any(np.isfinite(view.distance(int(row), False)) for row in left)
+        text = "it does not say how far its updates are apart"
+        return replace(expected, problem=text) if silent else expected
+    problem = misread_distance(view, told) or _further(np.sqrt(told), chosen)
+    return expected if problem is None else replace(expected, problem=problem)
+
+
+def _further(gaps: Floats, chosen: Flags) -> str | None:
+    """Where another subset is nearer by the distances ``gaps`` [K, K], as a message.
+
+    Of few subsets all are looked at, else those that differ in one member: to look at all again
+    would cost as much as the step.
+    """
+    rest = np.flatnonzero(np.isfinite(gaps).any(axis=1))
+    kept = tuple(np.flatnonzero(chosen).tolist())
+    subsets: Iterable[tuple[int, ...]] = itertools.combinations(rest.tolist(), len(kept))
+    if comb(len(rest), len(kept)) > 1000:
+        outside = sorted(set(rest.tolist()) - set(kept))
+        swapped = itertools.product(range(len(kept)), outside)
+        subsets = ((*kept[:place], other, *kept[place + 1 :]) for place, other in swapped)
+    spread = {subset: float(gaps[np.ix_(subset, subset)].max()) for subset in (kept, *subsets)}
     least = min(spread.values())
     if spread[kept] > least * (1 + 1e-6):
-        text = f"its subset has diameter {spread[kept]:.4g}, another one {least:.4g}"
-        return replace(expected, problem=text)
+        return f"its subset has diameter {spread[kept]:.4g}, another one {least:.4g}"
     sums = {
-        subset: sum(((view.rows[i] - view.rows[j]) ** 2).sum() for i in subset for j in subset)
+        subset: float((gaps[np.ix_(subset, subset)] ** 2).sum())
         for subset, diameter in spread.items()
         if diameter <= least * (1 + 1e-12)
     }
     if kept in sums and sums[kept] > min(sums.values()) * (1 + 1e-6):
-        return replace(expected, problem="another subset of its diameter has nearer members")
-    return expected
+        return "another subset of its diameter has nearer members"
+    return None

@@ -12,12 +12,15 @@ import torch
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, Memory, Noted
 from fedcore.strategies.choice_definitions import noted
-from fedcore.strategies.definitions import Definition, Expected, View, linear
+from fedcore.strategies.definitions import Definition, Expected, Floats, View, linear
 from fedcore.strategies.robust.rfa import RFA
 from fedcore.strategies.strategy import STRATEGIES, combine_some, counted
+from fedcore.streams import Indices
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
+
+_FEW = 4  # clients of a group whose distances the identity check measures
 
 
 @STRATEGIES.register("medianofmeans", "geometric median of group means (Chen et al. 2017)")
@@ -101,8 +104,10 @@ def _grouped(view: View) -> Expected:
     for group in groups:
         if np.ptp(weights[group]) > 1e-12:
             return replace(expected, problem="it does not weigh the clients of a group alike")
-    if not view.whole or view.noted is None or not view.noted.settled:
+    if view.noted is None or not view.noted.settled:
         return expected
+    if not view.whole:
+        return replace(expected, problem=_pulled_otherwise(view, groups, shares))
     means = np.array([view.rows[group].mean(axis=0) for group in groups])
     distances = np.sqrt(((means - view.made) ** 2).sum(axis=1))
     known = np.isfinite(distances)
@@ -114,3 +119,31 @@ def _grouped(view: View) -> Expected:
         text = "its weights are not in proportion to one over the distance from the step"
         return replace(expected, problem=text)
     return expected
+
+
+def _pulled_otherwise(view: View, groups: list[Indices], shares: Floats) -> str | None:
+    """Where two small groups' weights are no multiples of one over their distances, as a message.
+
+    They are the one that seems furthest and the drawn client's; |mean - s|^2 is the mean of
+    |u_i - s|^2 less the sum of |u_i - u_j|^2 over pairs and the squared size.
+    """
+    means = np.array([view.rows[group].mean(axis=0) for group in groups])
+    squares = ((means - view.made) ** 2).sum(axis=1)
+    furthest = int(np.where(np.isfinite(squares), squares, -1.0).argmax())
+    own = next(place for place, group in enumerate(groups) if view.drawn in group)
+    distances = []
+    for place in (furthest, own):
+        group = groups[place].tolist()
+        if len(group) > _FEW:
+            return None  # to look at all pairs would cost more than the step
+        mean = sum(view.distance(row, True) ** 2 for row in group) / len(group)
+        pairs = itertools.combinations(group, 2)
+        square = mean - sum(view.apart(*pair) ** 2 for pair in pairs) / len(group) ** 2
+        if not np.isfinite(mean) or square <= 1e-6 * mean:
+            return None  # of a group that is left out, or less than rounding
+        distances.append(max(view.strategy.smoothing, square**0.5))
+    pulls = [shares[place] * far for place, far in zip((furthest, own), distances, strict=True)]
+    near = min(distances) > 1e-2 * max(distances)
+    if near and abs(pulls[0] - pulls[1]) > 0.02 * max(pulls):
+        return "its weights are not in proportion to one over the distance from the step"
+    return None

@@ -38,7 +38,9 @@ class SignGuard(Strategy):
     mean of the middle two where K is even. An update that is not finite is left out before. Nothing
     says how many malicious clients there are; fewer than half is assumed.
     The plain variant of the paper: without the similarity to the last step (SignGuard-Sim, -Dist).
-    The authors' code draws one slice of neighbouring coordinates instead of single ones.
+    The authors' code draws one slice of neighbouring coordinates instead of single ones, divides
+    each kind of share by its greatest, and trusts nobody that lies between two clusters.
+    Noted as ``Noted.passes``: the lengths, then the shares of positive, zero and negative numbers.
     Source: Xu, Huang, Song, Lan, "Byzantine-robust Federated Learning through Collaborative
     Malicious Gradient Filtering", ICDCS 2022, algorithm 2.
     """
@@ -72,12 +74,13 @@ class SignGuard(Strategy):
         median = float(np.median(known))
         ratio = (self.least_length * median <= known) & (known <= self.greatest_length * median)
         chosen = self.drawn(Memory.of(memory), updates.shape[1])
-        signs = sign_shares(updates[:, torch.from_numpy(chosen).to(updates.device)])[finite]
-        alike = largest_cluster(signs)
+        signs = sign_shares(updates[:, torch.from_numpy(chosen).to(updates.device)])
+        alike = largest_cluster(signs[finite])
         trusted = alike & ratio if (alike & ratio).any() else alike
         rows = [row for row, good in zip(finite, trusted, strict=True) if good]
         shares = clip_factors(norms[rows], median).nan_to_num(nan=1.0) / len(rows)  # 0 / 0
-        Memory.of(memory).noted = Noted(weighing(size, rows, shares.tolist()))
+        told = (tuple(norms.tolist()), *map(tuple, signs.T.tolist()))
+        Memory.of(memory).noted = Noted(weighing(size, rows, shares.tolist()), told)
         return combine_some(updates, rows, shares)
 
     def drawn(self, memory: Memory, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -150,33 +153,46 @@ def _guarded(view: View) -> Expected:
         pair = worst_and_best(view, trusted & ~clipped, np.zeros_like(view.made))
         if pair is not None and beyond(view.distance(pair[0], False), max(reached)):
             return replace(expected, problem="it leaves a long update unclipped")
-    if view.whole and (problem := _wholly(view, trusted, factors)) is not None:
-        return replace(expected, problem=problem)
-    return expected
+    told = np.asarray(view.noted.passes) if view.noted is not None else np.empty(0)
+    if told.shape != (4, len(shares)):
+        problem: str | None = "it does not say of what lengths and signs its updates are"
+    else:
+        problem = _mismeasured(view, told) or _misjudged(view, told, trusted, factors)
+    return expected if problem is None else replace(expected, problem=problem)
 
 
-def _wholly(view: View, trusted: Flags, factors: Floats) -> str | None:
-    """What is wrong with the choice and the clipping, where all coordinates are at hand."""
-    finite = np.isfinite(view.rows).all(axis=1)
-    rows, strategy = view.rows[finite], view.strategy
-    norms = np.sqrt((rows**2).sum(axis=1))
-    median = float(np.median(norms))
-    if not len(rows) or median == 0:
+def _mismeasured(view: View, told: Floats) -> str | None:
+    """Where the length or signs of one update, of few parameters of any, are not as noted."""
+    count = max(1, int(view.strategy.sampled_share * view.size))
+    places = np.sort(view.chance().choice(view.size, count, replace=False, shuffle=False))
+    for row in range(len(view.rows)) if view.whole else [view.drawn]:
+        length = view.distance(row, False)
+        if length != told[0, row] and not abs(length - told[0, row]) <= 1e-6 * length:
+            return f"it takes row {row} of length {length:.6g} for one of {told[0, row]:.6g}"
+        signs = np.sign(view.at(row, places))
+        due = [float((signs == value).mean()) for value in (1, 0, -1)]
+        if np.isfinite(length) and np.abs(told[1:, row] - due).max() > 1e-9:
+            return f"it miscounts the signs of row {row}"
+    return None
+
+
+def _misjudged(view: View, told: Floats, trusted: Flags, factors: Floats) -> str | None:
+    """What is wrong with the choice and the clipping by the noted lengths and signs."""
+    finite, strategy = np.isfinite(told[0]), view.strategy
+    norms, points = told[0, finite], told[1:, finite].T
+    median = float(np.median(norms)) if finite.any() else 0.0
+    if median == 0:
         return None
     due = np.minimum(1.0, median / np.maximum(norms, 1e-300))[trusted[finite]]
-    if np.abs(due - factors[finite & trusted]).max() > 1e-6:
+    if np.abs(due - factors[finite & trusted]).max(initial=0.0) > 1e-6:
         return "it does not clip its updates to the median length"
-    count = max(1, int(strategy.sampled_share * view.size))
-    places = view.chance().choice(view.size, count, replace=False, shuffle=False)
-    signs = np.sign(rows[:, places])
-    points = np.stack([(signs == value).mean(axis=1) for value in (1, 0, -1)], axis=1)
-    largest = _largest(points)
     ratio = norms / median
     if (
         np.isclose(ratio, strategy.least_length).any()
         or np.isclose(ratio, strategy.greatest_length).any()
     ):
         return None
+    largest = _largest(points)
     both = largest & (ratio >= strategy.least_length) & (ratio <= strategy.greatest_length)
     if ((both if both.any() else largest) != trusted[finite]).any():
         return "it trusts others than those whose lengths and signs are like most"

@@ -87,3 +87,29 @@ def test_one_that_does_not_project_on_the_eigenvector_is_refused(held, monkeypat
     monkeypatch.setattr(caf, "filtered", lambda gaps, origin, least: np.full(len(gaps), 0.1))
     with pytest.raises(IdentityError, match=r"its weights add up to 0\.6, not 1"):
         held(scenario, rows)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        lambda size: np.full(size, 1 / size),
+        lambda size: np.repeat([0.0, 1 / (size - 2)], [2, size - 2]),
+    ],
+    ids=["the mean", "two left out"],
+)  # fmt: skip
+def test_weights_of_no_filter_are_refused_in_a_large_model_too(held, monkeypatch, shares) -> None:
+    """Where all clients have as many samples, such a mean is FedAvg's under another name."""
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((6, 3000)))
+    rows[5] *= 5
+    held(ONE_OF_FOUR.but(num_clients=6), rows)
+    monkeypatch.setattr(caf, "filtered", lambda distances, origin, least: shares(len(distances)))
+    with pytest.raises(IdentityError, match="its weights are not those of the filter"):
+        held(ONE_OF_FOUR.but(num_clients=6), rows)
+
+
+def test_other_distances_are_refused_in_a_large_model_too(held, monkeypatch) -> None:
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((6, 3000)))
+    real = caf.squared_distances
+    monkeypatch.setattr(caf, "squared_distances", lambda *given: real(*given).sqrt())
+    with pytest.raises(IdentityError, match="it takes the squared distance of rows"):
+        held(ONE_OF_FOUR.but(num_clients=6), rows)

@@ -93,3 +93,19 @@ def test_one_that_draws_another_rounds_coordinates_or_keeps_the_worst_is_refused
         monkeypatch.setattr(Memory, "chance", lambda self: np.random.default_rng(self.seed))
         with pytest.raises(IdentityError, match="keeps others than"):
             held(scenario, rows, rounds=8)
+
+
+@pytest.mark.parametrize(("width", "dims"), [(3000, 10_000), (3000, 400)])
+def test_another_filter_is_refused_in_a_large_model_too(held, monkeypatch, width, dims) -> None:
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((7, width)))
+    rows[5:] += 2
+    rows[0, 7] = float("nan")
+    scenario = Scenario(
+        strategy="dnc", num_clients=7, fraction_train=1.0, num_byzantine=2,
+        filter_fraction=1.5, sampled_coordinates=dims, aggregation_iterations=2,
+    )  # fmt: skip
+    _, memory = held(scenario, rows)
+    assert memory.noted.coefficients[0] == memory.noted.coefficients[5] == 0
+    monkeypatch.setattr(dnc, "outlyingness", lambda rows: np.arange(len(rows))[::-1] * 1.0)
+    with pytest.raises(IdentityError, match="it keeps others than the spectral filter does"):
+        held(scenario, rows)

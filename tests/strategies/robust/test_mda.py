@@ -96,3 +96,19 @@ def test_one_that_takes_the_first_subset_is_refused(held, monkeypatch) -> None:
     monkeypatch.setattr(mda, "least_diameter", lambda gaps, count: [0, 1, 2])
     with pytest.raises(IdentityError, match="another subset of its diameter has nearer members"):
         held(ONE_OF_FOUR, KITE)
+
+
+@pytest.mark.parametrize(("clients", "f"), [(6, 2), (16, 7)])
+def test_another_subset_is_refused_in_a_large_model_too(held, monkeypatch, clients, f) -> None:
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((clients, 3000)))
+    rows[0] += 1
+    scenario = Scenario(strategy="mda", num_clients=clients, fraction_train=1.0, num_byzantine=f)
+    held(scenario, rows)
+    monkeypatch.setattr(mda, "least_diameter", lambda distances, count: list(range(count)))
+    with pytest.raises(IdentityError, match=r"its subset has diameter|has nearer members"):
+        held(scenario, rows)
+    monkeypatch.undo()
+    real = mda.squared_distances
+    monkeypatch.setattr(mda, "squared_distances", lambda *given: real(*given).sqrt())
+    with pytest.raises(IdentityError, match="it takes the squared distance of rows"):
+        held(scenario, rows)

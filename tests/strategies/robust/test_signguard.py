@@ -129,7 +129,7 @@ def test_fewer_than_three_clients_are_refused() -> None:
             "to different lengths",
         ),
         ("largest_cluster", lambda points: np.ones(len(points), bool), "it trusts others than"),
-        ("sign_shares", lambda rows: rows[:, :3].double().numpy(), "it trusts others than"),
+        ("sign_shares", lambda rows: rows[:, :3].double().numpy(), "it miscounts the signs of"),
     ],
     ids=["unclipped", "squared", "no clusters", "no signs"],
 )
@@ -152,3 +152,26 @@ def test_another_clipping_is_seen_in_a_large_model_too(held, monkeypatch) -> Non
     monkeypatch.setattr(signguard, "clip_factors", squared)
     with pytest.raises(IdentityError, match="leaves a long update unclipped"):
         held(FIVE.but(num_clients=7), rows, rounds=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "bug", "message"),
+    [
+        ("largest_cluster", lambda points: np.ones(len(points), bool), "it trusts others than"),
+        ("clip_factors", lambda norms, most: norms * 0 + 1, "does not clip its updates to the"),
+        ("clip_factors", lambda norms, most: norms * 0 + 0.5, "does not clip its updates to the"),
+        ("sign_shares", lambda rows: np.full((len(rows), 3), 1 / 3), "it miscounts the signs of"),
+        ("lengths", lambda rows, origin: rows.double().norm(dim=1) / 2, "for one of"),
+    ],
+    ids=["all trusted", "unclipped", "half", "no signs", "half lengths"],
+)
+def test_in_a_large_model_too(held, monkeypatch, name, bug, message) -> None:
+    """Where all are trusted and none clipped the step is FedAvg's of clients of equal samples."""
+    rows = benign(0, 7, 3000)
+    rows[0] *= -1
+    rows[1:3] *= 1.5
+    scenario = FIVE.but(num_clients=7)
+    held(scenario, rows)
+    monkeypatch.setattr(signguard, name, bug)
+    with pytest.raises(IdentityError, match=message):
+        held(scenario, rows)
