@@ -121,8 +121,8 @@ def test_benign_updates_of_the_round_before(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
-        (SignFlip(stretch=2.0), "whose ratio is 1 to 1, the attack's is 2"),
-        (Scaled(gamma=4.0), "whose cosine is -1 to -1, the attack's is 1"),
+        (SignFlip(stretch=2.0), "whose measure 'off' is 0.5 to 0.5, the attack's is 0"),
+        (Scaled(gamma=4.0), "whose measure 'off' is 2 to 2, the attack's is 0"),
     ],
     ids=["half the stretch", "scaled the wrong way"],
 )
