@@ -95,7 +95,7 @@ _ATTACKS: list[tuple[str, str]] = [
     ("ipm", "ipm"),
     ("replace", f"scaled(of={_DOOR})"),
     # durability: the tail accuracy and ASR are of rounds after the attackers have left
-    ("door.left", f"until(of={_DOOR}, round={{half}})"),
+    ("door.left", f"until(of={_DOOR}, last_round={{half}})"),
     ("minsum", "minsum"),
     ("alie1.5", "alie(z=1.5)"),
     ("gauss", "gaussian"),
@@ -105,7 +105,7 @@ _ATTACKS: list[tuple[str, str]] = [
     ("mimic", "mimic"),
     ("dba", "dba"),
     ("neuro", f"neurotoxin(of={_DOOR})"),
-    ("neuro.left", f"until(of=neurotoxin(of={_DOOR}), round={{half}})"),
+    ("neuro.left", f"until(of=neurotoxin(of={_DOOR}), last_round={{half}})"),
     ("optalie", "optimalalie"),
     ("optipm", "optimalipm"),
     ("longer", f"trainlonger(of={_DOOR})"),

@@ -81,7 +81,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "dirichlet": {"alpha": 0.3, "min_partition_size": 2},
     "pathological": {"classes_per_client": 3, "class_assignment": "first-deterministic"},
     "targetedflip": {"source_class": 1, "target_class": 7},
-    "until": {"of": "backdoor(poison_ratio=0.7)", "round": 2},
+    "until": {"of": "backdoor(poison_ratio=0.7)", "last_round": 2},
     "momentum": {"lr": 0.005},
     "proximal": {"mu": 0.1},
     "adam": {"lr": 0.001},

@@ -207,6 +207,12 @@ class UpdateAttack(Attack):
     def update(self) -> UpdateAttack:
         return self
 
+    @property
+    def breaks(self) -> bool:
+        """Whether finite updates may become rows that are not; here: by a factor over 1e18."""
+        numbers = (v for v in self.parameters().values() if isinstance(v, int | float))
+        return any(abs(value) > 1e18 for value in numbers)
+
     @abstractmethod
     def craft(self, seen: Seen) -> torch.Tensor:
         """What the malicious clients send in place of ``seen.own``, [m, P] of its type."""

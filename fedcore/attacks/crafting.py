@@ -44,13 +44,21 @@ def deviation(rows: torch.Tensor, less: int = 0) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def products(rows: torch.Tensor, origin: torch.Tensor | None = None) -> torch.Tensor:
-    """Inner products of ``rows`` [R, P], less ``origin`` [P], in float64: [R, R] on the CPU."""
-    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+def products(
+    rows: torch.Tensor, origin: torch.Tensor | None = None, last: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Inner products of ``rows`` [R, P], less ``origin`` [P], in float64: [R, R] on the CPU.
+
+    ``last`` [P] is a row more, at the end, of which nothing is subtracted.
+    """
+    size = len(rows) + (last is not None)
+    total = torch.zeros(size, size, dtype=torch.float64, device=rows.device)
     for span in spans(rows):
         wide = rows[:, span].to(torch.float64, copy=True)
         if origin is not None:
             wide -= origin[span]
+        if last is not None:
+            wide = torch.cat((wide, last[None, span].double()))
         total.addmm_(wide, wide.T)
     return total.cpu()
 

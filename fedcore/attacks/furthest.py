@@ -57,8 +57,7 @@ class Furthest(UpdateAttack):
         else:
             length = torch.linalg.vector_norm(centre, dtype=torch.float64)
             towards = centre / -max(float(length), torch.finfo(centre.dtype).tiny)
-        gaps = products(torch.cat((rows, (centre + towards)[None])), centre)
-        gamma = self.gamma(gaps)
+        gamma = self.gamma(products(rows, centre, towards))
         return centre.add_(towards, alpha=gamma).expand_as(seen.own)
 
     @staticmethod

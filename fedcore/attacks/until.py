@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @ATTACKS.register("until", "another attack, up to a round (Zhang et al. 2022)")
 class Until(Attack):
-    """Malicious clients do what ``of`` says up to ``round``, and afterwards what all others do.
+    """Malicious clients do what ``of`` says up to ``last_round``, and then what all others do.
 
     They then train on clean images and labels for the honest number of epochs, and send what they
     have trained. Success is that of ``of``, in every round that is evaluated.
     """
 
     of: Attack = param("the attack")
-    round: int = param("the last round of the attack", low=1)
+    last_round: int = param("the last round of the attack", low=1)
 
     @property
     def data(self) -> DataAttack | None:
@@ -45,7 +45,7 @@ class Until(Attack):
 
     def acts(self, round: int) -> bool:
         """Up to the last round of the attack."""
-        return round <= self.round
+        return round <= self.last_round
 
     def data_problems(self, num_classes: int, shape: tuple[int, int, int]) -> list[str]:
         return self.of.data_problems(num_classes, shape)
@@ -56,16 +56,17 @@ class Until(Attack):
         if scenario.parts.attack != self:
             problems.append(
                 f"until stands around the whole attack: write until(of={scenario.parts.attack.name}"
-                f"(of=...), round={self.round})"
+                f"(of=...), last_round={self.last_round})"
             )
-        if self.round >= scenario.rounds:
+        if self.last_round >= scenario.rounds:
             problems.append(
-                f"until with round={self.round} ends nothing in rounds={scenario.rounds}: lower "
-                "round, raise rounds, or name the attack alone"
+                f"until with last_round={self.last_round} ends nothing in "
+                f"rounds={scenario.rounds}: lower last_round, raise rounds, or name the attack "
+                "alone"
             )
         if self.of.work is not None and scenario.privacy is not None:
             problems.append(
-                f"until changes the local work of clients after round {self.round}, and "
+                f"until changes the local work of clients after round {self.last_round}, and "
                 f"privacy={scenario.privacy!r} accounts for the same work in every round: leave "
                 "either out"
             )
@@ -78,19 +79,19 @@ class Until(Attack):
         rows = () if evidence is None else evidence.changed
         if evidence is not None and not record.audit.skew:  # else all images are copies
             rows += evidence.copies
-        late = sorted({(round, client) for round, client, _ in rows if round > self.round})
+        late = sorted({(round, client) for round, client, _ in rows if round > self.last_round})
         if late:
             round, client = late[0]
             problems.append(
                 f"has poisoned samples of client {client} in round {round}, the attack ends with "
-                f"round {self.round}"
+                f"round {self.last_round}"
             )
-        attacked = record.audit.cohorts[: self.round]
+        attacked = record.audit.cohorts[: self.last_round]
         for each in record.audit.updates:
             most = sum(each.client in cohort for cohort in attacked)
             if each.participations > most:
                 problems.append(
                     f"attacked {each.participations} updates of client {each.client}, which took "
-                    f"part {most} times up to round {self.round}"
+                    f"part {most} times up to round {self.last_round}"
                 )
         return problems

@@ -71,6 +71,8 @@ def knowledge(entry: Entry[Any]) -> str | None:
     if cls is None or cls.kind != "attack":
         return None
     if not hasattr(cls, "knows"):
+        if any(spec.kind == "attack" for spec in cls.specs().values()):
+            return "as its parts"
         return "own work" if hasattr(cls, "changed") else "own data"
     spec = cls.specs().get("knows")
     if spec is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
@@ -108,6 +108,16 @@ class Sent:
         assert total is not None, "a model has parameters"
         return total.cpu()
 
+    def off_own(self, factor: float) -> float:
+        """How far the row is from ``factor`` times its sender's own, over the length of that."""
+
+        def terms(piece: Piece) -> torch.Tensor:
+            due = factor * piece.own[self.position]
+            gap = piece.row - due
+            return torch.stack((gap @ gap, due @ due))
+
+        return off_by(*self.sums(terms).tolist())
+
     @property
     def same(self) -> float:
         """1 where all malicious clients of the round sent this row bit for bit, else 0."""
@@ -117,3 +127,18 @@ class Sent:
 def off_by(gap: float, scale: float) -> float:
     """How far apart two rows are, from squared lengths: ``gap`` over ``scale``, whose 0 is 1."""
     return math.sqrt(gap / scale) if scale > 0 else math.sqrt(gap)
+
+
+def calm(rows: torch.Tensor) -> bool:
+    """Whether ``rows`` are finite, and so short that their squares are, too."""
+    least, greatest = torch.aminmax(rows)  # NaN if any value is
+    most = math.sqrt(torch.finfo(rows.dtype).max)
+    return bool(-most < least) and bool(greatest < most)
+
+
+def mean_of_rows(rows: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
+    """The mean of the ``chosen`` ones of ``rows`` [K, P], [P] in float64."""
+    total = rows[chosen[0]].to(torch.float64, copy=True)
+    for row in chosen[1:]:
+        total += rows[row]
+    return total / len(chosen)

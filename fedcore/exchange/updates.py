@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import torch
 
 from fedcore.exchange.fingerprints import long, model_hash, turned
-from fedcore.exchange.sent import Sent
+from fedcore.exchange.sent import Sent, calm, mean_of_rows
 
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Cohort
@@ -49,7 +49,8 @@ class UpdateAudit:
     each. They are None where no participation has such a number: lengths of 0, values that are not
     finite, a cohort without benign clients (counted in ``alone``). ``digest`` is of the rows that
     the strategy received, by round. ``measured`` is what the attack's own audit reads off the rows,
-    by name: (least, greatest) over the rounds in which it is finite.
+    by name: (least, greatest) over the rounds in which it is finite. ``broken`` counts rows that
+    are not finite, in rounds in which all honest ones are.
     """
 
     client: int
@@ -62,12 +63,14 @@ class UpdateAudit:
     alone: int
     digest: str
     measured: tuple[tuple[str, Span], ...] = field(default=(), metadata={"later": True})
+    broken: int = field(default=0, metadata={"later": True})
 
 
 @dataclass
 class _Client:
     participations: int = 0
     alone: int = 0
+    broken: int = 0
     digest: int = 0
     change: list[float] = field(default_factory=list)
     pairs: dict[str, list[float]] = field(default_factory=dict)
@@ -104,7 +107,7 @@ class UpdateLog:
         if len(same) == len(honest.clients):
             return
         own, sent = (c.updates[:, :num_parameters] for c in (honest, received))
-        centre = _mean(own, benign) if benign else None
+        centre = mean_of_rows(own, benign) if benign else None
         for row, client in enumerate(honest.clients):
             if row in same:
                 continue
@@ -114,6 +117,8 @@ class UpdateLog:
             hashed = model_hash(received.updates[row], received.counters[row])
             kept.digest = (kept.digest + int(turned(round, hashed)[0])) % 2**64
             self._compare(kept, own[row], sent[row], centre)
+            if not bool(sent[row].isfinite().all()):
+                kept.broken += calm(own)
         if self._measure is None:
             return
         rows = [row for row in range(len(honest.clients)) if row not in set(benign)]
@@ -162,6 +167,7 @@ class UpdateLog:
                 benign_cosine=_span(kept.pairs.get("benign_cosine")),
                 benign_ratio=_span(kept.pairs.get("benign_ratio")),
                 alone=kept.alone,
+                broken=kept.broken,
                 digest=long(kept.digest),
                 measured=tuple(
                     (name, (_short(min(values)), _short(max(values))))
@@ -197,6 +203,12 @@ def update_problems(record: Record) -> Iterator[str]:
             yield f"has evidence of {made} of {count} attacked updates of client {client}"
         elif each.change is not None and each.change[0] == 0 and client not in idle:
             yield f"left an update of malicious client {client} as it was"
+        elif each.broken and not attack.update.breaks:
+            yield (
+                f"sends {each.broken} of {count} updates of client {client} with values that are "
+                "not finite, although all honest ones are: lower the attack's factor, or let "
+                "its class say that it breaks"
+            )
 
 
 def _present(record: Record) -> Iterator[tuple[int, set[int]]]:
@@ -271,13 +283,6 @@ def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
 def _sum(terms: list[torch.Tensor]) -> float:
     """The sum of numbers that may lie on a device, which is waited for once."""
     return float(sum(torch.stack(terms).tolist()))
-
-
-def _mean(rows: torch.Tensor, chosen: Sequence[int]) -> torch.Tensor:
-    total = rows[chosen[0]].to(torch.float64, copy=True)
-    for row in chosen[1:]:
-        total += rows[row]
-    return total / len(chosen)
 
 
 # eight digits, as sums in another order differ in the last bits

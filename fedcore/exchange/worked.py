@@ -39,7 +39,8 @@ class WorkAudit:
     parameters: ``length`` of the update as trained, ``beyond`` and ``reach`` the distance from the
     global ones before and after the projections of a round, at most. ``masks`` counts the
     participations that had a last global update; ``masked`` are the coordinates which that moved
-    most, ``spared`` the share of the update's length there, ``beside`` that on as many next ones.
+    most, ``spared`` the share of the update's length there, ``beside`` that on as many next ones,
+    where an honest client moved these.
     """
 
     client: int
@@ -106,8 +107,15 @@ class WorkLog:
                 if self._own is not None:
                     update[self._own[self._own < self._size]] = 0.0
                 for name, places in zip(("spared", "beside"), self._masks, strict=True):
-                    kept.add(name, float(update[places].norm()) / length if length else math.nan)
+                    if name == "spared" or self._moved(cohort, places):
+                        share = float(update[places].norm()) / length if length else math.nan
+                        kept.add(name, share)
                 kept.add("masked", float(len(self._masks[0])))
+
+    def _moved(self, cohort: Cohort, places: torch.Tensor) -> bool:
+        """Whether an honest client of ``cohort`` moved ``places``, or there is none to ask."""
+        benign = [row for row, c in enumerate(cohort.clients) if c not in self._clients]
+        return not benign or any(bool(cohort.updates[row, places].any()) for row in benign)
 
     def moved(self, before: torch.Tensor, after: torch.Tensor) -> None:
         """Note a step of the server, from ``before`` [D] to ``after`` [D]."""

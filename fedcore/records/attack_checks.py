@@ -66,7 +66,8 @@ def update_entry_problems(record: Record) -> Iterator[str]:
         took_part = sum(each.client in cohort for cohort in attacked)
         spans = [each.change, each.cosine, each.ratio, each.benign_cosine, each.benign_ratio]
         spans += [span for _, span in each.measured]
-        if not 1 <= each.participations <= took_part or not 0 <= each.alone <= each.participations:
+        few = all(0 <= count <= each.participations for count in (each.alone, each.broken))
+        if not 1 <= each.participations <= took_part or not few:
             yield f"client {each.client} cannot have sent {each.participations} updates"
         elif any(span is not None and span[0] > span[1] for span in spans):
             yield f"updates of client {each.client} have spans whose ends are swapped"

@@ -68,6 +68,8 @@ class IdentityCheck:
         self._seed = server.seed
         self._population = None if server.clients is None else scenario.num_clients
         self._sample = Sample(stream(server.seed, Purpose.IDENTITY_SAMPLE), spans)
+        # a step that is tried without a run knows of its rows alone
+        self._population = None if server.clients is None else scenario.num_clients
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
         self._buffers = BufferCheck(stream(server.seed, Purpose.IDENTITY_SAMPLE, client=0))

@@ -8,10 +8,16 @@ from fedcore.attacks.attack import work_in_steps
 from fedcore.errors import AttackError
 from fedcore.exchange.updates import UpdateAudit
 from fedcore.federation.federation import Federation
+from fedcore.scenario import round_half_up
 
 
-def refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]]) -> None:
+def refuse_idle_attack(
+    federation: Federation, cohorts: Iterable[tuple[int, ...]], num_parameters: int
+) -> None:
     """AttackError unless a client that is attacked takes part in some round.
+
+    Also where a mask covers none of ``num_parameters``, or all that attackers send of updates is
+    what they have trained, as they see no others.
 
     Under redraw every malicious client that takes part counts: its first draw has been checked. So
     does one that attacks its local work or its updates.
@@ -24,6 +30,12 @@ def refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]
     effective, what = malicious, "malicious clients"
     work = work_in_steps(federation.scenario)
     masks = work is not None and work.masked > 0  # by an update that round 1 does not have
+    if work is not None and masks and round_half_up(work.masked * num_parameters) == 0:
+        raise AttackError(
+            f"attack {federation.scenario.attack!r} masks a share of {work.masked:g}, which of "
+            f"{num_parameters} parameters rounds to 0: raise masked_share to "
+            f"{0.5 / num_parameters:.3g} at least"
+        )
     if attack.data is not None and attack.work is None and attack.update is None:
         what = "clients with changed labels"
         if attack.data.changes_images:
@@ -41,6 +53,17 @@ def refuse_idle_attack(federation: Federation, cohorts: Iterable[tuple[int, ...]
             f"none of the {len(effective)} {what} takes part in any of the {rounds} rounds with "
             f"seed {federation.seed}: the attack would change nothing; raise rounds, "
             "fraction_train or malicious_fraction"
+        )
+    if attack.update is None or attack.data is not None or attack.work is not None:
+        return
+    counts = {(len(cohort), len(malicious.intersection(cohort))) for cohort in attacked}
+    counts = {(clients, bad) for clients, bad in counts if bad}
+    if all(attack.update.sends_own(clients, bad) for clients, bad in counts):
+        shown = ", ".join(f"{bad} of {clients}" for clients, bad in sorted(counts))
+        raise AttackError(
+            f"attack {federation.scenario.attack!r} needs updates of others, and its malicious "
+            f"clients ({shown} of a cohort) see their own alone, which they would send as trained: "
+            "lower malicious_fraction, raise num_clients, or take signflip or gaussian"
         )
 
 

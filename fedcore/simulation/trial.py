@@ -75,7 +75,7 @@ class Trial:
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
         self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
-        refuse_idle_attack(federation, self._cohorts)
+        refuse_idle_attack(federation, self._cohorts, engine.layout.num_parameters)
         self._server = Aggregation.of(scenario, seed)
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None

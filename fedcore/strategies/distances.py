@@ -49,7 +49,9 @@ def _judged(
     lowest, highest = scores(low, own, neighbours), scores(high, own, neighbours)
     certain = (lowest[None, :] <= highest[:, None]).sum(dim=1) <= count  # itself is one of these
     beaten = (highest[None, :] < lowest[:, None]).sum(dim=1) >= count
-    return certain, beaten, int(highest.argmin())
+    # products of very long rows overflow; rows that are not finite have no finite lower bound
+    best = torch.where(highest.isfinite().any(), highest, lowest)
+    return certain, beaten, int(best.argmin())
 
 
 def scores(distances: torch.Tensor, own: torch.Tensor, neighbours: int) -> torch.Tensor:

@@ -39,7 +39,7 @@ ATTACK: dict[str, Any] = {
 
 
 def attacked(of: Any, round: int = 2, **changes: Any) -> Scenario:
-    return CLEAN.but(attack=Until(of=of, round=round), malicious_fraction=0.5, **changes)
+    return CLEAN.but(attack=Until(of=of, last_round=round), malicious_fraction=0.5, **changes)
 
 
 def test_written_form_and_delegation() -> None:
@@ -122,8 +122,8 @@ def test_honest_images_are_those_that_a_partition_made(name: str, strategy: str)
 def test_what_it_refuses() -> None:
     with pytest.raises(ScenarioError, match="round=4 ends nothing in rounds=4"):
         attacked(SignFlip(), round=4)
-    with pytest.raises(ScenarioError, match=r"write until\(of=scaled\(of=...\), round=2\)"):
-        CLEAN.but(attack=Scaled(of=Until(of=SignFlip(), round=2)), malicious_fraction=0.5)
+    with pytest.raises(ScenarioError, match=r"write until\(of=scaled\(of=...\), last_round=2\)"):
+        CLEAN.but(attack=Scaled(of=Until(of=SignFlip(), last_round=2)), malicious_fraction=0.5)
     with pytest.raises(ScenarioError, match="poison_ratio=0 would change nothing"):
         attacked(Backdoor(target=1))
     with pytest.raises(ScenarioError, match="accounts for the same work in every round"):

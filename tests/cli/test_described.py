@@ -120,7 +120,7 @@ def test_knowledge_of_each_kind_of_attack() -> None:
     known = {name: knowledge(entry("attack", name)) for name in ATTACKS}
     assert known["labelflip"] == known["backdoor"] == "own data"
     assert known["signflip"] == "own updates"
-    assert known["scaled"] == "as its parts"
+    assert known["scaled"] == known["until"] == "as its parts"
     assert knowledge(entry("strategy", "krum")) is None
     assert all(known[name] for name in ATTACKS if ours(entry("attack", name)))
 

@@ -82,9 +82,9 @@ def test_an_epoch_that_is_cut_short_trains_on_its_first_batches() -> None:
     {}, {"strategy": "fednova"}, {"strategy": "scaffold"}, {"strategy": "feddyn"},
     {"attack": LabelFlip(poison_ratio=0.5), "malicious_fraction": 0.4},
     {"attack": LabelFlip(poison_ratio=0.5, redraw=True), "malicious_fraction": 0.4},
-    {"attack": TrainLonger(factor=2.5), "malicious_fraction": 0.4},
+    {"attack": TrainLonger(epoch_factor=2.5), "malicious_fraction": 0.4},
     {"attack": Overtrain(), "malicious_fraction": 0.4},
-    {"attack": Pgd(radius=0.05, every=4), "malicious_fraction": 0.4},
+    {"attack": Pgd(radius=0.05, project_every=4), "malicious_fraction": 0.4},
     {"batch_size": 1, "local_steps": 3},
 ], ids=str)  # fmt: skip
 def test_the_proofs_know_the_work(changes: dict[str, Any]) -> None:
@@ -117,8 +117,8 @@ def test_fednova_normalizes_by_the_steps() -> None:
 
 
 def test_malicious_clients_train_longer_in_steps() -> None:
-    assert TrainLonger(factor=2.5).changed(Work(1, steps=3)) == Work(1, steps=8)
-    record = run(SMALL.but(attack=TrainLonger(factor=3.0), malicious_fraction=0.4), 0)
+    assert TrainLonger(epoch_factor=2.5).changed(Work(1, steps=3)) == Work(1, steps=8)
+    record = run(SMALL.but(attack=TrainLonger(epoch_factor=3.0), malicious_fraction=0.4), 0)
     honest = prepared(SMALL).steps
     taken = dict(zip(record.audit.training.clients, record.audit.training.steps, strict=True))
     for client, total in taken.items():

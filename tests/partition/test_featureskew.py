@@ -211,7 +211,10 @@ def test_entries_that_no_run_can_have_are_damage() -> None:
     "changes",
     [
         {"attack": "secondbest(poison_ratio=0.5)", "malicious_fraction": 0.34},
-        {"attack": "until(of=backdoor(poison_ratio=0.5), round=1)", "malicious_fraction": 0.34},
+        {
+            "attack": "until(of=backdoor(poison_ratio=0.5), last_round=1)",
+            "malicious_fraction": 0.34,
+        },
         {"strategy": "fltrust(root_size=20)", **BACKDOOR},
     ],
     ids=lambda changes: str(next(iter(changes.values()))),
@@ -227,7 +230,10 @@ def test_what_else_looks_at_images_is_given_the_clients_own(changes: dict[str, o
 
 
 def test_a_server_keeps_its_root_set_when_an_attack_on_images_is_over() -> None:
-    attack = {"attack": "until(of=backdoor(poison_ratio=0.5), round=1)", "malicious_fraction": 0.34}
+    attack = {
+        "attack": "until(of=backdoor(poison_ratio=0.5), last_round=1)",
+        "malicious_fraction": 0.34,
+    }
     scenario = BASE.but(partition="iid", strategy="fltrust(root_size=20)", **attack)
     made = prepared(scenario)
     assert made.root is not None

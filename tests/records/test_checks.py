@@ -39,7 +39,7 @@ GIVEN: dict[str, Any] = {
     "server_momentum": 0.9,
     "radius": 0.05,
     "of": "backdoor(poison_ratio=0.5)",
-    "round": 2,
+    "last_round": 2,
 }
 ATTACK = {"attack": "labelflip", "malicious_fraction": 0.25, "poison_ratio": 0.5}
 

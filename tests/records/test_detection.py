@@ -60,7 +60,7 @@ def test_rounds_without_a_malicious_client_do_not_count() -> None:
 
 
 def test_rounds_after_the_attack_do_not_count() -> None:
-    until = Until(of=LabelFlip(poison_ratio=1.0), round=2)
+    until = Until(of=LabelFlip(poison_ratio=1.0), last_round=2)
     scenario = RECORD.scenario.but(attack=until, malicious_fraction=0.5)
     record = dataclasses.replace(record_with(((0.0, 1.5, 1.5),) * 4), scenario=scenario)
     found = detections(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,6 +28,12 @@ FLOWER = {"strategy": "flower", "strategy_spec": "a.b:C"}
 
 # A change here invalidates every stored record: intended only together with a changed meaning.
 DEFAULT_HASH = "557d7b4f9d6cff52"
+
+
+def attack(name: str, **parameters: Any) -> dict[str, Any]:
+    """A scenario under the attack ``name``, of a fraction that lets each of them act."""
+    return {"attack": name, "malicious_fraction": 0.4, **parameters}
+
 
 # a base and another value, for every field
 CHANGES = {
@@ -65,6 +72,13 @@ CHANGES = {
     "mu": ({"optimizer": "proximal", "mu": 0.1}, 0.2),
     "weight_decay": ({}, 1e-4),
     "local_epochs": ({}, (1, 2)),
+    "local_steps": ({}, (1, 2)),
+    "beta": ({"optimizer": "clientmomentum"}, 0.8),
+    "alpha_dyn": ({"strategy": "feddyn"}, 0.2),
+    "epoch_factor": ({"attack": "trainlonger", "malicious_fraction": 0.3}, 2.0),
+    "radius": ({"attack": "pgd", "radius": 1.0, "malicious_fraction": 0.3}, 2.0),
+    "project_every": ({"attack": "pgd", "radius": 1.0, "malicious_fraction": 0.3}, 2),
+    "masked_share": ({"attack": "neurotoxin", "malicious_fraction": 0.3}, 0.2),
     "batch_size": ({}, 33),
     "strategy": ({}, "median"),
     "server_momentum": ({"strategy": "fednova"}, 0.1),
@@ -102,6 +116,25 @@ CHANGES = {
     "of": (SCALED, SignFlip(stretch=2)),
     "gamma": (SCALED, 7.0),
     "stretch": ({"attack": "signflip", "malicious_fraction": 0.3}, 2.0),
+    "last_round": (attack("until", of="backdoor(poison_ratio=0.5)", last_round=3), 4),
+    "num_parts": ({**attack("dba"), "poison_ratio": 0.5}, 5),
+    "noise_norm": ({**attack("arnoise"), "poison_ratio": 0.5}, 2.0),
+    "least_response": ({**attack("arnoise"), "poison_ratio": 0.5}, 5.0),
+    "knows": (attack("ipm"), "own"),
+    "eps": (attack("ipm"), 2.0),
+    "z": (attack("alie"), 1.5),
+    "sign": (attack("alie"), "plus"),
+    "divisor": (attack("alie"), "n-1"),
+    "direction": (attack("minmax"), "unit"),
+    "sd": (attack("gaussian"), 2.0),
+    "relative_length": (attack("gaussian"), 2.0),
+    "stretched": (attack("fangtrim"), "updates"),
+    "warmup": (attack("mimic"), 2),
+    "filler": (attack("nonfinite"), "inf"),
+    "spoiled_share": (attack("nonfinite"), 0.5),
+    "least_strength": (attack("optimalipm"), 0.2),
+    "greatest_strength": (attack("optimalipm"), 5.0),
+    "tries": (attack("optimalipm"), 5),
     "privacy": (LOCAL_DP, "centraldp"),
     "epsilon": (LOCAL_DP, 3.0),
     "delta": (LOCAL_DP, 1e-6),

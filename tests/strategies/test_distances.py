@@ -80,6 +80,15 @@ def test_a_row_that_is_not_finite_costs_no_second_pass(value, monkeypatch) -> No
     assert best[0] not in least_scores(rows, 4, 8)
 
 
+@pytest.mark.parametrize("length", [1e19, 1e30])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_row_that_is_not_finite_does_not_win_where_products_overflow(length, value) -> None:
+    """Squares of 1e19 leave float32, so that no upper bound of the rows is finite."""
+    rows = length * torch.tensor([[1.0], [3.0], [3.5], [9.0]])
+    rows[0, 0] = value
+    assert least_scores(rows, 1, 1) == [1]
+
+
 def test_ordinary_rows_need_no_second_pass_and_near_ties_do(monkeypatch) -> None:
     rows = torch.randn(50, 20_000, generator=torch.Generator().manual_seed(1))
     same_choice(rows, 25, 1)

@@ -41,7 +41,7 @@ from tests.attacks.examples import Opposed, Overtrain
 
 GIVEN = {
     "alpha": 0.5, "classes_per_client": 3, "norm_bound": 1.0, "mu": 0.1, "source_class": 1,
-    "target_class": 7, "epsilon": 20.0, "noise_multiplier": 1.0, "radius": 0.05, "round": 1,
+    "target_class": 7, "epsilon": 20.0, "noise_multiplier": 1.0, "radius": 0.05, "last_round": 1,
     "of": Backdoor(poison_ratio=0.5),
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {

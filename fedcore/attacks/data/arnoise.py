@@ -23,7 +23,7 @@ from fedcore.streams import Generator, Indices, Purpose, stream
 Floats = npt.NDArray[np.float64]
 
 SIDE: Final = 32
-"""Pixels a side of the images at which ``eps`` is the norm, and on which kernels are tried."""
+"""Pixels a side of images at which ``noise_norm`` is the norm, and on which kernels are tried."""
 CROP: Final = 4
 """Rows and columns by which the canvas is larger, at the upper and the left edge."""
 TRIALS: Final = 3
@@ -41,23 +41,27 @@ class ArNoise(DataAttack):
     """Labels are kept, so that no success rate is defined; the attack costs accuracy.
 
     All malicious clients of a run use the same process for a class. The noise of an image has the
-    L2 norm ``eps`` * sqrt(height * width) / 32 over all channels, on a scale of [0, 1], before the
-    sum is clamped to [0, 1] and rounded to the nearest of 256 levels, halves to the even one: 1.0
-    at 32x32 and 3.0 at 96x96, as in the paper.
+    L2 norm ``noise_norm`` * sqrt(height * width) / 32 over all channels, on a scale of [0, 1],
+    before the sum is clamped to [0, 1] and rounded to the nearest of 256 levels, halves to the even
+    one: 1.0 at 32x32 and 3.0 at 96x96, as in the paper.
     """
 
     changes_images: ClassVar[bool] = True
     may_keep_labels: ClassVar[bool] = True
-    eps: float = param("L2 norm of the noise at 32x32 pixels", default=1.0, low=0, open_low=True)
-    response: float = param("least response of the filters of other classes", default=10.0, low=0)
+    noise_norm: float = param(
+        "L2 norm of the noise at 32x32 pixels", default=1.0, low=0, open_low=True
+    )
+    least_response: float = param(
+        "least response of the filters of other classes", default=10.0, low=0
+    )
 
     def poison(self, samples: Samples, draw: Draw) -> Samples:
         """The images with the noise of their class; labels as they are."""
         images = samples.images
         assert images is not None
         count, height, width, channels = images.shape
-        kernels = processes(draw.seed, draw.num_classes, channels, self.response)
-        norm = self.eps * math.sqrt(height * width) / SIDE
+        kernels = processes(draw.seed, draw.num_classes, channels, self.least_response)
+        norm = self.noise_norm * math.sqrt(height * width) / SIDE
         result = np.empty_like(images)
         step = max(1, _BYTES // (8 * channels * (height + CROP) * (width + CROP)))
         for begin in range(0, count, step):
@@ -117,9 +121,10 @@ def processes(seed: int, num_classes: int, channels: int, response: float) -> Fl
 
     A process is stable if none of three trials has a norm over 50 or NaN. Of a pool of stable ones
     those are kept, one after the other, of which the filters of all that have been kept before
-    answer to the last trial, scaled to norm 1, by at least ``response``. These are the conditions
-    of the authors, who take whatever comes next; here it is the process whose filter leaves the
-    most others in question. AttackError where the largest pool does not have so many classes.
+    answer to the last trial, scaled to norm 1, by at least ``least_response``. These are the
+    conditions of the authors, who take whatever comes next; here it is the process whose filter
+    leaves the most others in question. AttackError where the largest pool does not have so many
+    classes.
     """
     generator = stream(seed, Purpose.AR_COEFFICIENTS)
     starts = generator.standard_normal((TRIALS, SIDE + CROP, SIDE + CROP))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fedcore.records.record import Record
 
 _LEAST = 1e-5  # the paper's threshold of lambda
+_TIED = 1e-12  # of the greatest squared length: scores that are the same but for rounding
 
 
 @ATTACKS.register("fangkrum", "the update that Krum takes, against the trend (Fang et al. 2020)")
@@ -103,7 +104,6 @@ class FangKrum(UpdateAttack):
         how far those of the others are from the right one, over ``epsilon``.
         """
         full, size = sent.sees_benign, sent.malicious
-        eye = sent.rows.dtype
 
         def inner(piece: Piece) -> torch.Tensor:
             honest = torch.cat((piece.own, piece.benign)) if full else piece.own
@@ -112,7 +112,24 @@ class FangKrum(UpdateAttack):
         honest = size + len(sent.benign) if full else size
         gram = sent.sums(inner).numpy().reshape(honest, honest)
         apart = gram.diagonal()[:, None] + gram.diagonal() - 2 * gram
-        chosen = int(np.argmin(_krum(apart, self._neighbours(honest, size)))) if full else -1
+        if not full:
+            return self._against(sent, apart, gram.diagonal(), -1)
+        scores = _krum(apart, self._neighbours(honest, size))
+        # rows that are each other's nearest tie, and rounding decides
+        tied = np.flatnonzero(scores <= scores.min() + _TIED * gram.diagonal().max())
+        shown = (self._against(sent, apart, gram.diagonal(), int(row)) for row in tied)
+        return min(shown, key=_oddness)
+
+    def _against(
+        self,
+        sent: Sent,
+        apart: npt.NDArray[np.float64],
+        lengths: npt.NDArray[np.float64],
+        chosen: int,
+    ) -> dict[str, float]:
+        """The measures if Krum takes row ``chosen`` of the honest ones; below 0: their mean."""
+        full, size = sent.sees_benign, sent.malicious
+        eye = sent.rows.dtype
 
         def against(piece: Piece) -> torch.Tensor:
             rows = torch.cat((piece.own, piece.benign)) if full else piece.own
@@ -123,7 +140,7 @@ class FangKrum(UpdateAttack):
         moving, along, square, *beside = sent.sums(against).tolist()
         moving = max(moving, 1.0)
         first = size if full else 0
-        due = self._due(apart, gram.diagonal(), np.array(beside), moving, (first, size, full))
+        due = self._due(apart, lengths, np.array(beside), moving, (first, size, full))
         length = -along / moving
         rest = max(square - along**2 / moving, 0.0)
         shown = {"strength": length / due if due > 0 else 1.0 + length}
@@ -196,3 +213,8 @@ def _krum(apart: npt.NDArray[np.float64], neighbours: int) -> npt.NDArray[np.flo
     table = apart + np.diag(np.full(len(apart), np.inf))
     scores: npt.NDArray[np.float64] = np.sort(table, axis=1)[:, :neighbours].sum(axis=1)
     return scores
+
+
+def _oddness(shown: Mapping[str, float]) -> float:
+    """How far measures are from those of an attack; of a row that ties the least counts."""
+    return abs(shown["strength"] - 1) + shown.get("aside", 0.0) + shown.get("beside", 0.0)

@@ -93,11 +93,12 @@ class Gaussian(UpdateAttack):
         errors = [dict(each.measured).get("error", (0.0, 0.0))[1] for each in record.audit.updates]
         most = _SIGMAS * max(errors, default=0.0)
         problems = [
-            *measured_problems(record, "cosine", -most, most),
+            *measured_problems(record, "cosine", -most, most, required=not self.breaks),
             *measured_problems(record, "same", 0, 0),
         ]
         if self.relative_length is not None:
             least, greatest = (1 - 1e-4) * self.relative_length, (1 + 1e-4) * self.relative_length
             return [*problems, *measured_problems(record, "relative", least, greatest)]
         off = most / math.sqrt(2) * self.sd
-        return [*problems, *measured_problems(record, "sd", self.sd - off, self.sd + off)]
+        low, high, required = self.sd - off, self.sd + off, not self.breaks
+        return [*problems, *measured_problems(record, "sd", low, high, required=required)]

@@ -28,6 +28,7 @@ class NonFinite(UpdateAttack):
     costs less.
     """
 
+    breaks = True
     filler: str = param("what is sent", default="nan", choices=("nan", "inf", "neginf"))
     spoiled_share: float = param("coordinates with it", default=1.0, low=0, high=1, open_low=True)
 

@@ -20,7 +20,7 @@ from fedcore.attacks.attack import (
     UpdateAttack,
 )
 from fedcore.components.parameters import param
-from fedcore.exchange.updates import signature_problems
+from fedcore.exchange.updates import measured_problems
 
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Memory
@@ -62,6 +62,12 @@ class Scaled(UpdateAttack):
         return inner is not None and inner.one_row
 
     @property
+    def breaks(self) -> bool:
+        """Whether gamma or the attack that is scaled may leave the finite numbers."""
+        inner = None if self.of is None else self.of.update
+        return super().breaks or (inner is not None and inner.breaks)
+
+    @property
     def success(self) -> Attack | None:
         return None if self.of is None else self.of.success
 
@@ -85,25 +91,22 @@ class Scaled(UpdateAttack):
         return float(clients) if self.gamma is None else self.gamma
 
     def measured(self, sent: Sent) -> Mapping[str, float]:
-        """Those of the attack that is scaled, of rows divided by gamma."""
+        """Those of the attack that is scaled, of rows divided by gamma.
+
+        Where that leaves updates alone ``off``: how far the row is from gamma times the own update,
+        over its length.
+        """
+        scaled = sent.over(sent.factor * self._factor(sent.clients))
         inner = None if self.of is None else self.of.update
-        return {} if inner is None else inner.measured(sent.over(self._factor(sent.clients)))
+        return {"off": scaled.off_own(1.0)} if inner is None else inner.measured(scaled)
 
     def remarks(self, memory: Memory) -> tuple[str, ...]:
         inner = None if self.of is None else self.of.update
         return () if inner is None else inner.remarks(memory)
 
     def audit_problems(self, record: Record) -> list[str]:
-        """Updates that are not gamma times as long as the honest ones, or point elsewhere.
-
-        Of an attack on updates that is scaled, what its own measures show.
-        """
-        if self.of is not None and self.of.update is not None:
-            measures = type(self.of.update).measured is not UpdateAttack.measured
-            return self.of.audit_problems(record) if measures else []
-        inner = [] if self.of is None else self.of.audit_problems(record)
-        if self.gamma is None and (record.audit.excluded or record.audit.absent):
-            return inner  # cohorts of several sizes
-        factor = self._factor(record.scenario.cohort_size)
-        cosine = signature_problems(record, "cosine", 1.0)
-        return [*inner, *cosine, *signature_problems(record, "ratio", factor)]
+        """Updates that are not gamma times what the attack that is scaled makes of them."""
+        problems = [] if self.of is None else self.of.audit_problems(record)
+        if self.of is None or self.of.update is None:
+            problems += measured_problems(record, "off", 0, 1e-5, required=not self.breaks)
+        return problems

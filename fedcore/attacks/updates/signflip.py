@@ -6,15 +6,17 @@ As the "reverse" attack of Rajput et al., "DETOX", 2019, and the sign-flipping o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
 from fedcore.attacks.attack import ATTACKS, Seen, UpdateAttack
 from fedcore.components.parameters import param
-from fedcore.exchange.updates import signature_problems
+from fedcore.exchange.updates import measured_problems
 
 if TYPE_CHECKING:
+    from fedcore.exchange.sent import Sent
     from fedcore.records.record import Record
 
 
@@ -30,7 +32,10 @@ class SignFlip(UpdateAttack):
         """-stretch * own, [m, P]."""
         return -self.stretch * seen.own
 
+    def measured(self, sent: Sent) -> Mapping[str, float]:
+        """``off``: how far the row is from -stretch times the own update, over its length."""
+        return {"off": sent.off_own(-self.stretch)}
+
     def audit_problems(self, record: Record) -> list[str]:
-        """Updates whose cosine with the honest ones is not -1, or whose length is another."""
-        cosine = signature_problems(record, "cosine", -1.0)
-        return [*cosine, *signature_problems(record, "ratio", self.stretch)]
+        """Updates that are not -stretch times the honest ones."""
+        return list(measured_problems(record, "off", 0, 1e-5, required=not self.breaks))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @ATTACKS.register("neurotoxin", "spares what benign clients move most (Zhang et al. 2022)")
 class Neurotoxin(WorkOver):
-    """Masked are the ``top`` share of all parameters with the largest last global updates.
+    """Masked is the ``masked_share`` of all parameters that the last global update moved most.
 
     Ties count as masked, coordinates that did not move do not. In round 1, and until the server has
     made a step, there is no last update: the attacker trains without a mask, and the audit counts
@@ -33,14 +33,14 @@ class Neurotoxin(WorkOver):
     at its own values, and not audited, as they differ from the global ones anyway.
     """
 
-    top: float = param(
+    masked_share: float = param(
         "share of the parameters that are left alone", default=0.05, low=0, high=1,
         open_low=True, open_high=True, token="top",
     )  # fmt: skip
 
     def changed(self, base: Work) -> Work:
         """What ``of`` asks for, with the mask."""
-        return dataclasses.replace(self.inner(base), masked=self.top)
+        return dataclasses.replace(self.inner(base), masked=self.masked_share)
 
     def problems(self, scenario: Scenario) -> list[str]:
         """A single round, and clients whose updates hold more than what a round trains."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from fedcore.attacks.attack import Attack, DataAttack, LocalWork, Work
@@ -36,6 +37,17 @@ class WorkOver(LocalWork):
         work = None if self.of is None else self.of.work
         return base if work is None else work.changed(base)
 
+    def _lost(self) -> list[tuple[str, float, float]]:
+        """What the inner attack sets and this one sets anew: (name, that, this)."""
+        assert self.of is not None
+        base = Work(1)
+        inner, own = self.inner(base), dataclasses.replace(self, of=None).changed(base)
+        return [
+            (name, getattr(inner, name), getattr(own, name))
+            for name in ("radius", "masked")
+            if getattr(inner, name) and getattr(own, name)
+        ]
+
     def problems(self, scenario: Scenario) -> list[str]:
         """An inner attack on updates, private steps, and what the inner attack needs."""
         problems = [] if self.of is None else self.of.problems(scenario)
@@ -45,6 +57,12 @@ class WorkOver(LocalWork):
                 f"attack {self.name!r} acts within local steps, which privacy="
                 f"{scenario.privacy!r} makes itself: choose another attack or mechanism"
             )
+        lost = self._lost() if self.of is not None and self.of.work is not None else []
+        problems += [
+            f"attack {self.name!r} sets {name}={ours:g} in place of the {theirs:g} of its inner "
+            "attack, which would do nothing: leave either out"
+            for name, theirs, ours in lost
+        ]
         if self.of is not None and self.of.update is not None:
             problems.append(
                 f"attack {self.name!r} changes how clients train, and of={self.of.name!r} what "

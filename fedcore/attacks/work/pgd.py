@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @ATTACKS.register("pgd", "trains within a ball around the global model (Sun et al. 2019)")
 class Pgd(WorkOver):
-    """The parameters are projected after every ``every``-th local step, and after the last.
+    """The parameters are projected after every ``project_every``-th local step, and after the last.
 
     Float buffers are no parameters, and stay as training leaves them. A radius that no step ever
     leaves is an error of the audit, as then nothing was projected.
     """
 
     radius: float = param("radius of the ball, in parameters", low=0, open_low=True, token="radius")
-    every: int = param("local steps from one projection to the next", default=1, low=1)
+    project_every: int = param("local steps from one projection to the next", default=1, low=1)
 
     def changed(self, base: Work) -> Work:
         """What ``of`` asks for, within the ball."""
-        return dataclasses.replace(self.inner(base), radius=self.radius, every=self.every)
+        return dataclasses.replace(self.inner(base), radius=self.radius, every=self.project_every)
 
     def audit_problems(self, record: Record) -> list[str]:
         """Updates longer than the radius, and steps that were not projected onto the ball."""

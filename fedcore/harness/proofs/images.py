@@ -67,7 +67,7 @@ def part_of(attack: Any, images: Images, place: int) -> Images:
 def noised(attack: Any, images: Images, labels: Indices, draw: Draw) -> Images:
     """``images`` with the noise of ``arnoise``, which gives the coefficients of its processes."""
     height, width, channels = images.shape[1:]
-    kernels = processes(draw.seed, draw.num_classes, channels, attack.response)
+    kernels = processes(draw.seed, draw.num_classes, channels, attack.least_response)
     own = kernels[labels]
     field = draw.generator.standard_normal((len(images), channels, height + 4, width + 4))
     for row in range(2, height + 4):
@@ -78,7 +78,7 @@ def noised(attack: Any, images: Images, labels: Indices, draw: Draw) -> Images:
                 value += own[:, :, up, back] * field[:, :, row - 2 + up, column - 2 + back]
             field[:, :, row, column] = value
     noise = field[:, :, 4:, 4:]
-    length = attack.eps * (height * width) ** 0.5 / 32
+    length = attack.noise_norm * (height * width) ** 0.5 / 32
     scale = length / np.sqrt((noise.reshape(len(images), -1) ** 2).sum(axis=1))
     added = images / 255 + np.moveaxis(noise * scale[:, None, None, None], 1, 3)
     return np.asarray(np.rint(np.clip(added, 0, 1) * 255), np.uint8)

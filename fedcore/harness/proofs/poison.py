@@ -97,8 +97,8 @@ def _work(work: Any, honest: EpochsAndSteps) -> EpochsAndSteps:
     if work.name != "trainlonger":
         return epochs, steps
     if steps is not None:
-        return epochs, max(1, draws.half_up(work.factor * steps))
-    return max(1, draws.half_up(work.factor * epochs)), None
+        return epochs, max(1, draws.half_up(work.epoch_factor * steps))
+    return max(1, draws.half_up(work.epoch_factor * epochs)), None
 
 
 def probe(success: Attack, images: Images, labels: Indices) -> Samples | None:
@@ -116,7 +116,7 @@ def acts(scenario: Scenario, round: int) -> bool:
     attack: Any = attack_of(scenario)
     if attack is None:
         return False
-    return round <= attack.round if attack.name == "until" else bool(attack.acts(round))
+    return round <= attack.last_round if attack.name == "until" else bool(attack.acts(round))
 
 
 def data_attack(scenario: Scenario) -> DataAttack | None:

@@ -51,7 +51,7 @@ def durability(record: Record, twin: Record | None = None) -> Durability:
     if all(acting) or not any(acting):
         raise FedcoreError(
             f"{name} has no evaluated round of each kind, attacked and not: write "
-            "until(of=..., round=...), or lower eval_every"
+            "until(of=..., last_round=...), or lower eval_every"
         )
     base = [0.0] * len(record.rounds)
     if twin is not None:

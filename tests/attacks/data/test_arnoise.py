@@ -57,7 +57,7 @@ def test_responses_are_sums_of_positive_outputs() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_processes_keep_the_conditions_of_the_authors(channels: int) -> None:
-    kernels = processes(0, 4, channels, arnoise.ArNoise().response)
+    kernels = processes(0, 4, channels, arnoise.ArNoise().least_response)
     assert kernels.shape == (4, channels, 3, 3)
     assert (kernels[:, :, 2, 2] == 0).all()
     assert kernels.sum(axis=(2, 3)) == pytest.approx(np.ones((4, channels)))
@@ -83,7 +83,7 @@ def test_one_seed_has_one_set_of_processes_and_another_another() -> None:
 
 
 def test_noise_has_the_norm_of_the_size_and_is_that_of_its_class() -> None:
-    attack = ArNoise(eps=2.0, response=EASY)
+    attack = ArNoise(noise_norm=2.0, least_response=EASY)
     made = attack.poison(Samples(LABELS, GREY), draw())
     assert made.images is not None
     assert made.labels.tolist() == LABELS.tolist()
@@ -99,7 +99,7 @@ def test_noise_has_the_norm_of_the_size_and_is_that_of_its_class() -> None:
 
 def test_the_second_form_and_chunks_give_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(9).integers(0, 256, GREY.shape).astype(np.uint8)
-    attack = ArNoise(response=EASY)
+    attack = ArNoise(least_response=EASY)
     made = attack.poison(Samples(LABELS, images), draw())
     assert np.array_equal(noised(attack, images, LABELS, draw()), made.images)
     monkeypatch.setattr(arnoise, "_BYTES", 1)

@@ -26,7 +26,7 @@ from fedcore.optimizers.local_rule import Participation
 SMALL = Scenario(
     dataset="synthetic:160", model="mlp", num_clients=4, fraction_train=1.0, rounds=4,
     optimizer="momentum", weight_decay=1e-3, batch_size=16, malicious_fraction=0.5,
-    attack=Neurotoxin(top=0.05),
+    attack=Neurotoxin(masked_share=0.05),
 )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_evidence_of_too_few_is_found(honest: Any) -> None:
 
 def test_it_composes() -> None:
     door = Backdoor(target=1)
-    work = Pgd(of=Neurotoxin(of=door, top=0.1), radius=1.0)
+    work = Pgd(of=Neurotoxin(of=door, masked_share=0.1), radius=1.0)
     assert work.changed(Work(2)) == Work(2, radius=1.0, masked=0.1)
     assert (work.data, work.success) == (door, door)
 

@@ -30,7 +30,7 @@ RADIUS = 0.05
 SMALL = Scenario(
     dataset="synthetic:160", model="mlp", num_clients=4, fraction_train=1.0, rounds=2,
     local_epochs=2, optimizer="momentum", batch_size=8, malicious_fraction=0.5,
-    attack=Pgd(radius=RADIUS, every=3),
+    attack=Pgd(radius=RADIUS, project_every=3),
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_the_gauge_looks_before_and_after() -> None:
 
 
 def test_the_work_is_that_of_the_inner_attack_within_a_ball() -> None:
-    longer = Pgd(of=TrainLonger(factor=3.0), radius=2.0, every=4)
+    longer = Pgd(of=TrainLonger(epoch_factor=3.0), radius=2.0, project_every=4)
     assert longer.changed(Work(2)) == Work(6, radius=2.0, every=4)
     door = Backdoor(target=1)
     assert (Pgd(of=door, radius=1.0).data, Pgd(of=door, radius=1.0).success) == (door, door)

@@ -55,9 +55,9 @@ OTHERS: list[dict[str, Any]] = [
     {"attack": "signflip(stretch=2)"},
     {"attack": "secondbest(poison_ratio=0.6)"},
     {"attack": "dba(poison_ratio=0.5, num_parts=3, trigger=blended)"},
-    {"attack": "arnoise(poison_ratio=0.7, response=4)"},
-    {"attack": "until(of=secondbest(poison_ratio=1.0), round=1)"},
-    {"attack": "until(of=scaled(of=dba(poison_ratio=0.5, num_parts=2)), round=2)"},
+    {"attack": "arnoise(poison_ratio=0.7, least_response=4)"},
+    {"attack": "until(of=secondbest(poison_ratio=1.0), last_round=1)"},
+    {"attack": "until(of=scaled(of=dba(poison_ratio=0.5, num_parts=2)), last_round=2)"},
     {"attack": Overtrain(factor=2)},
     {"attack": Opposed()},
 ]

@@ -33,8 +33,8 @@ RATIO = {"poison_ratio": 0.5}
 SCORED = attacked(SecondBest(**RATIO))
 PATCH = PatchTrigger(size=2, row=1, column=4, color=(250,))
 PARTED = attacked(Dba(target=3, **RATIO))
-NOISED = attacked(ArNoise(response=5.0, **RATIO))
-ENDED = attacked(Until(of=Backdoor(target=3, **RATIO), round=2))
+NOISED = attacked(ArNoise(least_response=5.0, **RATIO))
+ENDED = attacked(Until(of=Backdoor(target=3, **RATIO), last_round=2))
 ENGINES: list[dict[str, Any]] = [{}, {"engine": "stacked"}, {"processes": 2}]
 
 
@@ -45,9 +45,9 @@ ENGINES: list[dict[str, Any]] = [{}, {"engine": "stacked"}, {"processes": 2}]
         Backdoor(target=3, trigger=PATCH, **RATIO),
         Backdoor(target=3, trigger=Blended(), **RATIO),
         Scaled(of=Dba(target=3, **RATIO), gamma=4.0),
-        ArNoise(response=5.0, **RATIO),
-        Until(of=SecondBest(**RATIO), round=1),
-        Until(of=Scaled(of=Dba(target=3, **RATIO)), round=2),
+        ArNoise(least_response=5.0, **RATIO),
+        Until(of=SecondBest(**RATIO), last_round=1),
+        Until(of=Scaled(of=Dba(target=3, **RATIO)), last_round=2),
     ],
     ids=["secondbest", "patch", "blended", "scaled-dba", "arnoise", "until", "until-scaled-dba"],
 )
@@ -216,7 +216,7 @@ def test_other_noise(monkeypatch: Patch, bug: str) -> None:
                 original(self, dataclasses.replace(samples, labels=other), draw),
                 labels=samples.labels,
             )
-        return original(dataclasses.replace(self, eps=self.eps * 1.1), samples, draw)
+        return original(dataclasses.replace(self, noise_norm=self.noise_norm * 1.1), samples, draw)
 
     if bug in ("class", "size"):
         wrapped(monkeypatch, ArNoise, "poison", poison)
@@ -231,12 +231,12 @@ def test_an_attack_that_does_not_end(monkeypatch: Patch) -> None:
     monkeypatch.setattr(Until, "acts", lambda self, round: True)
     message = red(ENDED)
     assert "in round 3, the attack ends with round 2" in message
-    message = red(attacked(Until(of=SignFlip(), round=2)))
+    message = red(attacked(Until(of=SignFlip(), last_round=2)))
     assert "which took part 2 times up to round 2" in message
 
 
 def test_an_attack_that_ends_a_round_early(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(Until, "acts", lambda self, round: round < self.round)
+    monkeypatch.setattr(Until, "acts", lambda self, round: round < self.last_round)
     assert "poisoned images of client" in red(ENDED)
 
 
@@ -257,11 +257,12 @@ def test_labels_that_stay_poisoned_after_the_end(monkeypatch: Patch) -> None:
 
 def test_an_update_attack_that_is_left_out_of_its_last_round(monkeypatch: Patch) -> None:
     monkeypatch.setattr(Threat, "acts", lambda self, round: round == 1)
-    assert "has evidence of 1 of 2 attacked updates" in red(attacked(Until(of=SignFlip(), round=2)))
+    message = red(attacked(Until(of=SignFlip(), last_round=2)))
+    assert "has evidence of 1 of 2 attacked updates" in message
 
 
 def test_local_work_that_goes_on(monkeypatch: Patch) -> None:
-    scenario = attacked(Until(of="tests.attacks.examples:Overtrain(factor=2)", round=2))
+    scenario = attacked(Until(of="tests.attacks.examples:Overtrain(factor=2)", last_round=2))
     assert judged(scenario).errors == ()
     monkeypatch.setattr(Federation, "_work_of", lambda self, client, round: self._work)
     assert "did other local work than asked for: client" in red(scenario)

@@ -16,7 +16,7 @@ from fedcore.simulation.runner import run
 SCENARIO = Scenario(
     dataset="synthetic:400", model="mlp", num_clients=6, fraction_train=1.0, rounds=6,
     malicious_fraction=0.34,
-    attack="until(of=backdoor(target=1, poison_ratio=0.8, trigger=square(size=1)), round=3)",
+    attack="until(of=backdoor(target=1, poison_ratio=0.8, trigger=square(size=1)), last_round=3)",
 )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_what_has_no_durability(record: Record, twin: Record) -> None:
     with pytest.raises(FedcoreError, match="measures no attack success rate"):
         durability(twin)
     endless = SCENARIO.but(attack="backdoor(target=1, poison_ratio=0.8)")
-    with pytest.raises(FedcoreError, match=r"write until\(of=..., round=...\)"):
+    with pytest.raises(FedcoreError, match=r"write until\(of=..., last_round=...\)"):
         durability(dataclasses.replace(record, scenario=endless))
     with pytest.raises(FedcoreError, match="is not the twin of"):
         durability(record, dataclasses.replace(twin, seed=1))
