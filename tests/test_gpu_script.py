@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import gpu, gpu_factorial, gpu_training
-from benchmark.gpu_measurements import PEAKS, Measurements, Setting
+from benchmark.gpu import __main__ as gpu
+from benchmark.gpu import factorial as gpu_factorial
+from benchmark.gpu import training as gpu_training
+from benchmark.gpu.measurements import PEAKS, Measurements, Setting
 from benchmark.test_study import PUBLISHED, arm
 from fedcore.errors import AttackError
 from fedcore.harness.suite.published import read_published

@@ -63,7 +63,7 @@ def test_a_change_of_somebody_else_is_noted_and_the_others_are_not() -> None:
 
 
 def test_nothing_is_measured_where_nobody_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updates, "mean_of_rows", lambda *given: pytest.fail("a mean that nobody reads"))
+    monkeypatch.setattr(updates, "mean_of_rows", lambda *given: pytest.fail("nobody reads it"))
     log, honest = UpdateLog([7]), cohort([[1.0, 0], [1, 0], [1, 0]])
     log.sent(1, honest, honest, 2)
     assert log.audits() == ()

@@ -10,8 +10,8 @@ from torch.utils.benchmark import Timer
 from fedcore.engine.execution import choose_device, exact_arithmetic
 from fedcore.scenario import Scenario
 
-from .cohort import cohort_of
-from .gpu_measurements import Setting
+from ..cohort import cohort_of
+from .measurements import Setting
 
 CLIENTS = 50
 PARAMETERS = 1_000_000

@@ -27,10 +27,10 @@ from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
 from fedcore.records.provenance import fingerprint, git_state
 
-from .gpu_aggregation import aggregation
-from .gpu_factorial import factorial
-from .gpu_measurements import Measurements, Setting
-from .gpu_training import exactness, lockstep, ratio, study
+from .aggregation import aggregation
+from .factorial import factorial
+from .measurements import Measurements, Setting
+from .training import exactness, lockstep, ratio, study
 
 SECTIONS: dict[str, Callable[[Setting], None]] = {
     "exactness": exactness,

@@ -20,7 +20,7 @@ from fedcore.simulation.lockstep import run_lockstep
 from fedcore.simulation.runner import run
 from fedcore.streams import Purpose, torch_stream
 
-from .gpu_measurements import Setting
+from .measurements import Setting
 
 
 def w1(setting: Setting) -> Scenario:

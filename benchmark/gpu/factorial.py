@@ -18,7 +18,7 @@ from fedcore.scenario import Scenario
 from fedcore.simulation.lockstep import lockstep
 from fedcore.simulation.trial import RoundReport
 
-from .gpu_measurements import Setting
+from .measurements import Setting
 
 Run = tuple[Scenario, int]
 SEEDS = 5
