@@ -43,7 +43,7 @@ def cells(tiny: bool) -> dict[str, list[Scenario]]:
     """The factorial's scenarios by arm: every partition, clean and at each pair of shares."""
     from fedcore.harness.suite.published import PublishedCell, read_published
 
-    from .test_study import PARTITIONS, PUBLISHED, arm  # pytest, only where it is needed
+    from ..test_study import PARTITIONS, PUBLISHED, arm  # pytest, only where it is needed
 
     entries = read_published(PUBLISHED)
     fractions = sorted({entry.malicious_fraction for entry in entries} - {0.0})
