@@ -147,6 +147,9 @@ def test_batch_norm_refuses_a_client_with_one_sample() -> None:
     scenario = BASE.but(dataset="synthetic:10", norm="batch")
     with pytest.raises(PartitionError, match="single training sample cannot train BatchNorm"):
         prepare(scenario)
+    single = scenario.but(dataset="synthetic:40", partition="quantity(sigma=3,smallest=1)")
+    with pytest.raises(PartitionError, match="smallest of quantity"):
+        prepare(single)
 
 
 @pytest.mark.parametrize(

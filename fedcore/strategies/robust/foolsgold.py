@@ -35,8 +35,10 @@ class FoolsGold(Strategy):
     Conventions: the sum is divided by that of all a_i (the paper adds up gradients, others divide
     by the cohort); b_i = 1 has a_i = 1 for every kappa, where the authors' code puts 0.99 for 1;
     clients outside the cohort are not compared. Where all histories are the same direction every
-    a_i is 0, and the global model is kept. An update that is not finite has a_i = 0 and enters no
-    history. The server keeps 4 bytes (float32) a parameter for each client that it has seen.
+    a_i is 0, and the global model is kept. The rule bounds no update: a long one that is like
+    nobody else's counts in full, unless pre-aggregation clips it. An update that is not finite has
+    a_i = 0 and enters no history. The server keeps 4 bytes (float32) a parameter for each client
+    that it has seen.
     Noted as ``Noted.passes``: v, b, a, who gives v and b, and who is finite.
     Source: Fung, Yoon, Beschastnikh, "The Limitations of Federated Learning in Sybil Settings",
     RAID 2020, algorithm 1.

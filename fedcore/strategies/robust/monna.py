@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fedcore.components.parameters import param
-from fedcore.exchange.cohort import Cohort
+from fedcore.exchange.cohort import Cohort, Memory
 from fedcore.strategies.choice_definitions import (
     beyond,
     mean_of_chosen,
@@ -21,6 +21,8 @@ from fedcore.strategies.distances import lengths
 from fedcore.strategies.order_statistics import middle_mean
 from fedcore.strategies.robust.minority import Minority, mean_of
 from fedcore.strategies.strategy import STRATEGIES
+
+_NEAR = 1e-6  # relative error of a distance
 
 
 @STRATEGIES.register("monna", "mean of those nearest a pivot (Farhadkhani et al. 2023)")
@@ -35,7 +37,7 @@ class MoNNA(Minority):
     pivot, the median is.
     Its nodes send momenta; here clients send updates, unless the optimizer makes momenta of them.
     Needs K > 2 f; what the paper proves is of a smaller share. f is ``num_byzantine``; None takes
-    (K - 1) // 2. Ties go to the client of lowest number.
+    (K - 1) // 2. Ties go to the client of lowest number. Noted as ``Noted.passes``: the distances.
     Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, "Robust Collaborative Learning
     with Linear Gradient Overhead", ICML 2023, nearest-neighbour averaging.
     """
@@ -52,7 +54,10 @@ class MoNNA(Minority):
     ) -> torch.Tensor:
         distances = lengths(updates, self._pivot(updates, memory))
         order = torch.argsort(distances, stable=True)[: self.kept(len(updates))]
-        step = mean_of(updates, sorted(order[distances[order].isfinite()].tolist()), memory)
+        chosen, kept = sorted(order[distances[order].isfinite()].tolist()), Memory.of(memory)
+        step = mean_of(updates, chosen, kept)
+        if kept.noted is not None:
+            kept.noted = replace(kept.noted, passes=(tuple(distances.tolist()),))
         if self.pivot == "last":
             memory["centre"] = step.clone()  # which the identity check measures lengths from
         return step
@@ -80,10 +85,18 @@ def _nearest(view: View) -> Expected:
         far, near = (view.distance(client, False) for client in pair)
     elif not by_median:
         far, near = (view.apart(0, client) for client in pair)
-    else:  # the median of all coordinates is not cheap to know
-        distances = np.sqrt(((view.rows - point) ** 2).sum(axis=1))
-        wrong = view.whole and misplaced(np.where(np.isnan(distances), np.inf, distances), chosen)
-        far, near = (1.0, 0.0) if wrong else (0.0, 1.0)
+    else:  # the median of all coordinates is not cheap to know: distances are held to those seen
+        assert view.noted is not None
+        told = np.asarray(view.noted.passes[0] if view.noted.passes else [], dtype=np.float64)
+        if len(told) != size:
+            text = "it does not say how far its updates are from the median"
+            return replace(expected, problem=text)
+        seen = np.sqrt(((view.rows - point) ** 2).sum(axis=1))
+        slack = view.unit * float(np.linalg.norm(point))  # the step's median is of their type
+        low = told * (1 - _NEAR) - slack if view.whole else np.zeros(size)
+        if ((seen > told * (1 + _NEAR) + slack) | (seen < low)).any():
+            return replace(expected, problem="its distances from the median are others")
+        far, near = (1.0, 0.0) if misplaced(told, chosen) else (0.0, 1.0)
     if beyond(far, near):
         text = "it leaves out an update that is nearer the pivot than one that it keeps"
         return replace(expected, problem=text)

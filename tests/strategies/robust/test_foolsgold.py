@@ -231,3 +231,13 @@ def test_weights_without_pardon_are_named(monkeypatch) -> None:
     monkeypatch.setattr(foolsgold, "weighed", unpardoned)
     with pytest.raises(IdentityError, match=r"has b = .*, not"):
         run(SMALL.but(rounds=6), device="cpu")
+
+
+def test_it_bounds_no_update(held) -> None:
+    """One huge update that is like nobody's counts in full, as in the paper."""
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((5, 60)) * 0.1 + 1)
+    rows[0] = torch.from_numpy(np.random.default_rng(2).standard_normal(60)) * 1e12
+    scenario = Scenario(strategy="foolsgold", num_clients=5, fraction_train=1.0)
+    step, memory = held(scenario, rows)
+    assert memory.noted.passes[2][0] == 1.0
+    assert step.norm() > 1e10

@@ -74,10 +74,8 @@ def test_one_that_keeps_the_furthest_is_refused(held, monkeypatch, pivot, width)
     monkeypatch.setattr(
         monna, "lengths", lambda rows, origin: -(rows - origin).norm(dim=1).double()
     )
-    if pivot == "median" and width > 192:
-        held(scenario, rows)  # the median of all coordinates is not looked at
-        return
-    with pytest.raises(IdentityError, match="leaves out an update that is nearer the pivot"):
+    message = "leaves out an update that is nearer the pivot|distances from the median are others"
+    with pytest.raises(IdentityError, match=message):
         held(scenario, rows)
 
 
@@ -89,3 +87,14 @@ def test_one_that_keeps_no_pivot_is_refused(held, monkeypatch) -> None:
     )
     with pytest.raises(IdentityError, match=r"does not say whom it chose|keeps no 'centre'"):
         held(TWO_OF_FIVE, rows)
+
+
+def test_other_rows_than_those_nearest_a_median_are_refused(held, monkeypatch) -> None:
+    rows = torch.from_numpy(np.random.default_rng(1).standard_normal((5, 3000)))
+    rows[0] += 1
+    scenario = TWO_OF_FIVE.but(pivot="median")
+    held(scenario, rows)
+    real = monna.mean_of
+    monkeypatch.setattr(monna, "mean_of", lambda rows, _, kept: real(rows, [0, 1, 2], kept))
+    with pytest.raises(IdentityError, match="leaves out an update that is nearer the pivot"):
+        held(scenario, rows)
