@@ -3,7 +3,7 @@
     pytest benchmark/test_trends.py
 
 `pytest benchmark` leaves this file out: name it, as above. Runs are stored. What is compared, why
-its settings are these, and how to write the page of results: `trends`.
+its settings are these: `trends`. How to write the page of results: `trend_page`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from fedcore.strategies.averaging.fedavg import FedAvg
 from fedcore.strategies.robust.flame import Flame
 from fedcore.strategies.robust.fltrust import FLTrust
 
-from .trends import LASTING, SEEDS, SKEWED, TRENDS, Trend, TrendError, measure
+from .trend_page import TrendError, measure
+from .trends import LASTING, SEEDS, SKEWED, TRENDS, Trend
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def lab(request: pytest.FixtureRequest, suite_options: Options) -> Iterator[Lab]
     specs = [getattr(i, "callspec", None) for i in request.session.items if i.path == here]
     chosen = [spec.params["trend"] for spec in specs if spec and "trend" in spec.params]
     made = Lab(suite_options, Thresholds.none())
-    made.begin(run for trend in chosen for run in trend.runs(suite_options.seeds or SEEDS))
+    made.begin(one for trend in chosen for one in trend.runs(suite_options.seeds or SEEDS))
     yield made
     made.close()
 
