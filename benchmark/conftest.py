@@ -7,8 +7,8 @@ import pytest
 from fedcore.harness.plugin.options import add_short_names
 
 _PLUGIN = "fedcore.harness.plugin"
-#: Collected only where it is named: it takes as long as all others together.
-collect_ignore = ["test_defences.py"]
+#: Collected only where they are named: they take minutes of their own.
+collect_ignore = ["test_defences.py", "test_trends.py"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
