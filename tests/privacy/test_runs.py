@@ -27,7 +27,10 @@ def test_a_private_run_repeats_and_shares_all_but_the_noise() -> None:
     plain, private = run(TINY, 3), run(TINY.but(**DP), 3)
     assert run(TINY.but(**DP), 3).model_digest == private.model_digest != plain.model_digest
     assert plain.audit == dataclasses.replace(
-        private.audit, privacy=None, identity=plain.audit.identity
+        private.audit,
+        privacy=None,
+        identity=plain.audit.identity,
+        client_accuracy=plain.audit.client_accuracy,
     )
     assert plain.audit.privacy is None
     assert Record.from_json(private.to_json()) == private

@@ -222,7 +222,7 @@ def test_what_runs_trained_on_decides_whether_a_claim_is_judged(
     }
     outcome = judge_claim(CLAIM, range(2), found)
     assert outcome.verdict is ClaimVerdict.ERROR
-    assert len(outcome.errors) == 4
+    assert len(outcome.errors) == 6
     assert all(
         "seed 1 has other cohorts than its seed draws" in text for text in outcome.errors[1:2]
     )

@@ -179,7 +179,7 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
     ("places", "message"),
     [
         ([(federation, "partition")], "another partition"),
-        ([(threat, "malicious_clients")], "has malicious clients"),
+        ([(threat, "_in_order")], "has malicious clients"),
     ],
 )
 def test_arms_on_other_partitions_or_malicious_sets(
