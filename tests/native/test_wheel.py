@@ -32,7 +32,9 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         shutil.copy(ROOT / name, tree)
     sdist = folder / made_in(tree, "sdist", folder)
     with tarfile.open(sdist) as packed:
-        packed.extractall(folder / "unpacked", filter="data")
+        # Python 3.11.3 and older have no filters
+        safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        packed.extractall(folder / "unpacked", **safely)
     (unpacked,) = (folder / "unpacked").iterdir()
     return sdist, folder / made_in(unpacked, "wheel", folder)
 
