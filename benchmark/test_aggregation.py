@@ -95,7 +95,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def guarded(
-    server: Aggregation, check: IdentityCheck, sent: Cohort, state: ServerState
+    server: Aggregation, check: IdentityCheck, sent: Cohort, state: ServerState, round: int = 1
 ) -> tuple[float, float, ServerState]:
     """CPU time of an aggregation as a run makes it, and of its identity check; the next state."""
     size, looking = sent.updates.shape[1], 0.0
@@ -107,9 +107,9 @@ def guarded(
         looking += time.process_time() - begun
 
     times = [time.process_time()]
-    check.before(state, sent, size, round=1)
+    check.before(state, sent, size, round)
     times.append(time.process_time())
-    after = server.aggregate(state, sent, size, 1, seen)
+    after = server.aggregate(state, sent, size, round, seen)
     times.append(time.process_time())
     check.after(after)
     times.append(time.process_time())
@@ -228,7 +228,11 @@ EXTRA = {"fedbn": {"norm": "batch"}, "normclipping": {"norm_bound": 300.0}}
 def test_the_identity_check_costs_a_quarter_at_most(
     name, chain, suite_options: Options, remark
 ) -> None:
-    """The best CPU time of the check over that of the aggregation, 50 x 500,000, one thread."""
+    """CPU time of the check over the best of the aggregation, 50 x 500,000, one thread.
+
+    What is costly to see is looked at in the first round and in a tenth of the others
+    (`View.thorough`), so that the first counts as a tenth, and the best of the others as the rest.
+    """
     if suite_options.device == "cuda":
         pytest.skip("CPU times are compared; this case is not for --device cuda")
     steps = tuple(1 + client % 7 for client in range(CLIENTS))
@@ -245,11 +249,12 @@ def test_the_identity_check_costs_a_quarter_at_most(
     check = IdentityCheck(server, scenario)
     with one_thread():
         state, turns = model_for(sent), []
-        for _ in range(9):
-            aggregated, checked, state = guarded(server, check, sent, state)
+        for round in range(1, 10):
+            aggregated, checked, state = guarded(server, check, sent, state, round)
             turns.append((aggregated, checked))
     check.verdict()
-    aggregation, cost = (1e3 * min(times) for times in zip(*turns, strict=True))
+    aggregations, costs = zip(*turns, strict=True)
+    aggregation, cost = 1e3 * min(aggregations), 1e3 * (0.9 * min(costs[1:]) + 0.1 * costs[0])
     remark(
         f"{name:16} {chain or '':22} of {CLIENTS} x {CHECK_PARAMETERS:,}: {aggregation:.1f} ms, "
         f"its identity check {cost:.2f} ms, {cost / aggregation:.3f} of it"

@@ -47,7 +47,8 @@ class View:
     product of two whole updates, of which -1 is the one that the server trained itself (NaN: it has
     none), and a name the tensor of the server's memory after the step. ``at`` gives the values of a
     whole update at some of all coordinates. ``clients`` are those of the rows, ``population`` is
-    the number of all clients of the run.
+    the number of all clients of the run. ``thorough`` asks for what is costly to see, too: in a run
+    in the first round and in a tenth of the others, drawn anew.
     """
 
     strategy: Any
@@ -76,6 +77,7 @@ class View:
         len(places), np.nan
     )
     clients: tuple[int, ...] = ()
+    thorough: bool = True
 
     @property
     def whole(self) -> bool:

@@ -114,7 +114,7 @@ def _kept(view: View) -> Expected:
     expected, chosen = mean_of_chosen(view, due)
     looked_at = size * min(view.size, strategy.sampled_coordinates) * passes
     cut = min(cut, size - 1)
-    if expected.problem is not None or not cut or looked_at > _MOST:
+    if expected.problem is not None or not cut or looked_at > _MOST or not view.thorough:
         return expected
     finite = np.ones(size, dtype=np.bool_)
     wrong = _kept_otherwise(view, finite, passes, cut, chosen)

@@ -157,7 +157,8 @@ def _guarded(view: View) -> Expected:
     if told.shape != (4, len(shares)):
         problem: str | None = "it does not say of what lengths and signs its updates are"
     else:
-        problem = _mismeasured(view, told) or _misjudged(view, told, trusted, factors)
+        wrong = _mismeasured(view, told) if view.thorough else None
+        problem = wrong or _misjudged(view, told, trusted, factors)
     return expected if problem is None else replace(expected, problem=problem)
 
 
