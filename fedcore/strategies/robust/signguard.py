@@ -193,6 +193,8 @@ def _misjudged(view: View, told: Floats, trusted: Flags, factors: Floats) -> str
         or np.isclose(ratio, strategy.greatest_length).any()
     ):
         return None
+    if not view.thorough:  # clusters take as long as the step
+        return None
     largest = _largest(points)
     both = largest & (ratio >= strategy.least_length) & (ratio <= strategy.greatest_length)
     if ((both if both.any() else largest) != trusted[finite]).any():
