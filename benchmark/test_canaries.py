@@ -17,8 +17,8 @@ Measured: AVX2 instead of AVX-512 (ATEN_CPU_CAPABILITY=avx2, ONEDNN_MAX_CPU_ISA 
 MKL_ENABLE_INSTRUCTIONS=AVX2), without kernels, left the first 208 canaries equal, and the 177 of
 2026-11-28. Left out: group normalisation, which differed there by 3e-2. Without AVX2
 (ATEN_CPU_CAPABILITY=default) torch draws initial weights with other last bits of float32; then 6 of
-207 canaries are not equal, so that such a processor has to expect these to fail. One test, not one for each canary: ``-k fednova`` selects
-the cells of a strategy, and is not to become slower.
+207 canaries are not equal, so that such a processor has to expect these to fail. One test, not one
+for each canary: ``-k fednova`` selects the cells of a strategy, and is not to become slower.
 """
 
 from __future__ import annotations

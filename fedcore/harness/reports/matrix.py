@@ -54,7 +54,9 @@ def _table(cells: Sequence[Row], noise: Noise) -> Table:
             "cost": _cost(clean[defence], clean.get(REFERENCE), defence, seeds, noise),
             "course": (clean[defence].get("course") or {}).get("clean"),
             "cells": {
-                label: _entry(by_place[defence, label], seeds, noise)
+                label: _entry(
+                    by_place[defence, label], seeds, noise, by_place.get((REFERENCE, label))
+                )
                 for label in labels
                 if (defence, label) in by_place
             },
@@ -112,15 +114,18 @@ def _cost(
     return _spread([one - other for one, other in pairs], noise)
 
 
-def _entry(cell: Row, seeds: Sequence[int], noise: Noise) -> dict[str, Any]:
-    """What the table says of one cell."""
+def _entry(
+    cell: Row, seeds: Sequence[int], noise: Noise, control: Row | None = None
+) -> dict[str, Any]:
+    """What the table says of one cell; what diverged in its ``control`` is not its own."""
+    others = () if control is None or control is cell else control["diverged"]
     entry: dict[str, Any] = {
         "id": cell["id"],
         "poisoned": _spread(_values(cell, "poisoned", seeds), noise),
         "drop": _spread(_values(cell, "drop", seeds), noise),
         "asr": None,
         "asr_twin": None,
-        "diverged": len(cell["diverged"]),
+        "diverged": sum(run not in others for run in cell["diverged"]),
         "course": (cell.get("course") or {}).get("attacked"),
         "exposure": (cell.get("course") or {}).get("exposure"),
     }

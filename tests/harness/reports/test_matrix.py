@@ -206,6 +206,15 @@ def test_cells_with_errors_count_as_missing_and_diverged_ones_are_listed() -> No
     )
 
 
+def test_what_diverged_in_the_control_is_not_the_defences_own() -> None:
+    cells, run = full(), ("plain averaging in round 3",)
+    cells[1] = cell("fedavg", "flip", 10.0, diverged=run)
+    cells[5] = cell("median", "flip", 85.0, 92, diverged=run)
+    (table,) = matrices(cells, NOISE)
+    text = markdown_matrices([table])
+    assert "Diverged runs, counted at chance accuracy: fedavg under flip (1)." in text
+
+
 def test_declared_and_true_numbers_stand_side_by_side() -> None:
     (table,) = matrices(full(), NOISE)
     text = " ".join(terminal_matrices([table]).split())
