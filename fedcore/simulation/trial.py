@@ -157,7 +157,7 @@ class Trial:
                     due = self._scores_due.digests(self.state, self.round, cohort.clients)
                 self._log.due(self.round, due)
         honest = cohort
-        if cohort is not None and cohort.clients and self._attack and self._acts:
+        if cohort is not None and cohort.clients and self._attacks_updates:
             with self.clock("train"):
                 cohort = self._assaulted(cohort)
         if cohort is not None and self._mechanism is not None:
@@ -185,9 +185,9 @@ class Trial:
         return report
 
     @property
-    def _acts(self) -> bool:
-        """Whether malicious clients attack in the round that is due."""
-        return self.federation.threat.acts(self.round)
+    def _attacks_updates(self) -> bool:
+        """Whether malicious clients change their updates in the round that is due."""
+        return self._attack is not None and self.federation.threat.acts(self.round)
 
     def _assaulted(self, cohort: Cohort) -> Cohort:
         """What the clients send of the updates that they have trained; both are noted."""
@@ -223,10 +223,10 @@ class Trial:
     def _remarks(self) -> tuple[str, ...]:
         scenario = self.federation.scenario
         work = work_in_steps(scenario)
-        told = () if self._attack is None else self._attack.remarks(self._attackers)
+        notes = () if self._attack is None else self._attack.remarks(self._attackers)
         if work is None or work.radius is None:
-            return told
-        return told + ball_remarks(self._work.audits(), str(scenario.attack), work.radius)
+            return notes
+        return notes + ball_remarks(self._work.audits(), str(scenario.attack), work.radius)
 
     def _identity(self) -> Identity:
         try:

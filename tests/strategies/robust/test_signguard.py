@@ -175,3 +175,17 @@ def test_in_a_large_model_too(held, monkeypatch, name, bug, message) -> None:
     monkeypatch.setattr(signguard, name, bug)
     with pytest.raises(IdentityError, match=message):
         held(scenario, rows)
+
+
+def test_who_trusts_all_from_the_second_round_on_is_found_later(held, monkeypatch) -> None:
+    """Clusters are made a second time in the first round, and in a tenth of the others."""
+    rows, honest, calls = benign(0, 7, 3000), signguard.largest_cluster, []
+
+    def sometimes(points):
+        calls.append(points)
+        return honest(points) if len(calls) == 1 else np.ones(len(points), bool)
+
+    rows[0] *= -1
+    monkeypatch.setattr(signguard, "largest_cluster", sometimes)
+    with pytest.raises(IdentityError, match="it trusts others than"):
+        held(FIVE.but(num_clients=7), rows, rounds=60)
