@@ -55,7 +55,8 @@ class ScoreCheck:
         ``state`` is the model that the round began with.
         """
         threat = self._federation.threat
-        present = [c for c in clients if c in set(threat.malicious.tolist())]
+        malicious = set(threat.malicious.tolist())
+        present = [client for client in clients if client in malicious]
         result = {}
         for place, client in enumerate(present):
             labels = threat.labels_of(client, round)
