@@ -12,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports import clients, privacy, table
+from fedcore.harness.reports import clients, metrics, metrics_table, privacy, table
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
@@ -63,7 +63,7 @@ def to_markdown(
     cells = document["cells"]
     parts = [f"# {TITLE}", table.count_line(cells), _table(cells, "github")]
     parts += ["\n".join(table.footer(cells))]
-    for title, shown, legend in tables(document):
+    for title, shown, legend in _tables(document):
         parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
     if document.get("matrices"):
         parts += ["## Defences against attacks", markdown_matrices(document["matrices"])]
@@ -103,7 +103,7 @@ def to_html(
         _html_table(cells),
         f"<p>{escape(' '.join(table.footer(cells)))}</p>",
     ]
-    for title, shown, legend in tables(document):
+    for title, shown, legend in _tables(document):
         parts += [
             f"<h2>{escape(title.capitalize())}</h2>",
             _tabulated(_escaped(shown), "unsafehtml"),
@@ -177,6 +177,12 @@ def _tabulated(shown: Columns, style: str) -> str:
     )
 
 
+def _tables(document: Mapping[str, Any]) -> list[tuple[str, Columns, str]]:
+    """The small tables, with the one of all metrics, for which only a report has room, first."""
+    found = metrics_table.table(document["cells"])
+    return [*([] if found is None else [(metrics_table.TITLE, *found)]), *tables(document)]
+
+
 def _escaped(shown: Columns) -> Columns:
     return {
         name: [
@@ -214,6 +220,7 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         flat["asr_twin_mean"] = statistics.fmean(cell["asr_twin"])
         flat["asr_twin_values"] = _joined(cell["asr_twin"])
     flat["retention"] = cell["retention"]
+    flat |= metrics.flat(cell)
     for name, value in (cell.get("published") or {}).items():
         flat[f"published_{name}"] = value
     flat |= clients.flat(cell)
