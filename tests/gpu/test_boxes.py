@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmark.gpu import __main__ as gpu
 from benchmark.gpu.measurements import Measurements
 
-from .tiny import found_by
+Measure = Callable[..., dict[str, Any]]
 
 
-def test_it_ends_by_itself_and_names_what_had_no_time(tmp_path: Path) -> None:
+def test_it_ends_by_itself_and_names_what_had_no_time(found_by: Measure, tmp_path: Path) -> None:
     begun = time.monotonic()
     found = found_by(tmp_path, "--only", "rates", "aggregation", "--minutes", "0.01")
     assert time.monotonic() - begun < 0.6 + gpu.GRACE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from fedcore.scenario.presets import preset
 from fedcore.simulation.lockstep import lockstep
 from fedcore.simulation.trial import RoundReport
 
-from .tiny import found_by
+Measure = Callable[..., dict[str, Any]]
 
 
-def test_the_factorial_in_small(tmp_path: Path) -> None:
+def test_the_factorial_in_small(found_by: Measure, tmp_path: Path) -> None:
     found = found_by(tmp_path, "--only", "factorial")["factorial"]
     total = found.pop("total")
     assert total["cells"] == 182
@@ -113,7 +113,9 @@ def test_a_team_that_is_halved_for_want_of_memory_counts_what_was_heard(
     assert found["hours"] == pytest.approx(50 * 100 / 3600)
 
 
-def test_an_arm_that_fails_leaves_no_total(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arm_that_fails_leaves_no_total(
+    found_by: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extrapolated = gpu_factorial._extrapolated
 
     def broken(setting: Setting, runs: list[Any], *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from benchmark.gpu import workloads
 from benchmark.gpu.measurements import PEAKS, Measurements, Setting
 from fedcore.scenario.presets import preset
 
-from .tiny import found_by
+Measure = Callable[..., dict[str, Any]]
 
 
 @pytest.mark.slow
-def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_section_in_small(
+    found_by: Measure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = found_by(tmp_path)
     assert found["tiny"]
     assert found["data"] == "synthetic:500"
@@ -48,7 +51,7 @@ def test_every_section_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert set(peaks.values()) == {None}, "a CPU does not say"
 
 
-def test_a_rate_counts_all_rounds_of_all_runs(tmp_path: Path) -> None:
+def test_a_rate_counts_all_rounds_of_all_runs(found_by: Measure, tmp_path: Path) -> None:
     found = found_by(tmp_path, "--only", "rates")["rates"]
     for name, runs in (("sequential", 1), ("stacked", 1), ("lockstep of 2, stacked", 2)):
         rate = found[name]
@@ -60,7 +63,7 @@ def test_a_rate_counts_all_rounds_of_all_runs(tmp_path: Path) -> None:
     assert found["profile of stacked"][0]["cpu ms"] > 0, "what falls short is profiled"
 
 
-def test_the_best_share_is_told_beside_each(tmp_path: Path) -> None:
+def test_the_best_share_is_told_beside_each(found_by: Measure, tmp_path: Path) -> None:
     found = found_by(tmp_path, "--only", "central")["central"]
     share = found.pop("28 px, float32, share of central")
     rates = {f"{n} runs, stacked": found[f"28 px, float32, {n} runs, stacked"] for n in (1, 2)}
@@ -70,7 +73,7 @@ def test_the_best_share_is_told_beside_each(tmp_path: Path) -> None:
     assert share["best"] == share[share["best at"]] == max(share[label] for label in rates)
 
 
-def test_aggregators_are_timed_and_compared(tmp_path: Path) -> None:
+def test_aggregators_are_timed_and_compared(found_by: Measure, tmp_path: Path) -> None:
     found = found_by(tmp_path, "--only", "aggregation")["aggregation"]
     assert [name.split()[0] for name in found] == ["median", "trimmedmean", "krum", "multikrum"]
     for told in found.values():
@@ -107,7 +110,7 @@ def test_images_are_generated_where_no_file_is(tmp_path: Path) -> None:
 
 
 def test_a_failure_keeps_the_other_measurements(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found_by: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = gpu_rates.run_lockstep
 
@@ -126,7 +129,7 @@ def test_a_failure_keeps_the_other_measurements(
 
 
 def test_an_engine_that_fails_leaves_the_rates_of_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found_by: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_rates, "run", lambda *arguments, **how: 1 / 0)
     found = found_by(tmp_path, "--only", "rates", status=1)["rates"]
@@ -137,7 +140,7 @@ def test_an_engine_that_fails_leaves_the_rates_of_the_others(
 
 
 def test_a_section_that_cannot_begin_keeps_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found_by: Measure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(gpu.SECTIONS, "exactness", lambda setting: 1 / 0)
     monkeypatch.setitem(gpu.SECTIONS, "study", lambda s: s.log.note("study", "stacked", 2.0))
