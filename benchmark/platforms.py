@@ -108,7 +108,7 @@ def measure(seeds: int, results: Path) -> dict[str, Any]:
                     entry.setdefault("asr_before", {})[str(seed)] = _tail_asr(shares)
                     entry.setdefault("asr_now", {})[str(seed)] = 100 * record.tail_asr
         head = {"class": machine_class(lab.fingerprint), "fingerprint": lab.fingerprint}
-        return {**head, **{"recorded_on": baseline.machine_class}, "arms": entries}
+        return {**head, "recorded_on": baseline.machine_class, "arms": entries}
     finally:
         lab.close()
 
