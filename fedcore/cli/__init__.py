@@ -19,9 +19,10 @@ from fedcore.cli import (
 )
 from fedcore.cli.process import exit_with
 from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
+from fedcore.interrupts import Interrupts, Terminated, status_of
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses: done; an expected error; something typed wrong; Ctrl-C."""
+OK, FAILED, USAGE = 0, 1, 2
+"""Exit statuses: done; an expected error; something typed wrong. Ctrl-C is 130, SIGTERM 143."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FedcoreError as error:
         print(f"fedcore: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("fedcore: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        word = "terminated" if isinstance(interrupt, Terminated) else "interrupted"
+        print(f"fedcore: {word}", file=sys.stderr)
+        return status_of(interrupt)
     except BrokenPipeError:  # as in `fedcore list | head`
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,6 +56,7 @@ def command() -> NoReturn:
     if not sys.flags.safe_path:
         with contextlib.suppress(OSError):  # the folder has been removed
             sys.path.append(os.getcwd())
+    Interrupts().install()
     exit_with(main)
 
 

@@ -10,7 +10,6 @@ depends on no other client, so that it does not matter who trained it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -32,6 +31,7 @@ from fedcore.engine.shared import shared_zeros
 from fedcore.engine.witness import scored
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, Memory, ServerState
+from fedcore.lifeline import end_with_parent
 
 if TYPE_CHECKING:
     from fedcore.data.dataset import Split
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 # round, row, client; SCORE in the place of the round: row is a batch of the exam `client`
 _TASK = struct.Struct("<iii")
 _SCORE = -1
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 _Task = tuple[int, int, int]
 
@@ -196,7 +195,7 @@ class ParallelEngine:
     def _serve(self, link: Connection, parent: int) -> None:
         """The life of a helper: tasks until the parent is gone."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who decides
-        _die_with(parent)
+        end_with_parent(parent)
         # a forked process has none of its parent's OpenMP threads, and would wait for them for ever
         torch.set_num_threads(1)
         self._queue.close()  # so that the queue ends with the parent
@@ -255,14 +254,6 @@ class _Exam:
 
 def _shared_copy(tensor: torch.Tensor) -> torch.Tensor:
     return shared_zeros(tuple(tensor.shape), dtype=tensor.dtype).copy_(tensor)
-
-
-def _die_with(parent: int) -> None:
-    """Have the system end this process, even amid work, when its parent ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was quicker
-            os._exit(1)
 
 
 def _packed(error: Exception) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.checked import Checked, repeat
+from fedcore.harness.plugin.interrupts import SessionInterrupts
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.records.files import require_writable
@@ -45,6 +46,7 @@ class SuiteSession:
         self.lab = Lab(self.options, limits)
         self._outcomes: dict[Cell, Outcome] = {}
         self._first_verdict: float | None = None
+        self._interrupts = SessionInterrupts(config, self.lab, config.stash[REMARKS])
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is.
@@ -111,6 +113,7 @@ class SuiteSession:
         from fedcore.records.store import StoreWarning
 
         def tick(progress: Progress) -> None:
+            self._tell_losses()
             self._require_time(cell)
             self._tick(progress)
 
@@ -118,6 +121,7 @@ class SuiteSession:
         with warnings.catch_warnings():
             warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
             outcome = self.lab.judge(cell, tick)
+        self._tell_losses()
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
@@ -150,6 +154,17 @@ class SuiteSession:
                 f"{100 * busy:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
             )
         return text
+
+    def _tell_losses(self) -> None:
+        """Name the workers that were lost, now and in the summary."""
+        for line in self.lab.incidents():
+            self.say(f"fedcore: {line}")
+            self.config.stash[REMARKS].append(line)
+
+    def close(self) -> None:
+        """End the workers."""
+        self.lab.close()
+        self._interrupts.close()
 
     def _require_time(self, cell: Cell) -> None:
         """Raise OutOfTime where --hours are over and runs of ``cell`` are still to be made."""

@@ -19,6 +19,7 @@ from fedcore.harness.suite.cells import UNDEFENDED
 from fedcore.harness.suite.comparability import confounds
 from fedcore.harness.suite.outcome import Outcome
 from fedcore.scenario import Scenario, naming
+from fedcore.scenario.validation import entries
 
 #: What each comparison refers to.
 REFERENCES: Mapping[str, Mapping[str, Any]] = {
@@ -31,6 +32,8 @@ FACTORS = {
     "defence": frozenset({"strategy", "preaggregation", "optimizer", "lr"}),
     "heterogeneity": frozenset({"partition", "partition_seed"}),
 }
+#: The component whose chosen parameters are part of the factor: they say which arm it is.
+CHOSEN = {"defence": "strategy", "heterogeneity": "partition"}
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,19 @@ def reference_of(kind: str, arm: Scenario, arms: Mapping[Scenario, Any]) -> Scen
     """
     if _refers(kind, arm):
         return None
+    factor = factor_of(kind, arm)
     fitting = [
-        other for other in arms if _refers(kind, other) and not confounds(other, arm, FACTORS[kind])
+        other for other in arms if _refers(kind, other) and not confounds(other, arm, factor)
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def factor_of(kind: str, arm: Scenario) -> frozenset[str]:
+    """The factor of ``arm``'s comparison: `FACTORS`, and what was chosen of its own component."""
+    component = entries(arm).get(CHOSEN[kind])
+    parameters = {} if component is None else component.parameters
+    chosen = {name for name, default in parameters.items() if getattr(arm, name) != default}
+    return FACTORS[kind] | chosen
 
 
 def _refers(kind: str, arm: Scenario) -> bool:
@@ -123,7 +135,7 @@ def cost_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 "hash": cost.arm.hash,
                 "clean": sum(arms[cost.arm][seed] for seed in cost.seeds) / len(cost.seeds),
                 "reference": named[cost.reference]["id"],
-                "factor": sorted(FACTORS[cost.kind]),
+                "factor": sorted(factor_of(cost.kind, cost.arm)),
                 "seeds": list(cost.seeds),
                 "values": list(cost.values),
                 "effect": sum(cost.values) / len(cost.values),

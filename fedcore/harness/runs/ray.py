@@ -21,6 +21,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.runs.imports import Parcel
 from fedcore.harness.runs.job import Failure, Job, execute, packed
 from fedcore.harness.runs.processes import News
+from fedcore.lifeline import WORKER_TIMEOUT
 from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
 from fedcore.records.inputs import inputs_of
 from fedcore.records.record import Record
@@ -51,9 +52,14 @@ class RayPool:
     """
 
     def __init__(
-        self, address: str | None, workers: int | None, run: Callable[[Job], Result] = execute
+        self,
+        address: str | None,
+        workers: int | None,
+        run: Callable[[Job], Result] = execute,
+        patience: float = WORKER_TIMEOUT,
     ) -> None:
         self.run = run
+        self.patience = patience
         self._futures: dict[Job, Future[Result]] = {}
         self._news = News()
         with contextlib.ExitStack() as undo:
@@ -89,8 +95,26 @@ class RayPool:
 
         A Ctrl-C in the meantime ends them at once.
         """
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            self.abandon()
+            return
         with self._disconnect:
             self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def incidents(self) -> list[str]:
+        """A line for each worker that was lost since the last call."""
+        return [self._incidents.popleft() for _ in range(len(self._incidents))]
+
+    def abandon(self) -> list[Job]:
+        """Leave the cluster at once; the jobs that were being done, which are lost."""
+        lost = [job for job, future in self._futures.items() if future.running()]
+        self._abandoned = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for reference in list(self._references.values()):
+            with contextlib.suppress(Exception):  # of a cluster that has gone
+                self._ray.cancel(reference, force=True)
+        self._disconnect.close()
+        return lost
 
     def _make(self, job: Job) -> Result:
         errors = self._ray.exceptions
