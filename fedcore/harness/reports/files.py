@@ -48,13 +48,15 @@ def write_reports(
     *,
     repeat: str,
     origin: Mapping[str, Any] | None = None,
+    figures: bool = True,
 ) -> list[Path]:
     """Write all report files below ``directory``, made if need be; returns their paths.
 
     ``repeat`` is the command that makes these results, ``origin`` what they are made with and of
-    (`fedcore.harness.suite.lab.Lab.origin`). Raises StoreError where nothing can be written.
+    (`fedcore.harness.suite.lab.Lab.origin`). Without ``figures``, which take a second, a note says
+    so. Raises StoreError where nothing can be written.
     """
-    return render(document(outcomes, repeat=repeat, origin=origin), directory)
+    return render(document(outcomes, repeat=repeat, origin=origin), directory, figures=figures)
 
 
 def document(
@@ -102,14 +104,14 @@ def read_results(directory: Path) -> Document:
     return dict(content)
 
 
-def render(content: Document, directory: Path) -> list[Path]:
+def render(content: Document, directory: Path, *, figures: bool = True) -> list[Path]:
     """Write the report files of ``content``; returns their paths. StoreError if it cannot.
 
     Each file is replaced in one step, results.json first: what has been computed comes first.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return _render(content, directory)
+        return _render(content, directory, figures)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {directory} ({error.strerror or error}): name "
@@ -142,16 +144,19 @@ def write_matrix_page(directory: Path, page: Path, source: str) -> None:
         raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 
 
-def _render(content: Document, directory: Path) -> list[Path]:
+def _render(content: Document, directory: Path, figures: bool) -> list[Path]:
     written = [directory / RESULTS]
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(written[0], text + "\n")
     notes = []
     figure = surface = curves = None
     try:
-        figure = drop_figure(content["cells"])
-        surface = privacy.figure(content["cells"])
-        curves = learning_figure(content["cells"])
+        if figures:
+            figure = drop_figure(content["cells"])
+            surface = privacy.figure(content["cells"])
+            curves = learning_figure(content["cells"])
+        else:
+            notes.append("figures are left out after an interrupt: fedcore report draws them")
     except ImportError as error:
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
     first = _FIGURE if figure is not None else None
