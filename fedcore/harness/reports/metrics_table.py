@@ -29,8 +29,8 @@ def beyond_text(cells: Sequence[Row]) -> str | None:
     )
 
 
-def table(cells: Sequence[Row]) -> tuple[Columns, str] | None:
-    """(columns, legend) of all metrics with their intervals; None without cells of this version.
+def table(cells: Sequence[Row]) -> tuple[str, Columns, str] | None:
+    """(title, columns, legend) of all metrics with intervals; None without cells of this version.
 
     For the report alone: a terminal has no room for it.
     """
@@ -53,7 +53,7 @@ def table(cells: Sequence[Row]) -> tuple[Columns, str] | None:
     columns["rounds beyond"] = [_beyond(cell) for cell in cells]
     columns["adjusted"] = [_span(cell.get("adjusted"), 1) for cell in cells]
     shown = {name: values for name, values in columns.items() if any(values)}
-    return shown, _legend(cells, shown)
+    return TITLE, shown, _legend(cells, shown)
 
 
 def _legend(cells: Sequence[Row], shown: Columns) -> str:
