@@ -146,9 +146,8 @@ def _value(place: str, name: str, word: str) -> Any:
         check_name(place, name, word)
         return word
     try:
-        if word.endswith("%"):
-            return spec.coerce(float(word.removesuffix("%")) / 100)
-        value = spec.coerce(spec.read(word))
+        share = word.endswith("%")
+        value = spec.coerce(float(word[:-1]) / 100 if share else spec.read(word))
     except (TypeError, ValueError) as error:
         raise ThresholdError(f"{place}: {name} = {word}: {error}") from error
     problems = spec.problems(name, value)
