@@ -1,4 +1,4 @@
-"""The command ``fedcore``: run one scenario, list what there is, render reports again."""
+"""The command ``fedcore``: run one scenario, list components, render reports, compare sessions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fedcore import __version__
-from fedcore.cli import list_command, report_command, run_command, tune_command
+from fedcore.cli import (
+    compare_command,
+    list_command,
+    report_command,
+    run_command,
+    tune_command,
+)
 from fedcore.cli.process import exit_with
 from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
+from fedcore.interrupts import Interrupts, Terminated, status_of
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses: done; an expected error; something typed wrong; Ctrl-C."""
+OK, FAILED, USAGE = 0, 1, 2
+"""Exit statuses: done; an expected error; something typed wrong. Ctrl-C is 130, SIGTERM 143."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FedcoreError as error:
         print(f"fedcore: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print("fedcore: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        word = "terminated" if isinstance(interrupt, Terminated) else "interrupted"
+        print(f"fedcore: {word}", file=sys.stderr)
+        return status_of(interrupt)
     except BrokenPipeError:  # as in `fedcore list | head`
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,6 +56,7 @@ def command() -> NoReturn:
     if not sys.flags.safe_path:
         with contextlib.suppress(OSError):  # the folder has been removed
             sys.path.append(os.getcwd())
+    Interrupts().install()
     exit_with(main)
 
 
@@ -73,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"fedcore {__version__}")
     root.set_defaults(command=None, parser=root)
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
-    for module in (run_command, list_command, report_command, tune_command):
+    for module in (run_command, list_command, report_command, compare_command, tune_command):
         parser = commands.add_parser(
             module.NAME, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
         )

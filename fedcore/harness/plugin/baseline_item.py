@@ -106,14 +106,17 @@ class BaselineItem(pytest.Item):
         path, recorded = self.recorded
         assert recorded is not None
         assert recorded.source is not None
-        # of runs that train together on a GPU, the others decide on the last bits
-        together = lab.device.type == "cuda" and lab.execution.stacks
         result = against(
             recorded,
             outcomes,
             self._traces(outcomes),
             self._coverage(),
+<<<<<<< HEAD
             None if together else here,
+=======
+            lab.thresholds.noise,
+            None if lab.together else here,
+>>>>>>> main
         )
         summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"
         wrong = list(failures(result))

@@ -32,6 +32,7 @@ class Bulyan(Strategy):
     """
 
     definition = BULYAN
+    buffer_rule = "median"
     may_ignore_clients = True
     num_byzantine: int | None = param(
         "f: malicious clients to withstand", default=None, low=0, token="f"

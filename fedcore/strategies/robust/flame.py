@@ -46,6 +46,7 @@ class Flame(Strategy):
         "the clipped updates of the majority's cluster and the round's noise",
         lambda view: _due(view),
     )
+    buffer_rule = "median"
     may_ignore_clients = True
     noise_factor: float = param(
         "lambda: standard deviation of the noise over the median length",

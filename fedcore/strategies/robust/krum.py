@@ -28,6 +28,7 @@ class Krum(Strategy):
     """
 
     definition = KRUM
+    buffer_rule = "median"
     may_ignore_clients = True
     num_byzantine: int | None = param(
         "f: malicious clients to withstand", default=None, low=0, token="f"

@@ -25,6 +25,7 @@ class Median(Strategy):
     """
 
     definition = MEDIAN
+    buffer_rule = "median"
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Minority(Strategy):
     """A rule that needs K > 2 f. f is ``num_byzantine``; None takes the largest, (K - 1) // 2."""
 
+    buffer_rule = "median"
     num_byzantine: int | None = param(
         "f: malicious clients to withstand", default=None, low=0, token="f"
     )

@@ -46,6 +46,7 @@ class SignGuard(Strategy):
     """
 
     definition = Definition("the clipped mean of the trusted updates", lambda view: _guarded(view))
+    buffer_rule = "median"
     may_ignore_clients = True
     least_length: float = param(
         "least length of a trusted update, over the median", default=0.1, low=0, high=1, token="low"

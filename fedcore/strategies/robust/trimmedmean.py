@@ -25,6 +25,7 @@ class TrimmedMean(Strategy):
     """
 
     definition = TRIMMED_MEAN
+    buffer_rule = "median"
     trim_fraction: float = param(
         "share trimmed at each end", default=0.2, low=0, high=0.5, open_high=True, token="trim"
     )
