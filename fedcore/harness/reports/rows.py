@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedcore.harness.reports.clients import accuracy_row, detection_row
+from fedcore.harness.reports.curves import curves_row
 from fedcore.harness.suite.thresholds import CONTROLS
 from fedcore.scenario import naming
 
 if TYPE_CHECKING:
     from fedcore.harness.statistics.convergence import Progress
     from fedcore.harness.statistics.estimates import Estimate
+    from fedcore.harness.suite.course import Course
     from fedcore.harness.suite.measures import Gate
     from fedcore.harness.suite.outcome import Outcome
     from fedcore.scenario import Scenario
@@ -37,8 +39,9 @@ def row(outcome: Outcome) -> Row:
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
     unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
     data_notes of the data set, and notes of the strategy; client_accuracy and detection, of single
-    clients (`fedcore.harness.reports.clients`). A cell of a matrix also has place and course
-    (`fedcore.harness.suite.place`, `.course`).
+    clients (`fedcore.harness.reports.clients`); course (whether the arms have converged,
+    `fedcore.harness.suite.course`) and curves (`fedcore.harness.reports.curves`). A cell of a
+    matrix also has place (`fedcore.harness.suite.place`).
     """
     scenario = outcome.cell.scenario
     values = {
@@ -73,23 +76,20 @@ def row(outcome: Outcome) -> Row:
         "unproven": list(outcome.unproven),
         "client_accuracy": accuracy_row(outcome.clients),
         "detection": detection_row(outcome.clients, outcome.seeds),
-        **_of_matrix(outcome),
+        "course": _course(outcome.course),
+        "curves": curves_row(outcome.curves, lambda values: _spread(outcome, values)),
+        **({} if outcome.cell.place is None else {"place": dataclasses.asdict(outcome.cell.place)}),
     }
 
 
-def _of_matrix(outcome: Outcome) -> Row:
-    """Place and course of a cell of a matrix; nothing of any other."""
-    place, course = outcome.cell.place, outcome.course
-    if place is None:
-        return {}
-    found: Row = {"place": dataclasses.asdict(place), "course": None}
-    if course is not None:
-        found["course"] = {
-            "clean": _progress(course.clean),
-            "attacked": _progress(course.attacked),
-            "exposure": dataclasses.asdict(course.exposure) if course.exposure else None,
-        }
-    return found
+def _course(course: Course | None) -> dict[str, Any] | None:
+    if course is None:
+        return None
+    return {
+        "clean": _progress(course.clean),
+        "attacked": _progress(course.attacked),
+        "exposure": dataclasses.asdict(course.exposure) if course.exposure else None,
+    }
 
 
 def _progress(found: Progress | None) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from fedcore.data.dataset import class_label
 from fedcore.harness.reports import rows
+from fedcore.harness.reports.horizons import at_rounds, mark, marks_line
 from fedcore.harness.reports.matrix_text import terminal_matrices
 from fedcore.harness.reports.narrow import NARROW
 from fedcore.harness.reports.narrow import WIDTH as WIDTH
@@ -46,7 +47,7 @@ def terminal_document(document: Mapping[str, Any]) -> str:
         parts.append(terminal_matrices(document["matrices"]))
         parts.append(count_line([cell for cell in cells if cell.get("place")]))
     for title, shown, legend in tables(document):
-        lines = [f"{title}:", *_draw(shown), *_wrap(legend)]
+        lines = [f"{title}:", *(_draw(shown) if shown else ()), *_wrap(legend)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -84,8 +85,8 @@ def columns(cells: Sequence[Row]) -> Columns:
         "partition": [cell["labels"]["partition"] for cell in cells],
         "attack": [_attack(cell, variants) for cell in cells],
         "mal/poi": [_shares(cell) for cell in cells],
-        "clean": [_number(rows.mean(cell, "clean")) for cell in cells],
-        "poisoned": [_with_interval(cell, "poisoned") for cell in cells],
+        "clean": [marked(_number(rows.mean(cell, "clean")), cell, "clean") for cell in cells],
+        "poisoned": [marked(_with_interval(cell, "poisoned"), cell, "attacked") for cell in cells],
         "drop": [_number(rows.mean(cell, "drop")) for cell in cells],
         "ret": [_number(cell["retention"], 2) for cell in cells],
         "ASR": [_success(cell) for cell in cells],
@@ -111,8 +112,10 @@ def footer(cells: Sequence[Row]) -> list[str]:
     interval = f"; +- half the {100 * level:.3g} % interval" if level is not None else ""
     lines = _wrap(
         "mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail "
-        f"accuracy, %, mean of n seeds{interval}. drop: percentage points. ret: poisoned / clean."
+        f"accuracy {at_rounds(cells)}, %, mean of n seeds{interval}. drop: percentage points. ret: "
+        "poisoned / clean."
     )
+    lines += _wrap(marks_line(cells) or "")
     if any(cell.get("published") for cell in cells):
         lines += _wrap(
             "published: the accuracy that the study printed for the cell, clean or poisoned. "
@@ -238,6 +241,11 @@ def _success(cell: Row) -> str | None:
 
 def _number(value: float | None, digits: int = 1) -> str | None:
     return None if value is None else number(value, digits)
+
+
+def marked(text: str | None, cell: Row, arm: str) -> str | None:
+    """``text`` with the mark of an ``arm`` that has not been shown to have converged."""
+    return text and text + mark(cell, arm)
 
 
 def _with_interval(cell: Row, metric: str) -> str | None:

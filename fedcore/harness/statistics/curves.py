@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedcore.harness.statistics.estimates import Noise, estimate
-from fedcore.records.record import tail_mean
+from fedcore.records.record import TAIL_SHARE, tail_mean
 
 #: Share of the clean level whose round is reported.
 LEVEL_SHARE = 0.9
@@ -29,6 +29,11 @@ class Scored(Protocol):
     @property
     def accuracy(self) -> Sequence[float]:
         """The accuracy in each of them, in [0, 1]."""
+
+
+def tail_length(count: int) -> int:
+    """How many of ``count`` evaluated rounds `tail_mean` is over: 30 %, rounded up, at least 1."""
+    return max(1, math.ceil(TAIL_SHARE * count - 1e-9))
 
 
 def until(record: Scored, horizon: int | None) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedcore.harness.statistics.convergence import Progress, progress, trend
-from fedcore.records.record import TAIL_SHARE, Record
+from fedcore.harness.statistics.curves import tail_length
+from fedcore.records.record import Record
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
@@ -33,7 +34,7 @@ class Course:
     """``clean`` and ``attacked``: the progress of the two arms over their tails.
 
     None where the tail has too few rounds for a slope, or the arm does not exist. ``exposure`` is
-    None for a clean cell.
+    None for a clean cell, and where no number was declared.
     """
 
     clean: Progress | None
@@ -42,14 +43,18 @@ class Course:
 
 
 def course_of(
-    scenario: Scenario, declared: int, seeds: Sequence[int], records: Mapping[Run, Record]
+    scenario: Scenario, declared: int | None, seeds: Sequence[int], records: Mapping[Run, Record]
 ) -> Course:
-    """The course of the runs of ``scenario`` and its clean twin on ``seeds``."""
+    """The course of the runs of ``scenario`` and its clean twin on ``seeds``.
+
+    ``declared`` is what a defence in a matrix is told to withstand.
+    """
     calm = [records[Run(scenario.clean_twin(), seed)] for seed in seeds]
     if scenario.attack is None:
         return Course(_progress(calm), None, None)
     struck = [records[Run(scenario, seed)] for seed in seeds]
-    return Course(_progress(calm), _progress(struck), exposure_of(struck, declared))
+    exposure = None if declared is None else exposure_of(struck, declared)
+    return Course(_progress(calm), _progress(struck), exposure)
 
 
 def exposure_of(records: Iterable[Record], declared: int) -> Exposure | None:
@@ -66,7 +71,7 @@ def _progress(records: Sequence[Record]) -> Progress | None:
     """Of the tails, the last 30 % of the evaluated rounds: what the tail accuracy is a mean of."""
     trends = []
     for record in records:
-        count = max(1, math.ceil(TAIL_SHARE * len(record.rounds) - 1e-9))
+        count = tail_length(len(record.rounds))
         line = trend(record.rounds[-count:], [100 * a for a in record.accuracy[-count:]])
         if line is None:
             return None
