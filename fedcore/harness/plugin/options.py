@@ -100,7 +100,7 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "dest": "requirements",
         "metavar": "TEXT",
         "help": "ask this of every cell that it fits, as 'poisoned >= 80 where strategy = krum, "
-        "malicious_fraction = 30 % with 95 %'; may be repeated",
+        "malicious_fraction = 0.3'; may be repeated",
     },
     "thresholds": {
         "metavar": "FILE",

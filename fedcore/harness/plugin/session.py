@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.checked import Checked, repeat
 from fedcore.harness.plugin.interrupts import SessionInterrupts
+from fedcore.harness.plugin.limits import thresholds
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.records.files import require_writable
@@ -255,31 +255,6 @@ def suite_session(
         except FedcoreError as error:
             raise usage_error(config, error) from error
     return config.stash[SESSION]
-
-
-def thresholds(config: pytest.Config, folder: Path) -> Thresholds:
-    """The limits of the tests in ``folder``, and what --require asks; none where nobody has.
-
-    Raises ThresholdError.
-    """
-    from fedcore.harness.suite.requirements import Requirement
-
-    found = _limits(config, folder)
-    asked = tuple(map(Requirement.parse, config.stash[OPTIONS].requirements))
-    return dataclasses.replace(found, requirements=found.requirements + asked)
-
-
-def _limits(config: pytest.Config, folder: Path) -> Thresholds:
-    """The limits of the files. Raises ThresholdError."""
-    from fedcore.harness.suite.thresholds import Thresholds
-
-    chosen = config.stash[OPTIONS].thresholds
-    if chosen is None:
-        chosen = config.hook.pytest_fedcore_thresholds(config=config, folder=folder)
-    if chosen is not None:
-        return Thresholds.read(config.invocation_params.dir / chosen)
-    beside = folder / "thresholds.toml"
-    return Thresholds.read(beside) if beside.exists() else Thresholds.none()
 
 
 def require_places(config: pytest.Config) -> None:
