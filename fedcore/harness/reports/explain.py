@@ -22,6 +22,7 @@ _UNITS = {
     "control_asr": "%",
     "skill": "%",
     "twin_skill": "%",
+    "retention": "%",
 }
 _SUBJECTS = {
     "clean": "clean tail accuracy",
@@ -32,6 +33,7 @@ _SUBJECTS = {
     "control_asr": "attack success rate on the undefended control",
     "skill": "balanced accuracy between guessing and no error",
     "twin_skill": "balanced accuracy without the attack, between guessing and no error,",
+    "retention": "poisoned / clean tail accuracy",
 }
 _MEANINGS = {
     "VOID": "the attack does too little to the undefended control, so this cell proves nothing",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedcore.attacks.attack import success_of
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, estimate, judge
@@ -30,6 +30,18 @@ LEARNED = Threshold(
     "what an attack takes from an arm that has learned nothing says nothing",
     {},
 )
+
+
+#: What the undefended control is held to where only a requirement is asked of a cell.
+BITES = Threshold(
+    "control.required",
+    "control",
+    1.0,
+    None,
+    "where undefended averaging loses nothing, a defence that holds proves nothing",
+    {},
+)
+BITES_AIMED = replace(BITES, name="control_asr.required", metric="control_asr", min=10.0)
 
 
 @dataclass(frozen=True)
@@ -142,12 +154,62 @@ def put_gates(
         voids += [f"asr could not be measured: {asr.missing}"] * bool(asr.missing)
     if any(gate.threshold.metric in _OWN for gate in gates) and named["twin_skill"] is None:
         put(LEARNED, measured["twin_skill"])
+    if asked := _required(cell, seeds, records, measured, thresholds, confidence):
+        gates += [gate for gate in asked if isinstance(gate, Gate)]
+        voids += [reason for reason in asked if isinstance(reason, str)]
+        if cell.scenario.attack is not None and named["twin_skill"] is None:
+            put(LEARNED, measured["twin_skill"])
+        if "control" in measured and named["control"] is None and named["control_asr"] is None:
+            aimed = success_of(cell.scenario) is not None
+            put(
+                *((BITES_AIMED, measured["control_asr"]) if aimed else (BITES, measured["control"]))
+            )
     voids += _uncontrolled(cell, gates, voids)
     return Gates(tuple(gates), tuple(voids), tuple(unlimited))
 
 
+def _required(
+    cell: Cell,
+    seeds: Sequence[int],
+    records: Records,
+    measured: Mapping[str, Measure],
+    thresholds: Thresholds,
+    confidence: float,
+) -> list[Gate | str]:
+    """A gate for each requirement that is asked of ``cell``, or why there is none."""
+    found: list[Gate | str] = []
+    for requirement in thresholds.requirements:
+        if not requirement.fits(cell.scenario):
+            continue
+        name, metric = requirement.threshold.name, requirement.threshold.metric
+        measure = measured.get(metric) or _of_pairs(metric, cell.scenario, seeds, records)
+        if measure.missing is not None:
+            found.append(f"{metric} could not be measured, which {name} limits: {measure.missing}")
+            continue
+        try:
+            interval = requirement.interval(measure.values, thresholds.noise, confidence)
+        except ValueError as error:
+            found.append(f"{metric} has no interval, which {name} needs: {error}")
+            continue
+        found.append(Gate(requirement.threshold, interval, requirement.judge(interval)))
+    return found
+
+
+def _of_pairs(metric: str, scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
+    """``poisoned`` tail accuracy in percent, or ``retention``: 100 x poisoned / clean, by seed."""
+    poisoned = _of(scenario, seeds, records, _tail)
+    if metric == "poisoned":
+        return poisoned
+    clean = _of(scenario.clean_twin(), seeds, records, _tail)
+    missing = poisoned.missing or clean.missing
+    if missing is None and not all(clean.values):
+        missing = "a clean twin has an accuracy of 0"
+    pairs = () if missing else zip(poisoned.values, clean.values, strict=True)
+    return Measure(scenario, tuple(100 * p / c for p, c in pairs), missing)
+
+
 _ONE_CLASS = "the test set holds a single class, so that there is nothing to tell apart"
-_OWN = ("drop", "asr")
+_OWN = ("drop", "asr", "poisoned", "retention")
 _CONTROL = ("control", "control_asr")
 
 

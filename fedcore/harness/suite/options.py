@@ -82,6 +82,7 @@ class Options:
     settings: tuple[tuple[str, Any], ...] = ()
     thresholds: Path | None = None
     attacks: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     preaggregation: str | None = None
     hours: float | None = None
     worker_timeout: float = WORKER_TIMEOUT
@@ -168,6 +169,7 @@ class Options:
             image_size=get("image_size"),
             strategies=strategies,
             attacks=tuple(get("attacks") or ()),
+            requirements=tuple(get("requirements") or ()),
             preaggregation=get("preaggregation") or None,
             hours=get("hours"),
             worker_timeout=timeout,
