@@ -121,7 +121,9 @@ def put_gates(
             unlimited.append(f"{threshold.name} ({threshold.limit}) could not fail: {why}")
         else:
             try:
-                found = estimate(measure.values, thresholds.noise, confidence)
+                kind, mean = measure.subject.partition, _mean(measure.values)
+                noise = thresholds.priors.of(kind, metric, mean)
+                found = estimate(measure.values, noise, confidence)
             except ValueError as error:
                 voids.append(f"{metric} has no interval, which {threshold.name} needs: {error}")
                 return

@@ -5,6 +5,7 @@
     [noise]
     sd = 1.5
     df = 4
+    strata = "noise.toml"  # may be left out: priors by stratum, see `read_strata`
 
     [drop.mild]
     max = 8.0
@@ -28,12 +29,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from dataclasses import field as member
 from pathlib import Path
 from typing import Any
 
 from fedcore.data.medmnist import SETS
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.statistics.prior import Priors, Trend
 from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registered, registries
@@ -120,6 +123,12 @@ class Thresholds:
     entries: tuple[Threshold, ...]
     noise: Noise
     path: Path | None = None
+    strata: Mapping[tuple[str, str], Trend] = member(default_factory=dict, hash=False)
+
+    @property
+    def priors(self) -> Priors:
+        """What is known about the deviations between seeds, by stratum."""
+        return Priors(self.noise, self.strata)
 
     @classmethod
     def none(cls) -> Thresholds:
@@ -148,7 +157,13 @@ class Thresholds:
         content = read_toml(path, "thresholds", ThresholdError)
         if "noise" not in content:
             raise ThresholdError(f"thresholds {path}: a table [noise] with sd and df is needed")
-        noise = table(Noise, content.pop("noise"), f"thresholds {path}, [noise]", ThresholdError)
+        place = f"thresholds {path}, [noise]"
+        values = content.pop("noise")
+        file = values.pop("strata", None) if isinstance(values, dict) else None
+        if file is not None and not isinstance(file, str):
+            raise ThresholdError(f"{place}: strata must be the name of a file, got {file!r}")
+        strata = {} if file is None else read_strata(path.parent / file)
+        noise = table(Noise, values, place, ThresholdError)
         entries: list[Threshold] = []
         for metric, group in content.items():
             if metric not in LIMITED:
@@ -159,7 +174,23 @@ class Thresholds:
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
             for name, values in group.items():
                 entries.append(_threshold(path, metric, name, values))
-        return cls(tuple(entries), noise, path)
+        return cls(tuple(entries), noise, path, strata)
+
+
+def read_strata(path: Path) -> dict[tuple[str, str], Trend]:
+    """The priors in ``path`` by (kind of partition, metric), made by ``python -m benchmark.noise``.
+
+    A table [PARTITION.METRIC] for each, with the fields of `Trend`. Raises ThresholdError.
+    """
+    content = read_toml(path, "noise", ThresholdError)
+    content.pop("made", None)
+    return {
+        (partition, metric): table(
+            Trend, values, f"noise {path}, [{partition}.{metric}]", ThresholdError
+        )
+        for partition, metrics in content.items()
+        for metric, values in (metrics.items() if isinstance(metrics, dict) else ())
+    }
 
 
 def _check_name(place: str, field: str, value: Any) -> None:
