@@ -75,7 +75,7 @@ def arms(baseline: Baseline) -> dict[str, Scenario]:
 
 
 def measure(seeds: int, results: Path, every: int = 1) -> dict[str, Any]:
-    """Run each ``every``-th arm on this platform: machine class, and by arm what each seed came to."""
+    """Run each ``every``-th arm on this platform: its class, and what each seed came to."""
     baseline = recorded()
     options = Options(dataset=DATASET, device="cpu", jobs=1, results=results, fresh=True)
     lab = Lab(options, Thresholds.none())
