@@ -58,6 +58,10 @@ class Trend:
         return Noise(math.exp((self.level + self.slope * within) / 2), self.df, ALONE)
 
 
+#: Metrics that deviate like another one.
+ALIKE = {"skill": "clean", "twin_skill": "clean", "control": "drop", "control_asr": "asr"}
+
+
 @dataclass(frozen=True)
 class Priors:
     """Priors by stratum, (kind of partition, metric), and what holds for others."""
@@ -67,7 +71,7 @@ class Priors:
 
     def of(self, partition: str, metric: str, mean: float) -> Noise:
         """The prior of a cell on ``partition`` whose ``metric`` has ``mean``."""
-        trend = self.strata.get((partition, metric))
+        trend = self.strata.get((partition, ALIKE.get(metric, metric)))
         return self.usual if trend is None else trend.at(mean)
 
 

@@ -133,7 +133,9 @@ def put_gates(
             unlimited.append(f"{threshold.name} ({threshold.limit}) could not fail: {why}")
         else:
             try:
-                found = estimate(measure.values, thresholds.noise, confidence)
+                kind, mean = measure.subject.partition, _mean(measure.values)
+                noise = thresholds.priors.of(kind, metric, mean)
+                found = estimate(measure.values, noise, confidence)
             except ValueError as error:
                 voids.append(f"{metric} has no interval, which {threshold.name} needs: {error}")
                 return
@@ -178,6 +180,7 @@ def _required(
 ) -> list[Gate | str]:
     """A gate for each requirement that is asked of ``cell``, or why there is none."""
     found: list[Gate | str] = []
+    kind = cell.scenario.partition
     for requirement in thresholds.requirements:
         if not requirement.fits(cell.scenario):
             continue
@@ -187,7 +190,8 @@ def _required(
             found.append(f"{metric} could not be measured, which {name} limits: {measure.missing}")
             continue
         try:
-            interval = requirement.interval(measure.values, thresholds.noise, confidence)
+            prior = thresholds.priors.of(kind, metric, _mean(measure.values))
+            interval = requirement.interval(measure.values, prior, confidence)
         except ValueError as error:
             found.append(f"{metric} has no interval, which {name} needs: {error}")
             continue

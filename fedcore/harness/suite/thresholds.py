@@ -5,6 +5,7 @@
     [noise]
     sd = 1.5
     df = 4
+    strata = "noise.toml"  # may be left out: priors by stratum, see `read_strata`
 
     [drop.mild]
     max = 8.0
@@ -32,12 +33,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from dataclasses import field as member
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedcore.data.medmnist import SETS
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.statistics.prior import Priors, Trend
+from fedcore.harness.suite.strata import read_strata
 from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registered, registries
@@ -153,6 +157,12 @@ class Thresholds:
     noise: Noise
     path: Path | None = None
     requirements: tuple[Requirement, ...] = ()
+    strata: Mapping[tuple[str, str], Trend] = member(default_factory=dict, hash=False)
+
+    @property
+    def priors(self) -> Priors:
+        """What is known about the deviations between seeds, by stratum."""
+        return Priors(self.noise, self.strata)
 
     def at_other_rounds(
         self, metric: str, scenario: Scenario, changed: Collection[str] = ()
@@ -195,7 +205,13 @@ class Thresholds:
         requirements = read_requirements(path, content.pop("require", {}))
         if "noise" not in content:
             raise ThresholdError(f"thresholds {path}: a table [noise] with sd and df is needed")
-        noise = table(Noise, content.pop("noise"), f"thresholds {path}, [noise]", ThresholdError)
+        place = f"thresholds {path}, [noise]"
+        values = content.pop("noise")
+        file = values.pop("strata", None) if isinstance(values, dict) else None
+        if file is not None and not isinstance(file, str):
+            raise ThresholdError(f"{place}: strata must be the name of a file, got {file!r}")
+        strata = {} if file is None else read_strata(path.parent / file, ThresholdError)
+        noise = table(Noise, values, place, ThresholdError)
         entries: list[Threshold] = []
         for metric, group in content.items():
             if metric not in LIMITED:
@@ -206,7 +222,7 @@ class Thresholds:
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
             for name, values in group.items():
                 entries.append(_threshold(path, metric, name, values))
-        return cls(tuple(entries), noise, path, requirements)
+        return cls(tuple(entries), noise, path, requirements, strata)
 
 
 def check_name(place: str, field: str, value: Any) -> None:
