@@ -1,4 +1,4 @@
-"""The command ``fedcore``: run one scenario, list what there is, render reports again."""
+"""The command ``fedcore``: run one scenario, list components, render reports, compare sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fedcore import __version__
-from fedcore.cli import list_command, report_command, run_command, tune_command
+from fedcore.cli import (
+    compare_command,
+    list_command,
+    report_command,
+    run_command,
+    tune_command,
+)
 from fedcore.cli.process import exit_with
 from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
 from fedcore.interrupts import Interrupts, Terminated, status_of
@@ -76,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"fedcore {__version__}")
     root.set_defaults(command=None, parser=root)
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
-    for module in (run_command, list_command, report_command, tune_command):
+    for module in (run_command, list_command, report_command, compare_command, tune_command):
         parser = commands.add_parser(
             module.NAME, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
         )

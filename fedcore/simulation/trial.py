@@ -224,6 +224,7 @@ class Trial:
         scenario = self.federation.scenario
         work = work_in_steps(scenario)
         notes = () if self._attack is None else self._attack.remarks(self._attackers)
+        notes += tuple(getattr(self.engine, "remarks", ()))  # of engines over a network
         if work is None or work.radius is None:
             return notes
         return notes + ball_remarks(self._work.audits(), str(scenario.attack), work.radius)

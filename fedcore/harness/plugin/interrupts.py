@@ -28,6 +28,9 @@ class SessionInterrupts:
         self._lab, self._remarks = lab, remarks
         self._handlers = Interrupts()
         self._plugins = config.pluginmanager
+        self._fulltrace = config.option.fulltrace
+        #: Whether the session was interrupted.
+        self.happened = False
         if not is_worker(config):
             self._handlers.install()
         self._plugins.register(self, _NAME)
@@ -35,6 +38,9 @@ class SessionInterrupts:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """End the workers, and have the summary say what is stored and what is lost."""
         if isinstance(excinfo.value, KeyboardInterrupt):  # not of pytest.exit
+            self.happened = True
+            if not self._fulltrace:  # pytest would show the last entry, after working on all
+                excinfo.traceback = excinfo.traceback[-1:]
             cause = "SIGTERM" if self._handlers.signal == signal.SIGTERM else "Ctrl-C"
             self._remarks.append(f"interrupted by {cause}: {self._lab.abandon()}")
 

@@ -46,7 +46,7 @@ class SuiteSession:
         self.lab = Lab(self.options, limits)
         self._outcomes: dict[Cell, Outcome] = {}
         self._first_verdict: float | None = None
-        self._interrupts = SessionInterrupts(config, self.lab, config.stash[REMARKS])
+        self.interrupts = SessionInterrupts(config, self.lab, config.stash[REMARKS])
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is.
@@ -164,7 +164,7 @@ class SuiteSession:
     def close(self) -> None:
         """End the workers."""
         self.lab.close()
-        self._interrupts.close()
+        self.interrupts.close()
 
     def _require_time(self, cell: Cell) -> None:
         """Raise OutOfTime where --hours are over and runs of ``cell`` are still to be made."""
@@ -198,10 +198,14 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
 
     origin = origin_of(config)
     options = config.stash[OPTIONS]
+    suite = config.stash.get(SESSION, None)
+    figures = suite is None or not suite.interrupts.happened
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            files.write_reports(outcomes, place, repeat=repeat(config), origin=origin)
+            files.write_reports(
+                outcomes, place, repeat=repeat(config), origin=origin, figures=figures
+            )
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")

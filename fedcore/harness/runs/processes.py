@@ -178,7 +178,7 @@ class ProcessPool:
         losses = self._losses.setdefault(job, [])
         losses.append(end)
         if len(losses) < RUN_ATTEMPTS:
-            self._incidents.append(f"a worker {end} during {job.run.id}: that run is made again")
+            self._incidents.append(loss(job, end))
             with self._changed:
                 self._running.discard(job)
                 self._again.append(job)
@@ -249,9 +249,16 @@ class ProcessPool:
             return list(self._keepers)
 
 
+def loss(job: Job, end: str) -> str:
+    """What to say of a worker that ended, as ``end`` says, for the first time with ``job``."""
+    return f"a worker {end} during {job.run.id}: that run is made again"
+
+
 def lost(job: Job, losses: list[str]) -> Failure:
     """The result of ``job``, whose workers ended as ``losses`` say."""
-    ways = " and again, alone, ".join(losses) if len(set(losses)) > 1 else f"{losses[0]}, twice"
+    ways = (
+        " and again, on its own, ".join(losses) if len(set(losses)) > 1 else f"{losses[0]}, twice"
+    )
     advice = ""
     if any("no sign of life" in end for end in losses):
         advice = ": raise --worker-timeout if a round may take that long"

@@ -13,6 +13,7 @@ from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
 from fedcore.engine.local_rules import needs_reference_engine
 from fedcore.errors import FedcoreError
+from fedcore.harness.exact.machine_class import machine_class
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.runs.imports import KnownImports
 from fedcore.harness.runs.job import Failure, Job
@@ -85,17 +86,24 @@ class Lab:
         return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
 
     @property
+    def together(self) -> bool:
+        """Whether runs train together on a GPU, where others decide on a run's last bits."""
+        return self.device.type == "cuda" and self.execution.stacks
+
+    @property
     def origin(self) -> dict[str, Any]:
         """What this session's numbers are made with and of, as files of results say it.
 
         Device, engine (several, where some runs need another), precision, the fingerprint that
-        stored records share, and the digest of each data set and file of weights.
+        stored records share, the machine class where runs repeat their bits, and the digest of each
+        data set and file of weights.
         """
         return {
             "device": device_name(self.device),
             "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
             "precision": self.execution.precision,
             "fingerprint": self.fingerprint,
+            **({} if self.together else {"class": machine_class(self.fingerprint)}),
             "data": dict(self._data),
             **({"weights": dict(self._weights)} if self._weights else {}),
         }
