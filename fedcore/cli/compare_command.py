@@ -18,6 +18,7 @@ DESCRIPTION = (
     "significantly, 1 where something does, in either direction, 2 where nothing can be compared."
 )
 ERROR = 2
+CONFIDENCE = 0.995
 RULES = {"auto": None, "exact": True, "statistical": False}
 
 
@@ -36,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--confidence",
         type=float,
         metavar="X",
-        default=0.99,
-        help="probability, in [0.5, 1), that no test of a metric finds what is not there "
-        "(default: 0.99)",
+        default=CONFIDENCE,
+        help="probability, in [0.5, 1), that no test finds what is not there (default: "
+        f"{CONFIDENCE})",
     )
     parser.add_argument(
         "--results",
@@ -90,5 +91,5 @@ def _command(options: argparse.Namespace) -> str:
     words = ["fedcore", "compare", str(options.a), str(options.b)]
     words += [f"--results={path}" for path in options.results]
     words += [f"--rule={options.rule}"] * (options.rule != "auto")
-    words += [f"--confidence={options.confidence:g}"] * (options.confidence != 0.99)
+    words += [f"--confidence={options.confidence:g}"] * (options.confidence != CONFIDENCE)
     return shlex.join(words)

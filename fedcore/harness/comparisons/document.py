@@ -21,8 +21,8 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
     """The content of the file of ``--json``; ``command`` made it.
 
     Differences are B - A, in percentage points. ``verdict`` is a key of `STATUS`. ``runs.changed``
-    are the runs that differ in a bit, ``tests`` every test with p after Holm's correction and its
-    ``direction`` (worse, better or null), ``arms`` all that was compared, value by value.
+    are the runs that differ in a bit, ``tests`` every `findings.Finding`, ``arms`` all that was
+    compared, value by value.
     """
     found = result.pairing
     return {
@@ -33,6 +33,7 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
         "headline": headline(result),
         "rule": rules(result),
         "confidence": 1 - result.alpha,
+        "scales": dict(result.scales),
         "exact": result.exact,
         "same_machine": result.same_machine,
         "a": _side(result.a),
@@ -97,13 +98,13 @@ def rules(result: Comparison) -> str:
     """By which rule the verdict was reached, and why that one."""
     if result.exact:
         why = "one machine class made both" if result.same_machine else "as --rule exact asks"
-        return f"{why}: any bit that differs counts; beside it, {rule(result.alpha)}"
+        return f"{why}: any bit that differs counts; beside it, {rule(result.alpha, result.scales)}"
     why = {
         True: "as --rule statistical asks",
         False: "two machine classes, whose roundings differ",
         None: "not both sides say of which machine class they are",
     }[result.same_machine]
-    return f"{why}: {rule(result.alpha)}"
+    return f"{why}: {rule(result.alpha, result.scales)}"
 
 
 def _side(side: Side) -> dict[str, Any]:

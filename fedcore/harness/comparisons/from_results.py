@@ -31,7 +31,7 @@ def side_of_results(content: Mapping[str, Any], name: str, path: str) -> Side:
 
 def _side(content: Mapping[str, Any], name: str) -> Side:
     origin = dict(content["provenance"])
-    side = Side(name, "results", noise=content.get("noise"))
+    side = Side(name, "results")
     side.machine_class = origin.get("class")
     side.data = {str(k): str(v) for k, v in (origin.get("data") or {}).items()}
     side.weights = {str(k): str(v) for k, v in (origin.get("weights") or {}).items()}

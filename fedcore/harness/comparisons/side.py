@@ -124,9 +124,8 @@ class Side:
 
     ``cells`` are by id, ``arms`` by the key of the scenario. ``facts`` say what made the numbers
     (`FACTS`, and versions by distribution), ``data`` and ``weights`` have digests by name.
-    ``machine_class`` is None where it is not stored. ``noise`` is that of the session's thresholds,
-    ``rows`` are those of results.json. ``notes`` say what a reader must know, such as stored runs
-    that were passed over.
+    ``machine_class`` is None where it is not stored, ``rows`` are those of results.json. ``notes``
+    say what a reader must know, such as stored runs that were passed over.
     """
 
     name: str
@@ -137,7 +136,6 @@ class Side:
     data: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     machine_class: str | None = None
-    noise: Mapping[str, float] | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

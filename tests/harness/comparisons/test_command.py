@@ -45,7 +45,7 @@ def require_schema(content: dict[str, Any]) -> None:
     assert content["schema"] == 1
     kinds = {
         "command": str, "verdict": str, "status": int, "headline": str, "rule": str,
-        "confidence": float, "exact": bool, "a": dict, "b": dict, "changed": dict, "cells": dict,
+        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict, "changed": dict, "cells": dict,
         "runs": dict, "tests": list, "arms": list,
     }  # fmt: skip
     for name, kind in kinds.items():
@@ -64,10 +64,11 @@ def require_schema(content: dict[str, Any]) -> None:
         assert set(change) == {"arm", "seed", "round", "difference", "tail"}
     for test in content["tests"]:
         assert set(test) == {
-            "metric", "level", "name", "arms", "pairs", "mean", "low", "high", "p", "direction",
+            "metric", "level", "name", "arms", "pairs", "size", "mean", "low", "high", "p",
+            "p_holm", "direction",
         }  # fmt: skip
         assert test["direction"] in ("worse", "better", None)
-        assert 0 <= test["p"] <= 1
+        assert 0 <= test["p"] <= test["p_holm"] <= 1
     for arm in content["arms"]:
         assert set(arm) == {
             "name", "hash", "strategy", "partition", "attacked", "accuracy", "asr", "only_a",
