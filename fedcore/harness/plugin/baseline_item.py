@@ -111,12 +111,7 @@ class BaselineItem(pytest.Item):
             outcomes,
             self._traces(outcomes),
             self._coverage(),
-<<<<<<< HEAD
-            None if together else here,
-=======
-            lab.thresholds.noise,
             None if lab.together else here,
->>>>>>> main
         )
         summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"
         wrong = list(failures(result))

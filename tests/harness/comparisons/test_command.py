@@ -45,7 +45,8 @@ def require_schema(content: dict[str, Any]) -> None:
     assert content["schema"] == 1
     kinds = {
         "command": str, "verdict": str, "status": int, "headline": str, "rule": str,
-        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict, "changed": dict, "cells": dict,
+        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict,
+        "changed": dict, "cells": dict,
         "runs": dict, "tests": list, "arms": list,
     }  # fmt: skip
     for name, kind in kinds.items():
