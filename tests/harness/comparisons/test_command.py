@@ -45,8 +45,8 @@ def require_schema(content: dict[str, Any]) -> None:
     assert content["schema"] == 1
     kinds = {
         "command": str, "verdict": str, "status": int, "headline": str, "rule": str,
-        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict, "changed": dict, "cells": dict,
-        "runs": dict, "tests": list, "arms": list,
+        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict, "changed": dict,
+        "cells": dict, "runs": dict, "tests": list, "arms": list, "standings": dict,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert isinstance(content[name], kind), name
@@ -69,6 +69,7 @@ def require_schema(content: dict[str, Any]) -> None:
         }  # fmt: skip
         assert test["direction"] in ("worse", "better", None)
         assert 0 <= test["p"] <= test["p_holm"] <= 1
+    assert set(content["standings"]) == {"a", "b"}
     for arm in content["arms"]:
         assert set(arm) == {
             "name", "hash", "strategy", "partition", "attacked", "accuracy", "asr", "only_a",
