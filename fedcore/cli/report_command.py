@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="add what this baseline, a file or a folder of them, held from commit to commit",
     )
+    parser.add_argument(
+        "--claims",
+        metavar="FILE",
+        type=Path,
+        help="write the claims of all claims*.json in DIR as this Markdown document, likewise",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -40,6 +46,8 @@ def execute(options: argparse.Namespace) -> int:
 
     if options.page is not None:
         return _page(options.directory, options.page)
+    if options.claims is not None:
+        return _claims(options.directory, options.claims)
     sections, notes = report_sections(options.directory, options.history)
     table, written = render_again(options.directory, options.out or options.directory, sections)
     print("\n\n".join([table, *(section.text() for section in sections)]))
@@ -53,5 +61,13 @@ def _page(directory: Path, page: Path) -> int:
     from fedcore.harness.reports.files import write_matrix_page
 
     write_matrix_page(directory, page, f"fedcore report {directory} --page {page}")
+    print(f"written: {page}")
+    return 0
+
+
+def _claims(directory: Path, page: Path) -> int:
+    from fedcore.harness.claims.page import write_claims_page
+
+    write_claims_page(directory, page, f"fedcore report {directory} --claims {page}")
     print(f"written: {page}")
     return 0

@@ -111,7 +111,6 @@ class BaselineItem(pytest.Item):
             outcomes,
             self._traces(outcomes),
             self._coverage(),
-            lab.thresholds.noise,
             None if lab.together else here,
         )
         summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"

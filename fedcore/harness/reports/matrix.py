@@ -19,7 +19,7 @@ Table = dict[str, Any]
 BACKDOOR_BITES = 10.0
 
 
-def matrices(cells: Sequence[Row], noise: Mapping[str, float] | None) -> list[Table]:
+def matrices(cells: Sequence[Row], noise: Mapping[str, Any] | None) -> list[Table]:
     """A table for each data set and partition that the cells of a matrix are of.
 
     Keys: dataset, model, partition, rounds, clients, cohort, seeds, confidence; ``attacks`` (label,

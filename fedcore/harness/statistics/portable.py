@@ -244,7 +244,9 @@ def compare_sessions(arms: Sequence[PairedArm], scales: Mapping[str, float]) -> 
         [[float(s in a.diverged_before) - (s in a.diverged_now) for s in seeds] for a in arms]
     )
     each = np.array([used[a.stratum] for a in arms])
-    tested = shifts(families, differences.reshape(len(arms), -1), broken.reshape(len(arms), -1), each)
+    tested = shifts(
+        families, differences.reshape(len(arms), -1), broken.reshape(len(arms), -1), each
+    )
     return Comparison(tuple(_tests(arms, families, tested)), used)
 
 
