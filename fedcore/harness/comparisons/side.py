@@ -89,9 +89,10 @@ class Arm:
     """What one session measured of a scenario.
 
     ``accuracy`` and ``asr`` are tail means in percent by seed, ``traces`` the rounds of each run
-    where they are stored, ``diverged`` the seeds whose run left the finite numbers. ``data`` and
-    ``weights`` are digests, None where the session does not say. ``state`` is that of
-    `statistics.convergence.Convergence`, None where nothing is known of it.
+    where they are stored, ``curve`` the mean accuracy over all seeds by round, ``diverged`` the
+    seeds whose run left the finite numbers. ``data`` and ``weights`` are digests, None where the
+    session does not say. ``state`` is that of `statistics.convergence.Convergence`, None where
+    nothing is known of it.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Arm:
     accuracy: dict[int, float] = field(default_factory=dict)
     asr: dict[int, float] = field(default_factory=dict)
     traces: dict[int, Trace] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
     diverged: set[int] = field(default_factory=set)
     state: str | None = None
 

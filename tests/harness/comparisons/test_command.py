@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fedcore.cli import main
+from fedcore.cli.compare_command import CONFIDENCE
 from fedcore.harness.comparisons.document import STATUS
+from fedcore.harness.statistics.portable import ALPHA
+from tests.conftest import ROOT
 from tests.harness.comparisons.sessions import session, shifted, stored
 
 
@@ -45,9 +50,8 @@ def require_schema(content: dict[str, Any]) -> None:
     assert content["schema"] == 1
     kinds = {
         "command": str, "verdict": str, "status": int, "headline": str, "rule": str,
-        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict,
-        "changed": dict, "cells": dict,
-        "runs": dict, "tests": list, "arms": list,
+        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict, "changed": dict,
+        "cells": dict, "runs": dict, "tests": list, "arms": list, "standings": dict,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert isinstance(content[name], kind), name
@@ -70,6 +74,7 @@ def require_schema(content: dict[str, Any]) -> None:
         }  # fmt: skip
         assert test["direction"] in ("worse", "better", None)
         assert 0 <= test["p"] <= test["p_holm"] <= 1
+    assert set(content["standings"]) == {"a", "b"}
     for arm in content["arms"]:
         assert set(arm) == {
             "name", "hash", "strategy", "partition", "attacked", "accuracy", "asr", "only_a",
@@ -94,6 +99,22 @@ def test_the_rule_and_the_confidence(
         assert "--confidence must be in [0.5, 1)" in capsys.readouterr().err
     assert main(["compare", *sides, "--rule=other"]) == 2
     assert main(["compare", sides[0]]) == 2
+
+
+def test_a_reader_that_has_gone_leaves_the_status(sides: tuple[str, str]) -> None:
+    code = f"import sys; from fedcore.cli import main; sys.exit(main(['compare', *{sides!r}]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(120) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_the_confidence_is_that_of_the_gate() -> None:
+    assert round(1 - CONFIDENCE, 12) == ALPHA
 
 
 CELL = '"cells": [{"id": "x"}]'

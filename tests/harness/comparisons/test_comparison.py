@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedcore.harness.comparisons.side import ComparisonError
 from fedcore.harness.comparisons.text import markdown, terminal
 from tests.harness.comparisons import sessions
 from tests.harness.comparisons.sessions import (
@@ -118,6 +119,41 @@ def test_a_run_that_diverged_is_named(tmp_path: Path) -> None:
     assert (arm["diverged_a"], arm["diverged_b"]) == ([], [1])
     assert "diverged, counted at chance, 0 -> 1 runs:" in terminal(result)
     assert f"{cell['id']}: seed 1 in B" in terminal(result)
+
+
+def test_more_diverging_runs_are_a_finding(tmp_path: Path) -> None:
+    other = there(session())
+    for cell in other["cells"]:
+        if cell["id"].startswith("krum"):
+            clean = cell["labels"]["attack"] == "clean"
+            cell["values"]["clean" if clean else "poisoned"] = [10.0] * 3
+            cell["values"]["clean"] = [10.0] * 3
+            twin = other["cells"][9]["id"]
+            ids = dict.fromkeys((cell["id"], twin))
+            cell["diverged"] = [f"{name} seed {s} in round 2" for name in ids for s in range(3)]
+    result = compared(tmp_path, session(), other)
+    assert ("diverged runs", "worse") in found(result)
+    assert {way for _, way in found(result)} == {"worse"}
+    assert "0 -> 9 runs:" in terminal(result)
+    assert "-9 runs" in terminal(result)
+
+
+def test_the_first_round_of_mean_curves(tmp_path: Path) -> None:
+    """Where the rounds of the runs are not stored, the curves of the file say as much."""
+    a, b = session(), shifted(session(), -3, "krum")
+    for content, second in ((a, 40.0), (b, 39.0)):
+        for cell in content["cells"]:
+            arm = {"mean": [20.0, second, 60.0]}
+            cell["curves"] = {"rounds": [1, 2, 3], "clean": arm, "attacked": arm}
+    changes = compared(tmp_path, a, b)["runs"]["changed"]
+    assert {change["arm"].split("-")[0] for change in changes} == {"krum"}
+    assert all(
+        change["difference"].endswith("the mean over the seeds first differs in round 2")
+        for change in changes
+    )
+    b["cells"][0]["curves"]["rounds"] = [1, 2]
+    with pytest.raises(ComparisonError, match="damaged"):
+        compared(tmp_path, a, b)
 
 
 def test_a_missing_cell_is_named_and_not_compared(tmp_path: Path) -> None:
