@@ -11,21 +11,17 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 import time
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 from fedcore.engine.parallel import ParallelEngine
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError, StoreError
 from fedcore.notices import notify
 from fedcore.records.files import require_writable
-from fedcore.simulation.carried import Arrays, CarriedError, Restored, Saved
+from fedcore.simulation.carried import Arrays, CarriedError, Restored, Saved, fields_of
+from fedcore.simulation.checkpoint_file import checksum, read, write
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
@@ -36,7 +32,9 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 #: Rounds between two checkpoints, where nobody says how many.
 EVERY: Final = 5
-#: Then none is made before this many times as long as the last one took has passed: at most 2 %.
+#: Then none is made before so many seconds have passed since the last one, and this many times as
+#: long as that took: at most 2 % of the time.
+_SECONDS: Final = 10.0
 _SPARING: Final = 50
 #: What a trial has from its scenario and seed alone, or from who runs it.
 _GIVEN: Final = (
@@ -56,22 +54,30 @@ class CheckpointError(FedcoreError):
 class Checkpoints:
     """The checkpoints of runs in ``folder``, after each ``every`` rounds.
 
-    ``every`` None: each 5 rounds, but never so often that they take more than 2 % of the time.
-    Raises CheckpointError where the folder cannot be written to.
+    ``every`` None: each 5 rounds, but 10 seconds apart, and never so often that they take more than
+    2 % of the time. Raises CheckpointError where the folder cannot be written to. ``lenient``: a
+    run that cannot be saved, now or when the folder is full, goes on without.
     """
 
-    def __init__(self, folder: Path, every: int | None = None) -> None:
+    def __init__(self, folder: Path, every: int | None = None, *, lenient: bool = False) -> None:
         if every is not None and every < 1:
             raise CheckpointError(f"checkpoints must be at least 1 round apart, got {every}")
-        self.folder, self.every = folder, every
+        self.folder, self.every, self.lenient = folder, every, lenient
+        #: The round after which the last checkpoint was made, of the run that was saved last.
+        self.saved = 0
         try:
             require_writable(folder)
         except FedcoreError as error:
             raise CheckpointError(f"checkpoints: {error}") from error
 
-    def of(self, trial: Trial, inputs: Inputs) -> Keeper:
+    def of(self, trial: Trial, inputs: Inputs) -> Keeper | None:
         """The checkpoint of one run, made from ``inputs``. CheckpointError where it has none."""
-        return Keeper(self, trial, inputs)
+        try:
+            return Keeper(self, trial, inputs)
+        except CheckpointError:
+            if self.lenient:
+                return None
+            raise
 
 
 class Keeper:
@@ -95,6 +101,7 @@ class Keeper:
         digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()[:16]
         self.path = place.folder / f"{scenario.id[:150]}-seed{seed}-{digest}.npz"
         self._engine = _engine_of(trial)
+        self._foreign = _foreign_parts(trial)
         self._certain = inputs.certain
         self._last, self._cost = time.monotonic(), 0.0
         #: Seconds that checkpoints have taken.
@@ -106,15 +113,16 @@ class Keeper:
         if not self._certain or not self.path.exists():
             return 0
         try:
-            content, arrays = _read(self.path, self._key)
-        except (StoreError, OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            content, arrays = read(self.path, self._key)
+        except StoreError as error:
             notify(f"{self.path.name}: {error}; the run begins anew", CheckpointWarning)
             return 0
         try:
             self._restore(content, arrays)
         except CarriedError as error:  # the same code has saved it, says its key
             raise CheckpointError(f"{self.path}: {error}; delete that file") from error
-        return self._trial.round - 1
+        self._place.saved = self._trial.round - 1
+        return self._place.saved
 
     def complete(self) -> Record:
         """Make the rounds that are left, saving them; the record."""
@@ -131,19 +139,30 @@ class Keeper:
         if self._trial.finished or not self._certain or rounds % (self._place.every or EVERY):
             return
         begun = time.monotonic()
-        if self._place.every is None and begun - self._last < _SPARING * self._cost:
+        least = max(_SECONDS, _SPARING * self._cost)
+        if self._place.every is None and begun - self._last < least:
             return
+        try:
+            self._write()
+        except CheckpointError as error:
+            if not self._place.lenient:
+                raise
+            self._certain = False
+            notify(f"{error}: it goes on without", CheckpointWarning)
+        self._last = time.monotonic()
+        self._cost = self._last - begun
+        self.seconds += self._cost
+
+    def _write(self) -> None:
         content, arrays = self._saved()
         try:
-            _write(self.path, self._key, content, arrays)
+            write(self.path, self._key, content, arrays)
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint of {self._id} cannot be written to {self.path} "
                 f"({error.strerror or error}): make room, or run without checkpoints"
             ) from error
-        self._last = time.monotonic()
-        self._cost = self._last - begun
-        self.seconds += self._cost
+        self._place.saved = self._trial.round - 1
 
     def remove(self) -> None:
         """The run is finished: nobody will go on from here."""
@@ -152,6 +171,12 @@ class Keeper:
 
     def _saved(self) -> tuple[Any, Arrays]:
         trial, saved = self._trial, Saved()
+        for name, (component, before) in self._foreign.items():
+            if _own_state(name, component) != before:
+                raise CheckpointError(
+                    f"{self._id} cannot have checkpoints: {name} changes while it runs: let it "
+                    "keep in the server's memory what it keeps, or run without"
+                )
         own = {k: v for k, v in vars(trial).items() if k not in _GIVEN}
         memory, threat = self._engine.memory, trial.federation.threat
         clients = _present(memory)
@@ -205,54 +230,26 @@ def _engine_of(trial: Trial) -> SequentialEngine:
     return engine
 
 
+def _foreign_parts(trial: Trial) -> dict[str, tuple[Any, str]]:
+    """The components that are not fedcore's own, by name, with what they hold now."""
+    return {
+        name: (part, _own_state(name, part))
+        for place, part in trial.federation.scenario.parts.everything()
+        if not type(part).__module__.startswith("fedcore.")
+        for name in (f"{place} {type(part).__name__!r}",)
+    }
+
+
+def _own_state(name: str, component: Any) -> str:
+    """What ``component`` holds, as a digest. CheckpointError for what cannot be saved."""
+    saved = Saved()
+    try:
+        content = saved.of(dict(fields_of(component)), name)
+    except CarriedError as error:
+        raise CheckpointError(f"{error}: run without checkpoints") from error
+    return checksum(json.dumps(content).encode(), saved.arrays).hex()
+
+
 def _present(memory: Any) -> list[int]:
     """The clients that keep something, ascending."""
     return [client for client in range(memory.clients) if memory.has(client)]
-
-
-def _read(path: Path, key: dict[str, Any]) -> tuple[Any, Arrays]:
-    """Content and arrays of a checkpoint of ``key``. Raises StoreError for one of another."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    text = arrays.pop("content").tobytes()
-    if arrays.pop("checksum").tobytes() != _checksum(text, arrays):
-        raise StoreError("it is damaged")
-    document = json.loads(text)
-    for name in key:
-        if document["key"].get(name) != key[name]:
-            raise StoreError(f"it is of another {name}")
-    return document["content"], arrays
-
-
-def _write(path: Path, key: dict[str, Any], content: Any, arrays: Arrays) -> None:
-    """Replace ``path`` in one step; a crash leaves the old checkpoint or the new one."""
-    text = json.dumps({"key": key, "content": content}, allow_nan=False).encode()
-    parts = {
-        **arrays,
-        "content": np.frombuffer(text, np.uint8),
-        "checksum": np.frombuffer(_checksum(text, arrays), np.uint8),
-    }
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[-24:]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # that the new name lasts, too
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _checksum(text: bytes, arrays: Arrays) -> bytes:
-    digest = hashlib.sha256(text)
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.digest()

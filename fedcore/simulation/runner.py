@@ -33,8 +33,7 @@ def run(
     processes: int = 1,
     worker_timeout: float = WORKER_TIMEOUT,
     on_round: Callable[[RoundReport], None] | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_every: int | None = None,
+    checkpoint: str | Path | Checkpoints | None = None,
     on_resume: Callable[[int], None] | None = None,
 ) -> Record:
     """Train ``scenario`` with ``seed`` and return its record.
@@ -42,10 +41,9 @@ def run(
     ``data_dir`` holds data sets and weights (default: $FEDCORE_DATA, else the user cache);
     ``device``, ``engine``, ``precision``, ``processes`` and ``worker_timeout`` say how to compute:
     see `Execution`.
-    ``checkpoint`` is a folder: the run goes on from what it has there of this very run, calls
-    ``on_resume`` with the rounds that are made, and saves itself there after each
-    ``checkpoint_every`` rounds (default: as often as takes at most 2 % of the time), to the same
-    bits. Raises CheckpointError for a run that cannot be saved.
+    ``checkpoint`` is a folder, or says more of it: the run goes on from what is there of this very
+    run, calls ``on_resume`` with the rounds that are made, and saves itself there every few rounds,
+    to the same bits. Raises CheckpointError for a run that cannot be saved.
     Bitwise repeatable on one machine and device: on the CPU each process computes on one thread,
     as the number of threads changes the last bits.
 
@@ -64,7 +62,9 @@ def run(
     started = time.perf_counter()
     execution = Execution(engine, device, precision, processes, worker_timeout).fitting(scenario)
     chosen = execution.torch_device
-    places = None if checkpoint is None else Checkpoints(Path(checkpoint), checkpoint_every)
+    places = checkpoint
+    if isinstance(places, (str, Path)):
+        places = Checkpoints(Path(places))
     code_of(scenario, "")  # before what is not loaded yet is: it sees later changes
     with execution.arithmetic():
         federation = Federation.prepare(scenario, seed, data_dir, chosen)
@@ -72,7 +72,9 @@ def run(
             trial = Trial(federation, made, execution.label, chosen, started, on_round)
             if places is None:
                 return trial.complete()
-            keeper = places.of(trial, inputs_of(scenario, data_directory(data_dir), execution))
+            inputs = inputs_of(scenario, data_directory(data_dir), execution)
+            if (keeper := places.of(trial, inputs)) is None:
+                return trial.complete()
             if (rounds := keeper.resume()) and on_resume is not None:
                 on_resume(rounds)
             return keeper.complete()

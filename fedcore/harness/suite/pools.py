@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fedcore.cores import cores
 from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
@@ -9,6 +11,10 @@ from fedcore.harness.runs.lockstep import LockstepPool
 from fedcore.harness.runs.processes import ProcessPool
 from fedcore.harness.runs.ray import RayPool
 from fedcore.harness.suite.options import Options
+from fedcore.scenario import Scenario
+
+#: Runs of so many rounds are saved every few of them.
+LONG = 20
 
 Pool = ProcessPool | RayPool | LockstepPool
 
@@ -26,6 +32,16 @@ def pool_of(options: Options, execution: Execution) -> Pool:
     # a GPU is one shared resource; the CPU has a worker for each core
     jobs = 1 if on_gpu else options.jobs or cores()
     return ProcessPool(jobs, patience=options.worker_timeout)
+
+
+def checkpoints_of(scenario: Scenario, root: Path, options: Options) -> Path | None:
+    """Where a run of ``scenario`` saves itself, below ``root``; None for short ones.
+
+    None, too, for those on a cluster, whose nodes have other file systems, and under --fresh.
+    """
+    if scenario.rounds < LONG or options.fresh or options.executor == "ray":
+        return None
+    return root / "checkpoints"
 
 
 def say_stored(stored: int, planned: int, lost: list[str], place: str) -> str:
