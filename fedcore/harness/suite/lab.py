@@ -270,9 +270,9 @@ class Lab:
 
     def abandon(self) -> str:
         """End the workers at once; in words, what is stored and what is lost."""
-        lost = [job.run.id for job in self._pool.abandon()]
+        lost = self._pool.abandon()
         progress = self.progress
-        return say_stored(progress.finished, progress.planned, lost, str(self.options.results))
+        return say_stored(progress.finished, progress.planned, lost, self.options.results)
 
     def close(self) -> None:
         """End the workers, and what engines have kept between runs."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedcore.cores import cores
 from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
+from fedcore.harness.runs.job import Job
 from fedcore.harness.runs.lockstep import LockstepPool
 from fedcore.harness.runs.processes import ProcessPool
 from fedcore.harness.runs.ray import RayPool
@@ -44,11 +46,13 @@ def checkpoints_of(scenario: Scenario, root: Path, options: Options) -> Path | N
     return root / "checkpoints"
 
 
-def say_stored(stored: int, planned: int, lost: list[str], place: str) -> str:
-    """What an interrupted session leaves: runs in the store, runs that are ``lost``, by id."""
-    left = planned - stored - len(lost)
+def say_stored(stored: int, planned: int, lost: Sequence[Job], place: Path) -> str:
+    """What an interrupted session leaves: runs in the store at ``place``, and ``lost`` ones."""
     text = f"{stored} of {planned} runs are stored in {place}"
     if lost:
-        text += f"; {len(lost)} that {'was' if len(lost) == 1 else 'were'} being made "
-        text += f"{'is' if len(lost) == 1 else 'are'} lost ({', '.join(lost)})"
+        ids = ", ".join(job.run.id for job in lost)
+        text += f"; {len(lost)} were being made and are lost ({ids})"
+        if any(job.checkpoint is not None for job in lost):
+            text += f", but for what was saved of those of {LONG} rounds or more"
+    left = planned - stored - len(lost)
     return f"{text}; {left} had not begun. The same command goes on from there"
