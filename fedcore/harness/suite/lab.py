@@ -22,7 +22,7 @@ from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.look_ahead import LookAhead
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.outcome import Outcome, judge_cell
-from fedcore.harness.suite.pools import pool_of, say_stored
+from fedcore.harness.suite.pools import checkpoints_of, pool_of, say_stored
 from fedcore.harness.suite.thresholds import Thresholds
 from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import device_name, fingerprint
@@ -142,7 +142,8 @@ class Lab:
             return
         fitting = self.execution.fitting(run.scenario)
         imports = self._imports.of(run.scenario, fitting.label)
-        job = Job(run, inputs, self.store, self.data_dir, fitting, imports)
+        saved = checkpoints_of(run.scenario, self.store.root, self.options)
+        job = Job(run, inputs, self.store, self.data_dir, fitting, imports, saved)
         self._jobs[run] = job
         self._open[job] = None
         self._examples += self._expected_examples(run)
@@ -277,9 +278,9 @@ class Lab:
 
     def abandon(self) -> str:
         """End the workers at once; in words, what is stored and what is lost."""
-        lost = [job.run.id for job in self._pool.abandon()]
+        lost = self._pool.abandon()
         progress = self.progress
-        return say_stored(progress.finished, progress.planned, lost, str(self.options.results))
+        return say_stored(progress.finished, progress.planned, lost, self.options.results)
 
     def close(self) -> None:
         """End the workers, and what engines have kept between runs."""
