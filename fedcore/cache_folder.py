@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -26,11 +27,22 @@ def user_cache() -> Path:
 
 
 def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:
-        reason = "this user has no home folder; set HOME or XDG_CACHE_HOME"
-        raise FileNotFoundError(errno.ENOENT, reason, "~") from None
+    """The home folder, which is there: nobody's home is made on the way to a cache.
+
+    An empty $HOME, which Python takes for the root of the file system, counts as unset.
+    """
+    named = os.environ.get("HOME")
+    with contextlib.suppress(ImportError, KeyError, RuntimeError):
+        if sys.platform != "win32" and not named:
+            import pwd
+
+            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+        else:
+            home = Path.home()
+        if home.is_absolute() and home.is_dir():
+            return home
+    reason = "this user has no home folder; set HOME or XDG_CACHE_HOME"
+    raise FileNotFoundError(errno.ENOENT, reason, "~")
 
 
 def private_folder(path: Path) -> Path:

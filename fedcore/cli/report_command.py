@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fedcore.outside.paths import expanded
+
 NAME = "report"
 HELP = "write report files again from a results.json"
 DESCRIPTION = "Render results.json of a report directory again: nothing is run, judged or timed."
@@ -27,9 +29,11 @@ def execute(options: argparse.Namespace) -> int:
     """Render. Raises StoreError for results that cannot be read or a place without leave."""
     from fedcore.harness.reports.files import render_again  # it loads torch, --help need not
 
+    directory = expanded(options.directory)
     if options.page is not None:
-        return _page(options.directory, options.page)
-    table, written = render_again(options.directory, options.out or options.directory)
+        return _page(directory, expanded(options.page))
+    out = directory if options.out is None else expanded(options.out)
+    table, written = render_again(directory, out)
     print(table)
     print("written: " + ", ".join(str(path) for path in written))
     return 0
