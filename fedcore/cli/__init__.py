@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from fedcore import __version__
 from fedcore.cli import list_command, report_command, run_command, tune_command
 from fedcore.cli.process import exit_with
-from fedcore.cli.streams import discard_output, lost_output, prepare, tell
+from fedcore.cli.streams import discard_output, lost_output, prepare, tell, warn_in_one_line
 from fedcore.errors import FedcoreError, nearest
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -56,6 +56,7 @@ def command() -> NoReturn:
     if (problem := prepare()) is not None:
         tell(problem)
         raise SystemExit(USAGE)
+    warn_in_one_line()
     if not sys.flags.safe_path:
         with contextlib.suppress(OSError):  # the folder has been removed
             sys.path.append(os.getcwd())

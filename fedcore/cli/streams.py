@@ -7,6 +7,8 @@ import errno
 import io
 import os
 import sys
+import warnings
+from typing import Any
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -36,6 +38,18 @@ def tell(message: object) -> None:
     """Print ``fedcore: message`` on standard error; where that cannot be, nothing is said."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         print(f"fedcore: {message}", file=sys.stderr, flush=True)
+
+
+def warn_in_one_line() -> None:
+    """Have fedcore's own warnings printed as messages; who wrote which line says nothing then."""
+    usual = warnings.formatwarning
+
+    def formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
+        if category.__module__.partition(".")[0] == "fedcore":
+            return f"fedcore: {' '.join(str(message).split())}\n"
+        return usual(message, category, *place, **more)
+
+    warnings.formatwarning = formatted
 
 
 def lost_output(error: OSError) -> str | None:

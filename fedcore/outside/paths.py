@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fedcore.cache_folder import home
 from fedcore.errors import DataError
 
 
@@ -17,8 +18,13 @@ def printable(text: object) -> str:
 def expanded(path: str | os.PathLike[str]) -> Path:
     """``path`` with ``~`` and ``~user`` replaced; DataError where that user has no home here."""
     try:
+        if os.fspath(path).startswith("~") and not os.environ.get("HOME"):
+            # of an empty $HOME Python makes the root of the file system
+            parts = Path(path).parts
+            if parts[0] == "~":
+                return home().joinpath(*parts[1:])
         return Path(path).expanduser()
-    except RuntimeError as error:
+    except (RuntimeError, FileNotFoundError) as error:
         raise DataError(
             f"{printable(path)}: '~' must stand for the home of a user of this machine, and there "
             "is none for this name; write the path out"
