@@ -58,7 +58,7 @@ MARK = "# --- recorded values"
 #: What sets a recorded cell apart from all others, as conditions of its limits; with parameters of
 #: strategy and attack, as `where` adds them.
 _FIELDS = (
-    "dataset", "model", "num_clients", "partition", "alpha", "strategy", "attack",
+    "dataset", "model", "num_clients", "rounds", "partition", "alpha", "strategy", "attack",
     "malicious_fraction", "poison_ratio", "source_class", "target_class", "privacy", "epsilon",
     "neighbours", "released",
 )  # fmt: skip

@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.cli.process import importing
 from fedcore.components.parameters import shown
 from fedcore.cores import DEVICES
 from fedcore.errors import ResultsError, ScenarioError, StoreError
+from fedcore.lifeline import WORKER_TIMEOUT
 from fedcore.outside.limits import JOBS, SEED
 from fedcore.outside.paths import expanded, printable
 from fedcore.scenario import Scenario
+
+if TYPE_CHECKING:
+    from fedcore.records.record import Record
 
 NAME = "run"
 HELP = "run one scenario"
@@ -54,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="that train a cohort together on the CPU, to the same bits (default: the cores)",
     )
     parser.add_argument(
+        "--worker-timeout",
+        type=float,
+        default=WORKER_TIMEOUT,
+        metavar="SECONDS",
+        help="end such processes if none has finished a client's work for so long, and make the "
+        f"run once more (default {WORKER_TIMEOUT:.0f})",
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const="-",
@@ -79,7 +92,14 @@ def execute(options: argparse.Namespace) -> int:
             [f"--precision must be one of {', '.join(PRECISIONS)}, got {options.precision!r}"]
         )
     processes = int(options.processes or default_processes(options.device))
-    Execution(options.engine, options.device, options.precision, processes)  # or it says why not
+    how = {
+        "engine": options.engine,
+        "device": options.device,
+        "precision": options.precision,
+        "processes": processes,
+        "worker_timeout": options.worker_timeout,
+    }
+    Execution(**how)  # or it says why not
     target = None if options.json in (None, "-") else expanded(options.json)
     if target is not None:
         _check_writable(target)  # now, not after an hour of training
@@ -91,15 +111,8 @@ def execute(options: argparse.Namespace) -> int:
     if stream is not None and not options.quiet:
         print(f"{scenario.id}, seed {seed}", file=stream, flush=True)
         lines = RoundLines(scenario, stream)
-    record = run(
-        scenario,
-        seed,
-        data_dir=options.data_dir,
-        device=options.device,
-        engine=options.engine,
-        precision=options.precision,
-        processes=processes,
-        on_round=lines,
+    record = _persistently(
+        lambda: run(scenario, seed, data_dir=options.data_dir, on_round=lines, **how)
     )
     if stream is not None:
         print(summary(record), file=stream, flush=True)
@@ -108,6 +121,17 @@ def execute(options: argparse.Namespace) -> int:
     elif target is not None:
         _write(target, record.to_json() + "\n")
     return 0
+
+
+def _persistently(make: Callable[[], Record]) -> Record:
+    """What ``make`` returns, on a second try where processes were lost in the first."""
+    from fedcore.engine.parallel import HelperLost
+
+    try:
+        return make()
+    except HelperLost as error:
+        print(f"fedcore: {error}; the run is made once more", file=sys.stderr, flush=True)
+    return make()
 
 
 def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Strategies, where and with how many workers, and the fields of the scenario."""
     parser.add_argument("strategies", metavar="STRATEGY", nargs="+", help="see fedcore list")
     parser.add_argument(
-        "--seeds", type=int, default=2, help="seeds 1000, 1001, ... per arm (default: 2)"
+        "--seeds", type=int, default=4, help="seeds 1000, 1001, ... per arm (default: 4)"
     )
     parser.add_argument(
         "--trial",

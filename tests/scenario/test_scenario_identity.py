@@ -130,6 +130,7 @@ CHANGES = {
     "relative_length": (attack("gaussian"), 2.0),
     "stretched": (attack("fangtrim"), "updates"),
     "warmup": (attack("mimic"), 2),
+    "buffer_value": ({**attack("buffers"), "norm": "batch"}, -1.0),
     "filler": (attack("nonfinite"), "inf"),
     "spoiled_share": (attack("nonfinite"), 0.5),
     "least_strength": (attack("optimalipm"), 0.2),

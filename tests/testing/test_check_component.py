@@ -46,6 +46,7 @@ GIVEN = {
 }  # fmt: skip
 NEEDS: dict[str, dict[str, Any]] = {
     "fedbn": {"norm": "batch", "model": "cnn"}, "pathological": {"allow_incomplete": True},
+    "buffers": {"norm": "batch", "model": "cnn", "strategy": "median"},
     "alie": {"malicious_fraction": 0.375},  # z is 0 at 2 of 8
     "dba": {"malicious_fraction": 0.5},
     "nonfinite": {"strategy": "median"},  # an average of NaN is the same for all seeds

@@ -257,4 +257,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End the workers."""
     suite = config.stash.get(SESSION, None)
     if suite is not None:
-        suite.lab.close()
+        suite.close()

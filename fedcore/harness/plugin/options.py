@@ -16,6 +16,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.suite.options import EXECUTORS, MEANINGS, SETTINGS, Options
+from fedcore.lifeline import WORKER_TIMEOUT
 
 OPTIONS = pytest.StashKey["Options"]()
 #: Name under which a session's `ShortNames` are registered.
@@ -72,6 +73,13 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "help": "float32 (default), float64; GPUs: bfloat16, tf32",
     },
     "jobs": {"type": int, "help": "runs at a time (default: the cores)"},
+    "worker-timeout": {
+        "type": float,
+        "default": WORKER_TIMEOUT,
+        "metavar": "SECONDS",
+        "help": "end a worker process that finishes no round for so long, and make its run once "
+        f"more (default: {WORKER_TIMEOUT:.0f})",
+    },
     "executor": {
         "default": "processes",
         "choices": EXECUTORS,

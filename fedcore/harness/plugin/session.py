@@ -12,6 +12,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.checked import Checked, repeat
+from fedcore.harness.plugin.interrupts import SessionInterrupts
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.records.files import require_writable
@@ -45,6 +46,7 @@ class SuiteSession:
         self.lab = Lab(self.options, limits)
         self._outcomes: dict[Cell, Outcome] = {}
         self._first_verdict: float | None = None
+        self.interrupts = SessionInterrupts(config, self.lab, config.stash[REMARKS])
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is.
@@ -111,6 +113,7 @@ class SuiteSession:
         from fedcore.records.store import StoreWarning
 
         def tick(progress: Progress) -> None:
+            self._tell_losses()
             self._require_time(cell)
             self._tick(progress)
 
@@ -118,6 +121,7 @@ class SuiteSession:
         with warnings.catch_warnings():
             warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
             outcome = self.lab.judge(cell, tick)
+        self._tell_losses()
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
@@ -151,6 +155,17 @@ class SuiteSession:
             )
         return text
 
+    def _tell_losses(self) -> None:
+        """Name the workers that were lost, now and in the summary."""
+        for line in self.lab.incidents():
+            self.say(f"fedcore: {line}")
+            self.config.stash[REMARKS].append(line)
+
+    def close(self) -> None:
+        """End the workers."""
+        self.lab.close()
+        self.interrupts.close()
+
     def _require_time(self, cell: Cell) -> None:
         """Raise OutOfTime where --hours are over and runs of ``cell`` are still to be made."""
         hours = self.options.hours
@@ -183,10 +198,14 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
 
     origin = origin_of(config)
     options = config.stash[OPTIONS]
+    suite = config.stash.get(SESSION, None)
+    figures = suite is None or not suite.interrupts.happened
     lines = []
     for place in filter(None, (options.results.resolve(), options.report)):
         try:
-            files.write_reports(outcomes, place, repeat=repeat(config), origin=origin)
+            files.write_reports(
+                outcomes, place, repeat=repeat(config), origin=origin, figures=figures
+            )
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
         except (OSError, FedcoreError) as error:
             lines.append(f"the report could not be written to {place}: {error}")

@@ -13,11 +13,13 @@ from typing import Any
 from fedcore.errors import FedcoreError, ResultsError, StoreError
 from fedcore.harness.reports import formats, privacy
 from fedcore.harness.reports.costs import cost_rows
+from fedcore.harness.reports.costs import left_out as costs_left_out
 from fedcore.harness.reports.figures import drop_figure
+from fedcore.harness.reports.learning import learning_figure
 from fedcore.harness.reports.matrix import matrices
 from fedcore.harness.reports.matrix_csv import matrices_csv
 from fedcore.harness.reports.matrix_page import write_page
-from fedcore.harness.reports.overall import overall
+from fedcore.harness.reports.overall import left_out, overall
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import terminal_document
 from fedcore.harness.suite.outcome import Outcome
@@ -32,6 +34,7 @@ RESULTS = "results.json"
 MATRIX = "matrix.csv"
 _FIGURE = "figures/drop.png"
 _SURFACE = "figures/privacy.png"
+_CURVES = "figures/curves.png"
 
 Document = dict[str, Any]
 
@@ -49,13 +52,15 @@ def write_reports(
     *,
     repeat: str,
     origin: Mapping[str, Any] | None = None,
+    figures: bool = True,
 ) -> list[Path]:
     """Write all report files below ``directory``, made if need be; returns their paths.
 
     ``repeat`` is the command that makes these results, ``origin`` what they are made with and of
-    (`fedcore.harness.suite.lab.Lab.origin`). Raises StoreError where nothing can be written.
+    (`fedcore.harness.suite.lab.Lab.origin`). Without ``figures``, which take a second, a note says
+    so. Raises StoreError where nothing can be written.
     """
-    return render(document(outcomes, repeat=repeat, origin=origin), directory)
+    return render(document(outcomes, repeat=repeat, origin=origin), directory, figures=figures)
 
 
 def document(
@@ -71,10 +76,12 @@ def _results(outcomes: Sequence[Outcome]) -> Document:
     noise = asdict(outcomes[0].noise) if outcomes else None
     # a matrix has its own tables of worst cases and costs
     alone = [outcome for outcome in outcomes if outcome.cell.place is None]
+    own = [cell for cell in cells if not cell.get("place")]
     return {
         "cells": cells,
-        "overall": overall([cell for cell in cells if not cell.get("place")]),
+        "overall": overall(own),
         "costs": cost_rows(alone),
+        "left_out": {"overall": left_out(own), "costs": costs_left_out(alone)},
         "matrices": matrices(cells, noise),
         "noise": noise,  # between seeds, as the suite's thresholds have it
     }
@@ -101,14 +108,14 @@ def read_results(directory: Path) -> Document:
     return dict(content)
 
 
-def render(content: Document, directory: Path) -> list[Path]:
+def render(content: Document, directory: Path, *, figures: bool = True) -> list[Path]:
     """Write the report files of ``content``; returns their paths. StoreError if it cannot.
 
     Each file is replaced in one step, results.json first: what has been computed comes first.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return _render(content, directory)
+        return _render(content, directory, figures)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {directory} ({error.strerror or error}): name "
@@ -148,24 +155,29 @@ def _damaged(path: Path) -> Iterator[None]:
         raise ResultsError(f"{path} is damaged: {error!r}") from error
 
 
-def _render(content: Document, directory: Path) -> list[Path]:
+def _render(content: Document, directory: Path, figures: bool) -> list[Path]:
     written = [directory / RESULTS]
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(written[0], text + "\n")
     notes = []
-    figure = surface = None
+    figure = surface = curves = None
     try:
-        figure = drop_figure(content["cells"])
-        surface = privacy.figure(content["cells"])
+        if figures:
+            figure = drop_figure(content["cells"])
+            surface = privacy.figure(content["cells"])
+            curves = learning_figure(content["cells"])
+        else:
+            notes.append("figures are left out after an interrupt: fedcore report draws them")
     except ImportError as error:
         notes.append(f"figures are left out: {error} (pip install matplotlib)")
-    name = _FIGURE if figure is not None else None
+    first = _FIGURE if figure is not None else None
     second = _SURFACE if surface is not None else None
+    third = _CURVES if curves is not None else None
     tables = content.get("matrices") or []
     texts = {
         "results.csv": formats.to_csv(content),
-        "report.md": formats.to_markdown(content, name, notes, second),
-        "report.html": formats.to_html(content, figure, notes, surface),
+        "report.md": formats.to_markdown(content, first, notes, second, third),
+        "report.html": formats.to_html(content, figure, notes, surface, curves),
         "results.tex": formats.to_latex(content),
     }
     if tables:
@@ -173,7 +185,8 @@ def _render(content: Document, directory: Path) -> list[Path]:
     for file, text in texts.items():
         written.append(directory / file)
         write_atomically(written[-1], text)
-    for path, image in ((directory / _FIGURE, figure), (directory / _SURFACE, surface)):
+    for name, image in ((_FIGURE, figure), (_SURFACE, surface), (_CURVES, curves)):
+        path = directory / name
         if image is None:
             path.unlink(missing_ok=True)  # of other results
             continue

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedcore.errors import ResultsError, StoreError
+from fedcore.harness.reports.horizons import horizons
 from fedcore.harness.reports.matrix import Table
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
@@ -55,8 +56,9 @@ def page(content: Mapping[str, Any], source: str) -> str:
         "stand at the end.",
         markdown_matrices(tables),
         "### Cells that stand out",
-        "Poisoned accuracy against what the mean effects of row and column predict, over the "
-        "compared part of each table.",
+        f"Poisoned accuracy {horizons(table['rounds'] for table in tables)} against what the mean "
+        "effects of row and column predict, over the compared part of each table, whether or not "
+        "an arm has converged.",
         "\n".join(f"- {line}" for line in _standing_out(tables)) or "None: too few cells.",
         "### Where the numbers come from",
         "\n".join(f"- {line}" for line in facts(content)),

@@ -11,6 +11,7 @@ from typing import Any
 
 from fedcore.engine.execution import Execution
 from fedcore.errors import FedcoreError
+from fedcore.harness.runs import pulse
 from fedcore.harness.runs.imports import NOTHING, Imports, Parcel
 from fedcore.records.record import Record
 from fedcore.records.store import Inputs, Run, Store
@@ -70,7 +71,9 @@ def execute(job: Job) -> Record | Failure:
     """Run ``job`` in this process. Errors are values, so that one run cannot end the others."""
     try:
         how = dataclasses.asdict(job.execution)
-        record = simulate(job.run.scenario, job.run.seed, data_dir=job.data_dir, **how)
+        record = simulate(
+            job.run.scenario, job.run.seed, data_dir=job.data_dir, on_round=pulse.beat, **how
+        )
     except FedcoreError as error:
         return _refused(error)
     except Exception:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
+from fedcore.lifeline import LONGEST_TIMEOUT, WORKER_TIMEOUT
 from fedcore.outside.limits import HOURS, IMAGE_SIDE, JOBS, SEEDS
 from fedcore.outside.paths import expanded
 
@@ -56,8 +57,9 @@ class Options:
     """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile.
 
     ``strategies`` and ``attacks`` are the only ones where given, ``preaggregation`` is in front of
-    each strategy. After ``hours`` no run is waited for. ``jobs`` None, which only the executor ray
-    takes, is every CPU of its cluster. ``fail_on`` are verdicts that fail though they skip
+    each strategy. After ``hours`` no run is waited for; a worker that gives no sign of life for
+    ``worker_timeout`` seconds is ended. ``jobs`` None, which only the executor ray takes, is every
+    CPU of its cluster. ``fail_on`` are verdicts that fail though they skip
     otherwise; ``settings`` the fields of `SETTINGS` that were given. ``thresholds`` None leaves the
     limits to the suite. ``notes`` take what a suite has to say of how it fitted its cells to the
     data.
@@ -86,6 +88,7 @@ class Options:
     attacks: tuple[str, ...] = ()
     preaggregation: str | None = None
     hours: float | None = None
+    worker_timeout: float = WORKER_TIMEOUT
     notes: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -145,6 +148,12 @@ class Options:
         if get("hours") is not None and not 0 < get("hours") <= HOURS:
             rule = f"<= {HOURS:g}" if get("hours") > HOURS else "> 0"
             raise OptionError(f"--hours must be {rule}, got {get('hours')}")
+        timeout = get("worker_timeout")
+        if not 0 < timeout <= LONGEST_TIMEOUT:
+            raise OptionError(
+                f"--worker-timeout must be above 0 and at most {LONGEST_TIMEOUT:.0f} seconds, "
+                f"got {timeout}"
+            )
         ray = get("executor") == "ray"
         if get("ray_address") and not ray:
             raise OptionError("--ray-address is for --executor ray: add that, or leave it out")
@@ -167,6 +176,7 @@ class Options:
             attacks=tuple(get("attacks") or ()),
             preaggregation=get("preaggregation") or None,
             hours=get("hours"),
+            worker_timeout=timeout,
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),

@@ -134,16 +134,28 @@ def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -
     shown = recorded.text(result)
     assert f"FAILED {ITEM}" in shown
     assert re.search(
-        r"worse: all arms \(2\), -5\.00 pp \(by seed 0: -5\.00, 1: -5\.00\), p ", shown
+        r"worse: all arms \(2\), -5\.00 pp \(by seed 0: -5\.00, 1: -5\.00\), score -\d+\.\d, p ",
+        shown,
     )
+    assert re.search(r"worse: arms of fednova, iid \(2\), -5\.00 pp .*, p \S+ after Holm", shown)
     assert re.search(
-        rf"worse: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -5\.00 pp .*, p \S+ after Holm", shown
-    )
+        rf"no finding: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -5\.00 pp .*, p \S+ after Holm, the "
+        "least of 2",
+        shown,
+    )  # of one arm and two seeds little is concluded
     assert "rule: on another machine class it fails where" in shown
-    assert "p <= 0.01 after Holm's correction" in shown
+    assert "p <= 0.005 after Holm's weighted correction" in shown
+    assert "gate of other machine classes, two-sided: worse, 2 findings of 5 tests" in shown
     assert "not repeated" not in shown
     assert "if this is meant: pytest --device=cpu -k fednova --update-baseline" in shown
     assert "Traceback" not in shown
+
+
+def test_a_gain_elsewhere_fails_as_a_loss_does(recorded: Any) -> None:
+    tamper(recorded, both(shift(-5), elsewhere))
+    result = recorded.run(*NOVA)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "better: all arms (2), +5.00 pp (by seed 0: +5.00, 1: +5.00)" in recorded.text(result)
 
 
 def test_any_change_on_the_same_machine_class_fails_until_it_is_recorded(recorded: Any) -> None:
@@ -209,13 +221,13 @@ def test_a_change_of_the_code_is_named(recorded: Any) -> None:
 
 
 def test_another_machine_class_is_compared_statistically_and_said(recorded: Any) -> None:
-    tamper(recorded, both(shift(0.5), elsewhere))
+    tamper(recorded, both(shift(0.2), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == 0
     shown = recorded.text(result)
     assert f"recorded on another machine class ({ELSEWHERE}; here torch" in shown
     assert "2 changed" in shown
-    assert re.search(rf"{CLEAN}: .* -0\.50 pp \(by seed 0: -0\.50, 1: -0\.50\)", shown)
+    assert re.search(rf"{CLEAN}: .* -0\.20 pp \(by seed 0: -0\.20, 1: -0\.20\)", shown)
 
 
 def test_each_machine_class_has_a_file_of_its_own(recorded: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,18 @@ def test_arms_that_were_not_recorded_have_no_recorded_limit(options: Options) ->
         for metric in ("clean", "drop"):
             threshold = THRESHOLDS.of(metric, cell.scenario, cell.changed)
             assert threshold is None or "num_clients" not in threshold.where, cell.id
+
+
+def test_no_recorded_limit_is_applied_at_another_horizon() -> None:
+    """Profile full trains for longer than what was recorded: rules for any settings remain."""
+    long = list(itertools.islice(cells(Options(profile="full")), 60))
+    assert {cell.scenario.rounds for cell in long} == {80}
+    for cell in long:
+        for metric in ("clean", "drop", "asr"):
+            threshold = THRESHOLDS.of(metric, cell.scenario, cell.changed)
+            assert threshold is None or "num_clients" not in threshold.where, cell.id
+    (missed,) = THRESHOLDS.at_other_rounds("clean", long[0].scenario)
+    assert (missed.name, missed.horizon) == ("clean.mnist5k-fedavg-iid-clean", "10")
 
 
 def test_redrawn_flips_have_no_recorded_limit() -> None:
