@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from fedcore.outside.paths import expanded
+
 NAME = "report"
 HELP = "write report files again from a results.json"
 DESCRIPTION = (
@@ -44,13 +46,17 @@ def execute(options: argparse.Namespace) -> int:
     from fedcore.harness.comparisons.sections import report_sections
     from fedcore.harness.reports.files import render_again  # it loads torch, --help need not
 
+    directory = expanded(options.directory)
     if options.page is not None:
-        return _page(options.directory, options.page)
+        return _page(directory, expanded(options.page))
     if options.claims is not None:
-        return _claims(options.directory, options.claims)
-    sections, notes = report_sections(options.directory, options.history)
-    table, written = render_again(options.directory, options.out or options.directory, sections)
-    print("\n\n".join([table, *(section.text() for section in sections)]))
+        return _claims(directory, expanded(options.claims))
+    out = directory if options.out is None else expanded(options.out)
+    sections, notes = report_sections(directory, options.history)
+    table, written = render_again(directory, out, sections)
+    print("
+
+".join([table, *(section.text() for section in sections)]))
     for note in notes:
         print(f"fedcore report: {note}", file=sys.stderr)
     print("written: " + ", ".join(str(path) for path in written))

@@ -18,6 +18,7 @@ from fedcore.components.kinds import REFERENCE
 from fedcore.components.parameters import Spec, param, spec_of
 from fedcore.components.registry import changes
 from fedcore.errors import ScenarioError
+from fedcore.outside.limits import FIELDS
 from fedcore.scenario import naming, validation
 from fedcore.scenario.changes import adapt
 from fedcore.scenario.declared import parameters
@@ -276,7 +277,8 @@ class Scenario:
 def own_specs() -> dict[str, Spec]:
     """The declaration of each field that a scenario has itself."""
     fields = (field for field in dataclasses.fields(Scenario) if field.metadata)
-    return {field.name: spec_of(Scenario, field) for field in fields}
+    specs = {field.name: spec_of(Scenario, field) for field in fields}
+    return {n: dataclasses.replace(s, most=FIELDS.get(n, math.inf)) for n, s in specs.items()}
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import FedcoreError, StoreError
+from fedcore.errors import FedcoreError, ResultsError, StoreError
 from fedcore.harness.reports import formats, privacy
 from fedcore.harness.reports.costs import cost_rows
 from fedcore.harness.reports.costs import left_out as costs_left_out
@@ -89,20 +89,20 @@ def _results(outcomes: Sequence[Outcome]) -> Document:
 
 
 def read_results(directory: Path) -> Document:
-    """The content of ``directory``/results.json. Raises StoreError with path and reason."""
+    """The content of ``directory``/results.json. Raises ResultsError with path and reason."""
     path = directory / RESULTS
     try:
         content = read_json(read_text(path, JSON_BYTES))
         schema = content["schema"]
     except OSError as error:
-        raise StoreError(
+        raise ResultsError(
             f"{path} cannot be read ({error.strerror or error}): name a directory that --report "
             "has written"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} holds no results: {error!r}") from error
+        raise ResultsError(f"{path} holds no results: {error!r}") from error
     if schema != RESULTS_SCHEMA:
-        raise StoreError(
+        raise ResultsError(
             f"{path} has schema {schema!r}, this version reads {RESULTS_SCHEMA}: make the report "
             "again with pytest benchmark --report DIR"
         )
@@ -155,13 +155,13 @@ def write_matrix_page(directory: Path, page: Path, source: str) -> None:
 
 @contextlib.contextmanager
 def _damaged(path: Path) -> Iterator[None]:
-    """Within it whatever content of another form makes a renderer raise is a StoreError."""
+    """Within it whatever content of another form makes a renderer raise is a ResultsError."""
     try:
         yield
     except (FedcoreError, OSError):
         raise
     except Exception as error:  # edited by hand, a value may be of any type
-        raise StoreError(f"{path} is damaged: {error!r}") from error
+        raise ResultsError(f"{path} is damaged: {error!r}") from error
 
 
 def _render(
