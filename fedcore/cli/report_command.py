@@ -54,9 +54,7 @@ def execute(options: argparse.Namespace) -> int:
     out = directory if options.out is None else expanded(options.out)
     sections, notes = report_sections(directory, options.history)
     table, written = render_again(directory, out, sections)
-    print("
-
-".join([table, *(section.text() for section in sections)]))
+    print("\n\n".join([table, *(section.text() for section in sections)]))
     for note in notes:
         print(f"fedcore report: {note}", file=sys.stderr)
     print("written: " + ", ".join(str(path) for path in written))

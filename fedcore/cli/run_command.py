@@ -121,7 +121,7 @@ def execute(options: argparse.Namespace) -> int:
     places = None
     if options.checkpoint is not None:
         every = options.checkpoint_every
-        folder = Path(options.checkpoint).expanduser()
+        folder = expanded(Path(options.checkpoint))
         places = Checkpoints(folder, None if every is None else int(every))
 
     stream: TextIO | None = sys.stderr if options.json == "-" else sys.stdout
