@@ -92,12 +92,7 @@ class Lab:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What this session's numbers are made with and of, as files of results say it.
-
-        Device, engine (several, where some runs need another), precision, the fingerprint that
-        stored records share, the machine class where runs repeat their bits, and the digest of each
-        data set and file of weights.
-        """
+        """Device, engines, precision, fingerprint, class and digests of data, for result files."""
         return {
             "device": device_name(self.device),
             "engine": ", ".join(sorted(self._engines) or [self.execution.label]),

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from fedcore.attacks.attack import success_of
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, estimate, judge
 from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.idle import idle as idle
+from fedcore.harness.suite.idle import named_seeds
 from fedcore.harness.suite.skill import LEARNS, tail_skill
 from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
 from fedcore.records.record import Record
@@ -232,27 +234,6 @@ def _uncontrolled(cell: Cell, gates: Sequence[Gate], voids: Sequence[str]) -> li
     ]
 
 
-def idle(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
-    """Where an attack on data changed no label and no image: its arm teaches nothing."""
-    reasons = []
-    for arm in dict.fromkeys((cell.scenario, cell.control)):
-        if arm is None or arm.attack is None:
-            continue
-        audits = [records[Run(arm, seed)].audit for seed in seeds]
-        idle = [
-            seed
-            for seed, audit in zip(seeds, audits, strict=True)
-            if audit.poison and not any(c.changed or c.images_changed for c in audit.poison)
-        ]
-        if idle:
-            source = "" if arm.source_class is None else f" of class {arm.source_class}"
-            reasons.append(
-                f"{arm.id} changed no label on {_named(idle)}: its malicious clients hold no "
-                f"training sample{source} to poison"
-            )
-    return reasons
-
-
 def _tail(record: Record) -> float:
     return record.tail_accuracy
 
@@ -267,7 +248,7 @@ def _of(
     found = [value(records[Run(scenario, seed)]) for seed in seeds]
     known = tuple(100 * v for v in found if v is not None and math.isfinite(v))
     lost = [s for s, v in zip(seeds, found, strict=True) if v is None or not math.isfinite(v)]
-    return Measure(scenario, known, f"{reason} ({_named(lost)})" if lost else None)
+    return Measure(scenario, known, f"{reason} ({named_seeds(lost)})" if lost else None)
 
 
 def _drop(scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
@@ -291,13 +272,9 @@ def _asr(scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
         reason = f"{where} of the source class {source}"
     measure = _of(scenario, seeds, records, lambda record: record.tail_asr, reason)
     if not measure.missing and all(record.diverged is not None for record in runs):
-        return Measure(scenario, measure.values, f"every run diverged ({_named(seeds)})")
+        return Measure(scenario, measure.values, f"every run diverged ({named_seeds(seeds)})")
     return measure
 
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
-
-
-def _named(seeds: Sequence[int]) -> str:
-    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
