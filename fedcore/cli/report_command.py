@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the matrix of defences as this Markdown document, and nothing else; what was "
         "written by hand below its last line is kept",
     )
+    parser.add_argument(
+        "--claims",
+        metavar="FILE",
+        type=Path,
+        help="write the claims of all claims*.json in DIR as this Markdown document, likewise",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -29,6 +35,8 @@ def execute(options: argparse.Namespace) -> int:
 
     if options.page is not None:
         return _page(options.directory, options.page)
+    if options.claims is not None:
+        return _claims(options.directory, options.claims)
     table, written = render_again(options.directory, options.out or options.directory)
     print(table)
     print("written: " + ", ".join(str(path) for path in written))
@@ -39,5 +47,13 @@ def _page(directory: Path, page: Path) -> int:
     from fedcore.harness.reports.files import write_matrix_page
 
     write_matrix_page(directory, page, f"fedcore report {directory} --page {page}")
+    print(f"written: {page}")
+    return 0
+
+
+def _claims(directory: Path, page: Path) -> int:
+    from fedcore.harness.claims.page import write_claims_page
+
+    write_claims_page(directory, page, f"fedcore report {directory} --claims {page}")
     print(f"written: {page}")
     return 0

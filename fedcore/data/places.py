@@ -12,15 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from fedcore.errors import DataError
+from fedcore.outside.files import kind_of, open_file
 
 _DENIED: Final = (errno.EACCES, errno.EPERM)
-_KINDS: Final = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def printable(text: object) -> str:
@@ -95,11 +89,20 @@ def is_file(path: Path) -> bool:
     mode = mode_of(path)
     if mode is None or stat.S_ISREG(mode):
         return mode is not None
-    kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
-    raise DataError(f"{printable(path)}: there is no such file, got {kind}; correct the path")
+    raise DataError(
+        f"{printable(path)}: there is no such file, got {kind_of(mode)}; correct the path"
+    )
 
 
-def opened(path: Path) -> BufferedReader:
-    """The file at ``path``, open for reading bytes; DataError where the system refuses."""
+def opened(path: Path, most: int | None = None) -> BufferedReader:
+    """The file at ``path``, open for reading bytes; DataError where the system refuses.
+
+    So for a file of more than ``most`` bytes, and for what is no file.
+    """
     with reading_from(path):
-        return path.open("rb")
+        try:
+            return open_file(path, most)
+        except ValueError as error:
+            raise DataError(
+                f"{printable(path)}: {printable(error)}; correct the path, or take a smaller file"
+            ) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import StoreError
+from fedcore.errors import FedcoreError, StoreError
 from fedcore.harness.reports import formats, privacy
 from fedcore.harness.reports.costs import cost_rows
 from fedcore.harness.reports.costs import left_out as costs_left_out
@@ -22,6 +23,9 @@ from fedcore.harness.reports.overall import left_out, overall
 from fedcore.harness.reports.rows import row
 from fedcore.harness.reports.table import terminal_document
 from fedcore.harness.suite.outcome import Outcome
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
+from fedcore.outside.text import read_json
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
 
@@ -87,7 +91,7 @@ def read_results(directory: Path) -> Document:
     """The content of ``directory``/results.json. Raises StoreError with path and reason."""
     path = directory / RESULTS
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(read_text(path, JSON_BYTES))
         schema = content["schema"]
     except OSError as error:
         raise StoreError(
@@ -125,10 +129,8 @@ def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
     Raises StoreError where that is damaged or cannot be read or written.
     """
     content = read_results(directory)
-    try:
+    with _damaged(directory / RESULTS):
         return terminal_document(content), render(content, out)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
 
 
 def write_matrix_page(directory: Path, page: Path, source: str) -> None:
@@ -138,10 +140,19 @@ def write_matrix_page(directory: Path, page: Path, source: str) -> None:
     cannot be written.
     """
     content = read_results(directory)
-    try:
+    with _damaged(directory / RESULTS):
         write_page(content, page, source)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(f"{directory / RESULTS} is damaged: {error!r}") from error
+
+
+@contextlib.contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Within it whatever content of another form makes a renderer raise is a StoreError."""
+    try:
+        yield
+    except (FedcoreError, OSError):
+        raise
+    except Exception as error:  # edited by hand, a value may be of any type
+        raise StoreError(f"{path} is damaged: {error!r}") from error
 
 
 def _render(content: Document, directory: Path, figures: bool) -> list[Path]:

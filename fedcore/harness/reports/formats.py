@@ -12,7 +12,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports import clients, privacy, table
+from fedcore.harness.reports import clients, metrics, metrics_table, privacy, table
 from fedcore.harness.reports.curves import flat as curves_flat
 from fedcore.harness.reports.explain import explain_row
 from fedcore.harness.reports.learning import LINES, learning_table
@@ -73,7 +73,7 @@ def to_markdown(
         parts += ["## Defences against attacks", markdown_matrices(document["matrices"])]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
-    for title, shown, legend in _learning(cells):
+    for title, shown, legend in _wide(cells):
         parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
     if curves is not None:
         parts.append(f"![Accuracy by round]({curves})\n\n{LINES}")
@@ -120,7 +120,7 @@ def to_html(
         ]
     if figure is not None:
         parts.append(_image("Drop by cell", figure))
-    for title, shown, legend in _learning(cells):
+    for title, shown, legend in _wide(cells):
         parts += [
             f"<h2>{escape(title.capitalize())}</h2>",
             _tabulated(_escaped(shown), "unsafehtml"),
@@ -168,7 +168,7 @@ def to_latex(document: Mapping[str, Any]) -> str:
         text = text.replace(found, wanted)
     more = [
         part
-        for title, shown, legend in (*tables(document), *_learning(document["cells"]))
+        for title, shown, legend in (*tables(document), *_wide(document["cells"]))
         for part in ("", f"% {title}", f"% {legend}", *_drawn(shown, "latex_booktabs"))
     ]
     return "\n".join([*head, text, *more]) + "\n"
@@ -178,10 +178,9 @@ def _table(cells: Sequence[Row], style: str) -> str:
     return _tabulated(_columns(cells), style)
 
 
-def _learning(cells: Sequence[Row]) -> list[tuple[str, Columns, str]]:
-    """The table of learning, if there is one: wide, and so in files alone."""
-    found = learning_table(cells)
-    return [] if found is None else [found]
+def _wide(cells: Sequence[Row]) -> list[tuple[str, Columns, str]]:
+    """The tables of all metrics and of learning that there are: wide, and so in files alone."""
+    return [found for found in (metrics_table.table(cells), learning_table(cells)) if found]
 
 
 def _drawn(shown: Columns, style: str) -> list[str]:
@@ -244,6 +243,7 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         flat["asr_twin_mean"] = statistics.fmean(cell["asr_twin"])
         flat["asr_twin_values"] = _joined(cell["asr_twin"])
     flat["retention"] = cell["retention"]
+    flat |= metrics.flat(cell)
     for name, value in (cell.get("published") or {}).items():
         flat[f"published_{name}"] = value
     flat |= clients.flat(cell) | curves_flat(cell)

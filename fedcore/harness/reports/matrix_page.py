@@ -14,6 +14,8 @@ from fedcore.harness.reports.matrix import Table
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
 from fedcore.harness.reports.summaries import number
+from fedcore.outside.files import TooLargeError, read_text
+from fedcore.outside.limits import JSON_BYTES
 from fedcore.records.store import write_atomically
 
 #: What stands below this line is written by hand, and kept when the page is made again.
@@ -34,12 +36,13 @@ def write_page(content: Mapping[str, Any], path: Path, source: str) -> None:
             "pytest benchmark/test_defences.py --report DIR"
         )
     try:
-        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        known = read_text(path, JSON_BYTES) if path.exists() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, page(content, source) + _below(known))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, TooLargeError) as error:
         raise StoreError(
-            f"the page cannot be written to {path} ({error.strerror or error}): name another file"
+            f"the page cannot be written to {path} ({getattr(error, 'strerror', None) or error}): "
+            "name another file"
         ) from error
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedcore.harness.reports.clients import accuracy_row, detection_row
 from fedcore.harness.reports.curves import curves_row
+from fedcore.harness.reports.metrics import metrics_row
 from fedcore.harness.suite.thresholds import CONTROLS
 from fedcore.scenario import naming
 
@@ -35,7 +36,8 @@ def row(outcome: Outcome) -> Row:
     Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
     seeds, values (per seed, by metric), asr_twin (per seed, the clean twin's ASR in percent; empty
     where it is not measured), estimates (by metric: mean, low, high, confidence; None
-    without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
+    without values; those of `fedcore.harness.reports.metrics` too, with what else that has),
+    retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
     unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
     data_notes of the data set, and notes of the strategy; client_accuracy and detection, of single
@@ -50,6 +52,8 @@ def row(outcome: Outcome) -> Row:
         "drop": outcome.drop,
         "asr": outcome.asr,
     }
+    further = metrics_row(outcome)
+    by_seed, spreads = further.pop("values"), further.pop("estimates")
     return {
         "id": outcome.cell.id,
         "hash": scenario.hash,
@@ -58,9 +62,10 @@ def row(outcome: Outcome) -> Row:
         "scenario": scenario.to_dict(),
         "control": outcome.cell.control.id if outcome.cell.control is not None else None,
         "seeds": list(outcome.seeds),
-        "values": {metric: list(found) for metric, found in values.items()},
+        "values": {metric: list(found) for metric, found in values.items()} | by_seed,
         "asr_twin": list(outcome.asr_twin),
-        "estimates": {metric: _spread(outcome, found, metric) for metric, found in values.items()},
+        "estimates": {metric: _spread(outcome, found, metric) for metric, found in values.items()}
+        | spreads,
         "retention": outcome.retention,
         "epsilon_total": list(outcome.epsilon_total),
         "gates": [_gate(gate) for gate in outcome.gates],
@@ -76,6 +81,7 @@ def row(outcome: Outcome) -> Row:
         "unproven": list(outcome.unproven),
         "client_accuracy": accuracy_row(outcome.clients),
         "detection": detection_row(outcome.clients, outcome.seeds),
+        **further,
         "course": _course(outcome.course),
         "curves": curves_row(outcome.curves, lambda values: _spread(outcome, values)),
         **({} if outcome.cell.place is None else {"place": dataclasses.asdict(outcome.cell.place)}),
@@ -141,7 +147,7 @@ def deciding_gate(cell: Row) -> Mapping[str, Any] | None:
 
 def mean(cell: Row, metric: str) -> float | None:
     """The mean of ``metric`` over the seeds, None if it was not measured."""
-    found = cell["estimates"][metric]
+    found = cell["estimates"].get(metric)
     return None if found is None else float(found["mean"])
 
 

@@ -133,6 +133,12 @@ def put_gates(
     for metric, threshold in named.items():
         if threshold is not None:
             put(threshold, measured[metric])
+        subject = measured[metric].subject
+        unlimited += [
+            f"{other.name} ({other.limit}) was recorded at {other.horizon} rounds, and is no limit "
+            f"at {subject.rounds}"
+            for other in thresholds.at_other_rounds(metric, subject, cell.changed)
+        ]
     asr = measured.get("asr")
     if asr is not None and named["asr"] is None and success_of(cell.scenario) is not None:
         voids += [f"asr could not be measured: {asr.missing}"] * bool(asr.missing)

@@ -16,6 +16,7 @@ from fedcore.harness.suite.clients import ClientFindings, client_findings
 from fedcore.harness.suite.course import Course, course_of
 from fedcore.harness.suite.learning import Curves, curves_of
 from fedcore.harness.suite.measures import Gate, Measure, Records, idle, measures, put_gates
+from fedcore.harness.suite.metrics import Metrics, metrics_of
 from fedcore.harness.suite.pairs import no_twin as no_twin
 from fedcore.harness.suite.pairs import strange as strange
 from fedcore.harness.suite.pairs import unpaired as unpaired
@@ -37,8 +38,9 @@ class Outcome:
     are the data set's. ``notes`` are what strategies remark of their runs. ``voids`` say why
     nothing is proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
     ``unproven`` names runs of which nobody noted what they trained on, with the reason. ``clients``
-    is what is known of single clients; ``course`` says whether the arms have converged, ``curves``
-    how they got there. All three are None where runs failed.
+    is what is known of single clients, ``metrics`` are those beside the accuracies; ``course`` says
+    whether the arms have converged, ``curves`` how they got there. All four are None where runs
+    failed.
     """
 
     cell: Cell
@@ -61,6 +63,7 @@ class Outcome:
     asr_twin: tuple[float, ...] = ()
     clients: ClientFindings | None = None
     course: Course | None = None
+    metrics: Metrics | None = None
     curves: Curves | None = None
     strata: Mapping[tuple[str, str], Trend] = field(default_factory=dict, hash=False)
 
@@ -165,6 +168,7 @@ def judge_cell(
         epsilon_total=_epsilon_totals(cell, seeds, records),
         notes=_notes(cell, seeds, records),
         clients=client_findings(cell, seeds, records),
+        metrics=metrics_of(cell, seeds, records, confidence),
         unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds)))),
         course=course_of(
             cell.scenario, None if cell.place is None else cell.place.declared, seeds, records

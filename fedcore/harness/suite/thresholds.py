@@ -17,7 +17,8 @@ The table before the dot is the metric: ``clean`` (tail accuracy without attack,
 ``control_asr`` (drop and attack success rate of the undefended control), ``skill`` of a clean cell
 and ``twin_skill`` of an attacked one's clean twin (`suite.skill`, percent of the way from
 guessing to no error). Of the thresholds whose ``where`` fits, the one with the most conditions
-holds. In ``where``, "none" is a parameter that is not set.
+holds. In ``where``, "none" is a parameter that is not set. A recorded value holds at the ``rounds``
+that it was recorded at: name them.
 
 A limit must be able to fail: one whose window covers everything from no effect to chance is
 refused (`cannot_fail`). ``none = true`` in place of min and max says that there is no limit, and
@@ -65,6 +66,11 @@ class Threshold:
     reason: str
     where: Mapping[str, tuple[Any, ...]]
 
+    @property
+    def horizon(self) -> str:
+        """The rounds that it was recorded at: ``10``; "" where it names none."""
+        return " or ".join(str(value) for value in self.where.get("rounds", ()))
+
     def fits(self, scenario: Scenario, changed: Collection[str] = ()) -> bool:
         """Whether every condition holds for ``scenario``.
 
@@ -73,7 +79,20 @@ class Threshold:
         """
         if self.metric in RECORDED and not set(changed) <= set(self.where):
             return False
-        return all(getattr(scenario, field) in values for field, values in self.where.items())
+        return self._holds(scenario, self.where)
+
+    def misses_by_rounds(self, scenario: Scenario, changed: Collection[str] = ()) -> bool:
+        """Whether it is a limit for ``scenario`` at another horizon, and not at its own."""
+        others = [field for field in self.where if field != "rounds"]
+        return (
+            self.exists
+            and scenario.rounds not in self.where.get("rounds", (scenario.rounds,))
+            and {*changed} <= {*self.where}
+            and self._holds(scenario, others)
+        )
+
+    def _holds(self, scenario: Scenario, fields: Collection[str]) -> bool:
+        return all(getattr(scenario, field) in self.where[field] for field in fields)
 
     @property
     def exists(self) -> bool:
@@ -129,6 +148,17 @@ class Thresholds:
     def priors(self) -> Priors:
         """What is known about the deviations between seeds, by stratum."""
         return Priors(self.noise, self.strata)
+
+    def at_other_rounds(
+        self, metric: str, scenario: Scenario, changed: Collection[str] = ()
+    ) -> list[Threshold]:
+        """The recorded limits on ``metric`` that ``scenario`` misses by its rounds alone.
+
+        What was recorded at one horizon says nothing of another.
+        """
+        return [
+            t for t in self.entries if t.metric == metric and t.misses_by_rounds(scenario, changed)
+        ]
 
     @classmethod
     def none(cls) -> Thresholds:

@@ -250,3 +250,41 @@ def test_a_file_that_is_missing_or_no_text(path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ThresholdError, match=r"thresholds\.toml"):
         Thresholds.read(path)
+
+
+RECORDED = """
+[drop.recorded]
+max = 8
+reason = "recorded"
+where = { strategy = "fednova", rounds = 10 }
+[drop.open]
+none = true
+reason = "nothing can be said"
+where = { strategy = "fednova", attack = "labelflip", rounds = 20 }
+[skill.any]
+min = 5
+reason = "at any horizon"
+"""
+
+
+def test_a_recorded_limit_holds_at_its_rounds_alone(path: Path) -> None:
+    found = read(path, RECORDED)
+    short, long = ATTACKED.but(rounds=10), ATTACKED.but(rounds=80)
+    assert found.of("drop", short).name == "drop.recorded"
+    assert found.of("drop", long) is None
+    # also where a user has set the rounds, and only these
+    assert found.of("drop", short, ["rounds"]).name == "drop.recorded"
+    assert found.of("drop", long, ["rounds"]) is None
+    assert found.of("skill", long).name == "skill.any"
+
+
+def test_limits_that_are_missed_by_the_rounds_alone_are_known(path: Path) -> None:
+    found = read(path, RECORDED)
+    long = ATTACKED.but(rounds=80)
+    for changed in ([], ["rounds"]):
+        (missed,) = found.at_other_rounds("drop", long, changed)
+        assert (missed.name, missed.horizon) == ("drop.recorded", "10")
+    assert found.at_other_rounds("drop", ATTACKED.but(rounds=10)) == []
+    assert found.at_other_rounds("drop", long.but(strategy="median")) == []
+    assert found.at_other_rounds("drop", long, ["rounds", "lr"]) == []
+    assert found.at_other_rounds("skill", long) == []
