@@ -107,7 +107,7 @@ def test_another_machine_rarely_breaks_a_limit(dataset: str) -> None:
 
 
 def test_a_truth_at_the_limit_fails_as_often_as_the_looks_may_spend() -> None:
-    """The least favourable null, of a cell that deviates as its stratum says: 5 % over all looks."""
+    """The least favourable null, of a cell that deviates as its stratum says: 5 % over all."""
     rng = np.random.default_rng(20240302)
     for gate in list(gates())[:8]:
         for limit in (gate.limit.min, gate.limit.max):
