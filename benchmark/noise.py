@@ -6,7 +6,8 @@ Writes two files, by these rules:
   metric, from the variances of all cells in ``baselines/`` (`statistics.prior.fit`).
 - ``fedcore/harness/statistics/platforms.toml``: how far a run moves between machine classes, by
   stratum, from the replicates in ``results/platform-differences-*.json``. Of each stratum the
-  platform with the largest scale counts, times `MARGIN`: an unknown platform may be further away.
+  platform with the largest scale counts, times `margin`: an unknown platform may be further away,
+  and few replicates say little.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fedcore.records.store import write_atomically
 FOLDER = Path(__file__).parent
 NOISE = FOLDER / "noise.toml"
 DATASETS = ("mnist5k", "bloodmnist")
+#: The least factor on a measured scale.
 MARGIN = 1.25
 
 #: Values of a metric by seed, by (kind of partition, metric).
@@ -92,13 +94,23 @@ def difference_files() -> list[Path]:
     return sorted((FOLDER / "results").glob("platform-differences-*.json"))
 
 
-def scales(rows: Iterable[tuple[str, str, str, str, int, float]]) -> dict[str, dict[str, float]]:
-    """The Cauchy scale of the differences in ``rows`` by stratum and platform, in points."""
+def margin(count: int) -> float:
+    """The factor on the scale of ``count`` differences: its upper bound at 90 %, or `MARGIN`.
+
+    The logarithm of a Cauchy scale that is fitted by likelihood has variance 2 / n.
+    """
+    return max(MARGIN, math.exp(1.2816 * math.sqrt(2 / count)))
+
+
+def scales(
+    rows: Iterable[tuple[str, str, str, str, int, float]],
+) -> dict[str, dict[str, tuple[float, int]]]:
+    """(Cauchy scale in points, number) of the differences in ``rows`` by stratum and platform."""
     found: dict[str, dict[str, list[float]]] = {}
     for platform, stratum, *_, difference in rows:
         found.setdefault(stratum, {}).setdefault(platform, []).append(difference)
     return {
-        stratum: {platform: cauchy_scale(some) for platform, some in platforms.items()}
+        stratum: {name: (cauchy_scale(some), len(some)) for name, some in platforms.items()}
         for stratum, platforms in found.items()
     }
 
@@ -132,16 +144,20 @@ def noise_text(trends: Mapping[tuple[str, str], Trend], of: Iterable[Path]) -> s
     return "\n".join(lines)
 
 
-def platforms_text(by_stratum: Mapping[str, Mapping[str, float]], of: Iterable[Path]) -> str:
+def platforms_text(
+    by_stratum: Mapping[str, Mapping[str, tuple[float, int]]], of: Iterable[Path]
+) -> str:
     """The content of platforms.toml."""
-    lines = [head(list(of)), "# Cauchy scale of what runs differ by on each platform, in points"]
+    said = "# [Cauchy scale of what runs differ by in points, number of differences], by platform"
+    lines = [head(list(of)), said]
     for stratum, platforms in by_stratum.items():
         lines.append(f"[measured.{stratum}]")
-        lines += [f"{name} = {_number(value)}" for name, value in platforms.items()]
+        lines += [f"{name} = [{_number(v)}, {n}]" for name, (v, n) in platforms.items()]
         lines.append("")
-    lines += [f"# the largest one, times {MARGIN:g}", "[scale]"]
+    lines += [f"# the largest one, times {MARGIN:g} or, of few differences, more", "[scale]"]
     for stratum, platforms in by_stratum.items():
-        lines.append(f"{stratum} = {_number(MARGIN * max(platforms.values()))}")
+        largest = max(scale * margin(n) for scale, n in platforms.values())
+        lines.append(f"{stratum} = {_number(largest)}")
     return "\n".join(lines) + "\n"
 
 
