@@ -68,7 +68,8 @@ class Known:
         """The clean twin; where the scenario is not known here, the same without its attack."""
         if self.scenario is not None:
             return Known.known(self.scenario.clean_twin())
-        values = {**self.values, "attack": None, "malicious_fraction": 0.0, "poison_ratio": 0.0}
+        off = {"attack": None, "malicious_fraction": 0.0, "poison_ratio": 0.0}
+        values = {n: v for n, v in {**self.values, **off}.items() if n != "malicious_set"}
         return Known(f"unknown {_digest(values)}", values, None)
 
     @property

@@ -42,7 +42,7 @@ def no_twin(clean: Record, poisoned: Record) -> list[str]:
     """Whether ``clean`` is of another scenario than ``poisoned`` without what its attack reads."""
     one, other = clean.scenario, poisoned.scenario
     own = () if other.attack is None else other.parts.attack.specs()
-    brought = {"attack", "malicious_fraction", "poison_ratio", *own}
+    brought = {"attack", "malicious_fraction", "malicious_set", "poison_ratio", *own}
     due = {**other.to_dict(), "probe": other.clean_twin().probe}
     odd = [
         f"{field}={getattr(one, field)!r}, and not {due.get(field)!r}"
