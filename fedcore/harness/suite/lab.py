@@ -92,12 +92,8 @@ class Lab:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What this session's numbers are made with and of, as files of results say it.
-
-        Device, engine (several, where some runs need another), precision, the fingerprint that
-        stored records share, the machine class where runs repeat their bits, and the digest of each
-        data set and file of weights.
-        """
+        """What this session's numbers are made with and of, as files of results say it."""
+        # engine: several, where some runs need another; class: only where runs repeat their bits
         return {
             "device": device_name(self.device),
             "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
