@@ -1,7 +1,4 @@
-"""Scenario: everything that defines an experiment but the seed. The only such definition.
-
-Test id, store key, table row and command-line flags all derive from it.
-"""
+"""Scenario: all that defines an experiment but the seed; ids, keys, rows and flags derive from it."""
 
 from __future__ import annotations
 
@@ -279,7 +276,7 @@ def own_specs() -> dict[str, Spec]:
     """The declaration of each field that a scenario has itself."""
     fields = (field for field in dataclasses.fields(Scenario) if field.metadata)
     specs = {field.name: spec_of(Scenario, field) for field in fields}
-    return {n: dataclasses.replace(s, most=FIELDS.get(n, math.inf)) for n, s in specs.items()}
+    return {n: dataclasses.replace(s, most=FIELDS.get(n, s.most)) for n, s in specs.items()}
 
 
 @lru_cache(maxsize=4)

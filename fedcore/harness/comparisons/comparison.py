@@ -99,7 +99,7 @@ def _tails(arms: Pair, seed: int) -> Divergence | None:
     """What differs in the tail values of a run whose rounds one side does not store."""
     parts = []
     for what, values in (("tail accuracy", arms.accuracy), ("tail ASR", arms.asr)):
-        before, now = values.get(seed, (0.0, 0.0))
+        before, now = values.get(seed, (0.0, 0.0))  # no rate of an attack, or of a broken model
         if before != now:
             parts.append(f"{what} {before:.4f} -> {now:.4f} %")
     if not parts:

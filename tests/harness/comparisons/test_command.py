@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from fedcore.cli import main
 from fedcore.cli.compare_command import CONFIDENCE
 from fedcore.harness.comparisons.document import STATUS
 from fedcore.harness.statistics.portable import ALPHA
-from tests.conftest import ROOT
 from tests.harness.comparisons.sessions import session, shifted, stored
 
 
@@ -101,16 +98,15 @@ def test_the_rule_and_the_confidence(
     assert main(["compare", sides[0]]) == 2
 
 
-def test_a_reader_that_has_gone_leaves_the_status(sides: tuple[str, str]) -> None:
-    code = f"import sys; from fedcore.cli import main; sys.exit(main(['compare', *{sides!r}]))"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.wait(120) == 1
-        assert process.stderr is not None
-        assert process.stderr.read() == b""
+def test_a_reader_that_has_gone_leaves_the_status(
+    sides: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", pipe)
+        assert main(["compare", *sides]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_the_confidence_is_that_of_the_gate() -> None:
