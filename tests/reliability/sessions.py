@@ -99,13 +99,20 @@ def begin(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             start_new_session=True,
-            preexec_fn=None if terminal is None else _take_terminal,
+            preexec_fn=_begun_anew if terminal is None else _at_a_terminal,
         )
     return Session(process, mark, output)
 
 
-def _take_terminal() -> None:
-    """Make standard input the terminal that controls this process."""
+def _begun_anew() -> None:
+    """Take back what nohup or a shell may have set: signals that are ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _at_a_terminal() -> None:
+    """Make standard input the terminal that controls this process, too."""
+    _begun_anew()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
