@@ -137,8 +137,7 @@ def kills(
             else:
                 problem, way = kill_worker(folder, name, after, expected), "SIGKILL"
             good += problem is None
-            if problem is not None:
-                print(f"{target} {number}, {way} after {after:.2f} s: {problem}", flush=True)
+            print(f"{target} {number}, {way} after {after:.2f} s: {problem or 'good'}", flush=True)
         print(f"{target}: {good} of {times} kills resumed to identical results", flush=True)
         failures += times - good
     return failures

@@ -85,7 +85,9 @@ def begin(
     ``terminal`` is a pseudo-terminal to control it; without one it has none.
     """
     mark = uuid.uuid4().hex
-    environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    # without kernels: what other programs do to the cache of compiled ones is not looked at here
+    own = {_MARK: mark, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "FEDCORE_NATIVE": "0"}
+    environment = {**os.environ, **own}
     environment.pop("GITHUB_STEP_SUMMARY", None)
     plugins = ["-p", "fedcore.harness.plugin", "-p", "no:cacheprovider", "-p", "no:benchmark"]
     given = ["--device=cpu", f"--jobs={jobs}", f"--results={results}"]

@@ -40,6 +40,11 @@ def show(reporter: Any, config: pytest.Config) -> None:
             file.writelines(f"```\n{table}\n```\n" for table in tables)
 
 
+def _append(path: str, text: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def _cells(
     reporter: Any, config: pytest.Config, gathered: Share, tables: list[str]
 ) -> Iterator[str]:
