@@ -1,4 +1,4 @@
-"""Scenario: all that defines an experiment but the seed; ids, keys, rows and flags derive from it."""
+"""Scenario: what defines an experiment but the seed; ids, keys, rows and flags derive from it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from fedcore.simulation.carried import Arrays
 def read(path: Path, key: dict[str, Any]) -> tuple[Any, Arrays]:
     """Content and arrays of the checkpoint at ``path``, of ``key``. StoreError for any other."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a file that it opened itself open where it cannot be read
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         text = arrays.pop("content").tobytes()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:

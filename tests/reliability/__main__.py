@@ -20,7 +20,7 @@ def main() -> int:
         folder = Path(name)
         if given.command == "kills":
             targets = (given.target,) if given.target else kills.TARGETS
-            failures = kills.kills(folder, given.times, given.seed, targets)
+            failures = kills.kills(folder, given.times, given.seed, targets, given.grace)
         else:
             failures = soak.soak(folder, given.times)
     return int(failures > 0)

@@ -85,7 +85,9 @@ def begin(
     ``terminal`` is a pseudo-terminal to control it; without one it has none.
     """
     mark = uuid.uuid4().hex
-    environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    # without kernels: what other programs do to the cache of compiled ones is not looked at here
+    own = {_MARK: mark, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "FEDCORE_NATIVE": "0"}
+    environment = {**os.environ, **own}
     environment.pop("GITHUB_STEP_SUMMARY", None)
     plugins = ["-p", "fedcore.harness.plugin", "-p", "no:cacheprovider", "-p", "no:benchmark"]
     given = ["--device=cpu", f"--jobs={jobs}", f"--results={results}"]
@@ -99,13 +101,20 @@ def begin(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL if terminal is None else terminal,
             start_new_session=True,
-            preexec_fn=None if terminal is None else _take_terminal,
+            preexec_fn=_begun_anew if terminal is None else _at_a_terminal,
         )
     return Session(process, mark, output)
 
 
-def _take_terminal() -> None:
-    """Make standard input the terminal that controls this process."""
+def _begun_anew() -> None:
+    """Take back what nohup or a shell may have set: signals that are ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _at_a_terminal() -> None:
+    """Make standard input the terminal that controls this process, too."""
+    _begun_anew()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

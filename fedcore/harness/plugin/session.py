@@ -15,6 +15,7 @@ from fedcore.harness.plugin.checked import Checked, repeat
 from fedcore.harness.plugin.interrupts import SessionInterrupts
 from fedcore.harness.plugin.limits import thresholds
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
+from fedcore.harness.plugin.unwritten import unwritten
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.records.files import require_writable
 
@@ -218,15 +219,13 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
     options = config.stash[OPTIONS]
     suite = config.stash.get(SESSION, None)
     figures = suite is None or not suite.interrupts.happened
-    lines = []
+    lines: list[str] = []
     for place in filter(None, (options.results.resolve(), options.report)):
-        try:
+        with unwritten(config, lines.append, f"the report to {place}"):
             files.write_reports(
                 outcomes, place, repeat=repeat(config), origin=origin, figures=figures
             )
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
-        except (OSError, FedcoreError) as error:
-            lines.append(f"the report could not be written to {place}: {error}")
     return lines
 
 

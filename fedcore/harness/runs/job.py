@@ -14,7 +14,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.runs import pulse
 from fedcore.harness.runs.imports import NOTHING, Imports, Parcel
 from fedcore.records.record import Record
-from fedcore.records.store import Inputs, Run, Store
+from fedcore.records.store import Inputs, Run, Store, UnwrittenError
 from fedcore.simulation.checkpoints import Checkpoints
 from fedcore.simulation.lockstep import lockstep, lockstep_key
 from fedcore.simulation.runner import run as simulate
@@ -128,10 +128,15 @@ def _together(jobs: list[Job]) -> Iterator[tuple[Job, Record | Failure] | None]:
 
 
 def _stored(job: Job, record: Record) -> Record | Failure:
-    """``record``, once it is where it belongs."""
+    """``record``, once it is where it belongs.
+
+    So, too, where that is full: it can be judged, and whoever asked for it sees that it is missing.
+    """
     try:
         if job.store is not None and job.inputs is not None:
             job.store.put(job.run, job.inputs, record)
+    except UnwrittenError:
+        return record
     except FedcoreError as error:
         return _refused(error)
     return record

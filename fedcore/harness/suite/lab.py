@@ -24,6 +24,7 @@ from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.outcome import Outcome, judge_cell
 from fedcore.harness.suite.pools import checkpoints_of, pool_of, say_stored
 from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.harness.suite.unwritten import Unwritten
 from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import device_name, fingerprint
 from fedcore.records.record import Record
@@ -65,9 +66,9 @@ class Lab:
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._open: dict[Job, None] = {}  # submitted and not known to be done
+        self.unwritten = Unwritten()
         self._found = 0
-        self._refused = 0  # runs that failed before there was a job
-        self._examples = 0.0
+        self._refused, self._examples = 0, 0.0  # refused: runs that failed before there was a job
         self._samples: dict[tuple[str, int | None], int] = {}
         self._engines: dict[str, None] = {}
         self._data: dict[str, str] = {}
@@ -164,6 +165,7 @@ class Lab:
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
                 self.last_result = time.perf_counter() - self._began
                 self._close_jobs([self._jobs[run]])
+                self.unwritten.look(self.store, run, self._results[run])
             # a single worker makes what is asked for, when it is asked for
             if run not in self._results and self.jobs > 1:
                 self._look_ahead()

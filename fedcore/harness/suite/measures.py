@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from fedcore.attacks.attack import success_of
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, estimate, judge
 from fedcore.harness.suite.cells import Cell
-from fedcore.harness.suite.idle import idle as idle
-from fedcore.harness.suite.idle import named_seeds
+from fedcore.harness.suite.pairs import idle as idle
+from fedcore.harness.suite.pairs import named_seeds
 from fedcore.harness.suite.skill import LEARNS, tail_skill
 from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
 from fedcore.records.record import Record
