@@ -1,7 +1,4 @@
-"""Scenario: everything that defines an experiment but the seed. The only such definition.
-
-Test id, store key, table row and command-line flags all derive from it.
-"""
+"""Scenario: what defines an experiment but the seed; ids, keys, rows and flags derive from it."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from fedcore.components.kinds import REFERENCE
 from fedcore.components.parameters import Spec, param, spec_of
 from fedcore.components.registry import changes
 from fedcore.errors import ScenarioError
+from fedcore.outside.limits import FIELDS
 from fedcore.scenario import naming, validation
 from fedcore.scenario.changes import adapt
 from fedcore.scenario.declared import parameters
@@ -277,7 +275,8 @@ class Scenario:
 def own_specs() -> dict[str, Spec]:
     """The declaration of each field that a scenario has itself."""
     fields = (field for field in dataclasses.fields(Scenario) if field.metadata)
-    return {field.name: spec_of(Scenario, field) for field in fields}
+    specs = {field.name: spec_of(Scenario, field) for field in fields}
+    return {n: dataclasses.replace(s, most=FIELDS.get(n, s.most)) for n, s in specs.items()}
 
 
 @lru_cache(maxsize=4)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedcore.harness.comparisons.findings import Finding, judged
 from fedcore.harness.comparisons.pairing import Pair, Pairing, pair
 from fedcore.harness.comparisons.side import Side
 from fedcore.harness.exact.trace import Divergence, Trace, divergence
-from fedcore.harness.statistics.estimates import Noise
-from fedcore.harness.statistics.noninferiority import ALPHA
-
-#: Taken where neither side stores the noise of its thresholds.
-NOISE = Noise(2.2, 4.0)
+from fedcore.harness.statistics.portable import ALPHA
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Comparison:
     ``same_machine``: both were made on one machine class, None where a side does not say on which.
     ``exact``: any difference of any bit counts. ``changed`` are the runs that differ in a bit,
     ``traced`` counts the pairs of runs whose rounds were compared. ``findings`` are the tests, with
-    an error of ``alpha`` for each metric.
+    an error of ``alpha`` in all, ``scales`` what differences were divided by.
     """
 
     a: Side
@@ -48,6 +45,7 @@ class Comparison:
     changed: list[Changed] = field(default_factory=list)
     traced: int = 0
     findings: list[Finding] = field(default_factory=list)
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def significant(self) -> list[Finding]:
@@ -71,7 +69,7 @@ class Comparison:
 def compare_sides(
     a: Side, b: Side, *, alpha: float = ALPHA, exact: bool | None = None
 ) -> Comparison:
-    """Compare ``b`` with ``a``, run by run and by `findings.judged`.
+    """Compare ``b`` with ``a``, run by run, and by the tests of `findings.judged`.
 
     ``exact``: whether any bit counts; None where both sides are of one machine class.
     """
@@ -81,9 +79,7 @@ def compare_sides(
     result = Comparison(a, b, pairing, same, bool(same) if exact is None else exact, alpha)
     for arms in pairing.arms:
         _exactly(result, arms)
-    stored = b.noise or a.noise
-    noise = Noise(**stored) if stored else NOISE
-    result.findings = judged(pairing.arms, noise, alpha)
+    result.findings, result.scales = judged(pairing.arms, alpha)
     return result
 
 
@@ -103,10 +99,23 @@ def _tails(arms: Pair, seed: int) -> Divergence | None:
     """What differs in the tail values of a run whose rounds one side does not store."""
     parts = []
     for what, values in (("tail accuracy", arms.accuracy), ("tail ASR", arms.asr)):
-        before, now = values.get(seed, (0.0, 0.0))
+        before, now = values.get(seed, (0.0, 0.0))  # no rate of an attack, or of a broken model
         if before != now:
             parts.append(f"{what} {before:.4f} -> {now:.4f} %")
-    return Divergence(None, ", ".join(parts)) if parts else None
+    if not parts:
+        return None
+    first = _first_round(arms)
+    if first is not None:
+        parts.append(f"the mean over the seeds first differs in round {first}")
+    return Divergence(None, ", ".join(parts))
+
+
+def _first_round(arms: Pair) -> int | None:
+    """The first round in which the mean curves differ; None where they are of other seeds."""
+    a, b = arms.a, arms.b
+    if not a.curve or a.curve.keys() != b.curve.keys() or a.accuracy.keys() != b.accuracy.keys():
+        return None
+    return next((round for round in a.curve if a.curve[round] != b.curve[round]), None)
 
 
 def _alike(old: Trace, new: Trace) -> tuple[Trace, Trace]:

@@ -11,6 +11,7 @@ from fedcore.harness.comparisons.differing import changed_facts
 from fedcore.harness.comparisons.findings import rule
 from fedcore.harness.comparisons.pairing import Pair
 from fedcore.harness.comparisons.side import Side
+from fedcore.harness.comparisons.standings import standings
 
 COMPARE_SCHEMA = 1
 #: Exit statuses by verdict. "alike": bits differ, and nothing significantly.
@@ -21,10 +22,11 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
     """The content of the file of ``--json``; ``command`` made it.
 
     Differences are B - A, in percentage points. ``verdict`` is a key of `STATUS`. ``runs.changed``
-    are the runs that differ in a bit, ``tests`` every test with p after Holm's correction and its
-    ``direction`` (worse, better or null), ``arms`` all that was compared, value by value.
+    are the runs that differ in a bit, ``tests`` every `findings.Finding`, ``arms`` all that was
+    compared, value by value, ``standings`` those of each side over the cells in both.
     """
     found = result.pairing
+    keys = {pair.a.known.key for pair in found.arms}
     return {
         "schema": COMPARE_SCHEMA,
         "command": command,
@@ -33,6 +35,7 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
         "headline": headline(result),
         "rule": rules(result),
         "confidence": 1 - result.alpha,
+        "scales": dict(result.scales),
         "exact": result.exact,
         "same_machine": result.same_machine,
         "a": _side(result.a),
@@ -56,6 +59,7 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
         },
         "tests": [dataclasses.asdict(finding) for finding in result.findings],
         "arms": [_arm(pair) for pair in found.arms],
+        "standings": {"a": standings(result.a, keys), "b": standings(result.b, keys)},
     }
 
 
@@ -97,13 +101,13 @@ def rules(result: Comparison) -> str:
     """By which rule the verdict was reached, and why that one."""
     if result.exact:
         why = "one machine class made both" if result.same_machine else "as --rule exact asks"
-        return f"{why}: any bit that differs counts; beside it, {rule(result.alpha)}"
+        return f"{why}: any bit that differs counts; beside it, {rule(result.alpha, result.scales)}"
     why = {
         True: "as --rule statistical asks",
         False: "two machine classes, whose roundings differ",
         None: "not both sides say of which machine class they are",
     }[result.same_machine]
-    return f"{why}: {rule(result.alpha)}"
+    return f"{why}: {rule(result.alpha, result.scales)}"
 
 
 def _side(side: Side) -> dict[str, Any]:

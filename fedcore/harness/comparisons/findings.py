@@ -1,28 +1,38 @@
-"""What a test says of paired differences: all arms, each strategy, each arm, in both directions."""
+"""What the gate for other machines says of paired differences, in both directions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from fedcore.harness.baselines.comparison import ASR_EFFECT, ASR_NOISE
 from fedcore.harness.comparisons.pairing import Pair
-from fedcore.harness.statistics.estimates import Noise
-from fedcore.harness.statistics.noninferiority import ALPHA, FEWEST_SEEDS, MINIMUM_EFFECT, compare
+from fedcore.harness.statistics.portable import (
+    ALL,
+    ALPHA,
+    ARM,
+    DIVERGED,
+    FEWEST_SEEDS,
+    GROUP,
+    MINIMUM,
+    PairedArm,
+    Shift,
+    compare_sessions,
+)
+from fedcore.harness.statistics.scales import platform_scales, stratum
+
+LEVELS = {ALL: "all", GROUP: "strategy", ARM: "arm", DIVERGED: "diverged"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One test. ``mean``, ``low`` and ``high`` are of B - A in percentage points.
+    """One test. ``size``, ``mean``, ``low`` and ``high`` are of B - A in percentage points.
 
-    ``level`` is "all", "strategy" or "arm"; ``name`` says of what, ``arms`` of how many. ``low``
-    and ``high`` are the least and the greatest difference of its ``pairs`` of runs. ``p`` is
-    two-sided and corrected for all tests of its metric. ``direction`` is "worse" or "better" where
-    the difference is significant, else None: of a lower accuracy or a higher attack success rate, B
-    is worse. ``mean``, ``low`` and ``high`` are None with fewer than two seeds.
+    ``level`` is "all", "strategy" (its arms of one stratum), "arm" or "diverged" (the number of
+    runs that left the finite numbers, which ``size`` counts there); ``name`` says of what, ``arms``
+    of how many. ``size`` is the mean of the middle half of the ``pairs`` of runs, ``low`` and
+    ``high`` their least and greatest difference; all are None without pairs. ``p`` is two-sided,
+    ``p_holm`` corrected for all tests. ``direction`` is "worse" or "better" where the difference is
+    significant, else None: of a lower accuracy or a higher attack success rate, B is worse.
     """
 
     metric: str
@@ -30,72 +40,82 @@ class Finding:
     name: str
     arms: int
     pairs: int
+    size: float | None
     mean: float | None
     low: float | None
     high: float | None
     p: float
+    p_holm: float
     direction: str | None
 
 
-def judged(pairs: Sequence[Pair], noise: Noise, alpha: float = ALPHA) -> list[Finding]:
-    """Every test over ``pairs``, of accuracy first, each family with an error of ``alpha``."""
-    attacked = [pair for pair in pairs if pair.asr]
-    return [
-        *_family("accuracy", pairs, lambda pair: pair.accuracy, noise, MINIMUM_EFFECT, alpha),
-        *_family("asr", attacked, lambda pair: pair.asr, ASR_NOISE, ASR_EFFECT, alpha),
-    ]
+def judged(pairs: Sequence[Pair], alpha: float) -> tuple[list[Finding], Mapping[str, float]]:
+    """Every test over ``pairs`` with an error of ``alpha`` in all, and the scales by stratum.
 
-
-def _family(
-    metric: str,
-    pairs: Sequence[Pair],
-    values: Callable[[Pair], Mapping[int, tuple[float, float]]],
-    noise: Noise,
-    effect: float,
-    alpha: float,
-) -> list[Finding]:
+    The tests of `portable.compare_sessions`, none without ``pairs``.
+    """
     if not pairs:
-        return []
-    seeds = sorted({seed for pair in pairs for seed in values(pair)})
-    rows = [
-        [b - a for a, b in (values(pair).get(seed, (math.nan, math.nan)) for seed in seeds)]
-        for pair in pairs
-    ]
-    strategies = [pair.strategy for pair in pairs]
-    differences = np.array(rows, dtype=np.float64)
-    low, high = (compare(sign * differences, strategies, noise) for sign in (1, -1))
-    groups = [("all", "all arms", [True] * len(pairs))]
-    groups += [("strategy", n, [s == n for s in strategies]) for n in low.strategies]
-    groups += [("arm", p.name, [p is other for other in pairs]) for p in pairs]
-    found = []
-    for i, (level, name, members) in enumerate(groups):
-        mean = float(low.mean[i])
-        known = math.isfinite(mean)
-        each = differences[members]
-        p = min(1.0, 2 * float(min(low.adjusted[i], high.adjusted[i])))
-        significant = known and p <= alpha and abs(mean) > effect
-        falls = mean < 0 if metric == "accuracy" else mean > 0
-        found.append(
-            Finding(
-                metric,
-                level,
-                name,
-                sum(members),
-                int((~np.isnan(each)).sum()),
-                mean if known else None,
-                float(np.nanmin(each)) if known else None,
-                float(np.nanmax(each)) if known else None,
-                p,
-                ("worse" if falls else "better") if significant else None,
-            )
-        )
-    return found
+        return [], {}
+    arms = [_paired(pair, metric) for metric in MINIMUM for pair in pairs if _values(pair, metric)]
+    result = compare_sessions(arms, platform_scales())
+    differences = {(arm.metric, arm.id): arm.differences for arm in arms}
+    findings = [_finding(test, differences, alpha) for test in result.tests]
+    return findings, result.scales
 
 
-def rule(alpha: float = ALPHA) -> str:
+def _values(pair: Pair, metric: str) -> dict[int, tuple[float, float]]:
+    return pair.asr if metric == "asr" else pair.accuracy
+
+
+def _paired(pair: Pair, metric: str) -> PairedArm:
+    known = pair.a.known
+    partition = str(known.values.get("partition"))
+    return PairedArm(
+        pair.name,
+        pair.strategy,
+        (metric if metric == "asr" else partition)
+        if known.scenario is None
+        else stratum(known.scenario, metric),
+        {seed: b - a for seed, (a, b) in _values(pair, metric).items()},
+        frozenset(pair.a.diverged),
+        frozenset(pair.b.diverged),
+        metric,
+    )
+
+
+def _finding(
+    test: Shift, differences: Mapping[tuple[str, str], Mapping[int, float]], alpha: float
+) -> Finding:
+    values = [value for name in test.arms for value in differences[test.metric, name].values()]
+    significant = test.found
+    if alpha != ALPHA:
+        large = test.size is not None and abs(test.size) >= MINIMUM[test.metric]
+        significant = (test.found or large) and test.adjusted <= alpha
+    counted = test.size is not None and test.family != DIVERGED
+    return Finding(
+        test.metric,
+        LEVELS[test.family],
+        test.name,
+        len(test.arms),
+        test.pairs,
+        test.size,
+        test.mean,
+        min(values) if counted else None,
+        max(values) if counted else None,
+        test.p,
+        test.adjusted,
+        test.direction if significant else None,
+    )
+
+
+def rule(alpha: float, scales: Mapping[str, float]) -> str:
     """The rule by which a difference counts."""
+    listed = ", ".join(f"{name} {value:.2g}" for name, value in scales.items())
+    measured = f" ({listed} pp)" if listed else ""
     return (
-        f"a difference counts where it exceeds {MINIMUM_EFFECT:g} pp of accuracy ({ASR_EFFECT:g} "
-        f"pp of attack success rate) with two-sided p <= {alpha:g} after Holm's correction over "
-        f"all arms, each strategy and each arm ({FEWEST_SEEDS} seeds or more in common)"
+        "a difference counts where the scores of its runs, each divided by how far runs of its "
+        f"stratum move between machines{measured}, have a two-sided p <= {alpha:.2g} after Holm's "
+        "correction over all arms, each strategy in each stratum, each arm and the number of "
+        f"diverging runs, and where it is {MINIMUM['accuracy']:g} pp of accuracy or more "
+        f"({MINIMUM['asr']:g} pp of attack success rate); {FEWEST_SEEDS} seeds or more in common"
     )

@@ -90,9 +90,10 @@ class Arm:
     """What one session measured of a scenario.
 
     ``accuracy`` and ``asr`` are tail means in percent by seed, ``traces`` the rounds of each run
-    where they are stored, ``diverged`` the seeds whose run left the finite numbers. ``data`` and
-    ``weights`` are digests, None where the session does not say. ``state`` is that of
-    `statistics.convergence.Convergence`, None where nothing is known of it.
+    where they are stored, ``curve`` the mean accuracy over all seeds by round, ``diverged`` the
+    seeds whose run left the finite numbers. ``data`` and ``weights`` are digests, None where the
+    session does not say. ``state`` is that of `statistics.convergence.Convergence`, None where
+    nothing is known of it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Arm:
     accuracy: dict[int, float] = field(default_factory=dict)
     asr: dict[int, float] = field(default_factory=dict)
     traces: dict[int, Trace] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
     diverged: set[int] = field(default_factory=set)
     state: str | None = None
 
@@ -125,9 +127,8 @@ class Side:
 
     ``cells`` are by id, ``arms`` by the key of the scenario. ``facts`` say what made the numbers
     (`FACTS`, and versions by distribution), ``data`` and ``weights`` have digests by name.
-    ``machine_class`` is None where it is not stored. ``noise`` is that of the session's thresholds,
-    ``rows`` are those of results.json. ``notes`` say what a reader must know, such as stored runs
-    that were passed over.
+    ``machine_class`` is None where it is not stored, ``rows`` are those of results.json. ``notes``
+    say what a reader must know, such as stored runs that were passed over.
     """
 
     name: str
@@ -138,7 +139,6 @@ class Side:
     data: dict[str, str] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     machine_class: str | None = None
-    noise: Mapping[str, float] | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -9,11 +9,14 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fedcore.harness.comparisons.standings_section import rank_text
 from fedcore.harness.reports.narrow import NARROW, WIDTH
+from fedcore.harness.reports.summaries import number
 
 Content = Mapping[str, Any]
 Table = tuple[list[str], list[list[str]]]
-_SHOWN = 12
+#: Lines of a list and of a table on the terminal; Markdown and JSON have them all.
+_SHOWN, _ROWS = 12, 24
 
 
 def terminal(content: Content) -> str:
@@ -22,8 +25,9 @@ def terminal(content: Content) -> str:
     for title, lines in _lists(content):
         shown = [*lines[:_SHOWN], *[f"and {len(lines) - _SHOWN} more"] * (len(lines) > _SHOWN)]
         parts.append("\n".join([*_wrapped([title]), *_wrapped(shown, "  ")]))
-    for title, table in _tables(content):
-        parts.append("\n".join([f"{title}:", *_drawn(table)]))
+    for title, (head, rows) in _tables(content):
+        more = [f"and {len(rows) - _ROWS} more"] * (len(rows) > _ROWS)
+        parts.append("\n".join([f"{title}:", *_drawn((head, rows[:_ROWS])), *more]))
     parts.append("\n".join(_wrapped([f"rule: {content['rule']}", content["headline"]])))
     return "\n\n".join(parts)
 
@@ -127,26 +131,63 @@ def _tables(content: Content) -> Iterator[tuple[str, Table]]:
     moved = [
         test
         for test in content["tests"]
-        if not test["direction"] and test["level"] == "arm" and test["mean"]
+        if not test["direction"] and test["level"] == "arm" and (test["low"] or test["high"])
     ]
     if moved:
-        yield "other arms that differ", _tests(sorted(moved, key=lambda test: test["p"]))
+        yield (
+            "other arms that differ, none significantly by itself",
+            _tests(sorted(moved, key=lambda test: test["p_holm"])),
+        )
+    yield from _standings(content)
+
+
+def _standings(content: Content) -> Iterator[tuple[str, Table]]:
+    """A table for each scope in which both sides have ranks, the order of A first."""
+    theirs = {(s["scope"], str(s["setting"])): s for s in content["standings"]["b"]}
+    for mine in content["standings"]["a"]:
+        other = theirs.get((mine["scope"], str(mine["setting"])))
+        if other is None:
+            continue
+        by_arm = {row["arm"]: row for row in other["rows"]}
+        rows = []
+        for row in mine["rows"]:
+            if row["arm"] in by_arm:
+                pair = row, by_arm[row["arm"]]
+                rows.append(
+                    [row["arm"]]
+                    + [number(side["mean"]) for side in pair]
+                    + [rank_text(side["rank"]) or "-" for side in pair]
+                    + [number(side["worst"]["mean"]) for side in pair]
+                    + [rank_text(side["worst_rank"]) or "-" for side in pair]
+                )
+        head = [
+            "arm",
+            *(f"{what} {x}" for what in ("mean", "rank", "worst", "its rank") for x in "AB"),
+        ]
+        counts = " and ".join(str(len(side["cells"])) for side in (mine, other))
+        yield f"standings of {mine['scope']} over {counts} converged cells, %", (head, rows)
 
 
 def _tests(tests: Sequence[Mapping[str, Any]]) -> Table:
-    head = ["what", "B-A", "by seed", "p", "n", "of"]
+    head = ["what", "B-A", "by run", "p", "n", "of"]
     rows = []
     for test in tests:
         word = {"worse": "WORSE", "better": "BETTER"}.get(test["direction"] or "", "-")
-        metric = "" if test["metric"] == "accuracy" else f"{test['metric'].upper()} of "
-        name = test["name"] if test["level"] != "strategy" else f"arms of {test['name']}"
-        count = f" ({test['arms']})" if test["level"] != "arm" else ""
         span = "-" if test["low"] is None else f"{test['low']:+.1f}..{test['high']:+.1f}"
-        mean = "-" if test["mean"] is None else f"{test['mean']:+.2f}"
-        rows.append(
-            [word, mean, span, f"{test['p']:.2g}", str(test["pairs"]), f"{metric}{name}{count}"]
-        )
+        size = "-" if test["size"] is None else f"{test['size']:+.2f}"
+        if test["level"] == "diverged":
+            size = f"{test['size'] or 0:+.0f} runs"
+        rows.append([word, size, span, f"{test['p_holm']:.2g}", str(test["pairs"]), _what(test)])
     return head, rows
+
+
+def _what(test: Mapping[str, Any]) -> str:
+    """What a test is of: an arm by its name, groups of arms with their number."""
+    metric = "" if test["metric"] == "accuracy" else f"{test['metric'].upper()} of "
+    if test["level"] == "arm":
+        return f"{metric}{test['name']}"
+    named = f"arms of {test['name']}" if test["level"] == "strategy" else test["name"]
+    return f"{metric}{named} ({test['arms']})"
 
 
 def _strategies(arms: Sequence[Mapping[str, Any]], changed: Sequence[Mapping[str, Any]]) -> Table:

@@ -11,6 +11,8 @@ from typing import Any
 from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.lifeline import LONGEST_TIMEOUT, WORKER_TIMEOUT
+from fedcore.outside.limits import HOURS, IMAGE_SIDE, JOBS, SEEDS
+from fedcore.outside.paths import expanded
 
 PROFILES = ("smoke", "quick", "full", "study")
 EXECUTORS = ("processes", "ray")
@@ -30,6 +32,8 @@ SETTINGS = (
     "optimizer",
     "lr",
 )
+#: The largest value of each option that is a count.
+_MOST = {"seeds": SEEDS, "jobs": JOBS, "image_size": IMAGE_SIDE}
 #: What each of them is, for the help.
 MEANINGS = {
     "num_clients": "clients in all",
@@ -84,6 +88,7 @@ class Options:
     settings: tuple[tuple[str, Any], ...] = ()
     thresholds: Path | None = None
     attacks: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     preaggregation: str | None = None
     hours: float | None = None
     worker_timeout: float = WORKER_TIMEOUT
@@ -139,11 +144,13 @@ class Options:
         profile = get("profile")
         if profile not in PROFILES:
             raise OptionError(f"--profile: {unknown_name('profile', profile, PROFILES)}")
-        for name in ("seeds", "jobs", "image_size"):
-            if get(name) is not None and get(name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be >= 1, got {get(name)}")
-        if get("hours") is not None and not get("hours") > 0:
-            raise OptionError(f"--hours must be > 0, got {get('hours')}")
+        for name, most in _MOST.items():
+            if get(name) is not None and not 1 <= get(name) <= most:
+                rule = ">= 1" if get(name) < 1 else f"<= {most}"
+                raise OptionError(f"--{name.replace('_', '-')} must be {rule}, got {get(name)}")
+        if get("hours") is not None and not 0 < get("hours") <= HOURS:
+            rule = f"<= {HOURS:g}" if get("hours") > HOURS else "> 0"
+            raise OptionError(f"--hours must be {rule}, got {get('hours')}")
         timeout = get("worker_timeout")
         if not 0 < timeout <= LONGEST_TIMEOUT:
             raise OptionError(
@@ -170,6 +177,7 @@ class Options:
             image_size=get("image_size"),
             strategies=strategies,
             attacks=tuple(get("attacks") or ()),
+            requirements=tuple(get("requirements") or ()),
             preaggregation=get("preaggregation") or None,
             hours=get("hours"),
             worker_timeout=timeout,
@@ -179,15 +187,15 @@ class Options:
             engine=get("engine"),
             precision=get("precision"),
             jobs=get("jobs") or (None if ray else cores()),
-            results=Path(get("results")),
+            results=expanded(get("results")),
             fresh=get("fresh"),
-            report=Path(get("report")) if get("report") else None,
+            report=expanded(get("report")) if get("report") else None,
             executor=get("executor"),
             ray_address=get("ray_address") or None,
             mods=mods,
             fail_on=_verdicts(get("fail_on") or ()),
             settings=_settings(get),
-            thresholds=Path(get("thresholds")) if get("thresholds") else None,
+            thresholds=expanded(get("thresholds")) if get("thresholds") else None,
         )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.harness.claims.horizons import level_at, rising
+from fedcore.harness.claims.horizons import level, rising
 from fedcore.records.record import Record
 
 SHORT = Scenario(
@@ -37,9 +37,9 @@ def test_the_first_rounds_of_a_longer_run_are_the_shorter_run(record: Record) ->
         assert getattr(longer, name)[:7] == getattr(record, name), name
     assert longer.audit.cohorts[:7] == record.audit.cohorts
     assert longer.audit.malicious == record.audit.malicious
-    assert level_at(longer, 7) == level_at(record, 7) == 100 * record.tail_accuracy
-    assert level_at(longer, 12) == 100 * longer.tail_accuracy
-    assert level_at(record, 12) == level_at(record, 7)  # it has no more
+    assert level(longer, 7) == level(record, 7) == 100 * record.tail_accuracy
+    assert level(longer, 12) == 100 * longer.tail_accuracy
+    assert level(record, 12) == level(record, 7)  # it has no more
 
 
 def curve(record: Record, accuracy: list[float]) -> Record:
@@ -49,12 +49,12 @@ def curve(record: Record, accuracy: list[float]) -> Record:
 
 def test_levels_by_hand(record: Record) -> None:
     made = curve(record, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    assert level_at(made, 10) == pytest.approx(90)  # of 0.8, 0.9 and 1.0
-    assert level_at(made, 4) == pytest.approx(35)
+    assert level(made, 10) == pytest.approx(90)  # of 0.8, 0.9 and 1.0
+    assert level(made, 4) == pytest.approx(35)
     sparse = dataclasses.replace(made, rounds=tuple(range(2, 21, 2)))
-    assert level_at(sparse, 8) == pytest.approx(35)
-    with pytest.raises(ValueError, match="no round up to 1 of"):
-        level_at(sparse, 1)
+    assert level(sparse, 8) == pytest.approx(35)
+    with pytest.raises(ValueError, match="a horizon of 1 rounds needs evaluated rounds"):
+        level(sparse, 1)
 
 
 def test_an_arm_rises_until_it_does_not(record: Record) -> None:
