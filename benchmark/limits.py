@@ -3,9 +3,9 @@
 Every cell of a recorded baseline gets a window about its recorded mean m, by one rule:
 
 - h is half of the cell's interval as a session would judge it: level over all looks, variance
-  moderated by the prior of its stratum. H is the same where the prior deviation is that of the cell's group (data
-  set, test file, partition and metric), if that is larger: room for other seeds and machines. The
-  window is m -+ 2 H, in whole numbers towards the outside.
+  moderated by the prior of its stratum. H is the same where the prior deviation is that of the
+  cell's group (data set, test file, partition and metric), if that is larger: room for other seeds
+  and machines. The window is m -+ 2 H, in whole numbers towards the outside.
 - A drop must not reach the fall to guessing: clean accuracy minus the share of the largest test
   class or, where m + 2 h comes closer than a point to that, minus 100 / classes. The window ends
   at the latest where the interval about that fall begins, or half way to it from m + h if that is
