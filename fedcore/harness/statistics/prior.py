@@ -40,8 +40,9 @@ class Trend:
     """The prior of a stratum: log s0^2 = ``level`` + ``slope`` * mean, worth ``df``.
 
     Variances in squared percentage points; the mean, in percent or points, counts within [``low``,
-    ``high``], which the middle 80 % of the ``cells`` that the trend is from have spanned. ``spread`` is the estimate
-    of ``df`` before it was bounded by `MOST_DF` (infinite: no variance is unlike the others).
+    ``high``], which the middle 80 % of the ``cells`` that the trend is from have spanned.
+    ``spread`` is the estimate of ``df`` before it was bounded by `MOST_DF` (infinite: no variance
+    is unlike the others).
     """
 
     level: float
