@@ -2,6 +2,8 @@
 
 Every cell of a recorded baseline gets a window about its recorded mean m, by one rule:
 
+The window holds for the horizon that was recorded: ``rounds`` is among its conditions.
+
 - h is half of the cell's interval as a session would judge it: level over all looks, variance
   moderated by the prior of its stratum. H is the same where the prior deviation is that of the
   cell's group (data set, test file, partition and metric), if that is larger: room for other seeds
@@ -169,8 +171,17 @@ def table(one: Recorded, priors: Priors, pooled: float) -> str:
     low, high = (None if end is None else round(end, 1) for end in ends)
     mean = math.fsum(one.values) / len(one.values)
     reason = f"recorded {mean:.1f} ({min(one.values):.1f} to {max(one.values):.1f} by seed)"
+    clean = math.fsum(one.clean) / len(one.clean)
+    guess = GUESSING[one.cell.scenario.dataset]
+    way = None  # to guessing that the window allows
+    if one.metric == "clean" and low is not None:
+        way = (mean - low) / (mean - guess)
     if one.metric == "drop":
-        reason += f" of {math.fsum(one.clean) / len(one.clean):.1f}"
+        reason += f" of {clean:.1f}"
+        way = None if high is None else (high - mean) / (clean - guess - mean)
+    if way is not None:
+        reason += f", {100 * way:.0f} % of the way to guessing"
+    if one.metric == "drop":
         note = NOTES.get(one.cell.scenario.strategy)
         left = f"; {note}{left}" if note and (low or 0) > 0 else left
     limits = {"min": low, "max": high} if (low, high) != (None, None) else {"none": True}

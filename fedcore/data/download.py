@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Final
 
 from fedcore.data.connection import Refused, Watch, opening
-from fedcore.data.places import printable
 from fedcore.errors import DataError, FedcoreError
 from fedcore.outside.files import open_file
 from fedcore.outside.limits import MIB, SILENCE_SECONDS, SLOWEST_BYTES, size_text
+from fedcore.outside.paths import printable
 
 TIMEOUT_SECONDS: Final = SILENCE_SECONDS
 _CHUNK: Final = 1 << 16

@@ -33,13 +33,20 @@ DEPTH: Final = 64
 LARGEST_INTEGER: Final = 1 << 64
 
 # values typed
-ROUNDS: Final = 100_000
-CLIENTS: Final = 100_000
 IMAGE_SIDE: Final = 1024
-EPOCHS: Final = 10_000
-STEPS: Final = 1_000_000
-BATCH: Final = 1_000_000
-RATE: Final = 1e6  # learning rate, weight decay
+#: Of the fields of a scenario.
+FIELDS: Final = {
+    "image_size": IMAGE_SIDE,
+    "partition_seed": (1 << 63) - 1,
+    "num_clients": 100_000,
+    "absent_rounds": 100_000,
+    "min_present": 100_000,
+    "rounds": 100_000,
+    "eval_every": 100_000,
+    "local_epochs": 10_000,
+    "local_steps": 1_000_000,
+    "batch_size": 1_000_000,
+}
 SEED: Final = (1 << 63) - 1
 SEEDS: Final = 10_000
 JOBS: Final = 1024

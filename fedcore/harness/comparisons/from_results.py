@@ -67,8 +67,12 @@ def _add(side: Side, row: Mapping[str, Any]) -> None:
         _merge(arm.accuracy, _by_seed(seeds, values[metric], f"{metric} of {name}"), arm.name)
         if metric == "poisoned":
             _merge(arm.asr, _by_seed(seeds, values["asr"], f"asr of {name}"), arm.name)
-        course = (row.get("course") or {}).get("clean" if metric == "clean" else "attacked")
+        which = "clean" if metric == "clean" else "attacked"
+        course = (row.get("course") or {}).get(which)
         arm.state = (course or {}).get("state") or arm.state
+        curves = row.get("curves")
+        if curves and set(arm.accuracy) == set(seeds):
+            arm.curve = dict(zip(curves["rounds"], curves[which]["mean"], strict=True))
         arm.diverged |= _diverged(row, arm)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.errors import StoreError
+from fedcore.errors import ResultsError, StoreError
 from fedcore.harness.reports.horizons import horizons
 from fedcore.harness.reports.matrix import Table
 from fedcore.harness.reports.matrix_text import markdown_matrices
@@ -31,7 +31,7 @@ def write_page(content: Mapping[str, Any], path: Path, source: str) -> None:
     and where the page cannot be read or written.
     """
     if not content.get("matrices"):
-        raise StoreError(
+        raise ResultsError(
             "these results hold no matrix of defences: make them with "
             "pytest benchmark/test_defences.py --report DIR"
         )

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 MEASURED = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "poisoned", "asr", "skill", *CONTROLS)
+_OWN = ("drop", "clean", "poisoned", "retention", "asr", "skill", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:

@@ -27,7 +27,7 @@ from fedcore.lifeline import WORKER_TIMEOUT
 from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
 from fedcore.records.inputs import inputs_of
 from fedcore.records.record import Record
-from fedcore.records.store import Inputs
+from fedcore.records.store import Inputs, UnwrittenError
 
 Result = Record | Failure
 
@@ -155,6 +155,8 @@ def _stored(job: Job, inputs: Inputs | None, result: Result) -> Result:
     if isinstance(result, Record) and job.store is not None and inputs is not None:
         try:
             job.store.put(job.run, inputs, result)
+        except UnwrittenError:
+            return result  # see `fedcore.harness.runs.job`
         except FedcoreError as error:
             return Failure(f"{type(error).__name__}: {error}", expected=True)
     return result
