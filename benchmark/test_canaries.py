@@ -74,6 +74,7 @@ BASE = Scenario(
 #: Parameters that have no default, and what a component needs to differ from others.
 GIVEN: dict[str, dict[str, Any]] = {
     "fedbn": {"norm": "batch"},
+    "buffers": {"norm": "batch"},
     "normclipping": {"norm_bound": 0.2},
     "centeredclipping": {"norm_bound": 0.2},
     "pgd": {"radius": 0.2},

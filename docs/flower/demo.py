@@ -1,7 +1,9 @@
 """`python -m docs.flower.demo`: a deployment from keys to records, a node killed, one late.
 
-First three rounds with all four SuperNodes, one of them malicious: the model must be bit for bit
-that of the run in process. Then, with one SuperNode late, another is killed after round 1.
+The SuperLink must answer nobody who has the CA's certificate alone. Then three rounds with all four
+SuperNodes, one of them malicious: the model must be bit for bit that of the run in process. Then,
+with one SuperNode late, another is killed after round 1, and a registered one claims the late one's
+partition.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from docs.flower.deployment import Deployment
+from docs.flower.doors import answers, open_doors
 from docs.flower.keys import make_node_key
 from fedcore.errors import FedcoreError
 from fedcore.records.record import Record
@@ -23,6 +26,7 @@ from fedcore.scenario import Scenario
 from fedcore.simulation.runner import run
 
 NODES, LATE, KILLED = 4, 3, 1
+IMPOSTOR = "impostor"
 # Of the run that is disturbed: its first line may be read when later rounds are under way, and the
 # late node needs seconds to start, so that which round finds one gone and one come is left open.
 ROUNDS = 5
@@ -58,10 +62,13 @@ def whole(deployment: Deployment, scenario: Scenario, *, strict: bool = True) ->
 
 
 def disturbed(deployment: Deployment, scenario: Scenario, patience: float) -> Record:
-    """A run that begins without the late node and loses another after round 1.
+    """A run that begins with an impostor for the late node, and loses another after round 1.
 
     ``patience`` are the seconds that a round waits for replies.
     """
+    make_node_key(deployment.folder, IMPOSTOR)
+    deployment.flwr("supernode", "register", str(deployment.folder / f"{IMPOSTOR}.pub"))
+    deployment.start_node(LATE, key=IMPOSTOR)
 
     def disturb() -> None:
         deployment.kill_node(KILLED)
@@ -80,6 +87,7 @@ def _run(
 ) -> Record:
     place = deployment.folder / f"record-{time.monotonic_ns()}.json"
     config = {**config_of(scenario), **how, "json": str(place), "engine": "flower-deployment"}
+    config["node-keys"] = str(deployment.keys)
     for line in deployment.run(config):
         print(line, flush=True)
         if line.split()[:1] == [f"1/{scenario.rounds}"]:
@@ -118,6 +126,13 @@ def findings_of(record: Record) -> dict[str, bool]:
     }
 
 
+def names_impostor(record: Record) -> bool:
+    """Whether the record of a `disturbed` run says who claimed a partition of another's key."""
+    start = f"it claims partition {LATE} of {NODES}, and its key SHA256:"
+    end = "is not among node-keys"
+    return any(start in note and note.endswith(end) for note in record.audit.notes)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; 0 if everything held."""
     parser = argparse.ArgumentParser(prog="python -m docs.flower.demo", description=__doc__)
@@ -126,7 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary).resolve() / "deployment"
         with Deployment(folder, NODES) as deployment:
-            findings = {"a stranger's key is refused": refused(deployment)}
+            found = answers(deployment.port, deployment.folder / "ca.crt")
+            findings = {
+                "the CA's certificate alone opens no door": not open_doors(found),
+                "a stranger's key is refused": refused(deployment),
+            }
             for node in range(NODES):
                 deployment.start_node(node)
             record = whole(deployment, SCENARIO)
@@ -141,6 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             patience = max(20.0, 3 * record.timings.train / SCENARIO.rounds)
             record = disturbed(deployment, SCENARIO.but(rounds=ROUNDS), patience)
             findings |= findings_of(record)
+            findings["a registered key that claims another's partition is left out by name"] = (
+                names_impostor(record)
+            )
     for finding, holds in findings.items():
         print(f"{'yes' if holds else 'NO':>4}  {finding}")
     return 0 if all(findings.values()) else 1

@@ -17,11 +17,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from docs.flower.keys import make_certificates, make_node_key
+from flwr.cli.constant import (
+    ACCESS_TOKEN_STORE_KEY,
+    AUTHN_TYPE_STORE_KEY,
+    REFRESH_TOKEN_STORE_KEY,
+)
+from flwr.common.constant import AuthnType
+from flwr.supercore.credential_store import FileCredentialStore
+
+from docs.flower.keys import make_certificates, make_node_key, make_secret
 from fedcore.errors import FedcoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONNECTION = "fedcore"
+_CONTROL, _TASKS = "control.key", "superexec.key"
 # Becomes the command in its arguments, and gets SIGTERM (15) when its parent is gone, as
 # PR_SET_PDEATHSIG (1) outlives exec. What these processes start looks out for its own parent.
 _TIED = """
@@ -36,13 +45,15 @@ _PATIENCE = 120.0  # seconds that a process may take to be there
 
 
 class Deployment:
-    """A SuperLink with TLS and node authentication, and its SuperNodes. A context manager.
+    """A SuperLink with TLS, node authentication and keys of its APIs, and its SuperNodes.
 
-    ``folder`` takes keys, logs and Flower's own files; ``nodes`` is the number of partitions.
+    A context manager. ``folder`` takes keys, logs and Flower's own files; ``nodes`` is the number
+    of partitions. ``keys`` is the file that says which node's key holds which partition.
     """
 
     def __init__(self, folder: Path, nodes: int) -> None:
         self.folder, self.nodes = folder, nodes
+        self.keys = folder / "node-keys"
         self.port = free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
@@ -50,6 +61,7 @@ class Deployment:
             "FLWR_HOME": str(folder / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             # else the SuperLink would fetch the app's dependencies from the net
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "OMP_NUM_THREADS": "1",
@@ -63,9 +75,23 @@ class Deployment:
         make_certificates(self.folder)
         for node in range(self.nodes):
             make_node_key(self.folder, f"node{node}")
+        publics = [(self.folder / f"node{node}.pub").read_text() for node in range(self.nodes)]
+        self.keys.write_text("".join(f"{node} {key}" for node, key in enumerate(publics)))
+        for name in (_CONTROL, _TASKS):
+            make_secret(self.folder, name)
+        address = f"127.0.0.1:{self.port}"
+        store = FileCredentialStore(self.folder / "flwr" / "credentials.yaml")
+        key = (self.folder / _CONTROL).read_bytes()
+        # the command flwr bears a token where it believes to have logged in; it never refreshes it
+        for form, value in (
+            (AUTHN_TYPE_STORE_KEY, AuthnType.OIDC.encode()),
+            (ACCESS_TOKEN_STORE_KEY, key),
+            (REFRESH_TOKEN_STORE_KEY, b"none"),
+        ):
+            store.set(form % address, value)
         (self.folder / "flwr" / "config.toml").write_text(
             f"[superlink]\ndefault = {_CONNECTION!r}\n\n[superlink.{_CONNECTION}]\n"
-            f'address = "127.0.0.1:{self.port}"\n'
+            f'address = "{address}"\n'
             f'root-certificates = "{self.folder / "ca.crt"}"\n'
         )
         try:
@@ -88,19 +114,28 @@ class Deployment:
     def _start_superlink(self) -> None:
         self._start(
             "superlink",
-            "flower-superlink",
+            *(sys.executable, "-m", "docs.flower.superlink", str(self.folder / _CONTROL)),
             *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--ssl-certfile", str(self.folder / "server.pem")),
             *("--ssl-keyfile", str(self.folder / "server.key")),
             *("--ssl-ca-certfile", str(self.folder / "ca.crt")),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
+            # else whoever has the CA's certificate could take the ServerApp's task over
+            *("--isolation", "process", "--superexec-auth-secret-file", str(self.folder / _TASKS)),
         )
         end = time.monotonic() + _PATIENCE
         while not _listening(self.port):
             if self._processes["superlink"].poll() is not None or time.monotonic() > end:
                 raise FedcoreError(f"the SuperLink does not listen: {self.log('superlink')[-500:]}")
             time.sleep(0.2)
+        self._start(
+            "superexec",
+            "flower-superexec",
+            *("--runtime-api-address", f"127.0.0.1:{self.port}"),
+            *("--root-certificates", str(self.folder / "ca.crt")),
+            *("--superexec-auth-secret-file", str(self.folder / _TASKS)),
+        )
 
     def start_node(
         self, node: int, key: str | None = None, demands: str = ""

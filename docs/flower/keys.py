@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import secrets
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +35,12 @@ def make_node_key(folder: Path, name: str) -> None:
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
     (folder / f"{name}.pub").write_bytes(public + b"\n")
+
+
+def make_secret(folder: Path, name: str) -> None:
+    """Write ``name``: 32 random bytes in hexadecimal, for its owner alone."""
+    (folder / name).touch(mode=0o600)
+    (folder / name).write_text(secrets.token_hex(32), encoding="ascii")
 
 
 def _key() -> ec.EllipticCurvePrivateKey:

@@ -194,14 +194,15 @@ class LocalWork(Attack):
 class UpdateAttack(Attack):
     """Changes the updates of the malicious clients of a round, which they make up together.
 
-    Of an update the parameters are changed; float buffers and counters are those of honest work.
-    ``knows`` says which updates they see: ``"own"``, their honest ones, or ``"benign"``, those of
-    the others, too. A class whose paper has both makes it a parameter. ``one_row``: they all send
-    the same row.
+    Of an update they change what ``touches`` names: "parameters" (`craft`), "buffers", the float
+    ones (`craft_buffers`), or both; the rest and counters are those of honest work. ``knows`` says
+    which updates they see: ``"own"``, their honest ones, or ``"benign"``, those of the others, too.
+    A class whose paper has both makes it a parameter. ``one_row``: they all send the same row.
     """
 
     knows = "own"
     one_row = False
+    touches: ClassVar[tuple[str, ...]] = ("parameters",)
 
     @property
     def update(self) -> UpdateAttack:
@@ -216,6 +217,13 @@ class UpdateAttack(Attack):
     @abstractmethod
     def craft(self, seen: Seen) -> torch.Tensor:
         """What the malicious clients send in place of ``seen.own``, [m, P] of its type."""
+
+    def craft_buffers(self, own: torch.Tensor, model: torch.Tensor) -> torch.Tensor:
+        """What they send of float buffers in place of ``own``, [m, B] of its type.
+
+        Changes of the global ones, ``model`` [B], as ``own`` are. Asked where ``touches`` has it.
+        """
+        return own
 
     def sends_own(self, clients: int, malicious: int) -> bool:
         """Whether ``malicious`` among ``clients`` of a round send what they trained, by definition.

@@ -36,6 +36,7 @@ A scenario names one of each kind, `krum` or `krum(num_byzantine=2)`, in a flag 
 - *source*: the paper or data set that it follows.
 - *knows*: what an attack sees, its own data, work or updates, or, *omniscient*, the updates of all
   clients of the round.
+- *buffers*: what a strategy makes of the running statistics of BatchNorm that clients send.
 - *needs*, *refuses*: what a scenario must meet, K being its cohort behind pre-aggregation;
   `fedcore run` and the suite refuse one that does not, and say why.
 """

@@ -16,6 +16,7 @@ from fedcore.components.parameters import REQUIRED, Spec
 from fedcore.components.registry import Entry
 from fedcore.errors import FedcoreError, ScenarioError
 from fedcore.scenario import Scenario
+from fedcore.strategies.buffers import rule_of
 
 _YEAR: Final = r"\b(?:19|20)\d\d\b"
 # up to the end of the sentence that has the year, which an abbreviation does not end
@@ -34,6 +35,7 @@ def facts(entry: Entry[Any]) -> list[tuple[str, str]]:
     found = [
         ("source", source(entry)),
         ("knows", knowledge(entry)),
+        ("buffers", buffers(entry)),
         ("needs", "; ".join(preconditions(entry)) or None),
         ("refuses", "; ".join(refusals(entry)) or None),
     ]
@@ -81,6 +83,14 @@ def knowledge(entry: Entry[Any]) -> str | None:
         return f"{' or '.join(_KNOWLEDGE.get(c, c) for c in choices)} updates (knows{usual})"
     knows = inspect.getattr_static(cls, "knows")
     return f"{_KNOWLEDGE.get(knows, knows)} updates" if isinstance(knows, str) else "as its parts"
+
+
+def buffers(entry: Entry[Any]) -> str | None:
+    """What a strategy makes of BatchNorm's statistics; None of other components and Flower's."""
+    cls = entry.part
+    if cls is None or cls.kind != "strategy" or cls.foreign:
+        return None
+    return rule_of(cls).what
 
 
 def preconditions(entry: Entry[Any]) -> list[str]:

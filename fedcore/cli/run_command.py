@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fedcore.cli.flags import add_flags, chosen_scenario
 from fedcore.cli.process import importing
+from fedcore.components.parameters import shown
 from fedcore.cores import DEVICES
-from fedcore.errors import ScenarioError, StoreError
+from fedcore.errors import ResultsError, ScenarioError, StoreError
 from fedcore.lifeline import WORKER_TIMEOUT
+from fedcore.outside.limits import JOBS, SEED
+from fedcore.outside.paths import expanded, printable
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -111,14 +114,14 @@ def execute(options: argparse.Namespace) -> int:
         "worker_timeout": options.worker_timeout,
     }
     Execution(**how)  # or it says why not
-    target = None if options.json in (None, "-") else Path(options.json)
+    target = None if options.json in (None, "-") else expanded(options.json)
     if target is not None:
         _check_writable(target)  # now, not after an hour of training
 
     places = None
     if options.checkpoint is not None:
         every = options.checkpoint_every
-        folder = Path(options.checkpoint).expanduser()
+        folder = expanded(Path(options.checkpoint))
         places = Checkpoints(folder, None if every is None else int(every))
 
     stream: TextIO | None = sys.stderr if options.json == "-" else sys.stdout
@@ -185,12 +188,17 @@ def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
     """Scenario and seed; ScenarioError with every problem in what was typed."""
     problems: list[str] = []
     seed: Any = options.seed
-    if not (seed.isascii() and seed.isdecimal()):
-        problems.append(f"--seed must be an integer >= 0, got {seed!r}")
+    if not re.fullmatch("[0-9]{1,19}", seed) or int(seed) > SEED:
+        problems.append(f"--seed must be an integer >= 0 and < 2^63, got {shown(seed)}")
     if options.device not in DEVICES:
         problems.append(f"--device must be one of {', '.join(DEVICES)}, got {options.device!r}")
-    if options.processes is not None and not re.fullmatch(r"[1-9][0-9]*", options.processes):
-        problems.append(f"--processes must be an integer >= 1, got {options.processes!r}")
+    processes = options.processes
+    if processes is not None and not (
+        re.fullmatch("[1-9][0-9]{0,5}", processes) and int(processes) <= JOBS
+    ):
+        problems.append(
+            f"--processes must be an integer >= 1 and <= {JOBS}, got {shown(processes)}"
+        )
     every = options.checkpoint_every
     if every is not None and not re.fullmatch(r"[1-9][0-9]{0,8}", every):
         problems.append(f"--checkpoint-every must be an integer >= 1, got {every!r}")
@@ -214,19 +222,20 @@ def _check_writable(path: Path) -> None:
             pass
         if new:
             path.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    except (OSError, ValueError) as error:
+        raise ResultsError(_unwritable(path, error)) from error
 
 
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise StoreError(_unwritable(path, error)) from error
 
 
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"the record cannot be written to {path} ({error.strerror or error}): name another file "
-        "with --json FILE"
+def _unwritable(path: Path, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or error
+    return (
+        f"the record cannot be written to {printable(path)} ({reason}): name another file with "
+        "--json FILE"
     )

@@ -46,13 +46,26 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class SentBuffers:
+    """Float buffers of the malicious clients of a round: ``rows`` as sent, ``own`` as trained.
+
+    Both [m, B] are changes of ``model`` [B], the global ones.
+    """
+
+    rows: torch.Tensor
+    own: torch.Tensor
+    model: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Sent:
     """What malicious client number ``position`` of the round sent: row ``position`` of ``rows``.
 
     ``rows`` [m, P] are those of all malicious clients of the round, ``own`` [m, P] what they had
     trained, ``benign`` [K - m, P] what ``others`` had. ``knows`` is that of the attack. ``tried``
     gives the step that the server would make of rows [m, P] in their place. ``kept`` lasts for the
-    run. Rows are divided by ``factor`` before they are measured.
+    run. Rows are divided by ``factor`` before they are measured. ``buffers`` are what was sent of
+    float buffers beside the parameters.
     """
 
     rows: torch.Tensor
@@ -66,6 +79,7 @@ class Sent:
     tried: Callable[[torch.Tensor], torch.Tensor] | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     factor: float = 1.0
+    buffers: SentBuffers | None = None
 
     @property
     def row(self) -> torch.Tensor:

@@ -1,8 +1,4 @@
-"""Evidence of attacks on updates: what each malicious client sent, beside what it had trained.
-
-Worked out from the rows that are handed on to privacy and strategy, and from the honest rows before
-any attack, apart from the code that attacks.
-"""
+"""Evidence of attacks on updates: what each malicious client sent, and what it had trained."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import torch
 
 from fedcore.exchange.fingerprints import long, model_hash, turned
-from fedcore.exchange.sent import Sent, calm, mean_of_rows, same_bits
+from fedcore.exchange.sent import Sent, SentBuffers, calm, mean_of_rows, same_bits
 
 if TYPE_CHECKING:
     from fedcore.exchange.cohort import Cohort
@@ -46,11 +42,10 @@ class UpdateAudit:
     Of the parameters: ``change`` is |sent - own| / |own| (least, mean), ``cosine`` and ``ratio``
     are the cosine of sent and own and the ratio of their lengths, ``benign_cosine`` and
     ``benign_ratio`` those of sent and the mean of the round's benign updates; (least, greatest)
-    each. They are None where no participation has such a number: lengths of 0, values that are not
-    finite, a cohort without benign clients (counted in ``alone``). ``digest`` is of the rows that
-    the strategy received, by round. ``measured`` is what the attack's own audit reads off the rows,
-    by name: (least, greatest) over the rounds in which it is finite. ``broken`` counts rows that
-    are not finite, in rounds in which all honest ones are.
+    each; None where no participation has one: lengths of 0, values that are not finite, no benign
+    clients (counted in ``alone``). ``digest`` is of the rows that the strategy received, by round,
+    ``measured`` what the attack's audit reads off the rows, by name: (least, greatest) over the
+    rounds in which it is finite. ``broken`` counts rows that are not finite, where honest ones are.
     """
 
     client: int
@@ -100,7 +95,7 @@ class UpdateLog:
     ) -> None:
         """Note ``round``: the rows that clients trained, and those that are handed on.
 
-        ``model`` [P] is what they trained from, ``tried`` as in `Sent`.
+        ``model`` [D] is what they trained from, ``tried`` as in `Sent`.
         """
         benign = [row for row, c in enumerate(honest.clients) if c not in self._malicious]
         same = {row for row in benign if same_bits(honest.updates[row], received.updates[row])}
@@ -124,9 +119,14 @@ class UpdateLog:
         rows = [row for row in range(len(honest.clients)) if row not in set(benign)]
         others = tuple(honest.clients[row] for row in benign)
         known = sent[rows], own[rows], own[benign], self._measure.knows
+        buffers = None
+        if model is not None:
+            given, had = (c.updates[rows, num_parameters:] for c in (received, honest))
+            buffers = SentBuffers(given, had, model[num_parameters:])
+            model = model[:num_parameters]
         first: Mapping[str, float] = {}
         for position, row in enumerate(rows):
-            seen = Sent(*known, position, round, others, model, tried, self._kept)
+            seen = Sent(*known, position, round, others, model, tried, self._kept, buffers=buffers)
             kept = self._clients[honest.clients[row]]
             if not position or not self._measure.one_row or not same_bits(seen.row, seen.rows[0]):
                 values = self._measure.measured(seen)
@@ -201,7 +201,7 @@ def update_problems(record: Record) -> Iterator[str]:
         made = 0 if each is None else each.participations
         if each is None or made != count:
             yield f"has evidence of {made} of {count} attacked updates of client {client}"
-        elif each.change is not None and each.change[0] == 0 and client not in idle:
+        elif client not in idle and left_alone(each, attack.update.touches):
             yield f"left an update of malicious client {client} as it was"
         elif each.broken and not attack.update.breaks:
             yield (
@@ -209,6 +209,11 @@ def update_problems(record: Record) -> Iterator[str]:
                 "not finite, although all honest ones are: lower the attack's factor, or let "
                 "its class say that it breaks"
             )
+
+
+def left_alone(each: UpdateAudit, touches: Sequence[str], which: int = 0) -> bool:
+    """Whether parameters that an attack ``touches`` are as trained, in a round or (1) in all."""
+    return "parameters" in touches and each.change is not None and each.change[which] == 0
 
 
 def _present(record: Record) -> Iterator[tuple[int, set[int]]]:

@@ -92,7 +92,7 @@ class GridEngine:
         self._config[notes.WANTED] = not private
         scenario, known = federation.scenario, known_facts(federation, lambda: self._round)
         self._round = 1
-        nodes = nodes or Nodes(scenario.num_clients, timeout)
+        self.nodes = nodes = nodes or Nodes(scenario.num_clients, timeout)
         self.conductor: Conductor
         if scenario.strategy_spec is not None:
             self.conductor = Foreign(scenario, federation.seed, self.layout, known, nodes)
@@ -112,6 +112,11 @@ class GridEngine:
     def excluded(self) -> list[Exclusion]:
         """Clients whose replies were missing or invalid, in the eyes of a wrapper, too."""
         return [*self.conductor.excluded, *self.conductor.left_out]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the record says of the network: nodes that were left out, and why."""
+        return self.nodes.remarks
 
     def initial_state(self) -> ServerState:
         """The global model before round 1."""

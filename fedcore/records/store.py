@@ -104,6 +104,14 @@ def differences(run: Run, inputs: Inputs, record: Record) -> list[Difference]:
     return result
 
 
+def folder_of(root: Path, scenario: Scenario) -> Path:
+    """Where the store ``root`` keeps the records of ``scenario``.
+
+    The id can hold the path of a data set and is cut: the key alone tells runs apart.
+    """
+    return root / "records" / scenario.id[:_LONGEST_NAME]
+
+
 class UnwrittenError(StoreError):
     """A good record that could not be written: the place is full, or gone."""
 
@@ -127,9 +135,7 @@ class Store:
         """Where the record of ``run`` is kept."""
         parts = (run.scenario.hash, run.seed, inputs)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-        # the id can hold the path of a data set; the key alone tells runs apart
-        folder = run.scenario.id[:_LONGEST_NAME]
-        return self.root / "records" / folder / f"seed{run.seed}-{key}.json"
+        return folder_of(self.root, run.scenario) / f"seed{run.seed}-{key}.json"
 
     def get(self, run: Run, inputs: Inputs) -> Record | None:
         """The stored record, or None.

@@ -26,9 +26,9 @@ def assaulted(
 ) -> Cohort:
     """``cohort`` as it is sent under the attack of ``threat`` in ``round``; itself if nobody does.
 
-    ``state`` is what the cohort trained from, ``memory`` what the attackers remember. Float buffers
-    and counters stay those of honest work. Raises AttackError where the attack gives rows of
-    another shape, type or device.
+    ``state`` is what the cohort trained from, ``memory`` what the attackers remember. What the
+    attack does not touch, and counters, stay those of honest work. Raises AttackError where it
+    gives rows of another shape, type or device.
     """
     attack = None if threat.attack is None else threat.attack.update
     malicious = set(threat.malicious.tolist())
@@ -38,7 +38,6 @@ def assaulted(
     others = [row for row in range(len(cohort.clients)) if row not in set(rows)]
     updates = cohort.updates[:, :num_parameters]
     own = updates[rows]  # a list of rows gives a copy, so that nothing shown is what a run uses
-    expected = tuple(own.shape), own.dtype, own.device
     seen = Seen(
         own=own,
         benign=updates[others] if attack.knows == "benign" else None,
@@ -53,22 +52,33 @@ def assaulted(
         others=tuple(cohort.clients[row] for row in others),
         tried=trial_step(server, cohort, state, round, num_parameters, malicious),
     )
-    sent = attack.craft(seen)
+    result = cohort.updates.clone()  # engines use the memory of the honest ones again
+    name = threat.scenario.attack
+    if "parameters" in attack.touches:
+        result[rows, :num_parameters] = _fitting(attack.craft(seen), own, name, "craft")
+    if "buffers" in attack.touches:
+        buffers = cohort.updates[rows, num_parameters:]
+        crafted = attack.craft_buffers(buffers.clone(), state.vector[num_parameters:].clone())
+        result[rows, num_parameters:] = _fitting(crafted, buffers, name, "craft_buffers")
+    return dataclasses.replace(cohort, updates=result)
+
+
+def _fitting(sent: object, own: torch.Tensor, name: str | None, method: str) -> torch.Tensor:
+    """What ``method`` of the attack called ``name`` gives in place of ``own``, if it can be."""
     if not isinstance(sent, torch.Tensor):
         raise AttackError(
-            f"attack {threat.scenario.attack!r} must send a tensor, got "
-            f"{type(sent).__name__}: correct its craft method"
+            f"attack {name!r} must send a tensor, got {type(sent).__name__}: correct its {method} "
+            "method"
         )
     form = tuple(sent.shape), sent.dtype, sent.device
+    expected = tuple(own.shape), own.dtype, own.device
     if form != expected:
         raise AttackError(
-            f"attack {threat.scenario.attack!r} must send {expected[1]} updates of shape "
-            f"{expected[0]} on {expected[2]}, got {form[1]} of shape {form[0]} on {form[2]}: "
-            "correct its craft method"
+            f"attack {name!r} must send {expected[1]} updates of shape {expected[0]} on "
+            f"{expected[2]}, got {form[1]} of shape {form[0]} on {form[2]}: correct its {method} "
+            "method"
         )
-    result = cohort.updates.clone()  # engines use the memory of the honest ones again
-    result[rows, :num_parameters] = sent.detach()
-    return dataclasses.replace(cohort, updates=result)
+    return sent.detach()
 
 
 def trial_step(

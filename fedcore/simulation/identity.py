@@ -49,8 +49,8 @@ class IdentityCheck:
     Behind pre-aggregation the definition is that of the strategy on the rows that were made, each
     link of the chain is held to its own (`ChainCheck`), and FedAvg's step is that on what was sent.
 
-    Buffers are held to a weighted mean, counters to a maximum (`BufferCheck`), updates to what they
-    were before the step, whether there is a definition or none (`WriteCheck`). The solver of
+    Buffers and counters are held to the strategy's rule (`BufferCheck`), updates to what they were
+    before the step, whether there is a definition or none (`WriteCheck`). The solver of
     ``scenario`` says how far local steps go. ``told`` checks what cohorts say of their clients. The
     model that a step led to must be the one that the next starts from, and the last. ``spans`` are
     (offset, size) of the model's tensors: half of a sample lies in four of them, drawn anew, so
@@ -72,7 +72,9 @@ class IdentityCheck:
         self._population = None if server.clients is None else scenario.num_clients
         self.definition: Definition | None = vars(type(self.strategy)).get("definition")
         self._chain = ChainCheck(server)
-        self._buffers = BufferCheck(stream(server.seed, Purpose.IDENTITY_SAMPLE, client=0))
+        self._buffers = BufferCheck(
+            stream(server.seed, Purpose.IDENTITY_SAMPLE, client=0), self.strategy.buffer_rule
+        )
         self._writes = WriteCheck()
         self._round = 0
         self._places: torch.Tensor | None = None

@@ -6,18 +6,20 @@ from collections.abc import Iterable, Sequence
 
 from fedcore.attacks.attack import work_in_steps
 from fedcore.errors import AttackError
-from fedcore.exchange.updates import UpdateAudit
+from fedcore.exchange.layout import Layout
+from fedcore.exchange.updates import UpdateAudit, left_alone
 from fedcore.federation.federation import Federation
 from fedcore.scenario import round_half_up
 
 
 def refuse_idle_attack(
-    federation: Federation, cohorts: Iterable[tuple[int, ...]], num_parameters: int
+    federation: Federation, cohorts: Iterable[tuple[int, ...]], layout: Layout
 ) -> None:
     """AttackError unless a client that is attacked takes part in some round.
 
-    Also where a mask covers none of ``num_parameters``, or all that attackers send of updates is
-    what they have trained, as they see no others.
+    Also where a mask covers none of the parameters of ``layout``, or it has none of the buffers
+    that an attack touches, or all that attackers send of updates is what they have trained, as
+    they see no others.
 
     Under redraw every malicious client that takes part counts: its first draw has been checked. So
     does one that attacks its local work or its updates.
@@ -26,6 +28,9 @@ def refuse_idle_attack(
     attack = threat.attack
     if attack is None:
         return
+    num_parameters = layout.num_parameters
+    if attack.update is not None and attack.update.touches == ("buffers",):
+        _require_buffers(federation, layout)
     malicious = set(threat.malicious.tolist())
     effective, what = malicious, "malicious clients"
     work = work_in_steps(federation.scenario)
@@ -67,12 +72,23 @@ def refuse_idle_attack(
         )
 
 
+def _require_buffers(federation: Federation, layout: Layout) -> None:
+    scenario = federation.scenario
+    if layout.size == layout.num_parameters:
+        raise AttackError(
+            f"attack {scenario.attack!r} changes float buffers, such as BatchNorm's running "
+            f"statistics, and model {scenario.model!r} has none: set norm='batch', or take "
+            "another model"
+        )
+
+
 def refuse_idle_updates(federation: Federation, updates: Sequence[UpdateAudit]) -> None:
     """AttackError where an attack on updates alone changed none of them."""
     attack = federation.threat.attack
     if attack is None or attack.data is not None or attack.work is not None or not updates:
         return
-    if all(each.change is not None and each.change[1] == 0 for each in updates):
+    touches = () if attack.update is None else attack.update.touches
+    if all(left_alone(each, touches, 1) for each in updates):
         raise AttackError(
             f"attack {federation.scenario.attack!r} sent every update of its {len(updates)} "
             "malicious clients as it was trained, so that it changed nothing: correct its craft "

@@ -77,7 +77,7 @@ class Trial:
         if self._mechanism is not None:
             self._cohorts = self._mechanism.affordable(self._cohorts)
         self._present = tuple(len(set(self._malicious).intersection(c)) for c in self._cohorts)
-        refuse_idle_attack(federation, self._cohorts, engine.layout.num_parameters)
+        refuse_idle_attack(federation, self._cohorts, engine.layout)
         self._server = Aggregation.of(scenario, seed)
         spans = [(e.offset, e.size) for e in engine.layout.entries if e.kind is Kind.PARAMETER]
         told = None
@@ -196,7 +196,7 @@ class Trial:
         sent = assaulted(threat, cohort, state, self._server, self.round, size, self._attackers)
         malicious = set(self._malicious)
         tried = trial_step(self._server, cohort, state, self.round, size, malicious)
-        self._updates.sent(self.round, cohort, sent, size, state.vector[:size], tried)
+        self._updates.sent(self.round, cohort, sent, size, state.vector, tried)
         return sent
 
     def _aggregate(self, cohort: Cohort, honest: Cohort | None) -> None:
@@ -224,6 +224,7 @@ class Trial:
         scenario = self.federation.scenario
         work = work_in_steps(scenario)
         notes = () if self._attack is None else self._attack.remarks(self._attackers)
+        notes += tuple(getattr(self.engine, "remarks", ()))  # of engines over a network
         if work is None or work.radius is None:
             return notes
         return notes + ball_remarks(self._work.audits(), str(scenario.attack), work.radius)

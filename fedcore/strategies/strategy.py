@@ -17,6 +17,7 @@ from fedcore.components.kinds import STRATEGIES as STRATEGIES
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort as Cohort  # strategies of others import it from here
 from fedcore.exchange.cohort import Memory, ServerState
+from fedcore.strategies.buffers import rule_of
 from fedcore.strategies.definitions import Definition
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Strategy(Component):
     ``keeps_batch_norm``: clients keep BatchNorm layers of their own (FedBN).
     ``may_ignore_clients``: a step may leave clients out, who then leave no trace in the model.
     ``adds_noise``: the model moves even where no client changes anything.
+    ``buffer_rule``: what becomes of float buffers such as BatchNorm's running statistics, and of
+    integer ones, a name of `BUFFER_RULES`. Under ``mean`` one client can take the model over
+    through them, whatever the step does: a rule that is to withstand clients takes ``median``.
     ``foreign``: the code of others aggregates whole replies, by rules that nothing here knows.
     ``root_samples``: test samples on which the server trains an update of its own, `Cohort.root`;
     they are drawn by the run's seed, and not scored.
@@ -43,6 +47,7 @@ class Strategy(Component):
     keeps_batch_norm: ClassVar[bool] = False
     may_ignore_clients: ClassVar[bool] = False
     adds_noise: ClassVar[bool] = False
+    buffer_rule: ClassVar[str] = "mean"
     foreign: ClassVar[bool] = False
     definition: ClassVar[Definition | None] = None
 
@@ -50,6 +55,14 @@ class Strategy(Component):
     def root_samples(self) -> int:
         """Test samples on which the server trains an update of its own, `Cohort.root`; mostly 0."""
         return 0
+
+    def withstands(self, rows: int) -> int | None:
+        """How many malicious ones among ``rows`` updates the rule is made for; None: no number.
+
+        With more of them in a round, the rule's own assumption is broken. Rules that bound, weigh
+        or average state no such number.
+        """
+        return None
 
     @abstractmethod
     def step(
@@ -86,10 +99,10 @@ class Strategy(Component):
     ) -> ServerState:
         """The next global model.
 
-        Parameters (the first ``num_parameters`` coordinates) move by `step`; float buffers by the
-        plain sample-weighted mean and counters to the maximum, whatever the strategy. ``rows`` are
-        what pre-aggregation made of the parameters of ``cohort``, if anything did. FedcoreError
-        where the step has another shape than the parameters.
+        Parameters (the first ``num_parameters`` coordinates) move by `step`, float buffers and
+        counters by ``buffer_rule``. ``rows`` are what pre-aggregation made of the parameters of
+        ``cohort``, if anything did. FedcoreError where the step has another shape than the
+        parameters.
         """
         vector = state.vector.clone()
         rows = cohort if rows is None else rows
@@ -103,8 +116,10 @@ class Strategy(Component):
                 "its step method"
             )
         vector[:num_parameters] += step
-        vector[num_parameters:] += combine(cohort.updates[:, num_parameters:], cohort.weights)
-        counters = cohort.counters.amax(dim=0) if cohort.counters.numel() else state.counters
+        rule, buffers = rule_of(self), cohort.updates[:, num_parameters:]
+        if buffers.numel():
+            vector[num_parameters:] += rule.floats(buffers, cohort.weights)
+        counters = rule.counts(cohort.counters) if cohort.counters.numel() else state.counters
         return ServerState(vector, counters, state.memory)
 
 

@@ -85,16 +85,21 @@ def _strategy(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:
 
 
 def _buffers(part: Any, cohort: Cohort) -> Iterator[str]:
-    """Float buffers take the sample-weighted mean, counters the maximum, whatever the rule is."""
+    """Float buffers and counters follow ``buffer_rule``, whatever the rule for parameters is."""
     size = len(cohort.clients)
     sent = dataclasses.replace(cohort, counters=torch.arange(size).flip(0)[:, None])
     before = ServerState(torch.ones(_SIZE), torch.zeros(1, dtype=torch.int64))
     after = part.aggregate(before, sent, _SIZE - _BUFFERS)
-    mean = cohort.weights.to(torch.float32) @ cohort.updates[:, -_BUFFERS:]
-    if not torch.allclose(after.vector[-_BUFFERS:], 1 + mean, atol=1e-4):
-        yield "it does not weight float buffers (BatchNorm's running statistics) by samples"
-    if int(after.counters[0]) != size - 1:
-        yield "it does not take the maximum of integer buffers"
+    rows = cohort.updates[:, -_BUFFERS:].numpy()
+    if part.buffer_rule == "median":
+        what, due, count = "the median", np.median(rows, axis=0), (size - 1) // 2
+    else:
+        what, count = "the sample-weighted mean, integers the maximum", size - 1
+        due = cohort.weights.numpy() @ rows
+    if not np.allclose(after.vector[-_BUFFERS:].numpy(), 1 + due, atol=1e-4):
+        yield f"its float buffers (BatchNorm's running statistics) are not {what} of the clients'"
+    if int(after.counters[0]) != count:
+        yield f"its integer buffers do not follow buffer_rule={part.buffer_rule!r}: {what}"
 
 
 def _preaggregation(part: Any, scenario: Scenario, seed: int) -> Iterator[str]:

@@ -38,7 +38,7 @@ from fedcore.simulation.runner import run
 ROOT = Path(__file__).resolve().parents[2]
 HOW = {
     "seed", "device", "precision", "data-dir", "min-clients", "wait", "timeout", "strict", "json",
-    "engine", "results",
+    "engine", "results", "node-keys", "num-partitions",
 }  # fmt: skip
 quiet()
 

@@ -14,8 +14,13 @@ import pytest
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")
 
-from docs.flower import demo
+from flwr.common.constant import ACCESS_TOKEN_KEY
+
+from docs.flower import demo, doors
 from docs.flower.deployment import Deployment
+from docs.flower.doors import open_doors
+from docs.flower.keys import make_secret
+from docs.flower.superlink import KeyPlugin, read_key
 from fedcore import run
 from fedcore.privacy.noise import SecureNoise
 from fedcore.records.record import Exclusion, Record
@@ -112,12 +117,53 @@ def test_which_rounds_may_go_without_a_node(
     assert list(found.values()) == [survived, joined]
 
 
+def test_the_impostor_must_be_named(undisturbed: Record) -> None:
+    note = "SuperNode 7 was left out: it claims partition 3 of 4, and its key SHA256:x is not among"
+    for text, named in ((f"{note} node-keys", True), (note, False)):
+        audit = replace(undisturbed.audit, notes=(text,))
+        assert demo.names_impostor(replace(undisturbed, audit=audit)) is named
+    assert not demo.names_impostor(undisturbed)
+
+
+@pytest.mark.parametrize("route", ["/v1/control/start-run", "/v1/runtime/acquire-task"])
+def test_a_door_that_is_open_is_found(route: str) -> None:
+    """422, say: the request was read, by somebody who asked for no key."""
+    shut = {"/v1/control/start-run": 401, "/v1/runtime/acquire-task": 401, "/health": 200}
+    assert open_doors(shut) == {}
+    assert open_doors({**shut, route: 422}) == {route: 422}
+
+
+def test_the_key_of_the_control_api(tmp_path: Path) -> None:
+    make_secret(tmp_path, "key")
+    key = read_key(tmp_path / "key")
+    assert len(bytes.fromhex(key)) == 32
+    plugin = KeyPlugin(key)
+    allowed, account = plugin.validate_tokens_in_metadata([(ACCESS_TOKEN_KEY, key)])
+    assert allowed
+    assert account is not None
+    for token in (key[:-1], "", "é", b"\xff", key.upper() + " "):
+        assert plugin.validate_tokens_in_metadata([(ACCESS_TOKEN_KEY, token)]) == (False, None)
+    assert plugin.validate_tokens_in_metadata([]) == (False, None)
+    (tmp_path / "key").chmod(0o640)
+    with pytest.raises(SystemExit, match="has mode 640"):
+        read_key(tmp_path / "key")
+    (tmp_path / "short").touch(mode=0o600)
+    with pytest.raises(SystemExit, match="32 random bytes in hexadecimal, got 0 digits"):
+        read_key(tmp_path / "short")
+
+
+@pytest.mark.slow
+def test_the_certificate_alone_opens_no_door(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doors.main() == 0
+    assert " 0 open" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_demo(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # as for most users
     assert demo.main(["--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count(" yes  ") == 4, printed
+    assert printed.count(" yes  ") == 6, printed
 
 
 @pytest.mark.slow

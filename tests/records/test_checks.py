@@ -57,7 +57,7 @@ def chosen() -> list[dict[str, Any]]:
             more = ATTACK if kind in ("attack", "strategy") else {}
             if kind == "attack" and "poison_ratio" not in registry.entry(name).part.specs():
                 more = {"malicious_fraction": 0.25}
-            if name == "fedbn":
+            if name in ("fedbn", "buffers"):
                 more = {**more, "model": "cnn", "norm": "batch"}
             if name == "dba":  # a client for each part
                 more = {**more, "malicious_fraction": 0.4}

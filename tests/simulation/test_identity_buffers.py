@@ -51,7 +51,7 @@ def watch(name: str, *chain: Bucketing) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_strategy_averages_buffers_as_it_must(name: str) -> None:
+def test_every_strategy_treats_buffers_as_it_says(name: str) -> None:
     watch(name)
     if name not in ("fednova", "bulyan", "scaffold", "feddyn"):
         watch(name, Bucketing())
@@ -62,14 +62,15 @@ Buffers = Callable[[Strategy, Cohort, int], torch.Tensor]
 
 def aggregate_with(
     buffers: Buffers,
-    counters: Callable[[Cohort], torch.Tensor] = lambda cohort: cohort.counters.amax(dim=0),
+    counters: Callable[[Strategy, Cohort], torch.Tensor] | None = None,
 ) -> Any:
     def aggregate(self, state, cohort, n, rows=None):
         vector = state.vector.clone()
         given = cohort if rows is None else rows
         vector[:n] += self.step(given.updates[:, :n], given, state.memory)
         vector[n:] += buffers(self, cohort, n)
-        kept = counters(cohort) if cohort.counters.numel() else state.counters
+        count = counters or counted_rightly
+        kept = count(self, cohort) if cohort.counters.numel() else state.counters
         return ServerState(vector, kept, state.memory)
 
     return aggregate
@@ -94,7 +95,19 @@ def not_one(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
 
 
 def rightly(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
+    if strategy.buffer_rule == "median":
+        return cohort.updates[:, n:].median(dim=0).values  # of 15: there is one in the middle
+    return averaged(strategy, cohort, n)
+
+
+def averaged(strategy: Strategy, cohort: Cohort, n: int) -> torch.Tensor:
     return combine(cohort.updates[:, n:], cohort.weights)
+
+
+def counted_rightly(strategy: Strategy, cohort: Cohort) -> torch.Tensor:
+    if strategy.buffer_rule == "median":
+        return cohort.counters.median(dim=0).values
+    return cohort.counters.amax(dim=0)
 
 
 @pytest.mark.parametrize("buffers", [equally, normalised, not_at_all, not_one])
@@ -103,18 +116,34 @@ def test_buffers_weighted_wrongly(
     monkeypatch: pytest.MonkeyPatch, name: str, buffers: Buffers
 ) -> None:
     monkeypatch.setattr(Strategy, "aggregate", aggregate_with(buffers))
-    with pytest.raises(IdentityError, match=f"'{name}' does not weight float buffers"):
+    verb = "take the median of" if STRATEGIES[name].buffer_rule == "median" else "weight"
+    with pytest.raises(IdentityError, match=f"'{name}' does not {verb} float buffers"):
         watch(name)
     monkeypatch.setattr(Strategy, "aggregate", aggregate_with(rightly))
     watch(name)
 
 
+@pytest.mark.parametrize("name", [n for n in OURS if STRATEGIES[n].buffer_rule == "median"])
+def test_buffers_averaged_under_a_robust_rule(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(Strategy, "aggregate", aggregate_with(averaged))
+    with pytest.raises(IdentityError, match="it averages them, so that one client can take them"):
+        watch(name)
+
+
 def test_counters_that_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    summed = aggregate_with(rightly, lambda cohort: cohort.counters.sum(dim=0))
+    summed = aggregate_with(rightly, lambda strategy, cohort: cohort.counters.sum(dim=0))
     monkeypatch.setattr(Strategy, "aggregate", summed)
     expected = "'fedavg' does not take the maximum of integer buffers: 225 instead of 29"
     with pytest.raises(IdentityError, match=expected):
         watch("fedavg")
+
+
+def test_counters_by_maximum_under_a_robust_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    greatest = aggregate_with(rightly, lambda strategy, cohort: cohort.counters.amax(dim=0))
+    monkeypatch.setattr(Strategy, "aggregate", greatest)
+    expected = "'krum' does not take the lower median of integer buffers: 29 instead of 15"
+    with pytest.raises(IdentityError, match=expected):
+        watch("krum")
 
 
 def test_buffers_that_a_chain_has_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +154,8 @@ def test_buffers_that_a_chain_has_mixed(monkeypatch: pytest.MonkeyPatch) -> None
         return rightly(self, state, unequal, n, rows)
 
     monkeypatch.setattr(Strategy, "aggregate", mixed)
-    with pytest.raises(IdentityError, match="'median' does not weight float buffers"):
-        watch("median", Bucketing())
+    with pytest.raises(IdentityError, match="'fedavgm' does not weight float buffers"):
+        watch("fedavgm", Bucketing())
 
 
 def test_a_run_with_batch_norm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

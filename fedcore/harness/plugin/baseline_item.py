@@ -107,15 +107,12 @@ class BaselineItem(pytest.Item):
         path, recorded = self.recorded
         assert recorded is not None
         assert recorded.source is not None
-        # of runs that train together on a GPU, the others decide on the last bits
-        together = lab.device.type == "cuda" and lab.execution.stacks
         result = against(
             recorded,
             outcomes,
             self._traces(outcomes),
             self._coverage(),
-            lab.thresholds.noise,
-            None if together else here,
+            None if lab.together else here,
         )
         summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"
         wrong = list(failures(result))

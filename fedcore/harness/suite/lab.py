@@ -13,6 +13,7 @@ from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
 from fedcore.engine.local_rules import needs_reference_engine
 from fedcore.errors import FedcoreError
+from fedcore.harness.exact.machine_class import machine_class
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.runs.imports import KnownImports
 from fedcore.harness.runs.job import Failure, Job
@@ -67,8 +68,7 @@ class Lab:
         self._open: dict[Job, None] = {}  # submitted and not known to be done
         self.unwritten = Unwritten()
         self._found = 0
-        self._refused = 0  # runs that failed before there was a job
-        self._examples = 0.0
+        self._refused, self._examples = 0, 0.0  # refused: runs that failed before there was a job
         self._samples: dict[tuple[str, int | None], int] = {}
         self._engines: dict[str, None] = {}
         self._data: dict[str, str] = {}
@@ -87,17 +87,19 @@ class Lab:
         return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """What this session's numbers are made with and of, as files of results say it.
+    def together(self) -> bool:
+        """Whether runs train together on a GPU, where others decide on a run's last bits."""
+        return self.device.type == "cuda" and self.execution.stacks
 
-        Device, engine (several, where some runs need another), precision, the fingerprint that
-        stored records share, and the digest of each data set and file of weights.
-        """
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Device, engines, precision, fingerprint, class and digests of data, for result files."""
         return {
             "device": device_name(self.device),
             "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
             "precision": self.execution.precision,
             "fingerprint": self.fingerprint,
+            **({} if self.together else {"class": machine_class(self.fingerprint)}),
             "data": dict(self._data),
             **({"weights": dict(self._weights)} if self._weights else {}),
         }

@@ -11,6 +11,8 @@ from typing import Any
 from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.lifeline import LONGEST_TIMEOUT, WORKER_TIMEOUT
+from fedcore.outside.limits import HOURS, IMAGE_SIDE, JOBS, SEEDS
+from fedcore.outside.paths import expanded
 
 PROFILES = ("smoke", "quick", "full", "study")
 EXECUTORS = ("processes", "ray")
@@ -23,12 +25,15 @@ SETTINGS = (
     "rounds",
     "alpha",
     "malicious_fraction",
+    "malicious_set",
     "poison_ratio",
     "local_epochs",
     "batch_size",
     "optimizer",
     "lr",
 )
+#: The largest value of each option that is a count.
+_MOST = {"seeds": SEEDS, "jobs": JOBS, "image_size": IMAGE_SIDE}
 #: What each of them is, for the help.
 MEANINGS = {
     "num_clients": "clients in all",
@@ -36,6 +41,7 @@ MEANINGS = {
     "rounds": "communication rounds",
     "alpha": "Dirichlet concentration, where the partition is of that kind",
     "malicious_fraction": "share of malicious clients of attacked cells",
+    "malicious_set": "how these are drawn: balanced by their samples",
     "poison_ratio": "share of their samples that is poisoned",
     "local_epochs": "epochs a round: N or LOW-HIGH",
     "batch_size": "samples a step",
@@ -82,6 +88,7 @@ class Options:
     settings: tuple[tuple[str, Any], ...] = ()
     thresholds: Path | None = None
     attacks: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     preaggregation: str | None = None
     hours: float | None = None
     worker_timeout: float = WORKER_TIMEOUT
@@ -137,11 +144,13 @@ class Options:
         profile = get("profile")
         if profile not in PROFILES:
             raise OptionError(f"--profile: {unknown_name('profile', profile, PROFILES)}")
-        for name in ("seeds", "jobs", "image_size"):
-            if get(name) is not None and get(name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be >= 1, got {get(name)}")
-        if get("hours") is not None and not get("hours") > 0:
-            raise OptionError(f"--hours must be > 0, got {get('hours')}")
+        for name, most in _MOST.items():
+            if get(name) is not None and not 1 <= get(name) <= most:
+                rule = ">= 1" if get(name) < 1 else f"<= {most}"
+                raise OptionError(f"--{name.replace('_', '-')} must be {rule}, got {get(name)}")
+        if get("hours") is not None and not 0 < get("hours") <= HOURS:
+            rule = f"<= {HOURS:g}" if get("hours") > HOURS else "> 0"
+            raise OptionError(f"--hours must be {rule}, got {get('hours')}")
         timeout = get("worker_timeout")
         if not 0 < timeout <= LONGEST_TIMEOUT:
             raise OptionError(
@@ -168,6 +177,7 @@ class Options:
             image_size=get("image_size"),
             strategies=strategies,
             attacks=tuple(get("attacks") or ()),
+            requirements=tuple(get("requirements") or ()),
             preaggregation=get("preaggregation") or None,
             hours=get("hours"),
             worker_timeout=timeout,
@@ -177,15 +187,15 @@ class Options:
             engine=get("engine"),
             precision=get("precision"),
             jobs=get("jobs") or (None if ray else cores()),
-            results=Path(get("results")),
+            results=expanded(get("results")),
             fresh=get("fresh"),
-            report=Path(get("report")) if get("report") else None,
+            report=expanded(get("report")) if get("report") else None,
             executor=get("executor"),
             ray_address=get("ray_address") or None,
             mods=mods,
             fail_on=_verdicts(get("fail_on") or ()),
             settings=_settings(get),
-            thresholds=Path(get("thresholds")) if get("thresholds") else None,
+            thresholds=expanded(get("thresholds")) if get("thresholds") else None,
         )
 
 

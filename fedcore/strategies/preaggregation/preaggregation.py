@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class PreAggregation(Component):
     """Turns the updates of a cohort into the rows that the next step, or the strategy, sees.
 
-    Parameters only are mixed: float buffers and counters are averaged over the clients themselves,
-    whatever stands in front of a strategy. One object serves every run, and keeps nothing.
+    Parameters only are mixed: of float buffers and counters the clients' own go to the strategy's
+    ``buffer_rule``, whatever stands in front of it. One object serves every run, and keeps nothing.
 
     ``definition`` is what the identity check holds every mix to. It is not inherited; a class
     without one says when it `must_differ`. ``keeps_clients`` says that row i still is the work of
@@ -36,6 +36,10 @@ class PreAggregation(Component):
     def rows(self, clients: int) -> int:
         """How many rows are made of those of ``clients`` (at least 1)."""
         return clients
+
+    def withstands(self, rows: int) -> int | None:
+        """How many malicious ones among ``rows`` the step is told to expect; None: no number."""
+        return None
 
     @abstractmethod
     def mix(

@@ -32,6 +32,7 @@ class Bulyan(Strategy):
     """
 
     definition = BULYAN
+    buffer_rule = "median"
     may_ignore_clients = True
     num_byzantine: int | None = param(
         "f: malicious clients to withstand", default=None, low=0, token="f"
@@ -51,6 +52,9 @@ class Bulyan(Strategy):
     def tolerated(self, clients: int) -> int:
         """F as given, else the largest with ``clients`` >= 4 f + 3 (-1 or 0 if there is none)."""
         return (clients - 3) // 4 if self.num_byzantine is None else self.num_byzantine
+
+    def withstands(self, rows: int) -> int | None:
+        return max(0, self.tolerated(rows))
 
     def problems(self, scenario: Scenario) -> list[str]:
         size = scenario.rows

@@ -26,6 +26,7 @@ class CenteredClipping(Strategy):
     """
 
     definition = CENTERED_CLIPPING
+    buffer_rule = "median"
     norm_bound: float = param(
         "length that an update is clipped to", default=1.0, low=0, open_low=True, token="bound"
     )

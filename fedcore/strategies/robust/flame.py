@@ -46,6 +46,7 @@ class Flame(Strategy):
         "the clipped updates of the majority's cluster and the round's noise",
         lambda view: _due(view),
     )
+    buffer_rule = "median"
     may_ignore_clients = True
     noise_factor: float = param(
         "lambda: standard deviation of the noise over the median length",
@@ -74,6 +75,9 @@ class Flame(Strategy):
         step = combine_some(updates, chosen, shares)
         sigma = self.noise_factor * median
         return step.add_(gaussian_noise(kept, len(step)).to(step), alpha=sigma) if sigma else step
+
+    def withstands(self, rows: int) -> int | None:
+        return (rows - 1) // 2
 
     def problems(self, scenario: Scenario) -> list[str]:
         if scenario.rows >= 3:

@@ -32,8 +32,9 @@ class FLTrust(Strategy):
     global learning rate alpha is 1, and samples do not count as weights.
 
     An update that is not finite, or is 0, has TS_i = 0; so have all where g_0 is either. Behind
-    pre-aggregation g_0 stays as it is. Float buffers are the sample-weighted mean of the clients'.
-    TS are noted as ``Noted.passes``.
+    pre-aggregation g_0 stays as it is. Buffers are the median of the clients': of these more than
+    half must be honest, although the rule for parameters needs no such thing. TS are noted as
+    ``Noted.passes``.
     Source: Cao, Fang, Liu, Gong, "FLTrust: Byzantine-robust Federated Learning via Trust
     Bootstrapping", NDSS 2021, equations 2 to 5.
     """
@@ -41,6 +42,7 @@ class FLTrust(Strategy):
     definition = Definition(
         "the trusted updates at the length of the root update", lambda view: _due(view)
     )
+    buffer_rule = "median"
     may_ignore_clients = True
     root_size: int = param(
         "test samples of the server's root set, which are not scored",

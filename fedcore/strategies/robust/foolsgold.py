@@ -47,6 +47,7 @@ class FoolsGold(Strategy):
     definition = Definition(
         "the updates weighed by how alike their clients' histories are", lambda view: _due(view)
     )
+    buffer_rule = "median"
     may_ignore_clients = True
     kappa: float = param(
         "confidence of the logit", default=1.0, low=0, open_low=True, token="kappa"

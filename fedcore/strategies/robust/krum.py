@@ -28,6 +28,7 @@ class Krum(Strategy):
     """
 
     definition = KRUM
+    buffer_rule = "median"
     may_ignore_clients = True
     num_byzantine: int | None = param(
         "f: malicious clients to withstand", default=None, low=0, token="f"
@@ -47,6 +48,9 @@ class Krum(Strategy):
     def tolerated(self, clients: int) -> int:
         """F as given, else the largest that ``clients`` > 2 f + 2 admits (-1 if none does)."""
         return (clients - 3) // 2 if self.num_byzantine is None else self.num_byzantine
+
+    def withstands(self, rows: int) -> int | None:
+        return max(0, self.tolerated(rows))
 
     def problems(self, scenario: Scenario) -> list[str]:
         size = scenario.rows

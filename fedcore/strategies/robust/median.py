@@ -25,11 +25,15 @@ class Median(Strategy):
     """
 
     definition = MEDIAN
+    buffer_rule = "median"
 
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         return middle_mean(updates, (len(updates) - 1) // 2)
+
+    def withstands(self, rows: int) -> int | None:
+        return (rows - 1) // 2
 
     def problems(self, scenario: Scenario) -> list[str]:
         if scenario.rows >= 3:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Minority(Strategy):
     """A rule that needs K > 2 f. f is ``num_byzantine``; None takes the largest, (K - 1) // 2."""
 
+    buffer_rule = "median"
     num_byzantine: int | None = param(
         "f: malicious clients to withstand", default=None, low=0, token="f"
     )
@@ -28,6 +29,9 @@ class Minority(Strategy):
     def kept(self, clients: int) -> int:
         """K - f; in a round of 2 f clients or fewer, over a network, f is (K - 1) // 2."""
         return clients - min(self.tolerated(clients), (clients - 1) // 2)
+
+    def withstands(self, rows: int) -> int | None:
+        return rows - self.kept(rows)
 
     def problems(self, scenario: Scenario) -> list[str]:
         f = self.tolerated(scenario.rows)

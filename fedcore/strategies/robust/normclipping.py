@@ -21,6 +21,7 @@ class NormClipping(Strategy):
     """
 
     definition = NORM_CLIPPING
+    buffer_rule = "median"
     norm_bound: float = param(
         "length that an update is clipped to", default=1.0, low=0, open_low=True, token="bound"
     )

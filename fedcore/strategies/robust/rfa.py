@@ -43,6 +43,7 @@ class RFA(Strategy):
     """
 
     definition = DEFINITION
+    buffer_rule = "median"
     aggregation_iterations: int = param(
         "server iterations a round", default=100, low=1, token="iter"
     )

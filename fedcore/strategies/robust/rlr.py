@@ -30,6 +30,7 @@ class RLR(Strategy):
     definition = Definition(
         "the sample-weighted mean, turned back where signs disagree", lambda view: _turned(view)
     )
+    buffer_rule = "median"
     sign_threshold: float = param(
         "share of the cohort by which one sign must outnumber the other",
         default=0.4,

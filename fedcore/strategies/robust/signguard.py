@@ -46,6 +46,7 @@ class SignGuard(Strategy):
     """
 
     definition = Definition("the clipped mean of the trusted updates", lambda view: _guarded(view))
+    buffer_rule = "median"
     may_ignore_clients = True
     least_length: float = param(
         "least length of a trusted update, over the median", default=0.1, low=0, high=1, token="low"
@@ -88,6 +89,9 @@ class SignGuard(Strategy):
         count = max(1, int(self.sampled_share * size))
         places = memory.chance().choice(size, count, replace=False, shuffle=False)
         return np.sort(places)
+
+    def withstands(self, rows: int) -> int | None:
+        return (rows - 1) // 2
 
     def problems(self, scenario: Scenario) -> list[str]:
         if scenario.rows >= 3:

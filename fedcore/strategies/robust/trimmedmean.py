@@ -25,6 +25,7 @@ class TrimmedMean(Strategy):
     """
 
     definition = TRIMMED_MEAN
+    buffer_rule = "median"
     trim_fraction: float = param(
         "share trimmed at each end", default=0.2, low=0, high=0.5, open_high=True, token="trim"
     )
@@ -33,6 +34,9 @@ class TrimmedMean(Strategy):
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         return middle_mean(updates, self.trimmed(len(updates)))
+
+    def withstands(self, rows: int) -> int | None:
+        return self.trimmed(rows)
 
     def trimmed(self, clients: int) -> int:
         """How many values go at each end of ``clients``."""
