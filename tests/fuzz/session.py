@@ -54,7 +54,7 @@ BOUNDARIES: Final = (
     Boundary("results, baselines", files.results, 100),
     Boundary("component", words.components, 80, prepare=words.prepare),
     Boundary("scenario, flags", words.fields, 80, prepare=words.prepare),
-    Boundary("suite options", words.options, 60, (TypeError,)),
+    Boundary("suite options", words.options, 60),
     Boundary("path, environment", words.paths, 50),
     Boundary("download", machine.downloads, 20),
     Boundary("kept kernel", machine.kernels, 10, (OSError,), True),
@@ -146,7 +146,6 @@ class Session:
             if outcome in ("crashed", "hung", "escaped"):
                 tally.failures.append(failure(boundary, seed, number, outcome, why))
         tally.memory = _peak() - before
-        tally.seconds = 0.0
         return tally
 
 

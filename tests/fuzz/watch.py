@@ -34,7 +34,7 @@ class Watch:
         self.root, self.secret = os.path.realpath(root), os.path.realpath(secret)
         self.deeds: list[str] = []
         self.starts_programs = False
-        self._busy = False
+        self._busy = self._looking = False
         self._since: tuple[float, float] | None = None
         self._main = threading.main_thread().ident
         self._thread = f"/proc/self/task/{threading.get_native_id()}/schedstat"
@@ -58,8 +58,15 @@ class Watch:
         self._ended.set()
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._busy:
+        if not self._busy or self._looking or threading.get_ident() != self._main:
             return
+        self._looking = True  # what follows looks at files itself
+        try:
+            self._note(event, arguments)
+        finally:
+            self._looking = False
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = arguments
             if isinstance(path, str | bytes | os.PathLike) and self._forbidden(path, flags):
@@ -80,20 +87,13 @@ class Watch:
             return False
         if flags & _WRITES:
             return self._outside(path)
-        self._busy = False  # realpath looks at folders itself
-        try:
-            return os.path.realpath(os.fsdecode(path)) == self.secret
-        finally:
-            self._busy = True
+        return os.path.realpath(os.fsdecode(path)) == self.secret
 
     def _outside(self, path: Any) -> bool:
-        self._busy = False
         try:
             where = os.path.realpath(os.path.dirname(os.path.abspath(os.fsdecode(path))))
         except ValueError:
             return False
-        finally:
-            self._busy = True
         return not (where + os.sep).startswith(self.root + os.sep)
 
     def _waited(self) -> float:

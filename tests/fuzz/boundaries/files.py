@@ -71,7 +71,7 @@ def records(rng: random.Random, folder: Path) -> None:
         value["checksum"] = _sum(value)
     text = _dumped(value)
     if rng.random() < 0.2:
-        text = damaged(rng, text.encode()).decode(errors="replace")
+        text = damaged(rng, text.encode(errors="surrogatepass")).decode(errors="replace")
     Record.from_json(text)
 
 

@@ -20,6 +20,7 @@ from fedcore.components.registry import REGISTRIES
 from fedcore.components.written import component
 from fedcore.data.loading import data_directory, load
 from fedcore.errors import FedcoreError
+from fedcore.harness.plugin.options import DECLARATIONS
 from fedcore.harness.suite.options import Options
 from fedcore.models.weights import weights_file
 from fedcore.outside.paths import expanded
@@ -98,7 +99,10 @@ def fields(rng: random.Random, folder: Path) -> None:
 
 def options(rng: random.Random, folder: Path) -> None:
     """Options of the suite, as pytest hands them over: integers are integers there."""
-    values: dict[str, Any] = {"profile": "quick", "results": str(folder), "worker_timeout": 60.0}
+    values: dict[str, Any] = {
+        str(settings.get("dest", name.replace("-", "_"))): settings.get("default")
+        for name, settings in DECLARATIONS.items()
+    }
     numbers = (0, -1, 1, 2, 10**4, 10**9, 10**30)
     for name in rng.sample(("seeds", "jobs", "image_size"), 1):
         values[name] = rng.choice(numbers)
@@ -108,7 +112,7 @@ def options(rng: random.Random, folder: Path) -> None:
         values["hours"] = rng.choice((0.0, -1.0, float("nan"), float("inf"), 1e300, 5.0))
     for name in rng.sample(("report", "thresholds", "results", "profile"), 1):
         values[name] = _word(rng)
-    Options.of(lambda name: values.get(name, "" if name == "executor" else None))
+    Options.of(values.__getitem__)
 
 
 def paths(rng: random.Random, folder: Path) -> None:
