@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
+import resource
 import sys
-import time
 from typing import Any
 
 from tests.fuzz.session import BOUNDARIES, MEMORY, Boundary, Session, Tally, failure, share
 
 _BAD = ("crashed", "hung", "escaped")
-_HEAD = ("boundary", "cases", "accepted", "refused", *_BAD, "MiB more", "seconds")
+_HEAD = ("boundary", "cases", "accepted", "refused", *_BAD, "MiB more", "CPU s")
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ def _replay(boundary: Boundary, seed: int, number: int) -> int:
 
 
 def _in_processes(boundary: Boundary, count: int, seed: int) -> Tally:
-    total, began, first = Tally(), time.monotonic(), 0
+    total, began, first = Tally(), _cpu(), 0
     forks = multiprocessing.get_context("fork")
     while first < count:
         reader, writer = forks.Pipe(duplex=False)
@@ -86,8 +86,14 @@ def _in_processes(boundary: Boundary, count: int, seed: int) -> Tally:
         total.failures += part.failures
         total.memory = max(total.memory, part.memory)
         break
-    total.seconds = time.monotonic() - began
+    total.seconds = _cpu() - began
     return total
+
+
+def _cpu() -> float:
+    """CPU seconds of the processes that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _child(boundary: Boundary, cases: range, seed: int, at: Any, writer: Any) -> None:

@@ -105,13 +105,15 @@ def options(rng: random.Random, folder: Path) -> None:
     }
     numbers = (0, -1, 1, 2, 10**4, 10**9, 10**30)
     for name in rng.sample(("seeds", "jobs", "image_size"), 1):
-        values[name] = rng.choice(numbers)
+        values[name] = rng.choice((*numbers, *range(8, 30)))
     for name in rng.sample(("rounds", "alpha", "lr", "num_clients", "local_epochs"), 2):
-        values[name] = _word(rng)
+        if rng.random() < 0.5:
+            values[name] = _word(rng)
     if rng.random() < 0.3:
         values["hours"] = rng.choice((0.0, -1.0, float("nan"), float("inf"), 1e300, 5.0))
     for name in rng.sample(("report", "thresholds", "results", "profile"), 1):
-        values[name] = _word(rng)
+        if rng.random() < 0.5:
+            values[name] = _word(rng)
     Options.of(values.__getitem__)
 
 
