@@ -31,6 +31,7 @@ from fedcore.strategies.strategy import STRATEGIES
 
 from .cohort import cohort_of
 from .flower_reference import aggregation
+from .plain_rules import PLAIN, plain
 
 pytestmark = pytest.mark.timing
 
@@ -75,20 +76,6 @@ def normal_updates(parameters: int) -> torch.Tensor:
     """[clients, ``parameters``], rows of a wider matrix: an engine's end with buffers."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(CLIENTS, parameters + 7, generator=generator)[:, :parameters]
-
-
-def plain(name: str, rows: torch.Tensor) -> torch.Tensor:
-    """The definition in a few calls of torch: sort the coordinates, or float64 distances."""
-    clients = len(rows)
-    if name in ("median", "trimmedmean"):
-        cut = (clients - 1) // 2 if name == "median" else clients // 5
-        ordered = rows.T.sort(dim=1).values
-        return ordered[:, cut : clients - cut].mean(dim=1)
-    f = (clients - 3) // 2
-    distances = torch.cdist(rows.double()[None], rows.double()[None])[0] ** 2
-    nearest = distances.fill_diagonal_(torch.inf).sort(dim=1).values[:, : clients - f - 2]
-    best = nearest.sum(dim=1).argsort()[: 1 if name == "krum" else clients - f]
-    return rows[best].mean(dim=0)
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -145,7 +132,7 @@ def wall_ratio(reference: Callable[[], Callable[[], Any]], ours: Callable[[], An
 
 
 @pytest.mark.benchmark(group="aggregate", warmup=False)
-@pytest.mark.parametrize("name", ["median", "trimmedmean", "krum", "multikrum"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_aggregation_of_50_clients(name, benchmark, suite_options: Options, remark) -> None:
     """50 clients' updates by ``name``, against its plain definition and against Flower's."""
     if suite_options.device == "cuda":

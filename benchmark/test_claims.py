@@ -1,8 +1,12 @@
 """The study's claims, decided: what its single unpaired runs could not show, in either direction.
 
 Soubih et al., IMCOM 2025, on the federation of the robustness suite: label flips, at the study's
-own shares and levels of heterogeneity, on paired seeds. The rules: `fedcore.harness.claims.claims`.
+own shares and levels of heterogeneity, on paired seeds. The rules: `fedcore.harness.claims.rule`.
 The verdict that is asserted is the one recorded in claims.toml, whichever way it fell.
+
+Arms of 10 rounds still rise, on every partition, and decide nothing: profile full runs until they
+have converged. Profile quick does so where that fits its time, for the claims on IID data; of the
+others it measures the first rounds, and says that they are open.
 
 The arms as published keep the study's solvers, learning rates and epochs in this small federation:
 not its 100 rounds of MobileNetV2, which is profile ``study`` of the robustness suite.
@@ -26,7 +30,7 @@ from fedcore.harness.claims.contrasts import (
     costs,
     costs_more,
     drop,
-    slope,
+    rise,
 )
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.targets import dealable
@@ -34,7 +38,11 @@ from fedcore.scenario.presets import preset
 
 from .suite import IID, SKEWED, TUNED, base
 
-SEEDS = {"quick": 10, "full": 20}
+#: Seeds at most, each a look.
+SEEDS = {"quick": 5, "full": 20}
+#: Rounds after which arms are judged: of IID data alone, and where skewed arms take part.
+EVEN = {"quick": (40,), "full": (20, 40)}
+UNEVEN = {"quick": (10,), "full": (40, 80)}
 DIRICHLET = [{**SKEWED, "alpha": alpha} for alpha in (0.9, 0.3, 0.1)]
 PATHOLOGICAL: list[dict[str, Any]] = [
     {
@@ -44,12 +52,16 @@ PATHOLOGICAL: list[dict[str, Any]] = [
     }
     for classes in (7, 4, 2)
 ]
+#: What comes with a level of heterogeneity: no client without samples, no class without clients.
+LEVEL = {"partition", "min_partition_size", "class_assignment"}
 #: The study's middle shares, for which its tables compare partitions and arms.
 FRACTION, RATIO = 0.3, 0.5
 #: Levels of both factors of the factorial; pairs that swap them have equal budgets.
 LEVELS = (0.1, 0.3, 0.5)
-#: What "tolerated" means, in percentage points. The study saw 0.2 to 2.5 points at modest shares.
-MARGIN = 2.0
+#: What "tolerated" means, in percentage points.
+MODEST = 2.0
+#: The least difference that counts elsewhere, and why.
+MARGIN, BECAUSE = 1.0, "the study's own tables have differences of 1 to 8 points"
 
 
 def arm(options: Options, **changes: Any) -> Scenario:
@@ -80,18 +92,21 @@ def heterogeneity(options: Options, seeds: int) -> Claim:
                 f"{kind} {s.alpha or s.classes_per_client} - iid",
                 s,
                 even,
-                {"partition"},
+                LEVEL,
                 Role.GUARDS,
             )
             for s in skewed
         ]
-        trend = slope([drop(even), *map(drop, skewed)])
-        contrasts += [combined(f"{kind}, trend per level", trend, parts), *parts]
+        trend = rise([drop(even), *map(drop, skewed)])
+        contrasts += [combined(f"{kind}, trend from iid", trend, parts), *parts]
     return Claim(
         "claim1-heterogeneity-aggravates",
         "the more clients' data differ, the more poisoning costs",
         tuple(contrasts),
         seeds,
+        margin=MARGIN,
+        because=BECAUSE,
+        horizons=UNEVEN[options.profile],
     )
 
 
@@ -122,18 +137,22 @@ def controlled(options: Options, seeds: int) -> Claim:
                 {"optimizer", "lr"},
                 Role.REPORTED,
             ),
+            costs(f"fedavg, {name}", struck(plain), Role.CONTROL),
         ]
     return Claim(
         "claim2-normalised-loses-less",
         "FedNova loses less than FedAvg: same solver, same epochs, rates tuned on clean data",
         tuple(contrasts),
         seeds,
+        margin=MARGIN,
+        because=BECAUSE,
+        horizons=UNEVEN[options.profile],
     )
 
 
 def as_published(options: Options, seeds: int) -> Claim:
     """Under both partitions, with the study's arms: both have a FedAvg server."""
-    contrasts = []
+    contrasts: list[Contrast] = []
     for name, partition in two_partitions(options):
         arms = []
         for study in (preset("study-fedavg"), preset("study-fednova")):
@@ -142,13 +161,19 @@ def as_published(options: Options, seeds: int) -> Claim:
                 for field in ("strategy", "optimizer", "lr", "mu", "weight_decay", "local_epochs")
             }
             arms.append(struck(base(options).but(**partition, **work)))
-        contrasts.append(costs_more(f"adam - proximal sgd, {name}", *arms, {"strategy"}))
+        contrasts += [
+            costs_more(f"adam - proximal sgd, {name}", *arms, {"strategy"}),
+            costs(f"adam, {name}", arms[0], Role.CONTROL),
+        ]
     return Claim(
         "claim2-as-published",
         "the arm published as FedNova loses less than the arm published as FedAvg",
         tuple(contrasts),
         seeds,
+        margin=MARGIN,
+        because=BECAUSE,
         as_published=True,
+        horizons=UNEVEN[options.profile],
     )
 
 
@@ -176,11 +201,17 @@ def clients_over_samples(options: Options, seeds: int) -> Claim:
         + drop(cells[low, low])
     )
     interaction = combined("interaction, linear by linear", product, pairs, Role.REPORTED)
+    bite = costs_more(
+        "50% x 50% - 10% x 10%", cells[high, high], cells[low, low], shares, Role.CONTROL
+    )
     return Claim(
         "claim3-clients-over-samples",
         "at equal budget, malicious clients cost more than poisoned samples of each",
-        (mean, *pairs, interaction),
+        (mean, *pairs, interaction, bite),
         seeds,
+        margin=0.5,
+        because="the whole budget costs no more than 1 to 3 points here",
+        horizons=EVEN[options.profile],
     )
 
 
@@ -194,11 +225,13 @@ def modest(options: Options, seeds: int) -> Claim:
     bite = costs("clients 50%, samples 50%", struck(iid, 0.5, 0.5), Role.CONTROL)
     return Claim(
         "claim4-modest-is-tolerated",
-        f"modest poisoning costs less than {MARGIN:g} points",
+        f"modest poisoning costs less than {MODEST:g} points",
         (*contrasts, bite),
         seeds,
-        margin=MARGIN,
+        margin=MODEST,
+        because="the study saw 0.2 to 2.5 points at modest shares, and called them tolerated",
         below=True,
+        horizons=EVEN[options.profile],
     )
 
 

@@ -62,6 +62,10 @@ class StoreError(FedcoreError, RuntimeError):
     """A stored record that cannot be read, or a place that cannot be written."""
 
 
+class ResultsError(StoreError, ValueError):
+    """Results that somebody else has written, or a place, that a command was given in vain."""
+
+
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """The known name closest in spelling to ``name``, or None if none is close."""
     matches = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.5)

@@ -75,7 +75,7 @@ MOVED: Final = {
     "harness.look_ahead": "harness.suite.look_ahead",
     "harness.measures": "harness.suite.measures",
     "harness.memory": "harness.measuring.peak_memory",
-    "harness.noninferiority": "harness.statistics.noninferiority",
+    "harness.noninferiority": "harness.statistics.portable",
     "harness.options": "harness.suite.options",
     "harness.outcome": "harness.suite.outcome",
     "harness.overall": "harness.reports.overall",

@@ -140,6 +140,7 @@ def _end(process: subprocess.Popen[bytes], *, politely: bool) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b"end" if politely else b"")
         process.stdin.close()
     if politely:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -151,13 +152,14 @@ def _end(process: subprocess.Popen[bytes], *, politely: bool) -> None:
 
 
 _HEAD = """
-import sys, ray
+import os, signal, sys, ray
 ray.init(
     address="local", num_cpus=int(sys.argv[1]) or None, _temp_dir=sys.argv[2],
     _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False,
     logging_level="ERROR",
 )
 print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
+if not sys.stdin.read():  # whoever started this has ended without a word
+    os.killpg(0, signal.SIGKILL)
 ray.shutdown()
 """

@@ -1,4 +1,4 @@
-"""The command ``fedcore``: run one scenario, list what there is, render reports again."""
+"""The command ``fedcore``: run one scenario, list components, render reports, compare sessions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from fedcore import __version__
-from fedcore.cli import list_command, report_command, run_command, tune_command
+from fedcore.cli import (
+    compare_command,
+    list_command,
+    report_command,
+    run_command,
+    tune_command,
+)
 from fedcore.cli.process import exit_with
-from fedcore.errors import FedcoreError, ScenarioError, UnknownNameError, nearest
+from fedcore.cli.streams import discard_output, lost_output, prepare, tell, warn_in_one_line
+from fedcore.errors import FedcoreError, nearest
+from fedcore.interrupts import Interrupts, Terminated, status_of
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit statuses: done; an expected error; something typed wrong; Ctrl-C."""
+OK, FAILED, USAGE = 0, 1, 2
+"""Exit statuses: done; a run or its output failed; what was given cannot be used. Ctrl-C is 130,
+SIGTERM 143."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,18 +33,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _dispatch(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not after the last line of Python
         return status
-    except (ScenarioError, UnknownNameError) as error:
-        print(f"fedcore: {error}", file=sys.stderr)
-        return USAGE
     except FedcoreError as error:
-        print(f"fedcore: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("fedcore: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        tell(error)
+        # words, files and places that were given; others are about what was computed of them
+        return USAGE if isinstance(error, ValueError | OSError) else FAILED
+    except KeyboardInterrupt as interrupt:
+        tell("terminated" if isinstance(interrupt, Terminated) else "interrupted")
+        return status_of(interrupt)
     except BrokenPipeError:  # as in `fedcore list | head`
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+        return FAILED
+    except OSError as error:
+        if (lost := lost_output(error)) is not None:
+            discard_output()
+            tell(f"standard output cannot be written to ({lost}); what was printed is lost")
+            return FAILED
+        tell(f"the system refuses something that is needed ({error}); see to it, and run again")
+        return USAGE
+    except MemoryError:
+        tell("memory ran out: take fewer or smaller images, a smaller model or fewer processes")
         return FAILED
 
 
@@ -45,9 +61,14 @@ def command() -> NoReturn:
     Import paths such as ``mypkg.attacks:Shift`` are looked up in the current folder, too, behind
     all other places, as ``python -m`` does, unless Python was told not to (``PYTHONSAFEPATH``).
     """
+    if (problem := prepare()) is not None:
+        tell(problem)
+        raise SystemExit(USAGE)
+    warn_in_one_line()
     if not sys.flags.safe_path:
         with contextlib.suppress(OSError):  # the folder has been removed
             sys.path.append(os.getcwd())
+    Interrupts().install()
     exit_with(main)
 
 
@@ -73,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"fedcore {__version__}")
     root.set_defaults(command=None, parser=root)
     commands = root.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Command)
-    for module in (run_command, list_command, report_command, tune_command):
+    for module in (run_command, list_command, report_command, compare_command, tune_command):
         parser = commands.add_parser(
             module.NAME, help=module.HELP, description=module.DESCRIPTION, allow_abbrev=False
         )

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from fedcore.components.parameters import REQUIRED, Spec
+from fedcore.components.parameters import REQUIRED, Spec, shown
 from fedcore.errors import ScenarioError
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import packages_of
@@ -52,8 +52,8 @@ def chosen_scenario(
         if "fraction_train" in changes:
             problems.append("--cohort-size and --fraction-train say the same thing: give one")
         clients = changes.get("num_clients", base.num_clients)
-        if not re.fullmatch(r"[0-9]+", cohort_size) or int(cohort_size) < 1:
-            problems.append(f"--cohort-size must be an integer >= 1, got {cohort_size!r}")
+        if not re.fullmatch(r"[0-9]{1,18}", cohort_size) or int(cohort_size) < 1:
+            problems.append(f"--cohort-size must be an integer >= 1, got {shown(cohort_size)}")
         elif isinstance(clients, int) and clients >= 1:  # anything else is a problem of its own
             size = int(cohort_size)
             if size > clients:

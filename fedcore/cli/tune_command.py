@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 
 from fedcore.cli.flags import add_flags, chosen_scenario
+from fedcore.outside.limits import JOBS
+from fedcore.outside.limits import SEEDS as SEEDS_LIMIT
+from fedcore.outside.paths import expanded
 
 NAME = "tune"
 HELP = "choose solver and learning rate per strategy, on clean held-out data"
@@ -20,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Strategies, where and with how many workers, and the fields of the scenario."""
     parser.add_argument("strategies", metavar="STRATEGY", nargs="+", help="see fedcore list")
     parser.add_argument(
-        "--seeds", type=int, default=2, help="seeds 1000, 1001, ... per arm (default: 2)"
+        "--seeds", type=int, default=4, help="seeds 1000, 1001, ... per arm (default: 4)"
     )
     parser.add_argument(
         "--trial",
@@ -55,13 +58,20 @@ def execute(options: argparse.Namespace) -> int:
     from fedcore.harness.tuning.search import PARTITIONS, SEEDS, TRIAL, tune
 
     trial = len(TRIAL) if options.trial is None else options.trial
-    problems = [f"--seeds must be at least 1, got {options.seeds}"] * (options.seeds < 1)
-    problems += [f"--trial must be at least 0, got {trial}"] * (trial < 0)
+    problems = [
+        f"{name} must be {f'at least {low}' if value < low else f'at most {high}'}, got {value}"
+        for name, value, low, high in (
+            ("--seeds", options.seeds, 1, SEEDS_LIMIT),
+            ("--trial", trial, 0, SEEDS_LIMIT),
+            ("--jobs", 1 if options.jobs is None else options.jobs, 1, JOBS),
+        )
+        if not low <= value <= high
+    ]
     if problems:
         raise ScenarioError(problems)
     base = chosen_scenario(options, preset_name=None, cohort_size=None)
     settings = Options(
-        data_dir=options.data_dir, jobs=options.jobs or cores(), results=options.results
+        data_dir=options.data_dir, jobs=options.jobs or cores(), results=expanded(options.results)
     )
     lab = Lab(settings, Thresholds((), Noise(1.0, 1.0)))  # nothing is judged
     try:

@@ -21,13 +21,16 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Final
 
+from fedcore.components.patience import ImportTimeError, impatient
 from fedcore.errors import RegistrationError, nearest
 from fedcore.origin.search import distributions
 
 GROUP: Final = "fedcore"
+_SHOWN: Final = 200  # characters of what others wrote, in messages
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 _broken: dict[str, str] = {}
+_waited: dict[str, str] = {}  # modules that were not imported in time
 _state = {"asked": False, "loading": False}
 
 
@@ -40,20 +43,28 @@ def imported(kind: str, path: str) -> Any:
     """The object at an import path. RegistrationError where there is none, with what is near."""
     module, _, name = path.partition(":")
     try:
-        loaded = importlib.import_module(module)
+        if module in _waited:  # not waited for again
+            raise ImportTimeError(_waited[module])
+        with impatient():
+            loaded = importlib.import_module(module)
+            if hasattr(loaded, name):  # a module may have a __getattr__ of its own
+                return getattr(loaded, name)
+            close = nearest(name, vars(loaded))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a module of others raises while it is imported
+        if isinstance(error, ImportTimeError):
+            _waited[module] = str(error)
         own = isinstance(error, Exception)
         todo = "its name, and that its folder is on PYTHONPATH" if own else "its module-level code"
         raise RegistrationError(
-            f"{kind} {path!r}: the module {module!r} {_failure(error, 'imported')}; check {todo}"
+            f"{kind} {_clipped(path)}: the module {_clipped(module)} "
+            f"{_failure(error, 'imported')}; check {todo}"
         ) from error
-    if not hasattr(loaded, name):
-        close = nearest(name, vars(loaded))
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise RegistrationError(f"{kind} {path!r}: the module {module!r} has no {name!r}{hint}")
-    return getattr(loaded, name)
+    hint = f"; did you mean {close!r}?" if close else ""
+    raise RegistrationError(
+        f"{kind} {_clipped(path)}: the module {_clipped(module)} has no {_clipped(name)}{hint}"
+    )
 
 
 def load_entry_points() -> None:
@@ -67,7 +78,8 @@ def load_entry_points() -> None:
             continue
         with _loading():
             try:
-                point.load()
+                with impatient():
+                    point.load()
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # whatever a module of others raises
@@ -77,9 +89,19 @@ def load_entry_points() -> None:
 
 def _failure(error: BaseException, done: str) -> str:
     """What ``error`` did to an import, ``imported`` or ``loaded``."""
+    try:
+        text = str(error)[:_SHOWN]
+    except Exception:  # an exception of others may not even print
+        text = "without a message"
     if isinstance(error, Exception):
-        return f"cannot be {done} ({type(error).__name__}: {error})"
-    return f"ended with {type(error).__name__} {error} while it was imported"
+        return f"cannot be {done} ({type(error).__name__}: {text})"
+    if isinstance(error, ImportTimeError):
+        return f"cannot be {done}: {text}"
+    return f"ended with {type(error).__name__} {text} while it was imported"
+
+
+def _clipped(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def broken() -> tuple[str, ...]:

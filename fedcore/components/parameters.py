@@ -19,6 +19,7 @@ from fedcore.errors import FedcoreError
 _NAMES = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _PLURALS = {int: "integers", float: "numbers", str: "strings", bool: "booleans"}
 _SIMPLE = (int, float, str, bool)
+_SHOWN, _LONG = 200, 10**30
 _TRUE, _FALSE = ("true", "yes"), ("false", "no")
 #: Key of a declaration in the metadata of a dataclass field.
 DECLARED: Final = "fedcore"
@@ -59,6 +60,7 @@ class Spec:
     token: str | None = None
     shared: bool = False
     later: bool = False
+    most: float = math.inf  # what a value that is meant never exceeds; no part of `range`
     default: Any = REQUIRED
 
     @property
@@ -158,7 +160,7 @@ class Spec:
         if self.pair and isinstance(value, tuple):
             if len(value) != 2 or not all(isinstance(v, int) for v in value) or value[0] > value[1]:
                 return [f"{name} must be an integer or (lowest, highest), got {value!r}"]
-            return self._problems(name, value[0])
+            return self._problems(name, value[0]) or self._problems(name, value[1])
         if not self.sequence:
             return self._problems(name, value)
         if not isinstance(value, tuple) or self.length not in (None, len(value)):
@@ -171,14 +173,16 @@ class Spec:
         if self.kind is not None:
             return self._component_problems(name, value)
         if not isinstance(value, self.type) or (self.type is not bool and isinstance(value, bool)):
-            return [f"{name} must be {_NAMES[self.type]}, got {value!r}"]
+            return [f"{name} must be {_NAMES[self.type]}, got {shown(value)}"]
         if self.choices and value not in self.choices:
-            return [f"{name} must be {self.range}, got {value!r}"]
+            return [f"{name} must be {self.range}, got {shown(value)}"]
         if isinstance(value, int | float) and not isinstance(value, bool):
             low = value <= self.low if self.open_low else value < self.low
             high = value >= self.high if self.open_high else value > self.high
             if value != value or value in (math.inf, -math.inf) or low or high:
-                return [f"{name} must be {self.range or 'finite'}, got {value!r}"]
+                return [f"{name} must be {self.range or 'finite'}, got {shown(value)}"]
+            if value > self.most:
+                return [f"{name} must be <= {self.most:.15g}, got {shown(value)}"]
         return []
 
     def _component_problems(self, name: str, value: Any) -> list[str]:
@@ -194,6 +198,17 @@ class Spec:
         if (hint := unmade(value)) is not None:
             return [f"{name}: {hint}"]
         return [f"{name} must be {self.kind} {self.type.__name__}, got {value!r}"]
+
+
+def shown(value: Any) -> str:
+    """``value`` as in Python, or its beginning, for messages."""
+    if isinstance(value, int) and abs(value) >= _LONG:
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except Exception:  # of a class of others
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def param(

@@ -195,7 +195,8 @@ class Registry(Generic[T]):
             if entry.component is component:
                 known: Entry[T] = entry
                 return known
-        own = isinstance(component, type) and issubclass(component, Component)
+        # not isinstance: what was imported may answer for its own class
+        own = issubclass(type(component), type) and Component in type.mro(component)
         if own and component.kind in ("", self.field):
             module = path.partition(":")[0]
             made: Entry[T] = self._entry(path, component.summary or path, component, (module,), {})
@@ -204,7 +205,7 @@ class Registry(Generic[T]):
             return made
         raise RegistrationError(
             f"{self.kind} {path!r} is no {self.kind}: name a class that is derived from the base "
-            f"class of the kind, got {component!r}"
+            f"class of the kind, got {_named(component)}"
         )
 
     def __getitem__(self, name: str) -> T:
@@ -263,6 +264,13 @@ def _require_methods(kind: str, name: str, component: type[Component]) -> None:
                 f"{kind} {name!r}: class {component.__name__} must define the method "
                 f"{method!r}{hint}"
             )
+
+
+def _named(thing: object) -> str:
+    """What an import path leads to; its own text may be of any length, or fail."""
+    kind = type(thing)
+    name = type.__dict__["__name__"].__get__(thing if issubclass(kind, type) else kind)
+    return f"class {name}" if issubclass(kind, type) else f"an object of type {name}"
 
 
 def _home(component: object, modules: tuple[str, ...]) -> str:

@@ -1,4 +1,6 @@
-"""Fetching one file from the net: timed, checked against its digest, and put in place atomically.
+"""Fetching one file from the net: bounded, checked against its digest, put in place atomically.
+
+The server and whoever stands between may send anything: of any size, for ever, or lead elsewhere.
 
 `torch.hub.download_url_to_file` does not serve: it waits for a silent server for ever, knows no MD5
 (which MedMNIST publishes), and prints a bar.
@@ -11,15 +13,17 @@ import hashlib
 import http.client
 import os
 import secrets
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import IO, Final
 
+from fedcore.data.connection import Refused, Watch, opening
 from fedcore.errors import DataError, FedcoreError
+from fedcore.outside.files import open_file
+from fedcore.outside.limits import MIB, SILENCE_SECONDS, SLOWEST_BYTES, size_text
+from fedcore.outside.paths import printable
 
-TIMEOUT_SECONDS: Final = 20.0  # without a single byte from the server, not for the whole file
-_CHUNK: Final = 1 << 20
+TIMEOUT_SECONDS: Final = SILENCE_SECONDS
+_CHUNK: Final = 1 << 16
 
 
 class DownloadError(FedcoreError):
@@ -27,39 +31,59 @@ class DownloadError(FedcoreError):
 
 
 def download(
-    address: str, path: Path, algorithm: str, digest: str, timeout: float = TIMEOUT_SECONDS
+    address: str,
+    path: Path,
+    algorithm: str,
+    digest: str,
+    timeout: float = TIMEOUT_SECONDS,
+    *,
+    most: int = 512 * MIB,
+    seconds: float | None = None,
 ) -> None:
     """Download ``address`` to ``path``, whose directory is made if need be.
 
     ``path`` appears only once the file is complete and its digest by ``algorithm`` ("md5",
-    "sha256") begins with ``digest``, so a broken download or another process that fetches the same
-    file never leaves half of one. ``timeout`` is in seconds of silence. Raises `DownloadError`.
+    "sha256") is ``digest``, so a broken download or another process that fetches the same file
+    never leaves half of one. ``timeout`` is in seconds of silence, ``seconds`` for all of it, at
+    first the name of the server (None: what ``most`` bytes take at `SLOWEST_BYTES` a second, and
+    ``timeout`` more). Of more than ``most`` bytes nothing is kept. Redirections stay with http and
+    https, and never leave https. Raises `DownloadError`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    limit = timeout + most / SLOWEST_BYTES if seconds is None else seconds
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            size, got = _stream(address, file, algorithm, timeout)
-        if not got.startswith(digest):
-            dots = "..." * (len(digest) < len(got))
+        watch = Watch(limit)
+        with temporary.open("xb") as file, opening(address, timeout, watch) as answer:
+            size, got = _stream(answer, file, algorithm, most)
+        if got != digest:
             raise DownloadError(
-                f"it must have {algorithm.upper()} {digest}{dots}, got {got[: len(digest)]}{dots}"
-                f" in {size} bytes"
+                f"it must have {algorithm.upper()} {digest}, got {got} in {size} bytes"
             )
         os.replace(temporary, path)
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the server's answer too, and holds the connection
-        raise DownloadError(f"{type(error).__name__}: {error}") from error
+    except Refused as error:
+        raise DownloadError(str(error)) from error
+    # a server may answer with what is no HTTP, no address, or no text
+    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+        text = printable(error)[:200]
+        raise DownloadError(f"{type(error).__name__}: {text}") from error
     finally:
         with contextlib.suppress(OSError):  # gone already after os.replace, or never made
             temporary.unlink()
 
 
-def fetch(address: str, path: Path, md5: str, timeout: float = TIMEOUT_SECONDS) -> None:
+def fetch(
+    address: str,
+    path: Path,
+    md5: str,
+    timeout: float = TIMEOUT_SECONDS,
+    *,
+    most: int = 512 * MIB,
+    seconds: float | None = None,
+) -> None:
     """`download` of a data file with this MD5; `DataError` naming file, address and remedy."""
     try:
-        download(address, path, "md5", md5, timeout)
+        download(address, path, "md5", md5, timeout, most=most, seconds=seconds)
     except DownloadError as error:
         raise DataError(
             f"{path} is not there, and downloading it from {address} failed ({error}); put the "
@@ -70,7 +94,7 @@ def fetch(address: str, path: Path, md5: str, timeout: float = TIMEOUT_SECONDS) 
 
 def md5_of(path: Path) -> str:
     """The MD5 of the file at ``path``, 32 hexadecimal digits; OSError where it cannot be read."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, lambda: _hash("md5")).hexdigest()
 
 
@@ -78,11 +102,17 @@ def _hash(algorithm: str) -> hashlib._Hash:
     return hashlib.new(algorithm, usedforsecurity=False)
 
 
-def _stream(address: str, file: IO[bytes], algorithm: str, timeout: float) -> tuple[int, str]:
-    """Copy ``address`` to ``file``; the number of bytes that came, and their digest."""
+def _stream(
+    answer: http.client.HTTPResponse, file: IO[bytes], algorithm: str, most: int
+) -> tuple[int, str]:
+    """Copy ``answer`` to ``file``; the number of bytes that came, and their digest."""
+    length = getattr(answer, "length", None)  # a file:// address has none
+    if length is not None and length > most:
+        raise DownloadError(f"it may have {size_text(most)}, the server offers {length}")
     digest = _hash(algorithm)
-    with urllib.request.urlopen(address, timeout=timeout) as response:
-        while chunk := response.read(_CHUNK):
-            digest.update(chunk)
-            file.write(chunk)
+    while chunk := answer.read(_CHUNK):
+        if file.tell() + len(chunk) > most:
+            raise DownloadError(f"it may have {size_text(most)}, the server sends more")
+        digest.update(chunk)
+        file.write(chunk)
     return file.tell(), digest.hexdigest()

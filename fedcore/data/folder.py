@@ -31,7 +31,8 @@ class Folder(PathSource):
     ``image_size`` says to which they are resized. If all are greyscale the set has one channel,
     otherwise every image becomes RGB; transparency is dropped, and EXIF orientation is applied.
     Hidden files and folders (macOS leaves ._NAME.png beside NAME.png) and files without the suffix
-    of an image are skipped; `Dataset.notes` counts them.
+    of an image are skipped; `Dataset.notes` counts them. Links are followed within PATH; one that
+    leads out of it is refused, as it may lead to any file of this machine.
     """
 
     scheme = "folder"
@@ -98,6 +99,7 @@ class Tree:
         self.root = root
         self._skipped: Counter[str] = Counter()
         self._hidden_folders = self._circles = 0
+        self._inside = Path(os.path.realpath(root))
         names = {part: self._class_names(root / part) for part in PARTS}
         odd = natural(names["train"] ^ names["test"])
         if odd:
@@ -121,9 +123,11 @@ class Tree:
                 f"{printable(folder)}: there is no such folder; folder:PATH needs "
                 "PATH/train/CLASS/ and PATH/test/CLASS/ with the images"
             )
+        self._stay_inside(folder)
         names = set()
         with os.scandir(folder) as entries:
             for entry in entries:
+                self._check_link(entry)
                 if entry.name.startswith("."):
                     self._hide(entry)
                 elif entry.is_dir():
@@ -160,6 +164,7 @@ class Tree:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(current) as entries:
                 for entry in entries:
+                    self._check_link(entry)
                     if entry.name.startswith("."):
                         self._hide(entry)
                     elif entry.is_dir():
@@ -170,6 +175,19 @@ class Tree:
                         suffix = printable(Path(entry.name).suffix.lower())
                         self._skipped[suffix or "without suffix"] += 1
         return result
+
+    def _check_link(self, entry: os.DirEntry[str]) -> None:
+        if entry.is_symlink() and not entry.name.startswith("."):
+            self._stay_inside(Path(entry.path))
+
+    def _stay_inside(self, path: Path) -> None:
+        """DataError where links lead out of the folder."""
+        target = Path(os.path.realpath(path))
+        if not target.is_relative_to(self._inside):
+            raise DataError(
+                f"{printable(path)}: links must stay within {printable(self.root)}, this one leads "
+                f"to {printable(target)}; put the files there, or name a folder that holds both"
+            )
 
     def _hide(self, entry: os.DirEntry[str]) -> None:
         if entry.is_dir():

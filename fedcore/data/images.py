@@ -1,10 +1,12 @@
 """Image files to one array of bytes: decoded one at a time, resized where a size is asked for.
 
-Only the formats of `FORMATS` are opened. None of Pillow's decoders for them starts a program.
+Only the formats of `FORMATS` are opened. None of Pillow's decoders for them starts a program, as
+that for EPS does. What a file or all of them may take is checked before anything is decoded.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from fedcore.data.checks import Array
 from fedcore.data.places import is_file, opened, printable
 from fedcore.data.warned import Warned
 from fedcore.errors import DataError
+from fedcore.outside import limits
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +33,7 @@ FORMATS: Final = {
     "WEBP": (".webp",),
 }
 SUFFIXES: Final = tuple(sorted(suffix for each in FORMATS.values() for suffix in each))
+_PLAIN: Final = (b"P1", b"P2", b"P3")  # PPM in decimal digits
 _GREY_MODES: Final = ("1", "L", "LA")
 _COLOUR_MODES: Final = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _ORIENTATION: Final = 0x0112  # of EXIF
@@ -59,6 +63,7 @@ class Images:
             self._warned.about(printable(file.relative_to(self._root)))
             if batch is None or shape is None:
                 shape = image.shape[:2]
+                self._check_sum(len(files), shape)
                 batch = np.empty((len(files), *image.shape), np.uint8)
             elif image.shape[:2] != shape:
                 raise _other_size(file, image, files[0], shape)
@@ -82,6 +87,17 @@ class Images:
             texts.append(f"{_images(count)} with several frames or pages: the first one was read")
         return texts
 
+    def _check_sum(self, count: int, shape: tuple[int, ...]) -> None:
+        """DataError where ``count`` images of ``shape`` in colour are too much for this machine."""
+        total, most = 3 * count * math.prod(shape), limits.data_bytes()
+        if total > most:
+            raise DataError(
+                f"{printable(self._root)}: all images may take {limits.size_text(most)}, half of "
+                f"this machine's memory, got {count} of {shape[1]}x{shape[0]} (width x height), "
+                f"{limits.size_text(total)} in colour; have them made smaller as they are read "
+                "with image_size (--image-size N), or take fewer"
+            )
+
     def _sized(self, image: Image) -> Array:
         """``image``, of mode L or RGB, as [h, w, 1 or 3] uint8 of the size asked for."""
         from PIL import Image as pillow
@@ -100,9 +116,11 @@ class Images:
             raise DataError(
                 f"{printable(file)}: must be an image, got a link to nothing; replace or remove it"
             )
-        with opened(file) as content:
+        with opened(file, limits.IMAGE_FILE_BYTES) as content:
+            most = limits.PLAIN_PIXELS if content.peek(2)[:2] in _PLAIN else limits.IMAGE_PIXELS
             try:
                 with Image.open(content, formats=tuple(FORMATS)) as image:
+                    _check_pixels(file, image, most)
                     if image.mode in _GREY_MODES + _COLOUR_MODES:
                         # a JPEG's further pictures (MPO) are previews of its first
                         several = image.format != "MPO" and getattr(image, "is_animated", False)
@@ -113,6 +131,8 @@ class Images:
                             self._counts["turned"] += 1
                         return self._sized(_in_bytes(upright, gif=image.format == "GIF"))
                     mode = image.mode
+            except DataError:
+                raise
             except Exception as error:  # decoders raise many types for damaged files
                 raise DataError(
                     f"{printable(file)}: cannot be read as an image ({type(error).__name__}: "
@@ -121,6 +141,16 @@ class Images:
         raise DataError(
             f"{printable(file)}: pixels must have 8 bits a channel, got Pillow's mode {mode!r}; "
             "convert the image"
+        )
+
+
+def _check_pixels(file: Path, image: Image, most: int) -> None:
+    """DataError, before anything is decoded, for an image of more than ``most`` pixels."""
+    width, height = image.size
+    if width * height > most:
+        raise DataError(
+            f"{printable(file)}: an image may have {most} pixels, got {width}x{height} (width x "
+            "height); make it smaller, or remove it"
         )
 
 

@@ -17,37 +17,46 @@ from fedcore.data.download import fetch, md5_of
 from fedcore.data.npz import read_npz
 from fedcore.data.places import is_file
 from fedcore.errors import DataError
+from fedcore.outside.limits import MIB
 
 PUBLISHER: Final = "https://zenodo.org/records/10519652/files"
 
 
 class MedMnistSet(NamedTuple):
-    """What the publisher states of one set: MD5 of the file, number of classes, content."""
+    """What the publisher states of one set: MD5 of the file, number of classes, content.
+
+    ``most`` is what the file may have in MiB, its published size generously rounded up.
+    """
 
     md5: str
     num_classes: int
     content: str
+    most: int = 512
 
 
 SETS: Final = {
-    "pathmnist": MedMnistSet("a8b06965200029087d5bd730944a56c1", 9, "colon pathology, RGB"),
-    "dermamnist": MedMnistSet("0744692d530f8e62ec473284d019b0c7", 7, "dermatoscopy, RGB"),
-    "octmnist": MedMnistSet("c68d92d5b585d8d81f7112f81e2d0842", 4, "retinal OCT, grey"),
-    "pneumoniamnist": MedMnistSet("28209eda62fecd6e6a2d98b1501bb15f", 2, "chest X-ray, grey"),
+    "pathmnist": MedMnistSet("a8b06965200029087d5bd730944a56c1", 9, "colon pathology, RGB", 256),
+    "dermamnist": MedMnistSet("0744692d530f8e62ec473284d019b0c7", 7, "dermatoscopy, RGB", 32),
+    "octmnist": MedMnistSet("c68d92d5b585d8d81f7112f81e2d0842", 4, "retinal OCT, grey", 96),
+    "pneumoniamnist": MedMnistSet("28209eda62fecd6e6a2d98b1501bb15f", 2, "chest X-ray, grey", 8),
     "retinamnist": MedMnistSet(
-        "bd4c0672f1bba3e3a89f0e4e876791e4", 5, "fundus camera, RGB, ordinal"
+        "bd4c0672f1bba3e3a89f0e4e876791e4", 5, "fundus camera, RGB, ordinal", 8
     ),
-    "breastmnist": MedMnistSet("750601b1f35ba3300ea97c75c52ff8f6", 2, "breast ultrasound, grey"),
-    "bloodmnist": MedMnistSet("7053d0359d879ad8a5505303e11de1dc", 8, "blood-cell microscopy, RGB"),
+    "breastmnist": MedMnistSet("750601b1f35ba3300ea97c75c52ff8f6", 2, "breast ultrasound, grey", 2),
+    "bloodmnist": MedMnistSet(
+        "7053d0359d879ad8a5505303e11de1dc", 8, "blood-cell microscopy, RGB", 64
+    ),
     "tissuemnist": MedMnistSet(
-        "ebe78ee8b05294063de985d821c1c34b", 8, "kidney-cortex microscopy, grey"
+        "ebe78ee8b05294063de985d821c1c34b", 8, "kidney-cortex microscopy, grey", 192
     ),
-    "organamnist": MedMnistSet("68e3f8846a6bd62f0c9bf841c0d9eacc", 11, "axial abdominal CT, grey"),
+    "organamnist": MedMnistSet(
+        "68e3f8846a6bd62f0c9bf841c0d9eacc", 11, "axial abdominal CT, grey", 64
+    ),
     "organcmnist": MedMnistSet(
-        "b9ceb9546e10131b32923c5bbeaea2b1", 11, "coronal abdominal CT, grey"
+        "b9ceb9546e10131b32923c5bbeaea2b1", 11, "coronal abdominal CT, grey", 32
     ),
     "organsmnist": MedMnistSet(
-        "9ab87b696fb54e2a387ebe992d6ed5f1", 11, "sagittal abdominal CT, grey"
+        "9ab87b696fb54e2a387ebe992d6ed5f1", 11, "sagittal abdominal CT, grey", 32
     ),
 }
 
@@ -146,7 +155,8 @@ class MedMnist(Source):
         name = self.name
         facts, path = SETS[name], data_dir / f"{name}.npz"
         if not is_file(path):
-            fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5)
+            most = facts.most * MIB
+            fetch(f"{PUBLISHER}/{name}.npz", path, facts.md5, most=most)
         arrays, md5 = read_npz(path), md5_of(path)
         notes: tuple[str, ...] = ()
         if md5 != facts.md5:

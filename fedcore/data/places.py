@@ -12,32 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from fedcore.errors import DataError
+from fedcore.outside.files import kind_of, open_file
+from fedcore.outside.paths import expanded as expanded
+from fedcore.outside.paths import printable as printable
 
 _DENIED: Final = (errno.EACCES, errno.EPERM)
-_KINDS: Final = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-def printable(text: object) -> str:
-    """``text`` with escapes in place of bytes that are not UTF-8 and of control characters."""
-    decodable = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in decodable)
-
-
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """``path`` with ``~`` and ``~user`` replaced; DataError where that user has no home here."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DataError(
-            f"{printable(path)}: '~' must stand for the home of a user of this machine, and there "
-            "is none for this name; write the path out"
-        ) from error
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
@@ -95,11 +74,20 @@ def is_file(path: Path) -> bool:
     mode = mode_of(path)
     if mode is None or stat.S_ISREG(mode):
         return mode is not None
-    kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
-    raise DataError(f"{printable(path)}: there is no such file, got {kind}; correct the path")
+    raise DataError(
+        f"{printable(path)}: there is no such file, got {kind_of(mode)}; correct the path"
+    )
 
 
-def opened(path: Path) -> BufferedReader:
-    """The file at ``path``, open for reading bytes; DataError where the system refuses."""
+def opened(path: Path, most: int | None = None) -> BufferedReader:
+    """The file at ``path``, open for reading bytes; DataError where the system refuses.
+
+    So for a file of more than ``most`` bytes, and for what is no file.
+    """
     with reading_from(path):
-        return path.open("rb")
+        try:
+            return open_file(path, most)
+        except ValueError as error:
+            raise DataError(
+                f"{printable(path)}: {printable(error)}; correct the path, or take a smaller file"
+            ) from error

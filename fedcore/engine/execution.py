@@ -16,6 +16,7 @@ from fedcore.engine.interface import ENGINES
 from fedcore.engine.local_rules import needs_reference_engine
 from fedcore.engine.parallel import can_fork
 from fedcore.errors import FedcoreError
+from fedcore.lifeline import LONGEST_TIMEOUT, WORKER_TIMEOUT
 
 if TYPE_CHECKING:
     from fedcore.scenario import Scenario
@@ -38,13 +39,15 @@ class Execution:
     ``engine``: a name of `ENGINES`, or auto; ``device``: auto (CUDA where there is one), cpu or
     cuda; ``precision``: a name of `PRECISIONS`; ``processes``: how many train one cohort on the
     CPU, which changes no bit of the result. More than one are forked; see
-    `fedcore.engine.parallel`. Where many runs are made at once, one process a run is faster.
+    `fedcore.engine.parallel`. Where many runs are made at once, one process a run is faster. One of
+    several that gives no sign of life for ``worker_timeout`` seconds is taken to hang.
     """
 
     engine: str = "auto"
     device: str = "auto"
     precision: str = "float32"
     processes: int = 1
+    worker_timeout: float = WORKER_TIMEOUT
 
     def __post_init__(self) -> None:
         if self.engine != "auto":
@@ -64,6 +67,11 @@ class Execution:
             raise FedcoreError(f"engine {self.engine!r} needs a CUDA device: use 'stacked'")
         if self.processes < 1:
             raise FedcoreError(f"processes must be >= 1, got {self.processes}")
+        if not 0 < self.worker_timeout <= LONGEST_TIMEOUT:
+            raise FedcoreError(
+                f"worker_timeout must be above 0 and at most {LONGEST_TIMEOUT:.0f} seconds, got "
+                f"{self.worker_timeout}"
+            )
 
     def fitting(self, scenario: Scenario) -> Execution:
         """This execution with an engine that can run ``scenario``, where auto leaves it open.

@@ -10,7 +10,6 @@ depends on no other client, so that it does not matter who trained it.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -18,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ from fedcore.engine.shared import shared_zeros
 from fedcore.engine.witness import scored
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, Memory, ServerState
+from fedcore.lifeline import WORKER_TIMEOUT, end_with_parent
 
 if TYPE_CHECKING:
     from fedcore.data.dataset import Split
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 # round, row, client; SCORE in the place of the round: row is a batch of the exam `client`
 _TASK = struct.Struct("<iii")
 _SCORE = -1
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 _Task = tuple[int, int, int]
 
@@ -64,18 +64,26 @@ def require_fork(device: torch.device) -> None:
         )
 
 
+class HelperLost(FedcoreError):
+    """A process that trained clients was ended from outside, or hangs; its run can be repeated."""
+
+
 class ParallelEngine:
     """``engine`` on ``processes`` processes, this one included.
 
     ``engine`` must have been made with `shared_zeros`. Raises, and ends the helpers: in `train`
-    and `evaluate` what a helper raised, with its traceback as a note; FedcoreError where a helper
-    was killed.
+    and `evaluate` what a helper raised, with its traceback as a note; HelperLost where a helper
+    was killed, or where this process has nothing left to do and hears of none for ``patience``
+    seconds.
     """
 
     trains_privately = follows_rules = True  # as its engine does
 
-    def __init__(self, engine: SequentialEngine, processes: int) -> None:
+    def __init__(
+        self, engine: SequentialEngine, processes: int, patience: float = WORKER_TIMEOUT
+    ) -> None:
         self.engine = engine
+        self.patience = patience
         self.layout = engine.layout
         federation = engine.federation
         self._exams = [_Exam(federation.test, federation)]
@@ -145,8 +153,8 @@ class ParallelEngine:
                 self._do(task)
                 left -= 1
             while left:
-                for link in wait(list(self._helpers)):
-                    self._hear(link)  # type: ignore[arg-type]
+                for link in self._ready():
+                    self._hear(link)
                     left -= 1
         except BaseException:
             self.close()
@@ -160,6 +168,22 @@ class ParallelEngine:
             return None
         return _TASK.unpack(word) if word else None
 
+    def _ready(self) -> list[Connection]:
+        """The helpers that have something to say, waiting for one."""
+        silence, links = 0.0, list(self._helpers)
+        while silence < self.patience:
+            slice, begun = min(1.0, self.patience / 4), time.monotonic()
+            if ready := wait(links, slice):
+                return ready  # type: ignore[return-value]
+            if time.monotonic() - begun < slice + 1:  # else all were stopped, as by Ctrl-Z
+                silence += slice
+        pids = ", ".join(str(process.pid) for process in self._helpers.values())
+        raise HelperLost(
+            f"none of the processes that train clients (process ids {pids}) has given a sign of "
+            f"life for {self.patience:g} s, so they were ended: raise --worker-timeout if one "
+            "client may take that long"
+        )
+
     def _hear(self, link: Connection) -> None:
         """Take a helper's word that a task is done, or raise what stopped it."""
         try:
@@ -167,7 +191,7 @@ class ParallelEngine:
         except EOFError:
             process = self._helpers[link]
             process.join()
-            raise FedcoreError(
+            raise HelperLost(
                 f"a process that trains clients was ended from outside (exit code "
                 f"{process.exitcode}; -9 is often the system, out of memory): run again with "
                 "fewer processes"
@@ -196,7 +220,7 @@ class ParallelEngine:
     def _serve(self, link: Connection, parent: int) -> None:
         """The life of a helper: tasks until the parent is gone."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who decides
-        _die_with(parent)
+        end_with_parent(parent)
         # a forked process has none of its parent's OpenMP threads, and would wait for them for ever
         torch.set_num_threads(1)
         self._queue.close()  # so that the queue ends with the parent
@@ -255,14 +279,6 @@ class _Exam:
 
 def _shared_copy(tensor: torch.Tensor) -> torch.Tensor:
     return shared_zeros(tuple(tensor.shape), dtype=tensor.dtype).copy_(tensor)
-
-
-def _die_with(parent: int) -> None:
-    """Have the system end this process, even amid work, when its parent ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was quicker
-            os._exit(1)
 
 
 def _packed(error: Exception) -> bytes:

@@ -291,10 +291,10 @@ class SequentialEngine:
 def sequential(federation: Federation, execution: Execution) -> Engine:
     """The engine that ``execution`` describes, in one process or in several."""
     device = execution.torch_device
-    processes = min(execution.processes, federation.scenario.cohort_size)
-    if processes > 1:
+    count = min(execution.processes, federation.scenario.cohort_size)
+    if count > 1:
         require_fork(device)
-    zeros = torch.zeros if processes == 1 else shared_zeros
+    zeros = torch.zeros if count == 1 else shared_zeros
     engine = SequentialEngine(federation, device, execution.dtype, zeros=zeros)
     execution.cast_model(engine.model)
-    return engine if processes == 1 else ParallelEngine(engine, processes)
+    return engine if count == 1 else ParallelEngine(engine, count, execution.worker_timeout)

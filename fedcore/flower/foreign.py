@@ -15,6 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from fedcore.components.patience import impatient
 from fedcore.errors import FedcoreError
 from fedcore.exchange.cohort import Cohort, ServerState
 from fedcore.exchange.layout import Layout
@@ -232,14 +233,16 @@ def build(spec: Spec) -> Strategy:
     kwargs = dict(spec.kwargs)
     if isinstance(kwargs.get("strategy"), str):
         kwargs["strategy"] = build(Spec.parse(kwargs["strategy"]))
-    made = _call(spec, kwargs)
-    if not all(
-        callable(getattr(made, name, None)) for name in ("configure_train", "aggregate_train")
+    thing = _find(spec)
+    # looked at before it is called: any other class or function may do anything when it is
+    if not isinstance(thing, type) or not all(
+        callable(getattr(thing, name, None)) for name in ("configure_train", "aggregate_train")
     ):
         raise FedcoreError(
-            f"{spec.module}:{spec.name} is no Flower strategy: it must have configure_train and "
-            "aggregate_train (flwr.serverapp.strategy.Strategy)"
+            f"{spec.module}:{spec.name} is no Flower strategy: it must be a class that has "
+            "configure_train and aggregate_train (flwr.serverapp.strategy.Strategy)"
         )
+    made: Strategy = _call(spec, kwargs)
     return made
 
 
@@ -254,10 +257,15 @@ def mods(text: str | None) -> list[Callable[..., Message]]:
 
 def _find(spec: Spec) -> Any:
     try:
-        return getattr(importlib.import_module(spec.module), spec.name)
-    except (ImportError, AttributeError) as error:
+        with impatient():
+            return getattr(importlib.import_module(spec.module), spec.name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module of others raises while it is imported
+        own = isinstance(error, ImportError | AttributeError)
+        text = error if own else f"{type(error).__name__}: {error}"
         raise FedcoreError(
-            f"{spec.module}:{spec.name} cannot be imported ({error}): is it installed, or its "
+            f"{spec.module}:{spec.name} cannot be imported ({text}): is it installed, or its "
             "folder on PYTHONPATH?"
         ) from error
 

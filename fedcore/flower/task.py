@@ -18,6 +18,7 @@ from fedcore.engine.sequential import SequentialEngine
 from fedcore.errors import FedcoreError
 from fedcore.exchange.evidence import Row
 from fedcore.federation.federation import Federation
+from fedcore.outside.text import read_json
 from fedcore.privacy.mechanism import Mechanism
 from fedcore.privacy.noise import SecureNoise
 from fedcore.privacy.run import mechanism_of
@@ -75,7 +76,7 @@ class Task:
     def from_json(cls, text: str) -> Task:
         """The inverse of `to_config`. Raises FedcoreError for what is no task."""
         try:
-            values = json.loads(text)
+            values = read_json(text)
             scenario = Scenario.from_dict(values.pop("scenario"))
             return cls(scenario=scenario, **values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

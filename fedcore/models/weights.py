@@ -5,25 +5,49 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from fedcore.cache_folder import user_cache
 from fedcore.data.download import DownloadError, download
-from fedcore.data.places import expanded, is_file, opened, reading_from
-from fedcore.errors import ModelError
+from fedcore.data.places import expanded, is_file, opened, printable, reading_from
+from fedcore.errors import FedcoreError, ModelError
+from fedcore.outside.archive import zip_archive
+from fedcore.outside.limits import WEIGHTS_BESIDE, WEIGHTS_TIMES, size_text
 
 BASE_URL = "https://download.pytorch.org/models"
 IMAGENET_CLASSES = 1000
 
-# torchvision's files; the 8 digits in a name begin the SHA-256 of the content.
+
+class Published(NamedTuple):
+    """A file of torchvision: its name, the SHA-256 of its content, and how many bytes it has."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+#: The 8 digits in a name begin the digest.
 IMAGENET_FILES = {
-    "mobilenet_v2": "mobilenet_v2-b0353104.pth",
-    "mobilenet_v3_small": "mobilenet_v3_small-047dcff4.pth",
-    "resnet18": "resnet18-f37072fd.pth",
+    "mobilenet_v2": Published(
+        "mobilenet_v2-b0353104.pth",
+        "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        14_212_972,
+    ),
+    "mobilenet_v3_small": Published(
+        "mobilenet_v3_small-047dcff4.pth",
+        "047dcff4addef86ea5bc2eff13c9614dc11f47ab1160d0a71a25e7db994f4e1f",
+        10_306_551,
+    ),
+    "resnet18": Published(
+        "resnet18-f37072fd.pth",
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        46_830_571,
+    ),
 }
 
 
@@ -48,19 +72,19 @@ def weights_file(
     if model not in IMAGENET_FILES:
         known = ", ".join(sorted(IMAGENET_FILES))
         raise ModelError(f"no ImageNet weights are known for model {model!r}, only for {known}")
-    name = IMAGENET_FILES[model]
+    file = IMAGENET_FILES[model]
     folders = _folders(data_dir)
     for folder in folders:
-        if is_file(folder / name):
-            _check_published(folder / name)
-            return folder / name
-    return _download(name, folders, f"{base_url}/{name}")
+        if is_file(folder / file.name):
+            _check_published(folder / file.name, file.sha256)
+            return folder / file.name
+    return _download(file, folders, f"{base_url}/{file.name}")
 
 
 def weights_digest(file: Path) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of ``file``; OSError if unreadable."""
+    """The SHA-256 of ``file``, 64 hexadecimal digits. DataError where it cannot be read."""
     with opened(file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def refuse_weights(model: str, weights: Path | None) -> None:
@@ -74,10 +98,11 @@ def load_weights(network: nn.Module, file: Path, num_classes: int) -> None:
 
     The head is the last `nn.Linear`. One of the 1000 ImageNet classes in the file is dropped,
     and the network keeps its own, unless it has 1000 classes itself; one of another size is
-    refused. Raises `ModelError` with path and reason, before the network is changed.
+    refused, and so are tensors that are not dense, of another kind of number, or not finite. Raises
+    `ModelError` with path and reason, before the network is changed.
     """
-    state = _read_state(file)
     expected: dict[str, torch.Tensor] = network.state_dict()
+    state = _read_state(file, sum(value.nbytes for value in expected.values()))
     head = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     weight = state.get(f"{head}.weight")
     # where there is no such matrix, _check_fit has more to say than its number of rows
@@ -95,20 +120,47 @@ def load_weights(network: nn.Module, file: Path, num_classes: int) -> None:
     network.load_state_dict(state, strict=False)  # _check_fit is the stricter check
 
 
-def _read_state(file: Path) -> dict[str, torch.Tensor]:
+def _read_state(file: Path, size: int) -> dict[str, torch.Tensor]:
+    """The state dict in ``file``, which is for a network of ``size`` bytes."""
+    most = WEIGHTS_TIMES * size + WEIGHTS_BESIDE
     try:
-        state: Any = torch.load(file, map_location="cpu", weights_only=True)
+        with opened(file, most) as stream:
+            expands = _expands_to(stream)
+            if expands > most:
+                raise ModelError(
+                    f"weights {file} may expand to {size_text(most)} for a network of "
+                    f"{size_text(size)}, got {size_text(expands)}: save network.state_dict() of "
+                    "this network alone"
+                )
+            state: Any = torch.load(stream, map_location="cpu", weights_only=True)
+    except FedcoreError:
+        raise
     except Exception as error:  # torch.load lets errors of pickle, zip, its reader and the OS out
         reason = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
         raise ModelError(
-            f"weights {file} cannot be read, the file is damaged or no checkpoint ({reason})"
+            f"weights {file} cannot be read, the file is damaged or no checkpoint "
+            f"({printable(reason)[:200]})"
         ) from error
-    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
+    ):
         raise ModelError(
             f"weights {file} hold a {type(state).__name__}, not a state dict of tensors by name: "
             "save network.state_dict()"
         )
     return dict(state)
+
+
+def _expands_to(stream: BufferedReader) -> int:
+    """Bytes that the members of a checkpoint say that they have; 0 for other formats."""
+    begin = stream.read(4)
+    stream.seek(0)
+    if begin != b"PK\x03\x04":
+        return 0
+    with zip_archive(stream) as archive:
+        total = sum(member.file_size for member in archive.infolist())
+    stream.seek(0)
+    return total
 
 
 def _check_fit(
@@ -128,39 +180,61 @@ def _check_fit(
         if names
     ]
     if faults:
-        raise ModelError(f"weights {file} are of another network: {'; '.join(faults)}")
+        raise ModelError(
+            f"weights {file} are of another network: {printable('; '.join(faults))[:500]}"
+        )
+    for name in expected:
+        if name in state and (fault := _unfit(state[name], expected[name])) is not None:
+            raise ModelError(
+                f"weights {file}: {name} must be {_kind(expected[name])} and finite, got {fault}: "
+                "save network.state_dict() of a network that is trained"
+            )
+
+
+def _unfit(value: torch.Tensor, expected: torch.Tensor) -> str | None:
+    """Why ``value`` cannot stand in the place of ``expected``; None where it can."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return f"{value.layout}, {value.device.type}{', quantized' * value.is_quantized}"
+    if _kind(value) != _kind(expected):
+        return str(value.dtype)
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        return f"{int((~torch.isfinite(value)).sum())} numbers that are NaN or infinite"
+    return None
+
+
+def _kind(value: torch.Tensor) -> str:
+    if value.is_complex():
+        return "complex"
+    return "floating-point" if value.is_floating_point() else "integer"
 
 
 def _folders(data_dir: Path) -> list[Path]:
     # torch.hub.get_dir() follows $TORCH_HOME; the default place may hold an earlier download
     with reading_from("~"):
         hubs = (Path(torch.hub.get_dir()), user_cache() / "torch" / "hub")
-    return list(dict.fromkeys([data_dir, *(hub / "checkpoints" for hub in hubs)]))
+    # for a user without a home torch names a folder "~" of the working directory
+    known = [hub / "checkpoints" for hub in hubs if hub.is_absolute()]
+    return list(dict.fromkeys([data_dir, *known]))
 
 
-def _published(name: str) -> str:
-    """How the SHA-256 of the file called ``name`` begins."""
-    return Path(name).stem.rpartition("-")[2]
-
-
-def _check_published(path: Path) -> None:
-    digest = _published(path.name)
+def _check_published(path: Path, digest: str) -> None:
     actual = weights_digest(path)
-    if not actual.startswith(digest):
+    if actual != digest:
         raise ModelError(
-            f"weights {path} are not the published file: SHA-256 begins with {actual[:8]}, not "
+            f"weights {path} are not the published file: their SHA-256 is {actual}, not "
             f"{digest}; delete the file to have it downloaded, or name it as weights={str(path)!r}"
         )
 
 
-def _download(name: str, folders: list[Path], url: str) -> Path:
+def _download(file: Published, folders: list[Path], url: str) -> Path:
     """Fetch ``url`` into the first of ``folders`` that can be written."""
+    name = file.name
     looked = f"looked for {name} in {', '.join(map(str, folders))}"
     folder = next(filter(_writable, folders), None)
     if folder is None:
         raise ModelError(f"{looked}, and none of them can be written: name another data directory")
     try:
-        download(url, folder / name, "sha256", _published(name))
+        download(url, folder / name, "sha256", file.sha256, most=file.size)
     except DownloadError as error:
         raise ModelError(
             f"{looked}, then failed to download {url} ({error}): put the file into one of these "

@@ -27,15 +27,22 @@ from pathlib import Path
 
 import torch
 
-from fedcore.cache_folder import private_folder, user_cache
+from fedcore.cache_folder import OTHERS_WRITE, private_folder, user_cache
 from fedcore.native.switch import switched_off
+from fedcore.outside.files import open_file
+from fedcore.outside.limits import COMPILE_SECONDS, VERSION_SECONDS
 
 #: What all processors' libraries are compiled with.
 COMMON_FLAGS = ("-O3", "-shared", "-fPIC")
 
 
+#: At the end of a kept file, where no loader looks: the SHA-256 of all before it follows.
+MARK = b"\nfedcore sha256 "
+_DIGITS = 64
+
+
 class Library(ctypes.CDLL):
-    """A loaded library. ``digest``: 16 hexadecimal digits of the SHA-256 of its file."""
+    """A loaded library. ``digest``: 16 hexadecimal digits of the SHA-256 of what was compiled."""
 
     digest: str
 
@@ -62,8 +69,8 @@ class Compiling:
     """
 
     folder: Callable[[], Path] = _kept
-    version_seconds: float = 60.0
-    compile_seconds: float = 300.0
+    version_seconds: float = VERSION_SECONDS
+    compile_seconds: float = COMPILE_SECONDS
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     _made: dict[tuple[str, tuple[str, ...]], Library | None] = field(default_factory=dict)
@@ -145,10 +152,9 @@ class Compiling:
             except TimeLimitError:
                 self._hanging.add(command)
                 raise
-            with open(draft, "rb") as file:
-                os.fsync(file.fileno())
-            os.chmod(draft, stat.S_IRWXU)
+            _finish(Path(draft))
             os.replace(draft, path)
+            _sync_folder(path.parent)
         finally:
             Path(draft).unlink(missing_ok=True)
         return _opened(path)
@@ -245,11 +251,45 @@ def _output(command: Sequence[str], given: bytes, seconds: float) -> str:
     return printed.decode(errors="replace")
 
 
+def _finish(draft: Path) -> None:
+    """Put the digest of ``draft`` at its end, and both on the disk."""
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+    with draft.open("ab") as file:
+        file.write(MARK + digest.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(draft, stat.S_IRWXU)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in ``folder`` on the disk, where a system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _opened(path: Path) -> Library:
-    """The library at ``path``. OSError where it is missing, damaged, or another user's."""
-    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
-        raise PermissionError(f"{path} belongs to another user")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """The library at ``path``.
+
+    OSError where it is missing, is another user's, can be written to by one, or is not, byte for
+    byte, what the compiler made: a file that was cut off would end this process when it is called.
+    """
+    with open_file(path) as file:
+        status = os.fstat(file.fileno())
+        if path.is_symlink():
+            raise PermissionError(f"{path} is a link")
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
+            raise PermissionError(f"{path} belongs to another user")
+        if os.name == "posix" and status.st_mode & OTHERS_WRITE:
+            raise PermissionError(f"{path} can be written to by others")
+        content = file.read()
+    made, end = content[: -len(MARK) - _DIGITS], content[-len(MARK) - _DIGITS :]
+    digest = hashlib.sha256(made).hexdigest()
+    if end != MARK + digest.encode():
+        raise OSError(f"{path} is damaged")
     loaded = Library(str(path))
-    loaded.digest = digest
+    loaded.digest = digest[:16]
     return loaded

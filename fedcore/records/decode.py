@@ -10,26 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import types
 import typing
 from collections.abc import Callable
 from typing import Any
 
+from fedcore.outside.text import read_json as read_json
+
 Reader = Callable[[Any, str], Any]
-
-
-def read_json(text: str) -> Any:
-    """The value of ``text``; ValueError for what JSON does not define, or leaves ambiguous.
-
-    That is NaN and the infinities, a key that stands twice in one object, and nesting or numbers
-    beyond what Python takes.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 def read(kind: Any, value: Any, place: str = "") -> Any:
@@ -136,14 +125,3 @@ def _any(readers: list[Reader], value: Any, place: str) -> Any:
 def _wrong(place: str, rule: str, value: Any) -> ValueError:
     shown = repr(value)
     return ValueError(f"{place} must be {rule}, got {shown[:60]}{'...' * (len(shown) > 60)}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")

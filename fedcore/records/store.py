@@ -104,6 +104,18 @@ def differences(run: Run, inputs: Inputs, record: Record) -> list[Difference]:
     return result
 
 
+def folder_of(root: Path, scenario: Scenario) -> Path:
+    """Where the store ``root`` keeps the records of ``scenario``.
+
+    The id can hold the path of a data set and is cut: the key alone tells runs apart.
+    """
+    return root / "records" / scenario.id[:_LONGEST_NAME]
+
+
+class UnwrittenError(StoreError):
+    """A good record that could not be written: the place is full, or gone."""
+
+
 class StoreWarning(UserWarning):
     """A stored record that was passed over."""
 
@@ -123,9 +135,7 @@ class Store:
         """Where the record of ``run`` is kept."""
         parts = (run.scenario.hash, run.seed, inputs)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-        # the id can hold the path of a data set; the key alone tells runs apart
-        folder = run.scenario.id[:_LONGEST_NAME]
-        return self.root / "records" / folder / f"seed{run.seed}-{key}.json"
+        return folder_of(self.root, run.scenario) / f"seed{run.seed}-{key}.json"
 
     def get(self, run: Run, inputs: Inputs) -> Record | None:
         """The stored record, or None.
@@ -160,7 +170,7 @@ class Store:
 
         Raises StoreError for a record that is not of this key: data, weights or code that have
         changed since the key was made must not be found under it. So for one that could not be
-        read back, and where the place cannot be written.
+        read back; UnwrittenError where the place cannot be written.
         """
         if not inputs.certain:
             raise StoreError(
@@ -181,7 +191,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise UnwrittenError(f"{path} cannot be written: {error.strerror or error}") from error
         return path
 
 

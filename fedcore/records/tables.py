@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fedcore.errors import FedcoreError
+from fedcore.outside import text
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import TOML_BYTES
 
 Kind = TypeVar("Kind")
 
@@ -23,11 +25,14 @@ _RULES = {
 
 
 def read_toml(path: Path, what: str, error: type[FedcoreError]) -> dict[str, Any]:
-    """The content of the file at ``path``. Raises ``error`` naming ``what`` it is, and the path."""
+    """The content of the file at ``path``. Raises ``error`` naming ``what`` it is, and the path.
+
+    What a file may hold: `fedcore.outside.text`.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return text.read_toml(read_text(path, TOML_BYTES))
     except (OSError, ValueError) as reason:  # a TOMLDecodeError and bad UTF-8 are ValueErrors
-        raise error(f"{what} {path}: {reason}") from reason
+        raise error(f"{what} {path}: {getattr(reason, 'strerror', None) or reason}") from reason
 
 
 def table(kind: type[Kind], values: Any, place: str, error: type[FedcoreError]) -> Kind:

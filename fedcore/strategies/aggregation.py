@@ -45,6 +45,19 @@ class Aggregation:
                 "preaggregation out"
             )
 
+    def withstands(self, clients: int) -> int | None:
+        """How many malicious ones among ``clients`` of a round chain and rule are made for.
+
+        The least number that a link or the rule states of the rows that it is given; a malicious
+        client spoils one row at most of those that several are made into. None: none has a number.
+        """
+        numbers, rows = [], clients
+        for link in self.chain:
+            numbers.append(link.withstands(rows))
+            rows = link.rows(rows)
+        numbers.append(self.strategy.withstands(rows))
+        return min((number for number in numbers if number is not None), default=None)
+
     def aggregate(
         self,
         state: ServerState,

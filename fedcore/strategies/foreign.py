@@ -17,6 +17,7 @@ import torch
 from fedcore.components.component import digested
 from fedcore.components.parameters import param
 from fedcore.exchange.cohort import Cohort, ServerState
+from fedcore.outside.text import read_json
 from fedcore.strategies.strategy import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Spec:
         try:
             if found is None:
                 raise ValueError("it has another form")
-            kwargs = json.loads(found[3] or "{}")
+            kwargs = read_json(found[3] or "{}")
         except ValueError as error:
             raise ValueError(
                 f"must be package.module:Class or package.module:Class:{{json kwargs}}, got "
@@ -72,7 +73,7 @@ class Spec:
 def specs(text: str) -> list[Spec]:
     """The specs in ``text``: one, or a JSON list of such strings. ValueError for another form."""
     if text.lstrip().startswith("["):
-        return [Spec.parse(item) for item in json.loads(text)]
+        return [Spec.parse(str(item)) for item in read_json(text)]
     return [Spec.parse(text)]
 
 

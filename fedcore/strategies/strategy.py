@@ -56,6 +56,14 @@ class Strategy(Component):
         """Test samples on which the server trains an update of its own, `Cohort.root`; mostly 0."""
         return 0
 
+    def withstands(self, rows: int) -> int | None:
+        """How many malicious ones among ``rows`` updates the rule is made for; None: no number.
+
+        With more of them in a round, the rule's own assumption is broken. Rules that bound, weigh
+        or average state no such number.
+        """
+        return None
+
     @abstractmethod
     def step(
         self, updates: torch.Tensor, cohort: Cohort, memory: dict[str, torch.Tensor]

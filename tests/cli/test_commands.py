@@ -133,7 +133,7 @@ def test_report_renders_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(tmp_path / "no")]) == 1
+    assert main(["report", str(tmp_path / "no")]) == 2
     err = capsys.readouterr().err
     assert "results.json cannot be read" in err
     assert "Traceback" not in err

@@ -25,7 +25,7 @@ def ended(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("arguments", "status"),
-    [(["--version"], 0), (["run", "--rounds", "none"], 2), (["report", "nowhere"], 1)],
+    [(["--version"], 0), (["run", "--rounds", "none"], 2), (["report", "nowhere"], 2)],
 )
 def test_the_command_ends_with_its_status(arguments: list[str], status: int) -> None:
     command = [sys.executable, "-m", "fedcore", *arguments]

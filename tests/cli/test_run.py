@@ -135,12 +135,12 @@ def test_json_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_file_that_cannot_be_written_is_refused_before_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*TINY, "--json", str(tmp_path / "no" / "record.json")]) == 1
+    assert main([*TINY, "--json", str(tmp_path / "no" / "record.json")]) == 2
     streams = capsys.readouterr()
     assert "cannot be written" in streams.err
     assert streams.out == ""
     missing = ["--dataset", f"npz:{tmp_path / 'no.npz'}", "--json", str(tmp_path / "r.json")]
-    assert main([*TINY, *missing]) == 1
+    assert main([*TINY, *missing]) == 2
     assert "no.npz" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -230,7 +230,7 @@ def test_classes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "of 1 (dog) taken for 0 (cat)" in out
     assert "classes   recall at the end: 0 (cat) " in out
     assert "note      1 file skipped: 1 .txt" in out
-    assert main([*TINY, *flags, "--source-class", "1", "--target-class", "2", "--quiet"]) == 1
+    assert main([*TINY, *flags, "--source-class", "1", "--target-class", "2", "--quiet"]) == 2
     assert "choose one of 0 to 1; classes: 0 (cat), 1 (dog)" in capsys.readouterr().err
     assert main([*TINY, "--dataset", f"folder:{tmp_path}", "--quiet", "--json"]) == 0
     record = Record.from_json(capsys.readouterr().out)

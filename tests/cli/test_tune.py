@@ -12,18 +12,21 @@ from fedcore.harness.tuning import search as tuner
 def test_tune_prints_a_table_that_the_suite_can_read(flags, tmp_path, capsys, monkeypatch) -> None:
     candidates = (("sgd", 1e-6), ("sgd", 0.1))
     monkeypatch.setitem(tuner.tune.__kwdefaults__, "candidates", candidates)
+    monkeypatch.setitem(tuner.tune.__kwdefaults__, "extensions", 0)
     monkeypatch.setattr(tuner, "SEEDS", range(1000, 1001))
     monkeypatch.setattr(tuner, "TRIAL", range(1000, 1003))
     words = "tune fedavg fednova --dataset synthetic:1000 --model mlp --num-clients 4 --rounds 9"
     status = main([*words.split(), *flags.split(), "--jobs", "1", "--results", str(tmp_path)])
     assert status == 0
     printed = capsys.readouterr().out
-    best = {s: {"optimizer": "sgd", "lr": 0.1} for s in ("fedavg", "fednova")}
+    work = {"optimizer": "sgd", "lr": 0.1, "seeds": 1 if flags else 4}
+    best = dict.fromkeys(("fedavg", "fednova"), work)
     assert tomllib.loads(printed) == {"synthetic:1000": {"mlp": best}}
     assert (" / " in printed) == ("--iid-only" not in flags)
     # two strategies; of the two candidates the better has a trial, which begins with the same seeds
-    seeds, trial, partitions = (1, 2, 1) if flags else (2, 3, 2)
-    assert len(list((tmp_path / "records").rglob("*.json"))) == 2 * partitions * (seeds + trial)
+    seeds, trial, partitions = (1, 2, 1) if flags else (4, 3, 2)
+    each = 2 * seeds + max(0, trial - seeds)
+    assert len(list((tmp_path / "records").rglob("*.json"))) == 2 * partitions * each
 
 
 def test_too_few_seeds_are_a_usage_error(capsys) -> None:

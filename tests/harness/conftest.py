@@ -101,7 +101,8 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.delenv("FEDCORE_DATA", raising=False)
     # matplotlib would be imported anew by each run; figures have their own tests
-    monkeypatch.setattr("fedcore.harness.reports.files.drop_figure", lambda cells: None)
+    for figure in ("drop_figure", "learning_figure"):
+        monkeypatch.setattr(f"fedcore.harness.reports.files.{figure}", lambda cells: None)
     return Suite(pytester)
 
 

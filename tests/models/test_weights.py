@@ -14,7 +14,13 @@ from fedcore.errors import ModelError
 from fedcore.models import weights
 from fedcore.models.mobilenet import MobileNetV2
 from fedcore.models.torchvision_import import import_torchvision
-from fedcore.models.weights import load_weights, refuse_weights, weights_digest, weights_file
+from fedcore.models.weights import (
+    Published,
+    load_weights,
+    refuse_weights,
+    weights_digest,
+    weights_file,
+)
 
 CONTENT = b"stands for a checkpoint"
 NAME = f"resnet18-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -26,7 +32,8 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setitem(weights.IMAGENET_FILES, "resnet18", NAME)
+    published = Published(NAME, hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+    monkeypatch.setitem(weights.IMAGENET_FILES, "resnet18", published)
     return {
         "data": tmp_path / "data",
         "home": tmp_path / "home" / "hub" / "checkpoints",
@@ -122,7 +129,7 @@ def test_failed_downloads_leave_nothing(
     with pytest.raises(ModelError, match=f"(?s){NAME} in .*HTTP Error 404.*{advice}"):
         weights_file("imagenet", "resnet18", caches["data"], base_url=address)
     files[f"/{NAME}"] = CONTENT[:5]
-    with pytest.raises(ModelError, match=rf"SHA256 \w{{8}}\.\.\., got .* in 5 bytes.*{advice}"):
+    with pytest.raises(ModelError, match=rf"SHA256 \w{{64}}, got .* in 5 bytes.*{advice}"):
         weights_file("imagenet", "resnet18", caches["data"], base_url=address)
     with pytest.raises(ModelError, match=r"URLError.*give weights as a path"):
         weights_file("imagenet", "resnet18", caches["data"], base_url="http://127.0.0.1:1")
@@ -132,7 +139,9 @@ def test_failed_downloads_leave_nothing(
 def test_digest(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"abc")
-    assert weights_digest(file) == "ba7816bf8f01cfea"  # FIPS 180-2, example B.1
+    # FIPS 180-2, example B.1
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert weights_digest(file) == digest
 
 
 def test_refuse_weights() -> None:
@@ -208,7 +217,7 @@ def test_file_without_a_state_dict_is_refused(tmp_path: Path, content: object) -
 def test_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
     file = saved(tmp_path, small(5).state_dict())
     file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
-    with pytest.raises(ModelError, match=rf"weights {file} cannot be read.*\(\w+Error"):
+    with pytest.raises(ModelError, match=rf"weights {file} cannot be read.*\(\w+"):
         load_weights(small(5), file, 5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pwd
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedcore.native.compiler import Compiling, Library, compiler
+from fedcore.native.compiler import MARK, Compiling, Library, compiler
 
 SOURCE = "int answer(void) { return 42; }"
 
@@ -54,19 +55,56 @@ class TestWithACompiler:
         assert made(other.parent).answer() == 42
         assert other.stat().st_size == file.stat().st_size
 
+    @pytest.mark.parametrize("fault", ["short", "long", "bit", "unmarked", "writable", "link"])
+    def test_loads_nothing_but_what_was_compiled(
+        self, kept: Path, tmp_path: Path, fault: str
+    ) -> None:
+        """A library that is cut off by a page is a SIGBUS when it is called, not when loaded."""
+        made(kept)
+        (file,) = kept.iterdir()
+        content = file.read_bytes()
+        other = tmp_path / "other" / file.name  # file itself stays loaded
+        other.parent.mkdir(mode=0o700)
+        planted = {
+            "short": content[: len(content) // 2],
+            "long": content + b" ",
+            "bit": content[:600] + bytes([content[600] ^ 1]) + content[601:],
+            "unmarked": content.rpartition(MARK)[0],
+        }.get(fault, content)
+        target = tmp_path / "elsewhere.so" if fault == "link" else other
+        target.write_bytes(planted)
+        target.chmod(0o722 if fault == "writable" else 0o700)
+        if fault == "link":
+            other.symlink_to(target)
+        before = target.stat().st_ino
+        assert made(other.parent).answer() == 42
+        assert other.read_bytes() == content
+        assert other.stat().st_ino != before
+        assert not other.is_symlink()
+
     def test_needs_no_place_to_keep_it(self, kept: Path) -> None:
         kept.write_text("a file where the directory should be")
         assert made(kept).answer() == 42
 
-    def test_a_user_without_a_home_keeps_nothing(self, monkeypatch) -> None:
+    @pytest.mark.parametrize("home", [None, "", "nowhere", "/nowhere/at/all"])
+    def test_a_user_without_a_home_keeps_nothing(
+        self, monkeypatch, tmp_path: Path, home: str | None
+    ) -> None:
+        """Nor is a home made for such a user, in the working folder or at the root."""
+        monkeypatch.chdir(tmp_path)
         for name in ("HOME", "XDG_CACHE_HOME"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(Path, "home", no_home)
+        if home is not None:
+            monkeypatch.setenv("HOME", home)
+        if not home:  # then the system's list of users is asked
+            monkeypatch.setattr(pwd, "getpwuid", no_user)
         compiling = Compiling()
         library = compiling.library(SOURCE)
         assert library is not None
         assert library.answer() == 42
         assert "set HOME or XDG_CACHE_HOME" in compiling.problems[0]
+        assert list(tmp_path.iterdir()) == []
+        assert not Path("/nowhere").exists()
 
     @pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="needs AVX2")
     @pytest.mark.parametrize("vectors", [(), ("avx2",), ("avx2", "avx512")])
@@ -88,7 +126,10 @@ class TestWithACompiler:
     def test_the_digest_is_of_the_file(self, kept: Path, monkeypatch, tmp_path: Path) -> None:
         one = made(kept)
         (file,) = kept.iterdir()
-        assert one.digest == hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        made_of, mark, digest = file.read_bytes().rpartition(MARK)
+        assert mark
+        assert digest.decode() == hashlib.sha256(made_of).hexdigest()
+        assert one.digest == digest.decode()[:16]
         # the same compiler makes the same file again, whoever calls it
         wrapper(tmp_path / "wrapper", "")
         for command in ("gcc", "gcc -m64", f"{tmp_path}/wrapper", f"{tmp_path}/wrapper -g0"):
@@ -143,11 +184,11 @@ class TestWithACompiler:
         monkeypatch.setattr(os, "fsync", lambda file: (done.append("fsync"), fsync(file)))
         monkeypatch.setattr(os, "replace", lambda a, b: (done.append("replace"), replace(a, b)))
         assert made(kept).answer() == 42
-        assert done == ["fsync", "replace"]
+        assert done == ["fsync", "replace", "fsync"]  # the file, its name, the folder
 
 
-def no_home() -> Path:
-    raise RuntimeError("Could not determine home directory.")
+def no_user(number: int) -> None:
+    raise KeyError(f"getpwuid(): uid not found: {number}")
 
 
 def wrapper(path: Path, flags: str) -> None:

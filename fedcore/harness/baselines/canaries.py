@@ -8,7 +8,6 @@ what each run scored; `differences` says what does not agree.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,9 @@ from fedcore.harness.baselines.file import BaselineError, Origin, checksum, line
 from fedcore.harness.exact.trace import Trace, absolute_or_relative, divergence
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.processes import ProcessPool
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
+from fedcore.outside.text import read_json
 from fedcore.records.store import Run, write_atomically
 from fedcore.scenario import Scenario
 
@@ -80,7 +82,7 @@ class RecordedCanaries:
         """What `to_text` wrote; ``name`` is for messages. Raises `BaselineError`."""
         remedy = "restore it from version control, or record it anew with --update-canaries=all"
         try:
-            content = json.loads(text)
+            content = read_json(text)
             if content["schema"] != CANARIES_SCHEMA:
                 raise ValueError(
                     f"schema {content['schema']!r}, this version reads {CANARIES_SCHEMA}"
@@ -98,15 +100,15 @@ class RecordedCanaries:
                 for more in content.get("added", ())
             )
             return cls(Origin(**content["source"]), canaries, added)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise BaselineError(f"{name} holds no canaries ({error}): {remedy}") from error
 
     @classmethod
     def read(cls, path: Path) -> RecordedCanaries:
         """The canaries in ``path``. Raises `BaselineError`."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path, JSON_BYTES)
+        except (OSError, ValueError) as error:
             raise BaselineError(f"{path.name} cannot be read: {error}") from error
         return cls.from_text(text, path.name)
 

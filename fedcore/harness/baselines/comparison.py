@@ -2,8 +2,8 @@
 
 The unit of comparison is an arm: a scenario over its seeds. A clean twin that several cells share
 is one arm. On the machine class of the baseline an arm must repeat every bit; on another one it
-must not be significantly worse. What cannot be compared is listed and decided by a rule: see
-`Comparison`.
+must not have shifted significantly, in either direction (`statistics.portable`). What cannot be
+compared is listed and decided by a rule: see `Comparison`.
 """
 
 from __future__ import annotations
@@ -12,35 +12,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fedcore.errors import ScenarioError
 from fedcore.harness.baselines.coverage import Coverage
 from fedcore.harness.baselines.file import Baseline, BaselineCell
 from fedcore.harness.exact.changes import Change, Traces, arms_of, changes
-from fedcore.harness.statistics.estimates import Noise
-from fedcore.harness.statistics.noninferiority import FEWEST_SEEDS, Shifts, compare
+from fedcore.harness.statistics import portable
+from fedcore.harness.statistics.portable import FEWEST_SEEDS, PairedArm, compare_sessions
+from fedcore.harness.statistics.scales import platform_scales, stratum
 from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
     from fedcore.harness.suite.outcome import Outcome
 
-#: Spread of a targeted cell's attack success rate on one seed between two machines, in percentage
-#: points, worth as much as five seeds. Undefended FedAvg of profile quick, an AVX-512 processor
-#: against AVX2 without kernels: +2.7, -0.7 and -1.7 on three seeds (81.7, 65.7 and 16.3 %).
-ASR_NOISE = Noise(sd=4.0, df=4.0)
-#: Rises of the attack success rate of less, in percentage points, never fail.
-ASR_EFFECT = 3.0
-
 
 @dataclass(frozen=True)
 class Arm:
-    """Tail accuracies of one scenario, in percent by seed: recorded and now."""
+    """Tail accuracies of one scenario, in percent by seed: recorded and now.
+
+    Or attack success rates, where ``metric`` is "asr". ``stratum`` is that of `portable`; on the
+    seeds in ``diverged`` the run has left the finite numbers, recorded and now.
+    """
 
     name: str
     strategy: str
     before: Mapping[int, float]
     now: Mapping[int, float]
+    metric: str = "accuracy"
+    stratum: str = ""
+    diverged: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
 
     @property
     def differences(self) -> dict[int, float]:
@@ -52,6 +51,14 @@ class Arm:
         """Whether any seed differs, in any bit."""
         return any(self.differences.values())
 
+    @property
+    def paired(self) -> PairedArm:
+        """As the gate for other machine classes takes it."""
+        label = self.name if self.metric == "accuracy" else f"ASR of {self.name}"
+        return PairedArm(
+            label, self.strategy, self.stratum, self.differences, *self.diverged, self.metric
+        )
+
 
 @dataclass
 class Comparison:
@@ -59,9 +66,10 @@ class Comparison:
 
     ``exact``: this is the machine class that the baseline was ``recorded_on``. ``unchanged`` and
     ``changed`` are judged: where ``exact``, by all bits, and each of the ``changes`` fails; else by
-    tail values, and only what the tests find worse fails. ``tests`` are over tail accuracy,
-    ``asr_tests`` over the attack success rate of targeted cells. ``new`` cells and those that were
-    not ``selected`` are listed. ``short`` cells share too few seeds and are not judged;
+    tail values, and only the shifts that ``tests`` find fail, for the worse or the better. They
+    are over tail accuracy and over the attack success rate of targeted cells. ``new`` cells and
+    those that were not ``selected`` are listed. ``short`` cells share too few seeds and are not
+    judged;
     ``unmeasured`` ones have no values now, which fails their own tests. ``redefined`` cells have
     another scenario under their name, ``gone`` ones are no longer in the suite (with the name of
     a new cell of the same scenario): both fail, the latter only where all cells are selected.
@@ -80,23 +88,18 @@ class Comparison:
     gone: dict[str, str | None] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     arms: list[Arm] = field(default_factory=list)
-    tests: Shifts | None = None
-    asr_arms: list[Arm] = field(default_factory=list)
-    asr_tests: Shifts | None = None
+    tests: portable.Comparison | None = None
 
     @property
-    def lost(self) -> bool:
-        """Whether a test finds a loss of accuracy, or a rise of the attack success rate."""
-        return bool(
-            (self.tests is not None and self.tests.worse.any())
-            or (self.asr_tests is not None and self.asr_tests.worse_than(ASR_EFFECT).any())
-        )
+    def shifted(self) -> bool:
+        """Whether a test finds a shift, in either direction."""
+        return self.tests is not None and bool(self.tests.findings)
 
     @property
     def failed(self) -> bool:
         """Whether the comparison as a whole fails."""
         moved = self.exact and bool(self.changes)
-        return moved or self.lost or bool(self.redefined) or (self.complete and bool(self.gone))
+        return moved or self.shifted or bool(self.redefined) or (self.complete and bool(self.gone))
 
     @property
     def judged(self) -> bool:
@@ -109,12 +112,14 @@ def against(
     outcomes: Mapping[str, Outcome],
     traces: Traces,
     coverage: Coverage,
-    noise: Noise,
     here: str | None,
+    scales: Mapping[str, float] | None = None,
 ) -> Comparison:
     """``outcomes`` of the selected cells, by id, and their ``traces``, against ``baseline``.
 
-    ``here`` is the class of this machine; None where runs do not repeat their bits.
+    ``here`` is the class of this machine; None where runs do not repeat their bits. ``scales`` are
+    those of differences between machine classes, in percentage points by stratum; None takes the
+    recorded ones.
     """
     exact = here == baseline.machine_class
     result = Comparison(coverage.complete, exact, baseline.machine_class)
@@ -153,10 +158,12 @@ def against(
             result.unchanged.append(name)
     counted = {arm.hash for name in comparable for arm in arms_of(scenarios[name])}
     result.changes = [c for arm, some in changed.items() if arm in counted for c in some]
-    result.arms = _arms(comparable, ("clean", "poisoned"))
-    result.asr_arms = _arms(comparable, ("asr",))
-    result.tests = _tests(result.arms, noise)
-    result.asr_tests = _tests(result.asr_arms, ASR_NOISE, sign=-1)
+    both = baseline.traces, traces
+    accuracies = _arms(comparable, ("clean", "poisoned"), both)
+    result.arms = [*accuracies, *_arms(comparable, ("asr",), both)]
+    if result.arms:
+        scales = platform_scales() if scales is None else scales
+        result.tests = compare_sessions([arm.paired for arm in result.arms], scales)
     return result
 
 
@@ -178,8 +185,15 @@ def measured(outcome: Outcome) -> dict[str, dict[int, float]]:
     }
 
 
-def _arms(cells: Mapping[str, tuple[Outcome, BaselineCell]], metrics: Sequence[str]) -> list[Arm]:
-    """The distinct arms of ``cells`` that have ``metrics``: their values, recorded and now."""
+def _arms(
+    cells: Mapping[str, tuple[Outcome, BaselineCell]],
+    metrics: Sequence[str],
+    traces: tuple[Traces, Traces],
+) -> list[Arm]:
+    """The distinct arms of ``cells`` that have ``metrics``: their values, recorded and now.
+
+    ``traces``, recorded and now, say which runs have diverged.
+    """
     arms: dict[Scenario, Arm] = {}
     for name, (outcome, entry) in cells.items():
         scenario, now = outcome.cell.scenario, measured(outcome)
@@ -191,22 +205,23 @@ def _arms(cells: Mapping[str, tuple[Outcome, BaselineCell]], metrics: Sequence[s
             label = name if arm == scenario else f"the clean twin of {name}"
             if known is not None and arm != scenario:
                 label = known.name
+            of = metric if metric == "asr" else "accuracy"
             arms[arm] = Arm(
                 label,
                 arm.strategy,
                 {**(known.before if known else {}), **entry.values.get(metric, {})},
                 {**(known.now if known else {}), **now[metric]},
+                of,
+                stratum(arm, of),
+                (_diverged(traces[0], arm), _diverged(traces[1], arm)),
             )
     return list(arms.values())
 
 
-def _tests(arms: Sequence[Arm], noise: Noise, sign: float = 1.0) -> Shifts | None:
-    """The tests over ``arms``, None without any; ``sign`` -1 where higher values are worse."""
-    if not arms:
-        return None
-    seeds = sorted({seed for arm in arms for seed in arm.differences})
-    matrix = [[sign * arm.differences.get(s, np.nan) for s in seeds] for arm in arms]
-    return compare(np.array(matrix), [arm.strategy for arm in arms], noise)
+def _diverged(traces: Traces, arm: Scenario) -> frozenset[int]:
+    """The seeds on which ``arm`` has left the finite numbers."""
+    found = traces.get(arm.hash, {})
+    return frozenset(seed for seed, trace in found.items() if trace.diverged is not None)
 
 
 def _scenario(entry: BaselineCell) -> Scenario | None:

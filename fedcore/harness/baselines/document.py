@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.baselines.comparison import ASR_EFFECT, Arm, Comparison
+from fedcore.harness.baselines.comparison import Comparison
 from fedcore.harness.baselines.report import headline, rule
-from fedcore.harness.statistics.noninferiority import ALPHA, MINIMUM_EFFECT, Shifts
+from fedcore.harness.statistics.portable import ALPHA, ARM, DIVERGED
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
 
-COMPARISON_SCHEMA = 2
+COMPARISON_SCHEMA = 3
 
 
 def document(
@@ -26,10 +25,11 @@ def document(
 ) -> dict[str, Any]:
     """The content of baseline.json: verdict, rule, what became of each cell, and every test.
 
-    ``here`` is this machine's class. Differences are now minus recorded, in percentage points;
-    ``changes`` are runs that do not repeat their baseline (on the machine class that recorded it);
-    ``interval`` is two-sided at 1 - 2 alpha and not corrected for the number of tests, which
-    ``p_holm`` is. Tests of metric asr are of the attack success rate, where a rise is worse.
+    ``here`` is this machine's class. ``gate`` says which one has judged: "bits" on the machine
+    class that recorded the baseline, else "portable" (`statistics.portable`), whose tests are all
+    there, with their corrected p. Differences are now minus recorded, in percentage points;
+    ``changes`` are runs that do not repeat their baseline (on the machine class that recorded it).
+    Of metric asr, the attack success rate, a rise is worse.
     """
     return {
         **stamp(COMPARISON_SCHEMA, repeat, origin),
@@ -40,7 +40,9 @@ def document(
         "verdict": verdict(result),
         "headline": headline(result),
         "rule": rule(result),
-        "level": 1 - 2 * ALPHA,
+        "gate": "bits" if result.exact else "portable",
+        "alpha": ALPHA,
+        "scales": {} if result.tests is None else dict(result.tests.scales),
         "cells": {
             "unchanged": result.unchanged,
             "changed": result.changed,
@@ -77,15 +79,18 @@ def properties(result: Comparison) -> Iterator[tuple[str, str]]:
     yield "fedcore.baseline", headline(result)
     yield "fedcore.baseline.verdict", verdict(result)
     yield "fedcore.baseline.rule", rule(result)
+    yield "fedcore.baseline.gate", "bits" if result.exact else "portable"
     for test in _tests(result):
-        if test["level"] != "arm" and test["mean"] is not None:
-            low, high = test["interval"]
+        if test["family"] not in (ARM, DIVERGED) and test["size"] is not None:
             metric = "" if test["metric"] == "accuracy" else f"{test['metric']} of "
             yield (
                 f"fedcore.baseline.{metric}{test['name']}",
-                f"{test['mean']:.4f} [{low:.4f}, {high:.4f}] n={test['seeds']} "
+                f"{test['size']:.4f} pp, {test['direction']}, n={test['pairs']} "
                 f"p={test['p_holm']:.3g} after Holm",
             )
+        elif test["family"] == DIVERGED:
+            before, now = test["diverged"]
+            yield "fedcore.baseline.diverged", f"{before} -> {now}, p={test['p_holm']:.3g}"
 
 
 def write(content: dict[str, Any], directory: Path) -> Path:
@@ -97,33 +102,26 @@ def write(content: dict[str, Any], directory: Path) -> Path:
 
 
 def _tests(result: Comparison) -> Iterator[dict[str, Any]]:
-    if result.tests is not None:
-        yield from _family("accuracy", result.arms, result.tests, MINIMUM_EFFECT)
-    if result.asr_tests is not None:
-        yield from _family("asr", result.asr_arms, result.asr_tests, ASR_EFFECT, sign=-1)
-
-
-def _family(
-    metric: str, arms: Sequence[Arm], tests: Shifts, effect: float, sign: float = 1
-) -> Iterator[dict[str, Any]]:
-    """Every test of one family; ``sign`` -1 where it tested the negative of the differences."""
-    worse = tests.worse_than(effect)
-    pooled = [("all", "all arms"), *(("strategy", name) for name in tests.strategies)]
-    for i, (level, name) in enumerate([*pooled, *(("arm", arm.name) for arm in arms)]):
-        mean, reach = sign * float(tests.mean[i]), float(tests.reach[i])
-        known = math.isfinite(mean)
+    """Every test of the gate of other machine classes."""
+    if result.tests is None:
+        return
+    differences = {arm.paired.id: arm.differences for arm in result.arms}
+    for test in result.tests.tests:
         found: dict[str, Any] = {
-            "metric": metric,
-            "level": level,
-            "name": name,
-            "mean": mean if known else None,
-            "interval": [mean - reach, mean + reach] if known else None,
-            "seeds": int(tests.seeds[i]),
-            "p": float(tests.p[i]),
-            "p_holm": float(tests.adjusted[i]),
-            "worse": bool(worse[i]),
+            "metric": test.metric,
+            "family": test.family,
+            "name": test.name,
+            "direction": test.direction,
+            "size": test.size,
+            "mean": test.mean,
+            "score": test.score,
+            "pairs": test.pairs,
+            "arms": len(test.arms),
+            "diverged": list(test.diverged),
+            "p": test.p,
+            "p_holm": test.adjusted,
+            "found": test.found,
         }
-        if level == "arm":
-            differences = arms[i - len(pooled)].differences
-            found["differences"] = {str(seed): value for seed, value in differences.items()}
+        if test.family == ARM:
+            found["differences"] = {str(s): v for s, v in differences[test.name].items()}
         yield found

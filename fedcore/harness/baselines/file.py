@@ -20,6 +20,9 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.exact.changes import Traces
 from fedcore.harness.exact.machine_class import nearest, slug
 from fedcore.harness.exact.trace import Trace
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
+from fedcore.outside.text import read_json
 
 BASELINE_SCHEMA = 2
 _LONGEST_STEM = 100
@@ -121,7 +124,7 @@ class Baseline:
             "--update-baseline"
         )
         try:
-            content = json.loads(text, parse_constant=_refuse)
+            content = read_json(text)
         except ValueError as error:
             raise BaselineError(
                 f"baseline {name} is cut off or no JSON ({error}): {remedy}"
@@ -142,7 +145,7 @@ class Baseline:
             )
         try:
             return cls._of(content)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise BaselineError(f"baseline {name} is damaged ({error!r}): {remedy}") from error
 
     @classmethod
@@ -178,8 +181,8 @@ class Baseline:
         """The baseline in ``path``. Raises `BaselineError`."""
         name = f"{path.parent.name}/{path.name}"
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path, JSON_BYTES)
+        except (OSError, ValueError) as error:
             raise BaselineError(f"baseline {name} cannot be read: {error}") from error
         return cls.from_text(text, name)
 
@@ -220,10 +223,6 @@ def checksum(content: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON form of ``content``."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
 
 
 def lines(value: Any, depth: int, indent: str = "") -> str:

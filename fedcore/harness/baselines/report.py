@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from fedcore.harness.baselines.comparison import ASR_EFFECT, Arm, Comparison
+from fedcore.harness.baselines.comparison import Arm, Comparison
 from fedcore.harness.exact.changes import Change
-from fedcore.harness.statistics.noninferiority import ALPHA, FEWEST_SEEDS, MINIMUM_EFFECT, Shifts
+from fedcore.harness.statistics.portable import (
+    ALPHA,
+    ARM,
+    DIVERGED,
+    FEWEST_SEEDS,
+    MINIMUM,
+    Shift,
+)
 
 EXACT_RULE = (
     "rule: on the machine class that recorded it a run repeats its baseline bit for bit, or the "
     "code has changed: any difference fails until --update-baseline records it"
 )
 STATISTICAL_RULE = (
-    "rule: on another machine class it fails where the tail accuracy of one arm, of a strategy's "
-    f"arms or of all arms is worse by more than {MINIMUM_EFFECT:g} pp with p <= {ALPHA:g} after "
-    "Holm's correction (one-sided moderated t test of differences paired by seed, >= "
-    f"{FEWEST_SEEDS} seeds in common), or where an attack success rate is higher by more than "
-    f"{ASR_EFFECT:g} pp by the same test with an error of {ALPHA:g} of its own"
+    "rule: on another machine class it fails where the tail accuracy or the attack success rate of "
+    "all arms, of a strategy's arms on one kind of partition or of one arm has shifted, for the "
+    f"worse or for the better, by >= {MINIMUM['accuracy']:g} pp ({MINIMUM['asr']:g} pp of a "
+    "success rate), or more or fewer runs diverge, "
+    f"with p <= {ALPHA:g} after Holm's weighted correction "
+    "over all of these (two-sided test of the sum of scores log(1 + |difference| / scale), scales "
+    f"as measured between platforms, differences paired by seed, >= {FEWEST_SEEDS} seeds in common)"
 )
 _SHOWN = 12
 
@@ -54,6 +63,7 @@ def notes(result: Comparison, here: str, codes: tuple[str, str]) -> Iterator[str
             "differ by rounding alone, and are compared statistically; the canaries "
             "(benchmark/test_canaries.py) are what must be equal on every machine"
         )
+    yield from _gate(result)
     if result.changes:
         before, now = codes
         yield (
@@ -64,7 +74,7 @@ def notes(result: Comparison, here: str, codes: tuple[str, str]) -> Iterator[str
         )
     if result.changed and not result.exact:
         yield "changed numbers"
-        arms = [arm for arm in result.arms if arm.changed]
+        arms = [arm for arm in result.arms if arm.changed and arm.metric == "accuracy"]
         yield from _cut([f"  {arm_line(arm)}" for arm in arms])
     if result.new:
         yield f"new, not judged until --update-baseline records them: {_names(result.new)}"
@@ -84,13 +94,8 @@ def failures(result: Comparison) -> Iterator[str]:
     if result.changes and result.exact:
         yield from _not_repeated(result.changes)
         yield EXACT_RULE
-    if result.lost:
-        for metric, arms, tests, effect in (
-            ("", result.arms, result.tests, MINIMUM_EFFECT),
-            ("ASR of ", result.asr_arms, result.asr_tests, ASR_EFFECT),
-        ):
-            if tests is not None:
-                yield from _worse(metric, arms, tests, effect)
+    if result.shifted and result.tests is not None:
+        yield from (shift_line(test, result.arms) for test in result.tests.findings)
         yield STATISTICAL_RULE
     for name, differences in result.redefined.items():
         yield (
@@ -113,28 +118,43 @@ def _not_repeated(changes: Sequence[Change]) -> Iterator[str]:
         yield f"not repeated: {first}{also}"
 
 
-def _worse(metric: str, arms: Sequence[Arm], tests: Shifts, effect: float) -> Iterator[str]:
-    """The hypotheses of ``tests`` over ``arms`` that are rejected by more than ``effect``."""
-    groups: list[tuple[str, Sequence[Arm]]] = [(f"{metric}all arms", arms)]
-    for strategy in tests.strategies:
-        own = [arm for arm in arms if arm.strategy == strategy]
-        groups.append((f"{metric}arms of {strategy}", own))
-    groups += [(arm.name, [arm]) for arm in arms]
-    rejected = tests.worse_than(effect)
-    for i, (name, members) in enumerate(groups):
-        if not rejected[i]:
-            continue
-        p = f"p {tests.adjusted[i]:.2g} after Holm"
-        if i > len(tests.strategies):
-            yield f"worse: {metric}{arm_line(members[0])}, {p}"
-            continue
-        each = [arm.differences for arm in members]
-        shared = set.intersection(*(set(found) for found in each))
-        means = {s: sum(found[s] for found in each) / len(each) for s in sorted(shared)}
-        mean = sum(means.values()) / len(means)
-        yield f"worse: {name} ({len(members)}), {mean:+.2f} pp{_seeds(means)}, {p}"
-    if rejected.any():
-        yield f"here a difference on one seed varies by {float(tests.sd):.2f} pp"
+def _gate(result: Comparison) -> Iterator[str]:
+    """Which gate has judged, and what its families came to."""
+    if result.exact or result.tests is None or not result.judged:
+        return
+    tests = result.tests
+    scales = ", ".join(f"{name} {scale:.3g}" for name, scale in tests.scales.items())
+    yield (
+        f"gate of other machine classes, two-sided: {tests.verdict}, {len(tests.findings)} "
+        f"findings of {len(tests.tests)} tests (scales in pp: {scales})"
+    )
+    for family, metric in dict.fromkeys((test.family, test.metric) for test in tests.tests):
+        some = [t for t in tests.tests if (t.family, t.metric) == (family, metric)]
+        least = min(some, key=lambda test: test.adjusted)
+        of = "" if len(some) == 1 else f", the least of {len(some)}"
+        yield f"  {shift_line(least, result.arms)}{of}"
+
+
+def shift_line(test: Shift, arms: Sequence[Arm]) -> str:
+    """Direction, name, size and corrected p of ``test``, and how many runs diverged."""
+    p = f"p {test.adjusted:.2g} after Holm"
+    before, now = test.diverged
+    if test.family == DIVERGED:
+        return f"{test.direction}: diverged runs {before} -> {now} of {test.pairs}, {p}"
+    lost = f", diverged {before} -> {now}" if before or now else ""
+    way = test.direction if test.found else "no finding"
+    metric = "ASR of " if test.metric == "asr" else ""
+    own = [arm for arm in arms if arm.paired.id in test.arms and arm.metric == test.metric]
+    if test.family == ARM:
+        return f"{way}: {metric}{arm_line(own[0])}{lost}, score {test.score:+.1f}, {p}"
+    name = test.name if test.name == "all arms" else f"arms of {test.name}"
+    means = {}
+    for seed in sorted({seed for arm in own for seed in arm.differences}):
+        found = [arm.differences[seed] for arm in own if seed in arm.differences]
+        means[seed] = sum(found) / len(found)
+    size = "-" if test.size is None else f"{test.size:+.2f} pp"
+    score = f"score {test.score:+.1f}"
+    return f"{way}: {metric}{name} ({len(own)}), {size}{_seeds(means)}{lost}, {score}, {p}"
 
 
 def arm_line(arm: Arm) -> str:

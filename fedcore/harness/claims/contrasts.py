@@ -1,11 +1,11 @@
-"""Contrasts: what a claim measures, as weighted sums of tail accuracies within each seed.
+"""Contrasts: what a claim measures, as weighted sums of accuracies within each seed.
 
     drop(poisoned)                           what the attack costs an arm
     drop(skewed) - drop(iid)                 what heterogeneity adds to that
     slope([drop(iid), drop(a), drop(b)])     how fast it grows over ordered levels
 
 All arms of a seed share what they can (initial weights, cohorts, malicious set), so that these
-differences are paired.
+differences are paired. Each is taken of two estimands, the drop and the poisoned accuracy.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fedcore.harness.suite.comparability import confounds, require_comparable
-from fedcore.records.record import Record
 from fedcore.records.store import Run
 from fedcore.scenario import Scenario
 
+#: The estimands: what the attack costs, where the attacked arms end, and both in one.
+DROP, ACCURACY, BOTH = "drop", "accuracy", "both"
 #: What sets a poisoned arm apart from its clean twin.
-ATTACK = frozenset({"attack", "malicious_fraction", "poison_ratio", "probe"})
+ATTACK = frozenset({"attack", "malicious_fraction", "malicious_set", "poison_ratio", "probe"})
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A weighted sum of tail accuracies in percent: (scenario, weight) without repetition."""
+    """A weighted sum of accuracies in percent: (scenario, weight) without repetition."""
 
     terms: tuple[tuple[Scenario, float], ...]
 
@@ -44,12 +45,22 @@ class Effect:
     def __sub__(self, other: Effect) -> Effect:
         return self + -1.0 * other
 
-    def of(self, records: Mapping[Run, Record], seed: int) -> float:
-        """The effect in ``seed``, in percentage points. KeyError for a run that is missing."""
-        return math.fsum(
-            100 * weight * records[Run(scenario, seed)].tail_accuracy
-            for scenario, weight in self.terms
-        )
+    def of(self, levels: Mapping[Run, float], seed: int) -> float:
+        """The effect in ``seed``, in points; ``levels`` are accuracies in percent by arm and seed.
+
+        KeyError for a run that is missing.
+        """
+        return math.fsum(weight * levels[Run(arm, seed)] for arm, weight in self.terms)
+
+    @property
+    def poisoned(self) -> Effect | None:
+        """The same of the poisoned arms alone, in which what is lost counts positive, too.
+
+        None where that compares nothing: with its own clean twin an arm is compared by the drop.
+        """
+        terms = tuple((arm, weight) for arm, weight in self.terms if arm.attack is not None)
+        compares = terms and abs(math.fsum(weight for _, weight in terms)) < 1e-9
+        return Effect(terms) if compares else None
 
 
 def drop(poisoned: Scenario) -> Effect:
@@ -82,13 +93,21 @@ def slope(effects: Sequence[Effect]) -> Effect:
     return n * average([(level - middle) / scale * e for level, e in enumerate(effects)])
 
 
+def rise(effects: Sequence[Effect]) -> Effect:
+    """What the least-squares line through ``effects`` gains from the first level to the last.
+
+    In points, as the difference of any two arms, so that one margin serves both.
+    """
+    return (len(effects) - 1) * slope(effects)
+
+
 class Role(Enum):
     """What a contrast has to say about its claim.
 
-    DECIDES: must hold for the claim to be supported; significantly against it, it refutes.
-    GUARDS: need not be shown; significantly against the claim, it refutes. CONTROL: must be
-    significantly above 0, or nothing is supported (an attack that is off costs nothing).
-    REPORTED: shown only.
+    DECIDES: must hold for the claim to be supported; beyond the margin against it, it refutes.
+    GUARDS: need not be shown; beyond the margin against the claim, it refutes. CONTROL: must be
+    above 0, or nothing is supported, and above the margin, or nothing is equivalent (an attack that
+    is off costs nothing, and all arms alike). REPORTED: shown only.
     """
 
     DECIDES = "decides"
@@ -106,6 +125,14 @@ class Contrast:
     role: Role
     compared: tuple[tuple[Scenario, Scenario], ...]
     factor: frozenset[str]
+
+    @property
+    def estimands(self) -> dict[str, Effect]:
+        """What is measured, by name: `DROP` and `ACCURACY`, or `BOTH` where they are one number."""
+        other = self.effect.poisoned
+        if other is None or dict(other.terms) == dict(self.effect.terms):
+            return {BOTH: self.effect}
+        return {DROP: self.effect, ACCURACY: other}
 
     @property
     def confounds(self) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 ::
 
     ["mnist5k".quick.claim1-heterogeneity-aggravates]
-    verdict = "undecided"            # supported, refuted or undecided
+    verdict = "undecided"            # supported, refuted, equivalent or undecided
     seeds = 10
-    definition = "0123456789ab"      # of the claim's arms, weights, roles and margin
+    look = 10                        # the look, in seeds, that the verdict is from
+    horizons = "40, 80"              # rounds after which the arms were judged
+    definition = "0123456789ab"      # of the claim's arms, weights, roles, margin, horizons, rule
     reason = "..."                   # what the runs showed
     date = "2026-01-31"
     machine = "torch 2.13.0+cpu, x86_64, ..., cpu"
@@ -23,14 +25,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedcore.harness.claims.claims import ClaimError, ClaimOutcome, ClaimVerdict
+from fedcore.harness.claims.claims import ClaimError, ClaimVerdict
+from fedcore.harness.claims.judging import ClaimOutcome
 from fedcore.harness.suite.options import PROFILES, Options
 from fedcore.records.tables import read_toml, table
 
 
 @dataclass(frozen=True)
 class RecordedClaim:
-    """A verdict as it was measured once."""
+    """A verdict as it was measured once; one of before there were looks has ``look`` 0."""
 
     verdict: str
     seeds: int
@@ -39,6 +42,8 @@ class RecordedClaim:
     date: str
     machine: str
     commit: str
+    look: int = 0
+    horizons: str = ""
 
 
 ClaimFile = Mapping[tuple[str, str, str], RecordedClaim]
@@ -94,9 +99,9 @@ class Agreement:
 def agreement(outcome: ClaimOutcome, recorded: RecordedClaim | None, machine: str) -> Agreement:
     """Whether ``outcome``, measured on ``machine``, agrees with what was recorded.
 
-    A verdict must be the recorded one. Only where the seeds or the machine differ, so that no
-    number repeats exactly, is a change to or from "undecided" no more than "unsure"; "supported"
-    against "refuted" is a contradiction everywhere. A record of another definition of the claim
+    A verdict must be the recorded one. Only where the look or the machine differs, so that no
+    number repeats exactly, is a change to or from "undecided" no more than "unsure"; any two others
+    contradict each other everywhere. A record of another definition of the claim
     says nothing about this one and has to be measured again.
     """
     name, verdict = outcome.claim.name, outcome.verdict.value
@@ -104,9 +109,10 @@ def agreement(outcome: ClaimOutcome, recorded: RecordedClaim | None, machine: st
         return Agreement("CHANGED", f"{name} could not be judged: " + "; ".join(outcome.errors[:5]))
     if recorded is None:
         return Agreement("open", f"{name} is {verdict}; no verdict is recorded for it")
+    look = f"look {recorded.look}" if recorded.look else "without looks"
     past = (
         f"{recorded.verdict} on {recorded.date} at {recorded.commit[:12]} with {recorded.seeds} "
-        f"seeds ({recorded.reason})"
+        f"seeds, {look} ({recorded.reason})"
     )
     if recorded.definition != outcome.claim.definition:
         return Agreement(
@@ -116,8 +122,11 @@ def agreement(outcome: ClaimOutcome, recorded: RecordedClaim | None, machine: st
         )
     if recorded.verdict == verdict:
         return Agreement("as recorded", f"{name} is {past}")
-    message = f"{name} is {verdict} with {len(outcome.seeds)} seeds; recorded: {past}"
-    repeats = recorded.machine == machine and recorded.seeds == len(outcome.seeds)
+    message = (
+        f"{name} is {verdict} with {len(outcome.seeds)} seeds, look {outcome.look} "
+        f"({outcome.reason}); recorded: {past}"
+    )
+    repeats = recorded.machine == machine and recorded.look == outcome.look
     if not repeats and ClaimVerdict.UNDECIDED.value in (verdict, recorded.verdict):
         return Agreement(
             "unsure", f"{message}; other seeds or another machine ({recorded.machine}): no change"

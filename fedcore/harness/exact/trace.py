@@ -46,7 +46,12 @@ class Trace:
     @property
     def tail(self) -> float:
         """Mean accuracy over the last 30 % of the evaluated rounds, in percent."""
-        return 100 * tail_mean(tuple(_share(self, i) for i in range(len(self.correct))))
+        return 100 * tail_mean(self.shares)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The accuracy in each evaluated round, in [0, 1]."""
+        return tuple(_share(self, i) for i in range(len(self.correct)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them; what is absent or goes without saying is left out."""

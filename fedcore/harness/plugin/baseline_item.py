@@ -17,6 +17,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.collection import cell_of
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.session import origin_of, suite_session
+from fedcore.harness.plugin.unwritten import note_unwritten
 from fedcore.harness.plugin.xdist import distributed
 
 if TYPE_CHECKING:
@@ -106,15 +107,12 @@ class BaselineItem(pytest.Item):
         path, recorded = self.recorded
         assert recorded is not None
         assert recorded.source is not None
-        # of runs that train together on a GPU, the others decide on the last bits
-        together = lab.device.type == "cuda" and lab.execution.stacks
         result = against(
             recorded,
             outcomes,
             self._traces(outcomes),
             self._coverage(),
-            lab.thresholds.noise,
-            None if together else here,
+            None if lab.together else here,
         )
         summary = f"baseline {self.path.name}/{path.name}: {headline(result)}"
         wrong = list(failures(result))
@@ -142,6 +140,7 @@ class BaselineItem(pytest.Item):
             try:
                 yield f"written: {place.name}/{write(content, place).name}"
             except OSError as error:
+                note_unwritten(self.config)
                 yield f"the comparison could not be written to {place}: {error}"
 
     def _record(self, outcomes: dict[str, Outcome]) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.suite.options import EXECUTORS, MEANINGS, SETTINGS, Options
+from fedcore.lifeline import WORKER_TIMEOUT
 
 OPTIONS = pytest.StashKey["Options"]()
 #: Name under which a session's `ShortNames` are registered.
@@ -72,6 +73,13 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "help": "float32 (default), float64; GPUs: bfloat16, tf32",
     },
     "jobs": {"type": int, "help": "runs at a time (default: the cores)"},
+    "worker-timeout": {
+        "type": float,
+        "default": WORKER_TIMEOUT,
+        "metavar": "SECONDS",
+        "help": "end a worker process that finishes no round for so long, and make its run once "
+        f"more (default: {WORKER_TIMEOUT:.0f})",
+    },
     "executor": {
         "default": "processes",
         "choices": EXECUTORS,
@@ -87,6 +95,13 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "repeated",
     },
     "report": {"help": "write report.md, .html, results.csv, .json, .tex to this directory"},
+    "require": {
+        "action": "append",
+        "dest": "requirements",
+        "metavar": "TEXT",
+        "help": "ask this of every cell that it fits, as 'poisoned >= 80 where strategy = krum, "
+        "malicious_fraction = 0.3'; may be repeated",
+    },
     "thresholds": {
         "metavar": "FILE",
         "help": "limits of the cells (default: thresholds.toml beside the tests, if there is one)",

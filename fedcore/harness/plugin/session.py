@@ -12,7 +12,10 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.checked import Checked, repeat
+from fedcore.harness.plugin.interrupts import SessionInterrupts
+from fedcore.harness.plugin.limits import thresholds
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
+from fedcore.harness.plugin.unwritten import unwritten
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.records.files import require_writable
 
@@ -45,6 +48,7 @@ class SuiteSession:
         self.lab = Lab(self.options, limits)
         self._outcomes: dict[Cell, Outcome] = {}
         self._first_verdict: float | None = None
+        self.interrupts = SessionInterrupts(config, self.lab, config.stash[REMARKS])
 
     def start(self, cells: Sequence[Cell]) -> None:
         """Set the workers on what ``cells`` need, and say what that is.
@@ -55,6 +59,7 @@ class SuiteSession:
         needs = {
             arm: self.options.seeds or max(cell.looks()) for arm, cell in arms if arm is not None
         }
+        self.require_asked([cell.scenario for cell in cells])
         self.require_dealt(needs)
         self.begin(self.lab.plan(cells))
         self.require_any()
@@ -86,6 +91,22 @@ class SuiteSession:
                 }
             )
 
+    def require_asked(self, scenarios: Sequence[Scenario]) -> None:
+        """UsageError for a requirement of the command line that no cell is asked.
+
+        One of the file is named in the summary: the selection may leave its cells out.
+        """
+        from fedcore.harness.suite.requirements import unasked
+
+        names = unasked(self.lab.thresholds.requirements, scenarios)
+        given = [name for name in names if not name.startswith("require.")]
+        if given:
+            raise usage_error(
+                self.config,
+                f"--{given[0]}: none of the selected cells fits: correct its conditions",
+            )
+        self.config.stash[REMARKS] += [f"{name}: none of the selected cells fits" for name in names]
+
     def require_dealt(self, needs: Mapping[Scenario, int]) -> None:
         """UsageError, once and before the first run, where data cannot be dealt to the clients.
 
@@ -111,6 +132,7 @@ class SuiteSession:
         from fedcore.records.store import StoreWarning
 
         def tick(progress: Progress) -> None:
+            self._tell_losses()
             self._require_time(cell)
             self._tick(progress)
 
@@ -118,10 +140,11 @@ class SuiteSession:
         with warnings.catch_warnings():
             warnings.simplefilter("always", StoreWarning)  # a warning even under -W error
             outcome = self.lab.judge(cell, tick)
+        self._tell_losses()
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
-        return Checked(outcome, self.config, bool(self.lab.thresholds.path))
+        return Checked(outcome, self.config, self.lab.thresholds.path is not None)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -150,6 +173,17 @@ class SuiteSession:
                 f"{100 * busy:.0f} % busy, first verdict after {self._first_verdict:.0f} s"
             )
         return text
+
+    def _tell_losses(self) -> None:
+        """Name the workers that were lost, now and in the summary."""
+        for line in self.lab.incidents():
+            self.say(f"fedcore: {line}")
+            self.config.stash[REMARKS].append(line)
+
+    def close(self) -> None:
+        """End the workers."""
+        self.lab.close()
+        self.interrupts.close()
 
     def _require_time(self, cell: Cell) -> None:
         """Raise OutOfTime where --hours are over and runs of ``cell`` are still to be made."""
@@ -183,13 +217,15 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
 
     origin = origin_of(config)
     options = config.stash[OPTIONS]
-    lines = []
+    suite = config.stash.get(SESSION, None)
+    figures = suite is None or not suite.interrupts.happened
+    lines: list[str] = []
     for place in filter(None, (options.results.resolve(), options.report)):
-        try:
-            files.write_reports(outcomes, place, repeat=repeat(config), origin=origin)
+        with unwritten(config, lines.append, f"the report to {place}"):
+            files.write_reports(
+                outcomes, place, repeat=repeat(config), origin=origin, figures=figures
+            )
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
-        except (OSError, FedcoreError) as error:
-            lines.append(f"the report could not be written to {place}: {error}")
     return lines
 
 
@@ -218,19 +254,6 @@ def suite_session(
         except FedcoreError as error:
             raise usage_error(config, error) from error
     return config.stash[SESSION]
-
-
-def thresholds(config: pytest.Config, folder: Path) -> Thresholds:
-    """The limits of the tests in ``folder``; none where nobody has set any. ThresholdError."""
-    from fedcore.harness.suite.thresholds import Thresholds
-
-    chosen = config.stash[OPTIONS].thresholds
-    if chosen is None:
-        chosen = config.hook.pytest_fedcore_thresholds(config=config, folder=folder)
-    if chosen is not None:
-        return Thresholds.read(config.invocation_params.dir / chosen)
-    beside = folder / "thresholds.toml"
-    return Thresholds.read(beside) if beside.exists() else Thresholds.none()
 
 
 def require_places(config: pytest.Config) -> None:

@@ -17,6 +17,8 @@ import torch
 
 from fedcore.data.loading import data_directory, source_of
 from fedcore.data.medmnist import SETS
+from fedcore.data.npz import read_npz
+from fedcore.data.places import expanded
 from fedcore.errors import DataError
 from fedcore.exchange.fingerprints import Hashes, content, labelled, long, total
 from fedcore.harness.proofs.draws import generator
@@ -104,7 +106,7 @@ def _file(name: str, folder: Path) -> Path | None:
     if kind == "holdout":
         return _file(argument, folder)
     if kind == "npz":
-        return Path(argument).expanduser()
+        return expanded(argument)
     return folder / f"{kind}.npz" if kind in SETS else None
 
 
@@ -124,12 +126,12 @@ def _arrays(
         return (*_synthetic(int(argument)), 10)
     path = _file(name, folder)
     if path is not None:
-        with np.load(path, allow_pickle=False) as file:
-            splits = [
-                part
-                for split in ("train", "test")
-                for part in (_bytes(file[f"{split}_images"]), _whole(file[f"{split}_labels"]))
-            ]
+        file = read_npz(path)
+        splits = [
+            part
+            for split in ("train", "test")
+            for part in (_bytes(file[f"{split}_images"]), _whole(file[f"{split}_labels"]))
+        ]
         classes = SETS[kind].num_classes if kind in SETS else 0
         most = max(int(splits[1].max()), int(splits[3].max())) + 1
         return splits[0], splits[1], splits[2], splits[3], classes or most

@@ -12,11 +12,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedcore.harness.reports import clients, privacy, table
+from fedcore.harness.reports import clients, metrics, metrics_table, privacy, table
+from fedcore.harness.reports.curves import flat as curves_flat
 from fedcore.harness.reports.explain import explain_row
+from fedcore.harness.reports.learning import LINES, learning_table
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
 from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate
+from fedcore.harness.reports.sections import Section
 from fedcore.harness.reports.summaries import Columns, tables
 
 #: Verdicts of cells of which nothing has to be explained.
@@ -55,25 +58,36 @@ def to_markdown(
     figure: str | None,
     notes: Sequence[str],
     surface: str | None = None,
+    curves: str | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """Table, what did not hold and why, thresholds, provenance and how to repeat it.
 
-    ``figure`` and ``surface`` are the paths of the figures of drops and of privacy.
+    ``figure``, ``surface`` and ``curves`` are the paths of the figures of drops, of privacy and of
+    learning.
     """
     cells = document["cells"]
     parts = [f"# {TITLE}", table.count_line(cells), _table(cells, "github")]
     parts += ["\n".join(table.footer(cells))]
     for title, shown, legend in tables(document):
-        parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
+        parts += [f"## {title.capitalize()}", *_drawn(shown, "github"), legend]
     if document.get("matrices"):
         parts += ["## Defences against attacks", markdown_matrices(document["matrices"])]
     if figure is not None:
         parts.append(f"![Drop by cell]({figure})")
+    for title, shown, legend in _wide(cells):
+        parts += [f"## {title.capitalize()}", _tabulated(shown, "github"), legend]
+    if curves is not None:
+        parts.append(f"![Accuracy by round]({curves})\n\n{LINES}")
     private = privacy.table(cells, privacy.noise_of(document))
     if private:
         parts += ["## Privacy, utility and robustness", f"```text\n{private}\n```"]
     if surface is not None:
         parts.append(f"![Accuracy and drop by epsilon]({surface})")
+    for section in sections:
+        parts += [f"## {section.heading}", *_drawn(section.columns, "github"), section.legend]
+        if section.figure is not None:
+            parts.append(f"![{section.heading}]({section.path})")
     failing = [cell for cell in cells if cell["verdict"] not in HOLDING]
     if failing:
         parts.append("## What does not hold")
@@ -93,6 +107,8 @@ def to_html(
     figure: bytes | None,
     notes: Sequence[str],
     surface: bytes | None = None,
+    curves: bytes | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """One page that needs no other file: the style and the figures are inside."""
     cells = document["cells"]
@@ -106,19 +122,32 @@ def to_html(
     for title, shown, legend in tables(document):
         parts += [
             f"<h2>{escape(title.capitalize())}</h2>",
-            _tabulated(_escaped(shown), "unsafehtml"),
+            *_drawn(_escaped(shown), "unsafehtml"),
             f"<p>{escape(legend)}</p>",
         ]
     if figure is not None:
-        encoded = base64.b64encode(figure).decode()
-        parts.append(f'<img alt="Drop by cell" src="data:image/png;base64,{encoded}">')
+        parts.append(_image("Drop by cell", figure))
+    for title, shown, legend in _wide(cells):
+        parts += [
+            f"<h2>{escape(title.capitalize())}</h2>",
+            _tabulated(_escaped(shown), "unsafehtml"),
+            f"<p>{escape(legend)}</p>",
+        ]
+    if curves is not None:
+        parts += [_image("Accuracy by round", curves), f"<p>{escape(LINES)}</p>"]
     private = privacy.table(cells, privacy.noise_of(document))
     if private:
         parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(private)}</pre>"]
     if surface is not None:
-        encoded = base64.b64encode(surface).decode()
-        alt = "Accuracy and drop by epsilon"
-        parts.append(f'<img alt="{alt}" src="data:image/png;base64,{encoded}">')
+        parts.append(_image("Accuracy and drop by epsilon", surface))
+    for section in sections:
+        parts += [
+            f"<h2>{escape(section.heading)}</h2>",
+            *_drawn(_escaped(section.columns), "unsafehtml"),
+            f"<p>{escape(section.legend)}</p>",
+        ]
+        if section.figure is not None:
+            parts.append(_image(section.heading, section.figure))
     failing = [cell for cell in cells if cell["verdict"] not in HOLDING]
     if failing:
         parts.append("<h2>What does not hold</h2>")
@@ -154,14 +183,29 @@ def to_latex(document: Mapping[str, Any]) -> str:
         text = text.replace(found, wanted)
     more = [
         part
-        for title, shown, legend in tables(document)
-        for part in ("", f"% {title}", f"% {legend}", _tabulated(shown, "latex_booktabs"))
+        for title, shown, legend in (*tables(document), *_wide(document["cells"]))
+        for part in ("", f"% {title}", f"% {legend}", *_drawn(shown, "latex_booktabs"))
     ]
     return "\n".join([*head, text, *more]) + "\n"
 
 
 def _table(cells: Sequence[Row], style: str) -> str:
     return _tabulated(_columns(cells), style)
+
+
+def _wide(cells: Sequence[Row]) -> list[tuple[str, Columns, str]]:
+    """The tables of all metrics and of learning that there are: wide, and so in files alone."""
+    return [found for found in (metrics_table.table(cells), learning_table(cells)) if found]
+
+
+def _drawn(shown: Columns, style: str) -> list[str]:
+    """The table, if it has any column."""
+    return [_tabulated(shown, style)] if shown else []
+
+
+def _image(alt: str, image: bytes) -> str:
+    encoded = base64.b64encode(image).decode()
+    return f'<img alt="{alt}" src="data:image/png;base64,{encoded}">'
 
 
 def _tabulated(shown: Columns, style: str) -> str:
@@ -214,9 +258,10 @@ def _flat(cell: Row, costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         flat["asr_twin_mean"] = statistics.fmean(cell["asr_twin"])
         flat["asr_twin_values"] = _joined(cell["asr_twin"])
     flat["retention"] = cell["retention"]
+    flat |= metrics.flat(cell)
     for name, value in (cell.get("published") or {}).items():
         flat[f"published_{name}"] = value
-    flat |= clients.flat(cell)
+    flat |= clients.flat(cell) | curves_flat(cell)
     for cost in costs:
         for part in ("reference", "effect", "low", "high"):
             flat[f"{cost['kind']}_cost_{part}"] = cost[part]

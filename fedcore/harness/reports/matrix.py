@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fedcore.components.kinds import REFERENCE
+from fedcore.harness.reports.horizons import clean_unsettled
+from fedcore.harness.reports.matrix_ranks import compare, values_of
 from fedcore.harness.reports.rows import Row
-from fedcore.harness.statistics.convergence import Convergence
 from fedcore.harness.statistics.estimates import Noise, estimate
-from fedcore.harness.statistics.ranks import RANK_CONFIDENCE, Rank, Worst, ranks, worst_columns
+from fedcore.harness.statistics.ranks import RANK_CONFIDENCE
 
 Table = dict[str, Any]
 #: Points of ASR above its clean twin's from which on a backdoor is at work.
 BACKDOOR_BITES = 10.0
 
 
-def matrices(cells: Sequence[Row], noise: Mapping[str, float] | None) -> list[Table]:
+def matrices(cells: Sequence[Row], noise: Mapping[str, Any] | None) -> list[Table]:
     """A table for each data set and partition that the cells of a matrix are of.
 
     Keys: dataset, model, partition, rounds, clients, cohort, seeds, confidence; ``attacks`` (label,
     setting, knows, control: of undefended averaging, and whether it ``bites``); ``rows``; and
     ``compared``, the attacks over which worst case and ranks are taken: those of the largest part
     of the matrix without holes. A row has defence, chain, clean, cost (against undefended
-    averaging, paired), course (of the clean arm), ``cells`` by attack, worst, worst_asr, rank, and
-    ``unranked``, the reason why it has no rank. Accuracies in percent, differences in points.
-    Cells with errors count as missing.
+    averaging, paired; None and the reason in ``uncosted`` where an arm has not converged), course
+    (of the clean arm), ``cells`` by attack, worst, worst_asr, rank, and ``unranked``, the reason
+    why it has no rank. Accuracies in percent, differences in points. Cells with errors count as
+    missing.
     """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for cell in cells:
@@ -50,8 +51,8 @@ def _table(cells: Sequence[Row], noise: Noise) -> Table:
         {
             "defence": defence,
             "chain": next(c["place"]["chain"] for (d, _), c in by_place.items() if d == defence),
-            "clean": _spread(_values(clean[defence], "clean", seeds), noise),
-            "cost": _cost(clean[defence], clean.get(REFERENCE), defence, seeds, noise),
+            "clean": _spread(values_of(clean[defence], "clean", seeds), noise),
+            **_cost(clean[defence], clean.get(REFERENCE), defence, seeds, noise),
             "course": (clean[defence].get("course") or {}).get("clean"),
             "cells": {
                 label: _entry(
@@ -63,8 +64,8 @@ def _table(cells: Sequence[Row], noise: Noise) -> Table:
         }
         for defence in defences
     ]
-    compared, complete = _without_holes(rows, labels)
-    _compare(rows, compared, complete, by_place, seeds)
+    compared, complete = without_holes(rows, labels)
+    compare(rows, compared, complete, by_place, seeds)
     scenario = cells[0]["scenario"]
     return {
         "dataset": scenario["dataset"],
@@ -90,11 +91,6 @@ def _clean(
     return next(by_place[place] for place in places if place in by_place)
 
 
-def _values(cell: Row, metric: str, seeds: Sequence[int]) -> list[float]:
-    by_seed = dict(zip(cell["seeds"], cell["values"][metric], strict=True))
-    return [by_seed[seed] for seed in seeds]
-
-
 def _spread(values: Sequence[float], noise: Noise) -> dict[str, Any]:
     """Mean and moderated t interval; without bounds where a single seed gives none."""
     try:
@@ -107,11 +103,16 @@ def _spread(values: Sequence[float], noise: Noise) -> dict[str, Any]:
 
 def _cost(
     cell: Row, undefended: Row | None, defence: str, seeds: Sequence[int], noise: Noise
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
+    """``cost``, and ``uncosted``: why there is none where an arm has not converged."""
     if undefended is None or defence == REFERENCE:
-        return None
-    pairs = zip(_values(undefended, "clean", seeds), _values(cell, "clean", seeds), strict=True)
-    return _spread([one - other for one, other in pairs], noise)
+        return {"cost": None, "uncosted": None}
+    for name, one in ((defence, cell), (REFERENCE, undefended)):
+        reason = clean_unsettled(one)
+        if reason is not None:
+            return {"cost": None, "uncosted": f"of {name} without attack: {reason}"}
+    pairs = zip(values_of(undefended, "clean", seeds), values_of(cell, "clean", seeds), strict=True)
+    return {"cost": _spread([one - other for one, other in pairs], noise), "uncosted": None}
 
 
 def _entry(
@@ -121,8 +122,8 @@ def _entry(
     others = () if control is None or control is cell else control["diverged"]
     entry: dict[str, Any] = {
         "id": cell["id"],
-        "poisoned": _spread(_values(cell, "poisoned", seeds), noise),
-        "drop": _spread(_values(cell, "drop", seeds), noise),
+        "poisoned": _spread(values_of(cell, "poisoned", seeds), noise),
+        "drop": _spread(values_of(cell, "drop", seeds), noise),
         "asr": None,
         "asr_twin": None,
         "diverged": sum(run not in others for run in cell["diverged"]),
@@ -130,7 +131,7 @@ def _entry(
         "exposure": (cell.get("course") or {}).get("exposure"),
     }
     if cell["values"]["asr"]:
-        entry["asr"] = _spread(_values(cell, "asr", seeds), noise)
+        entry["asr"] = _spread(values_of(cell, "asr", seeds), noise)
     if cell["asr_twin"]:
         by_seed = dict(zip(cell["seeds"], cell["asr_twin"], strict=True))
         entry["asr_twin"] = _spread([by_seed[seed] for seed in seeds], noise)
@@ -180,98 +181,23 @@ def bites(entry: Mapping[str, Any]) -> bool:
     return bool(low > 0 or (above is not None and (above["low"] or 0.0) > BACKDOOR_BITES))
 
 
-def _without_holes(rows: Sequence[Table], labels: Sequence[str]) -> tuple[list[str], list[str]]:
+def without_holes(
+    rows: Sequence[Table], labels: Sequence[str], fewest: int = 1
+) -> tuple[list[str], list[str]]:
     """The attacks and defences of the largest part of the matrix in which no cell is missing.
 
-    Rows with most cells first; of equal parts that with more rows.
+    Rows with most cells first; of equal parts that with more rows, and none with fewer than
+    ``fewest``.
     """
     best: tuple[int, int, list[str], list[str]] = (0, 0, [], [])
     by_count = sorted(rows, key=lambda row: -len(row["cells"]))
-    for count in range(1, len(by_count) + 1):
+    for count in range(fewest, len(by_count) + 1):
         chosen = by_count[:count]
         common = [a for a in labels if all(a in row["cells"] for row in chosen)]
         size = count * len(common)
         if (size, count) > best[:2] and common:
             best = size, count, common, [row["defence"] for row in chosen]
     return best[2], best[3]
-
-
-def _compare(
-    rows: Sequence[Table],
-    compared: Sequence[str],
-    complete: Sequence[str],
-    by_place: Mapping[tuple[str, str | None], Row],
-    seeds: Sequence[int],
-) -> None:
-    """Add to each row its worst case, and its rank among the rows that can be ranked."""
-    for row in rows:
-        row |= {"worst": None, "worst_asr": None, "rank": None, "unranked": None}
-        measured = [a for a in compared if a in row["cells"]] or list(row["cells"])
-        if measured:
-            values = _cube([row["defence"]], measured, by_place, "poisoned", seeds)
-            row["worst"] = _worst(worst_columns(values)[0], measured)
-        row["worst_asr"] = _worst_asr(row)
-        state = (row["course"] or {}).get("state")
-        if row["defence"] not in complete:
-            row["unranked"] = "not every compared attack is measured"
-        elif state is None:
-            row["unranked"] = "too few rounds for a test of convergence"
-        elif state == Convergence.RISING.value:
-            row["unranked"] = "its clean arm has not converged"
-    ranked = [row for row in rows if row["unranked"] is None]
-    if len(ranked) < 2 or len(seeds) < 2:
-        for row in ranked:
-            row["unranked"] = "nothing to rank it against" if len(seeds) > 1 else "a single seed"
-        return
-    names = [row["defence"] for row in ranked]
-    values = _cube(names, compared, by_place, "poisoned", seeds)
-    for row, rank in zip(ranked, ranks(values), strict=True):
-        row["rank"] = _plain(rank)
-    for place, label in enumerate(compared):
-        for row, rank in zip(ranked, ranks(values[:, :, place]), strict=True):
-            row["cells"][label]["rank"] = _plain(rank)
-
-
-def _cube(
-    defences: Sequence[str],
-    labels: Sequence[str],
-    by_place: Mapping[tuple[str, str | None], Row],
-    metric: str,
-    seeds: Sequence[int],
-) -> Any:
-    """The values of ``metric``, [seeds, defences, attacks]."""
-    values = [[_values(by_place[d, a], metric, seeds) for a in labels] for d in defences]
-    return np.moveaxis(np.array(values), 2, 0)
-
-
-def _worst(found: Worst, labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "attacks": [labels[column] for column in found.columns],
-        "mean": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "of": len(labels),
-    }
-
-
-def _worst_asr(row: Table) -> dict[str, Any] | None:
-    """The backdoor that is farthest above its clean twin."""
-    above = {label: e["asr_above"] for label, e in row["cells"].items() if e.get("asr_above")}
-    if not above:
-        return None
-    values = np.array([found["values"] for found in above.values()]).T[:, None, :]
-    found = _worst(worst_columns(-values)[0], list(above))
-    low, high = found["low"], found["high"]
-    return {
-        **found,
-        "mean": -found["mean"],
-        "low": None if high is None else -high,
-        "high": None if low is None else -low,
-    }
-
-
-def _plain(rank: Rank) -> dict[str, int]:
-    return dataclasses.asdict(rank)
 
 
 def _exposure(cells: Iterable[Row]) -> dict[str, Any] | None:

@@ -38,6 +38,7 @@ def _lines(table: Table) -> Iterator[dict[str, Any]]:
             **{f"worst_{part}": worst.get(part) for part in ("mean", "low", "high")},
             "rank": rank_text(row["rank"]),
             "unranked": row["unranked"],
+            "uncosted": row.get("uncosted"),
         }
         for label, cell in row["cells"].items():
             line = {**head, "attack": label}
@@ -45,6 +46,9 @@ def _lines(table: Table) -> Iterator[dict[str, Any]]:
             for name in ("poisoned", "drop", "asr", "asr_twin"):
                 for part in ("mean", "low", "high"):
                     line[f"{name}_{part}"] = cell[name] and cell[name][part]
+            attacked = cell["course"] or {}
+            line["attack_convergence"] = attacked.get("state")
+            line["attack_rise_per_ten_rounds"] = attacked.get("mean")
             line["attack_rank"] = rank_text(cell.get("rank"))
             line["diverged"] = cell["diverged"]
             line |= {f"malicious_{n}": v for n, v in (cell["exposure"] or {}).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fedcore.harness.reports.horizons import BUT_OPEN, MEANINGS, course_mark, horizons
 from fedcore.harness.reports.matrix import Table
 from fedcore.harness.reports.summaries import number
 from fedcore.harness.statistics.convergence import STILL
@@ -23,8 +24,9 @@ def legend(table: Table) -> list[str]:
     """What the columns and marks mean, how attacks are set, and what has no rank and why."""
     level = f"{100 * table['confidence']:.3g} %"
     lines = [
-        "clean: accuracy of the tail without an attacker, %; cost: what that is below undefended "
-        "averaging, points. Attacks: tail accuracy under the attack, %. worst: the least over the "
+        f"All {horizons([table['rounds']])}. clean: accuracy of the tail without an attacker, %; "
+        "cost: what that is below undefended averaging, points. Attacks: tail accuracy under the "
+        "attack, %. worst: the least over the "
         f"compared attacks ({', '.join(table['compared'])}) with its {level} interval, for which "
         "the worst attack is sought anew in every resample of whole seeds, and the attacks that "
         f"may be it. rank: by the worst case, {level} interval of each defence on its own, from "
@@ -45,11 +47,7 @@ def legend(table: Table) -> list[str]:
             if not attack["bites"]:
                 effect += ": no shown effect, the column proves nothing"
         lines.append(f"{attack['label']}: {attack['setting']}, knows {_knows(attack)}{effect}.")
-    lines += _convergence(table)
-    missing = [row for row in table["rows"] if _unranked_for_holes(row)]
-    if missing:
-        names = ", ".join(row["defence"] for row in missing)
-        lines.append(f"Not every compared attack is measured on {names}: no rank.")
+    lines += [*_convergence(table), *_left_out(table)]
     diverged = [
         f"{row['defence']} under {label} ({cell['diverged']})"
         for row in table["rows"]
@@ -61,26 +59,40 @@ def legend(table: Table) -> list[str]:
     return lines
 
 
-def _unranked_for_holes(row: Mapping[str, Any]) -> bool:
-    return "measured" in (row["unranked"] or "")
-
-
 def _convergence(table: Table) -> Iterator[str]:
-    """Which clean arms have not converged, or may not have, and how much they still rise."""
-    by_state: dict[str | None, list[str]] = {}
-    for row in table["rows"]:
-        course = row["course"]
-        rise = "" if course is None else f" ({interval(course, signed=True)})"
-        by_state.setdefault((course or {}).get("state"), []).append(f"{row['defence']}{rise}")
-    test = f"rise in points per ten rounds of the clean arm's tail, limit {STILL:g}"
-    if "rising" in by_state:
-        listed = ", ".join(by_state["rising"])
-        yield f"^ not converged, and so not ranked ({test}): {listed}."
-    if "open" in by_state:
-        listed = ", ".join(by_state["open"])
-        yield f"~ ranked, though the noise hides whether it still rises ({test}): {listed}."
-    if None in by_state:
-        yield "? too few rounds for a test of convergence, and so no rank."
+    """What the marks mean, and how much the clean arms rise that have not converged."""
+    rows = table["rows"]
+    shown = [row["course"] for row in rows]
+    shown += [cell["course"] for row in rows for cell in row["cells"].values()]
+    signs = {course_mark(course) for course in shown}
+    meanings = "; ".join(f"{sign} {MEANINGS[sign]}" for sign in MEANINGS if sign in signs)
+    if meanings:
+        yield (
+            f"Not shown to have converged {horizons([table['rounds']])}: {meanings}. Ranks and "
+            f"costs leave such arms out{BUT_OPEN if '~' in signs else ''}."
+        )
+    rising = [
+        f"{row['defence']} ({interval(row['course'], signed=True)})"
+        for row in rows
+        if row["course"] is not None and course_mark(row["course"])
+    ]
+    if rising:
+        yield (
+            "Rise in points per ten rounds of the clean arm's tail, "
+            f"limit {STILL:g}: {', '.join(rising)}."
+        )
+
+
+def _left_out(table: Table) -> Iterator[str]:
+    """What has no rank and no cost, by the reason."""
+    at = horizons([table["rounds"]])
+    for title, name in (("No rank", "unranked"), ("No cost", "uncosted")):
+        by_reason: dict[str, list[str]] = {}
+        for row in table["rows"]:
+            if row.get(name):
+                by_reason.setdefault(row[name], []).append(row["defence"])
+        for reason, names in by_reason.items():
+            yield f"{title} {at}: {', '.join(names)} ({reason})."
 
 
 def _exposure(table: Table) -> Iterator[str]:

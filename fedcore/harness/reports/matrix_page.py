@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fedcore.errors import StoreError
+from fedcore.errors import ResultsError, StoreError
+from fedcore.harness.reports.horizons import horizons
 from fedcore.harness.reports.matrix import Table
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
 from fedcore.harness.reports.summaries import number
+from fedcore.outside.files import TooLargeError, read_text
+from fedcore.outside.limits import JSON_BYTES
 from fedcore.records.store import write_atomically
 
 #: What stands below this line is written by hand, and kept when the page is made again.
@@ -28,17 +31,18 @@ def write_page(content: Mapping[str, Any], path: Path, source: str) -> None:
     and where the page cannot be read or written.
     """
     if not content.get("matrices"):
-        raise StoreError(
+        raise ResultsError(
             "these results hold no matrix of defences: make them with "
             "pytest benchmark/test_defences.py --report DIR"
         )
     try:
-        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        known = read_text(path, JSON_BYTES) if path.exists() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, page(content, source) + _below(known))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, TooLargeError) as error:
         raise StoreError(
-            f"the page cannot be written to {path} ({error.strerror or error}): name another file"
+            f"the page cannot be written to {path} ({getattr(error, 'strerror', None) or error}): "
+            "name another file"
         ) from error
 
 
@@ -52,8 +56,9 @@ def page(content: Mapping[str, Any], source: str) -> str:
         "stand at the end.",
         markdown_matrices(tables),
         "### Cells that stand out",
-        "Poisoned accuracy against what the mean effects of row and column predict, over the "
-        "compared part of each table.",
+        f"Poisoned accuracy {horizons(table['rounds'] for table in tables)} against what the mean "
+        "effects of row and column predict, over the compared part of each table, whether or not "
+        "an arm has converged.",
         "\n".join(f"- {line}" for line in _standing_out(tables)) or "None: too few cells.",
         "### Where the numbers come from",
         "\n".join(f"- {line}" for line in facts(content)),

@@ -8,13 +8,12 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fedcore.harness.reports.horizons import course_mark
 from fedcore.harness.reports.matrix import Table
 from fedcore.harness.reports.matrix_legend import heading, interval, legend
 from fedcore.harness.reports.narrow import NARROW, WIDTH
 from fedcore.harness.reports.summaries import Columns, number
 
-#: Behind a clean accuracy: the arm still rises, or the noise hides whether it does.
-MARKS = {"rising": "^", "open": "~", "flat": "", None: "?"}
 #: Behind the name of an attack whose attackers see the benign updates.
 OMNISCIENT = "*"
 
@@ -61,9 +60,7 @@ def _head(table: Table) -> Columns:
     rows = table["rows"]
     return {
         "defence": [row["defence"] for row in rows],
-        "clean": [
-            number(row["clean"]["mean"]) + MARKS[(row["course"] or {}).get("state")] for row in rows
-        ],
+        "clean": [number(row["clean"]["mean"]) + course_mark(row["course"]) for row in rows],
         "cost": [row["cost"] and number(row["cost"]["mean"]) for row in rows],
     }
 
@@ -84,7 +81,9 @@ def _columns(table: Table) -> Columns:
     shown = _head(table)
     for attack in table["attacks"]:
         cells = [row["cells"].get(attack["label"]) for row in table["rows"]]
-        shown[_title(attack)] = [c and number(c["poisoned"]["mean"]) for c in cells]
+        shown[_title(attack)] = [
+            c and number(c["poisoned"]["mean"]) + course_mark(c["course"]) for c in cells
+        ]
     shown["worst"] = [_worst(row["worst"]) for row in table["rows"]]
     shown["rank"] = _ranks(table)
     return shown
@@ -136,14 +135,14 @@ def _rate(cell: Mapping[str, Any]) -> str | None:
 def _full_columns(table: Table) -> Columns:
     """The table with every interval: ``78.3 [75.0, 81.6] (14.2)``, the drop in parentheses."""
     shown = _head(table)
-    shown["clean"] = [
-        interval(row["clean"]) + MARKS[(row["course"] or {}).get("state")] for row in table["rows"]
-    ]
+    shown["clean"] = [interval(row["clean"]) + course_mark(row["course"]) for row in table["rows"]]
     shown["cost"] = [row["cost"] and interval(row["cost"]) for row in table["rows"]]
     for attack in table["attacks"]:
         cells = [row["cells"].get(attack["label"]) for row in table["rows"]]
         shown[_title(attack).replace("*", r"\*")] = [
-            c and f"{interval(c['poisoned'])} ({number(c['drop']['mean'])})" for c in cells
+            c
+            and f"{interval(c['poisoned'])}{course_mark(c['course'])} ({number(c['drop']['mean'])})"
+            for c in cells
         ]
     shown["worst"] = [
         row["worst"] and f"**{interval(row['worst'])}** {', '.join(row['worst']['attacks'])}"

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedcore.harness.reports.clients import accuracy_row, detection_row
+from fedcore.harness.reports.curves import curves_row
+from fedcore.harness.reports.metrics import metrics_row
 from fedcore.harness.suite.thresholds import CONTROLS
 from fedcore.scenario import naming
 
 if TYPE_CHECKING:
     from fedcore.harness.statistics.convergence import Progress
     from fedcore.harness.statistics.estimates import Estimate
+    from fedcore.harness.suite.course import Course
     from fedcore.harness.suite.measures import Gate
     from fedcore.harness.suite.outcome import Outcome
     from fedcore.scenario import Scenario
@@ -24,7 +27,7 @@ Row = dict[str, Any]
 MEASURED = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "poisoned", "asr", "skill", *CONTROLS)
+_OWN = ("drop", "clean", "poisoned", "retention", "asr", "skill", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:
@@ -33,12 +36,14 @@ def row(outcome: Outcome) -> Row:
     Keys: id, hash, twin (hash of the clean twin), labels (what tables show), scenario, control,
     seeds, values (per seed, by metric), asr_twin (per seed, the clean twin's ASR in percent; empty
     where it is not measured), estimates (by metric: mean, low, high, confidence; None
-    without values), retention, epsilon_total (per seed; empty where nothing is private), gates,
+    without values; those of `fedcore.harness.reports.metrics` too, with what else that has),
+    retention, epsilon_total (per seed; empty where nothing is private), gates,
     published (None but for the cells of a study), verdict, voids (why nothing is proven),
     unlimited (limits that were left out, and why), errors, diverged, unproven; class_names and
     data_notes of the data set, and notes of the strategy; client_accuracy and detection, of single
-    clients (`fedcore.harness.reports.clients`). A cell of a matrix also has place and course
-    (`fedcore.harness.suite.place`, `.course`).
+    clients (`fedcore.harness.reports.clients`); course (whether the arms have converged,
+    `fedcore.harness.suite.course`) and curves (`fedcore.harness.reports.curves`). A cell of a
+    matrix also has place (`fedcore.harness.suite.place`).
     """
     scenario = outcome.cell.scenario
     values = {
@@ -47,6 +52,8 @@ def row(outcome: Outcome) -> Row:
         "drop": outcome.drop,
         "asr": outcome.asr,
     }
+    further = metrics_row(outcome)
+    by_seed, spreads = further.pop("values"), further.pop("estimates")
     return {
         "id": outcome.cell.id,
         "hash": scenario.hash,
@@ -55,9 +62,10 @@ def row(outcome: Outcome) -> Row:
         "scenario": scenario.to_dict(),
         "control": outcome.cell.control.id if outcome.cell.control is not None else None,
         "seeds": list(outcome.seeds),
-        "values": {metric: list(found) for metric, found in values.items()},
+        "values": {metric: list(found) for metric, found in values.items()} | by_seed,
         "asr_twin": list(outcome.asr_twin),
-        "estimates": {metric: _spread(outcome, found) for metric, found in values.items()},
+        "estimates": {metric: _spread(outcome, found, metric) for metric, found in values.items()}
+        | spreads,
         "retention": outcome.retention,
         "epsilon_total": list(outcome.epsilon_total),
         "gates": [_gate(gate) for gate in outcome.gates],
@@ -73,23 +81,21 @@ def row(outcome: Outcome) -> Row:
         "unproven": list(outcome.unproven),
         "client_accuracy": accuracy_row(outcome.clients),
         "detection": detection_row(outcome.clients, outcome.seeds),
-        **_of_matrix(outcome),
+        **further,
+        "course": _course(outcome.course),
+        "curves": curves_row(outcome.curves, lambda values: _spread(outcome, values)),
+        **({} if outcome.cell.place is None else {"place": dataclasses.asdict(outcome.cell.place)}),
     }
 
 
-def _of_matrix(outcome: Outcome) -> Row:
-    """Place and course of a cell of a matrix; nothing of any other."""
-    place, course = outcome.cell.place, outcome.course
-    if place is None:
-        return {}
-    found: Row = {"place": dataclasses.asdict(place), "course": None}
-    if course is not None:
-        found["course"] = {
-            "clean": _progress(course.clean),
-            "attacked": _progress(course.attacked),
-            "exposure": dataclasses.asdict(course.exposure) if course.exposure else None,
-        }
-    return found
+def _course(course: Course | None) -> dict[str, Any] | None:
+    if course is None:
+        return None
+    return {
+        "clean": _progress(course.clean),
+        "attacked": _progress(course.attacked),
+        "exposure": dataclasses.asdict(course.exposure) if course.exposure else None,
+    }
 
 
 def _progress(found: Progress | None) -> dict[str, Any] | None:
@@ -141,7 +147,7 @@ def deciding_gate(cell: Row) -> Mapping[str, Any] | None:
 
 def mean(cell: Row, metric: str) -> float | None:
     """The mean of ``metric`` over the seeds, None if it was not measured."""
-    found = cell["estimates"][metric]
+    found = cell["estimates"].get(metric)
     return None if found is None else float(found["mean"])
 
 
@@ -181,11 +187,13 @@ def _percent(share: float) -> str:
     return naming.percent(share).removesuffix("pct")
 
 
-def _spread(outcome: Outcome, values: Sequence[float]) -> dict[str, float | None] | None:
+def _spread(
+    outcome: Outcome, values: Sequence[float], metric: str = ""
+) -> dict[str, float | None] | None:
     if not values:
         return None
     try:
-        found = outcome.spread(values)
+        found = outcome.spread(values, metric)
     except ValueError:  # a single seed without prior knowledge of the noise: a mean is all
         average = sum(values) / len(values)
         return {"mean": average, "low": None, "high": None, "confidence": None}

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedcore.harness.reports import clients
+from fedcore.harness.reports.horizons import horizons, left_out_text
 from fedcore.harness.reports.overall import same_cells
 
 Line = Mapping[str, Any]
 Columns = dict[str, list[str | None]]
 
 TITLES = {"overall": "over all attacked cells", "costs": "with no attacker"}
+#: What is left out of each where an arm has not converged.
+_KINDS = {"overall": "cell", "costs": "cost"}
 
 
 def overall_columns(lines: Sequence[Line]) -> Columns:
@@ -37,7 +40,8 @@ def overall_legend(lines: Sequence[Line]) -> str:
     how = " or ".join(ways[name] for name in methods if name in ways)
     level = lines[0]["drop"]["confidence"]
     text = (
-        "clean, poisoned: mean over cells that share all but partition and attack, %. drop: "
+        "clean, poisoned: mean over converged cells that share all but partition and attack"
+        f"{_at([line['setting']['rounds'] for line in lines if line.get('setting')])}, %. drop: "
         "percentage points"
     )
     text += f" [{100 * level:.3g} % interval, {how}]." if how else "."
@@ -73,7 +77,9 @@ def cost_legend(lines: Sequence[Line]) -> str:
     level = next((line["confidence"] for line in lines if line["confidence"] is not None), None)
     interval = "" if level is None else f" [{100 * level:.3g} % interval]"
     return (
-        "clean: tail accuracy without attack, %. defence: what the strategy costs against "
+        "clean: tail accuracy without attack"
+        f"{_at([line['rounds'] for line in lines if 'rounds' in line])}, %, of arms that have "
+        "converged there. defence: what the strategy costs against "
         "undefended FedAvg, same partition; heterogeneity: what the partition costs against IID, "
         f"same strategy; percentage points, paired over n seeds{interval}."
     )
@@ -82,17 +88,26 @@ def cost_legend(lines: Sequence[Line]) -> str:
 def tables(document: Mapping[str, Any]) -> list[tuple[str, Columns, str]]:
     """(title, columns, legend) of the small tables that ``document`` has lines for.
 
-    Empty columns are left out.
+    Empty columns are left out. Where every line would be of arms that have not converged there are
+    no columns, and the legend says so.
     """
     makers = {"overall": (overall_columns, overall_legend), "costs": (cost_columns, cost_legend)}
-    found = []
+    found: list[tuple[str, Columns, str]] = []
     for name, (columns, legend) in makers.items():
         lines = document.get(name) or []
+        left = left_out_text((document.get("left_out") or {}).get(name) or [], _KINDS[name])
         if lines:
             shown = {k: values for k, values in columns(lines).items() if any(values)}
-            found.append((TITLES[name], shown, legend(lines)))
+            found.append((TITLES[name], shown, " ".join(filter(None, (legend(lines), left)))))
+        elif left:
+            found.append((TITLES[name], {}, left))
     detected = clients.table(document.get("cells") or [])
     return found if detected is None else [*found, detected]
+
+
+def _at(rounds: Sequence[int]) -> str:
+    """`` at 40 rounds``; nothing for lines of a file that does not say."""
+    return f" {horizons(rounds)}" if rounds else ""
 
 
 def _span(mean: float, interval: Line) -> str:

@@ -6,14 +6,17 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from fedcore.data.dataset import class_label
 from fedcore.harness.reports import rows
+from fedcore.harness.reports.horizons import at_rounds, mark, marks_line
 from fedcore.harness.reports.matrix_text import terminal_matrices
+from fedcore.harness.reports.metrics import beyond
+from fedcore.harness.reports.metrics_table import beyond_text
 from fedcore.harness.reports.narrow import NARROW
 from fedcore.harness.reports.narrow import WIDTH as WIDTH
 from fedcore.harness.reports.rows import Row
@@ -31,7 +34,7 @@ _PREFIX = {
 }
 _LEFT = ("strategy", "partition", "attack", "verdict", "note")
 # Given up in this order where a table would be too wide; the report files have them all.
-_SPARE = ("ret", "limit", "n")
+_SPARE = ("worst", "ret", "limit", "n")
 
 
 def terminal_document(document: Mapping[str, Any]) -> str:
@@ -46,7 +49,7 @@ def terminal_document(document: Mapping[str, Any]) -> str:
         parts.append(terminal_matrices(document["matrices"]))
         parts.append(count_line([cell for cell in cells if cell.get("place")]))
     for title, shown, legend in tables(document):
-        lines = [f"{title}:", *_draw(shown), *_wrap(legend)]
+        lines = [f"{title}:", *(_draw(shown) if shown else ()), *_wrap(legend)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -63,7 +66,7 @@ def terminal_table(cells: Sequence[Row]) -> str:
     table = columns(ordered)
     lines = _draw(table)
     for name in _SPARE:
-        if max(map(len, lines)) > WIDTH:
+        if name in table and max(map(len, lines)) > WIDTH:
             table.pop(name)
             lines = _draw(table)
     shown, last = lines[:2], ""
@@ -73,7 +76,7 @@ def terminal_table(cells: Sequence[Row]) -> str:
             shown += _wrap(f"with {' '.join(note.split('-'))}:")
             last = note
         shown.append(line)
-    return "\n".join([*shown, "", *footer(ordered), count_line(ordered)])
+    return "\n".join([*shown, "", *footer(ordered, table), count_line(ordered)])
 
 
 def columns(cells: Sequence[Row]) -> Columns:
@@ -84,17 +87,18 @@ def columns(cells: Sequence[Row]) -> Columns:
         "partition": [cell["labels"]["partition"] for cell in cells],
         "attack": [_attack(cell, variants) for cell in cells],
         "mal/poi": [_shares(cell) for cell in cells],
-        "clean": [_number(rows.mean(cell, "clean")) for cell in cells],
-        "poisoned": [_with_interval(cell, "poisoned") for cell in cells],
+        "clean": [marked(_number(rows.mean(cell, "clean")), cell, "clean") for cell in cells],
+        "poisoned": [marked(_with_interval(cell, "poisoned"), cell, "attacked") for cell in cells],
         "drop": [_number(rows.mean(cell, "drop")) for cell in cells],
         "ret": [_number(cell["retention"], 2) for cell in cells],
+        "worst": [_number(rows.mean(cell, "worst_recall")) for cell in cells],
         "ASR": [_success(cell) for cell in cells],
         "published": [_number((cell.get("published") or {}).get("value")) for cell in cells],
         "n": [str(len(cell["seeds"])) for cell in cells],
         "limit": [_limit(cell) for cell in cells],
         "verdict": [cell["verdict"] for cell in cells],
     }
-    for name in ("ASR", "published"):
+    for name in ("ASR", "published", "worst"):
         if not any(table[name]):
             table.pop(name)
     return table
@@ -105,14 +109,19 @@ def alignment(table: Columns) -> list[str]:
     return ["left" if name in _LEFT else "right" for name in table]
 
 
-def footer(cells: Sequence[Row]) -> list[str]:
-    """What the columns mean, which classes an attack has, which runs diverged."""
+def footer(cells: Sequence[Row], shown: Container[str] = ("worst",)) -> list[str]:
+    """What the columns ``shown`` mean, which classes an attack has, which runs diverged."""
     level = rows.confidence(cells)
     interval = f"; +- half the {100 * level:.3g} % interval" if level is not None else ""
     lines = _wrap(
         "mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail "
-        f"accuracy, %, mean of n seeds{interval}. drop: percentage points. ret: poisoned / clean."
+        f"accuracy {at_rounds(cells)}, %, mean of n seeds{interval}. drop: percentage points. ret: "
+        "poisoned / clean."
     )
+    if "worst" in shown and any(cell["estimates"].get("worst_recall") for cell in cells):
+        lines += _wrap("worst: recall of the class that is served worst, %, of the attacked arm.")
+    lines += _wrap(beyond_text(cells) or "")
+    lines += _wrap(marks_line(cells) or "")
     if any(cell.get("published") for cell in cells):
         lines += _wrap(
             "published: the accuracy that the study printed for the cell, clean or poisoned. "
@@ -227,7 +236,8 @@ def _shares(cell: Row) -> str | None:
     names = cell["labels"]
     if names["malicious"] is None:
         return None
-    return f"{names['malicious']}/{'-' if names['poison'] is None else names['poison']}"
+    mark = "!" if beyond(cell) else ""
+    return f"{names['malicious']}/{'-' if names['poison'] is None else names['poison']}{mark}"
 
 
 def _success(cell: Row) -> str | None:
@@ -238,6 +248,11 @@ def _success(cell: Row) -> str | None:
 
 def _number(value: float | None, digits: int = 1) -> str | None:
     return None if value is None else number(value, digits)
+
+
+def marked(text: str | None, cell: Row, arm: str) -> str | None:
+    """``text`` with the mark of an ``arm`` that has not been shown to have converged."""
+    return text and text + mark(cell, arm)
 
 
 def _with_interval(cell: Row, metric: str) -> str | None:

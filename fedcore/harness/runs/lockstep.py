@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from fedcore.harness.runs.job import Job, execute_many
-from fedcore.harness.runs.processes import Result
+from fedcore.harness.runs.worker import Result
 
 Events = Iterator[tuple[Job, Result] | None]
 
@@ -68,3 +68,13 @@ class LockstepPool:
         """Drop what is not made."""
         self._waiting.clear()
         self._events = iter(())
+
+    def incidents(self) -> list[str]:
+        """Nothing: there is no other process to lose."""
+        return []
+
+    def abandon(self) -> list[Job]:
+        """As `close`; the jobs that had begun and are lost."""
+        lost = [job for job in self._taken if job not in self._results]
+        self.close()
+        return lost

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import multiprocessing
-import signal
+import sys
+import threading
+import time
+import traceback
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, InvalidStateError
 
-from fedcore.harness.runs.imports import Parcel
-from fedcore.harness.runs.job import Failure, Job, deliver, execute, packed
-from fedcore.records.record import Record
+from fedcore.harness.runs import forkserver
+from fedcore.harness.runs.job import Failure, Job, execute, packed
+from fedcore.harness.runs.worker import Result, Worker, WorkerLost
+from fedcore.lifeline import WORKER_TIMEOUT
 
-Result = Record | Failure
+#: A run that ends its worker this often is a failure.
+RUN_ATTEMPTS = 2
 
 
 class News:
@@ -24,10 +28,10 @@ class News:
         self._done: deque[Job] = deque()
 
     def of(self, job: Job, future: Future[Result]) -> Future[Result]:
-        """``future``, whose result will be noted; not that its pool broke, or was closed."""
+        """``future``, whose result will be noted; not that it was cancelled."""
 
         def note(done: Future[Result]) -> None:
-            if not done.cancelled() and not _is_broken(done):
+            if not done.cancelled():
                 self._done.append(job)
 
         future.add_done_callback(note)
@@ -41,26 +45,50 @@ class News:
 class ProcessPool:
     """Runs jobs in ``workers`` processes; with one worker, in this process when asked for.
 
-    A worker that dies (out of memory, killed) takes the pool with it. The jobs that may have been
-    running are then made again, each alone, and one that ends its worker twice more is reported as
-    a `Failure`; the others go into a new pool. ``run`` does a job, in the worker's process.
+    A worker has one job at a time, so that none is lost but those that are being done. One that
+    dies (out of memory, killed), or gives no sign of life for ``patience`` seconds and is ended,
+    takes no other with it. Its job is made once more, alone, and is a `Failure` if that ends its
+    worker again. `incidents` tells of each loss. ``run`` does a job, in the worker's process.
+
+    With one worker nobody watches: a run that hangs then hangs this process.
     """
 
-    def __init__(self, workers: int, run: Callable[[Job], Result] = execute) -> None:
+    def __init__(
+        self,
+        workers: int,
+        run: Callable[[Job], Result] = execute,
+        patience: float = WORKER_TIMEOUT,
+    ) -> None:
         self.workers = workers
         self.run = run
-        self._executor: ProcessPoolExecutor | None = None
+        self.patience = patience
         self._futures: dict[Job, Future[Result]] = {}
         self._news = News()
+        self._incidents: deque[str] = deque()
+        self._changed = threading.Condition()  # guards what follows
+        self._waiting: deque[Job] = deque()
+        self._again: deque[Job] = deque()  # those that a worker was lost with
+        self._losses: dict[Job, list[str]] = {}
+        self._running: set[Job] = set()
+        self._alone = False  # whether what runs was lost before
+        self._closed = False
+        self._keepers: list[threading.Thread] = []
+        self._processes: dict[threading.Thread, Worker] = {}
 
     def submit(self, job: Job) -> None:
         """Queue ``job``; a second time changes nothing."""
         if job in self._futures:
             return
+        self._futures[job] = self._news.of(job, Future())
         if self.workers == 1:
-            self._futures[job] = self._news.of(job, Future())  # made when its result is asked for
-        else:
-            self._enter(job)
+            return  # made when its result is asked for
+        if isinstance(parcel := packed(job), Failure):
+            self._futures[job].set_result(parcel)
+            return
+        self._start()
+        with self._changed:
+            self._waiting.append(job)
+            self._changed.notify()
 
     def done(self, job: Job) -> bool:
         """Whether the result of ``job`` is there."""
@@ -70,90 +98,170 @@ class ProcessPool:
         """The jobs that have been done since the last call."""
         return self._news.take()
 
+    def incidents(self) -> list[str]:
+        """A line for each worker that was lost since the last call."""
+        return [self._incidents.popleft() for _ in range(len(self._incidents))]
+
+    @property
+    def running(self) -> list[Job]:
+        """The jobs that workers are doing now."""
+        with self._changed:
+            return list(self._running)
+
     def result(self, job: Job, timeout: float | None = None) -> Result:
         """The result of a submitted ``job``; TimeoutError after ``timeout`` seconds."""
         future = self._futures[job]
-        if self.workers == 1:
-            if not future.done():
-                future.set_result(self.run(job))
-            return future.result()
-        try:
-            return future.result(timeout)
-        except BrokenProcessPool:
-            self._recover()
-            return self.result(job, timeout)
+        if self.workers == 1 and not future.done():
+            future.set_result(self.run(job))
+        return future.result(timeout)
 
-    def _enter(self, job: Job) -> None:
+    def _start(self) -> None:
+        """Have a thread for each worker, as far as there are jobs."""
+        if not self._keepers:
+            forkserver.context()  # in this thread, see there
+            atexit.register(self.abandon)  # before multiprocessing waits for its processes
+            self._closed = False
+            threading.Thread(target=self._watch, name="fedcore-watch", daemon=True).start()
+        if len(self._keepers) < self.workers:
+            keeper = threading.Thread(target=self._keep, name="fedcore-keeper", daemon=True)
+            self._keepers.append(keeper)
+            keeper.start()
+
+    def _keep(self) -> None:
+        """The life of a thread: take jobs, and have a worker of its own do them."""
+        me = threading.current_thread()
+        while (job := self._next()) is not None:
+            try:
+                self._do(me, job)
+            except Exception:  # a result that cannot be read here, a process that cannot start
+                self._settle(job, Failure(traceback.format_exc(), expected=False))
+        if (worker := self._processes.pop(me, None)) is not None:
+            worker.close()
+
+    def _next(self) -> Job | None:
+        """The next job, once it may begin; None where there will be no more."""
+        with self._changed:
+            while not self._closed:
+                # what ended a worker may have used up the memory together with what ran beside it
+                if self._again and not self._running:
+                    self._alone = True
+                    job = self._again.popleft()
+                elif self._waiting and not self._again and not self._alone:
+                    job = self._waiting.popleft()
+                else:
+                    self._changed.wait()
+                    continue
+                self._running.add(job)
+                return job
+        return None
+
+    def _do(self, me: threading.Thread, job: Job) -> None:
         parcel = packed(job)
-        if isinstance(parcel, Failure):
-            self._futures[job] = self._news.of(job, Future())
-            self._futures[job].set_result(parcel)
+        if isinstance(parcel, Failure):  # it was none before
+            return self._settle(job, parcel)
+        worker = self._processes.get(me)
+        if worker is None or not worker.alive:
+            worker = self._processes[me] = Worker(self.run, self.patience)
+        try:
+            if self._closed:  # since this thread took the job
+                worker.kill()
+            result = worker.do(parcel)
+        except WorkerLost as end:
+            del self._processes[me]
+            self._lost(job, str(end))
+        else:
+            self._settle(job, result)
+
+    def _lost(self, job: Job, end: str) -> None:
+        if self._closed:
             return
-        try:
-            future = self._start().submit(deliver, self.run, parcel)
-        except BrokenProcessPool:
-            self._recover()
-            future = self._start().submit(deliver, self.run, parcel)
-        self._futures[job] = self._news.of(job, future)
+        losses = self._losses.setdefault(job, [])
+        losses.append(end)
+        if len(losses) < RUN_ATTEMPTS:
+            self._incidents.append(loss(job, end))
+            with self._changed:
+                self._running.discard(job)
+                self._again.append(job)
+                self._changed.notify_all()
+            return
+        self._settle(job, lost(job, losses))
 
-    def _start(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            self._executor = _executor(self.workers)
-        return self._executor
+    def _settle(self, job: Job, result: Result) -> None:
+        with self._changed:
+            self._running.discard(job)
+            self._alone = False
+            self._changed.notify_all()
+        with contextlib.suppress(InvalidStateError):  # it was cancelled
+            self._futures[job].set_result(result)
 
-    def _recover(self) -> None:
-        broken, self._executor = self._executor, None
-        if broken is not None:
-            broken.shutdown(wait=True)  # until each of its futures has its exception
-        unfinished = [job for job, future in self._futures.items() if _is_broken(future)]
-        # jobs start in the order in which they came, so any that was running is among the first
-        for job in unfinished[: self.workers]:
-            self._futures[job] = self._news.of(job, Future())
-            self._futures[job].set_result(self._alone(job))
-        for job in unfinished[self.workers :]:
-            if _is_broken(self._futures[job]):  # else the new pool broke and was replaced
-                self._enter(job)
-
-    def _alone(self, job: Job) -> Result:
-        parcel = packed(job)
-        assert isinstance(parcel, Parcel), "it has been packed before"
-        # twice: a suspect may never have started before, or have died of what ran beside it
-        for _ in range(2):
-            with _executor(1) as executor, contextlib.suppress(BrokenProcessPool):
-                return executor.submit(deliver, self.run, parcel).result()
-        message = f"the worker process died during {job.run.id}, again alone (out of memory?)"
-        return Failure(message, expected=False)
+    def _watch(self) -> None:
+        """The life of a thread: end workers that give no sign of life."""
+        pause = min(1.0, self.patience / 4)
+        before = time.monotonic()
+        while not self._closed:
+            time.sleep(pause)
+            now = time.monotonic()
+            # time in which this process was stopped, as by Ctrl-Z, says nothing of the workers
+            stopped = now - before - pause
+            for worker in list(self._processes.values()):
+                worker.check(now, stopped if stopped > 1 else 0.0)
+            before = now
 
     def close(self) -> None:
         """Drop queued jobs and end the workers; running jobs end first, their records are kept.
 
-        A Ctrl-C in the meantime ends them at once.
+        A Ctrl-C in the meantime, or one that is being handled, ends them at once.
         """
-        executor, self._executor = self._executor, None
-        if executor is None:
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            self.abandon()
             return
-        processes = list((executor._processes or {}).values())
         try:
-            executor.shutdown(wait=True, cancel_futures=True)
-        except KeyboardInterrupt:
-            for process in processes:
-                process.terminate()
+            for keeper in self._end():
+                keeper.join()
+        except BaseException:
+            self.abandon()
             raise
+        atexit.unregister(self.abandon)
+        self._keepers.clear()
+
+    def abandon(self) -> list[Job]:
+        """End the workers at once; the jobs that they were doing, which are lost."""
+        atexit.unregister(self.abandon)
+        keepers, jobs = self._end(), self.running
+        for worker in list(self._processes.values()):
+            worker.kill()
+        for job in jobs:
+            self._futures[job].cancel()
+        deadline = time.monotonic() + 0.5  # a thread that waits for a process to start is left
+        for keeper in keepers:
+            keeper.join(max(0.0, deadline - time.monotonic()))
+        self._keepers.clear()
+        return jobs
+
+    def _end(self) -> list[threading.Thread]:
+        with self._changed:
+            self._closed = True
+            for job in (*self._waiting, *self._again):
+                self._futures[job].cancel()
+            self._waiting.clear()
+            self._again.clear()
+            self._changed.notify_all()
+            return list(self._keepers)
 
 
-def _is_broken(future: Future[Result]) -> bool:
-    return future.done() and isinstance(future.exception(), BrokenProcessPool)
+def loss(job: Job, end: str) -> str:
+    """What to say of a worker that ended, as ``end`` says, for the first time with ``job``."""
+    return f"a worker {end} during {job.run.id}: that run is made again"
 
 
-def _executor(workers: int) -> ProcessPoolExecutor:
-    # forkserver: children start from one clean process with torch imported and no threads
-    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
-    if forkserver:
-        context.set_forkserver_preload(["fedcore.harness.runs.job"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the first decides, see `ProcessPool.close`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def lost(job: Job, losses: list[str]) -> Failure:
+    """The result of ``job``, whose workers ended as ``losses`` say."""
+    ways = (
+        " and again, on its own, ".join(losses) if len(set(losses)) > 1 else f"{losses[0]}, twice"
+    )
+    advice = ""
+    if any("no sign of life" in end for end in losses):
+        advice = ": raise --worker-timeout if a round may take that long"
+    elif any("memory" in end for end in losses):
+        advice = ": it may need more memory than there is, the second time it ran alone"
+    return Failure(f"the worker process of {job.run.id} {ways}{advice}", expected=False)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -20,16 +21,16 @@ from fedcore.data.loading import data_directory
 from fedcore.errors import FedcoreError
 from fedcore.harness.runs.imports import Parcel
 from fedcore.harness.runs.job import Failure, Job, execute, packed
-from fedcore.harness.runs.processes import News
+from fedcore.harness.runs.processes import RUN_ATTEMPTS, News, loss, lost
+from fedcore.harness.runs.ray_watch import Watch, beat_to
+from fedcore.lifeline import WORKER_TIMEOUT
 from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
 from fedcore.records.inputs import inputs_of
 from fedcore.records.record import Record
-from fedcore.records.store import Inputs
+from fedcore.records.store import Inputs, UnwrittenError
 
 Result = Record | Failure
 
-#: A run that ends its worker this often is a failure. Ray names the run, so no other is suspected.
-RUN_ATTEMPTS = 2
 #: Seconds to wait for a cluster to answer.
 ANSWER_SECONDS = 10.0
 
@@ -45,17 +46,26 @@ class RayPool:
     reads data and weights in ``job.data_dir`` where it has that directory, else where its own
     $FEDCORE_DATA points. One whose data, weights or code differ from this machine's refuses: its
     records would be filed under another's name. A record made on another class of machine is
-    stored under that class.
+    stored under that class. A task that dies, or whose process gives no sign of life for
+    ``patience`` seconds and is ended, is made once more.
 
     Raises RayError where Ray is missing or the cluster does not answer.
     """
 
     def __init__(
-        self, address: str | None, workers: int | None, run: Callable[[Job], Result] = execute
+        self,
+        address: str | None,
+        workers: int | None,
+        run: Callable[[Job], Result] = execute,
+        patience: float = WORKER_TIMEOUT,
     ) -> None:
         self.run = run
+        self.patience = patience
         self._futures: dict[Job, Future[Result]] = {}
         self._news = News()
+        self._incidents: deque[str] = deque()
+        self._references: dict[Job, Any] = {}  # of the tasks that have been handed to the cluster
+        self._abandoned = False
         with contextlib.ExitStack() as undo:
             self._ray = _connect(address, workers, undo)
             cpus = int(self._ray.cluster_resources().get("CPU", 0))
@@ -63,6 +73,7 @@ class RayPool:
                 raise RayError(f"the Ray cluster {address} has no CPUs: add a node that has some")
             self.workers = min(workers or cpus, cpus)
             self._task = self._ray.remote(num_cpus=1, max_retries=0)(deliver_on_node)
+            self._watch = Watch(self._ray, patience)
             self._disconnect = undo.pop_all()
         # each thread waits for one task, so that what is queued here can be dropped
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="fedcore-ray")
@@ -89,43 +100,76 @@ class RayPool:
 
         A Ctrl-C in the meantime ends them at once.
         """
+        if isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            self.abandon()
+            return
         with self._disconnect:
             self._threads.shutdown(wait=True, cancel_futures=True)
 
+    def incidents(self) -> list[str]:
+        """A line for each worker that was lost since the last call."""
+        return [self._incidents.popleft() for _ in range(len(self._incidents))]
+
+    def abandon(self) -> list[Job]:
+        """Leave the cluster at once; the jobs that were being done, which are lost."""
+        lost = [job for job, future in self._futures.items() if future.running()]
+        self._abandoned = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for reference in list(self._references.values()):
+            with contextlib.suppress(Exception):  # of a cluster that has gone
+                self._ray.cancel(reference, force=True)
+        self._disconnect.close()
+        return lost
+
     def _make(self, job: Job) -> Result:
         errors = self._ray.exceptions
-        lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
-        cause = ""
+        gone = (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError)
+        losses: list[str] = []
         parcel = packed(job)
         if isinstance(parcel, Failure):
             return parcel
-        for _ in range(RUN_ATTEMPTS):
+        for attempt in range(RUN_ATTEMPTS):
+            key = f"{attempt} {job.run.id}"
+            reference = self._task.remote(self.run, parcel, self._watch.pulses, key)
+            self._references[job] = reference
             try:
-                reply = self._ray.get(self._task.remote(self.run, parcel))
-            except (*lost, errors.ObjectLostError) as error:
-                cause = type(error).__name__
+                reply = self._watch.await_(reference, key, lambda: self._abandoned)
+            except TimeoutError as silence:
+                losses.append(str(silence))
+            except (*gone, errors.ObjectLostError) as error:
+                losses.append(f"died ({type(error).__name__}; out of memory?)")
             except errors.RayError as error:  # such as: fedcore is not installed on that node
                 return Failure(f"{job.run.id} could not run on the Ray cluster: {error}", False)
             else:
                 return _stored(job, *reply)
-        died = f"the worker died {RUN_ATTEMPTS} times during {job.run.id}"
-        message = f"{died} ({cause}; out of memory?)"
-        return Failure(message, expected=False)
+            finally:
+                del self._references[job]
+            if self._abandoned:
+                break
+            if attempt + 1 < RUN_ATTEMPTS:
+                self._incidents.append(loss(job, losses[-1]))
+        return lost(job, losses)
 
 
 def _stored(job: Job, inputs: Inputs | None, result: Result) -> Result:
     if isinstance(result, Record) and job.store is not None and inputs is not None:
         try:
             job.store.put(job.run, inputs, result)
+        except UnwrittenError:
+            return result  # see `fedcore.harness.runs.job`
         except FedcoreError as error:
             return Failure(f"{type(error).__name__}: {error}", expected=True)
     return result
 
 
 def deliver_on_node(
-    run: Callable[[Job], Result], parcel: Parcel[Job]
+    run: Callable[[Job], Result], parcel: Parcel[Job], pulses: Any, key: str
 ) -> tuple[Inputs | None, Result]:
-    """As `on_node`, once this process has imported what reading the packed job needs."""
+    """As `on_node`, once this process has imported what reading the packed job needs.
+
+    The actor ``pulses`` hears of each round, under ``key``.
+    """
+    beat_to(importlib.import_module("ray"), pulses, key)
     try:
         job = parcel.open()
     except FedcoreError as error:

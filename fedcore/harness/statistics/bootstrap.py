@@ -26,7 +26,7 @@ RESAMPLES = 10_000
 #: With fewer seeds a resample has too few distinct ones, and Student's t takes over (Bonferroni's
 #: of it for several contrasts).
 FEWEST_FOR_BOOTSTRAP = 6
-# the second stream of this purpose: `fedcore.harness.statistics.simultaneous` has the first
+# the second stream of this purpose: the first belonged to the intervals of claims
 _SEED = 1
 
 

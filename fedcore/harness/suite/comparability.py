@@ -27,9 +27,12 @@ def confounds(a: Scenario, b: Scenario, factor: Collection[str]) -> list[str]:
     """Fields in which ``a`` and ``b`` differ beyond ``factor``, as ``field: value vs value``.
 
     ``factor`` names scenario fields. A component field (``strategy``, ``partition``, ...) brings
-    its parameters along: one that only one of the two components reads (``alpha`` of Dirichlet
-    against IID), and one that both read and both leave at their own default. A parameter that
-    another component reads, too, is never brought along: a change of ``norm`` changes the model.
+    its parameters along that nobody chose: those that each arm which reads them leaves at its
+    component's own default. A parameter without a default comes along where only one of the two
+    reads it: Dirichlet is not to be had without ``alpha``. All else is listed, such as
+    ``server_lr=0.5`` of FedNova against FedAvg, and belongs into ``factor`` where it is meant. A
+    parameter that another component reads, too, is never brought along: a change of ``norm``
+    changes the model.
     Raises `ConfoundError` for a name that is no field.
     """
     unknown = [unknown_name("scenario field", f, a.specs()) for f in factor if f not in a.specs()]
@@ -69,11 +72,11 @@ def _brought_along(a: Scenario, b: Scenario, factor: Collection[str]) -> set[str
     for kind in changed:
         first, second = (entries[kind].parameters if kind in entries else {} for entries in readers)
         for name in {*first, *second} - read_elsewhere:
-            one = (name in first) != (name in second)
-            if one or (
-                first[name] is not REQUIRED
-                and second[name] is not REQUIRED
-                and (getattr(a, name), getattr(b, name)) == (first[name], second[name])
+            read = [(arm, own[name]) for arm, own in ((a, first), (b, second)) if name in own]
+            alone = len(read) == 1
+            if all(
+                alone if default is REQUIRED else getattr(arm, name) == default
+                for arm, default in read
             ):
                 found.add(name)
     return found

@@ -8,24 +8,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedcore.cores import cores
 from fedcore.data.loading import data_directory, load
 from fedcore.engine import flower_engines as flower
 from fedcore.engine.execution import Execution
 from fedcore.engine.local_rules import needs_reference_engine
 from fedcore.errors import FedcoreError
+from fedcore.harness.exact.machine_class import machine_class
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.runs.imports import KnownImports
 from fedcore.harness.runs.job import Failure, Job
-from fedcore.harness.runs.lockstep import LockstepPool
-from fedcore.harness.runs.processes import ProcessPool
-from fedcore.harness.runs.ray import RayPool
 from fedcore.harness.statistics.estimates import CellVerdict, confidence
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.look_ahead import LookAhead
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.outcome import Outcome, judge_cell
+from fedcore.harness.suite.pools import checkpoints_of, pool_of, say_stored
 from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.harness.suite.unwritten import Unwritten
 from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import device_name, fingerprint
 from fedcore.records.record import Record
@@ -60,16 +59,16 @@ class Lab:
         self.store = Store(options.results.resolve())
         self.data_dir = data_directory(options.data_dir)
         self.proofs = Proofs(self.data_dir)
-        self._pool = _pool(options, self.execution)
+        self._pool = pool_of(options, self.execution)
         self.jobs = self._pool.workers
         #: Whether other processes make the runs.
         self.elsewhere = options.executor == "ray" or self.jobs > 1
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._open: dict[Job, None] = {}  # submitted and not known to be done
+        self.unwritten = Unwritten()
         self._found = 0
-        self._refused = 0  # runs that failed before there was a job
-        self._examples = 0.0
+        self._refused, self._examples = 0, 0.0  # refused: runs that failed before there was a job
         self._samples: dict[tuple[str, int | None], int] = {}
         self._engines: dict[str, None] = {}
         self._data: dict[str, str] = {}
@@ -88,17 +87,19 @@ class Lab:
         return fingerprint(self.device) + ("" if label == "sequential" else f", {label}")
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """What this session's numbers are made with and of, as files of results say it.
+    def together(self) -> bool:
+        """Whether runs train together on a GPU, where others decide on a run's last bits."""
+        return self.device.type == "cuda" and self.execution.stacks
 
-        Device, engine (several, where some runs need another), precision, the fingerprint that
-        stored records share, and the digest of each data set and file of weights.
-        """
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Device, engines, precision, fingerprint, class and digests of data, for result files."""
         return {
             "device": device_name(self.device),
             "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
             "precision": self.execution.precision,
             "fingerprint": self.fingerprint,
+            **({} if self.together else {"class": machine_class(self.fingerprint)}),
             "data": dict(self._data),
             **({"weights": dict(self._weights)} if self._weights else {}),
         }
@@ -137,7 +138,8 @@ class Lab:
             return
         fitting = self.execution.fitting(run.scenario)
         imports = self._imports.of(run.scenario, fitting.label)
-        job = Job(run, inputs, self.store, self.data_dir, fitting, imports)
+        saved = checkpoints_of(run.scenario, self.store.root, self.options)
+        job = Job(run, inputs, self.store, self.data_dir, fitting, imports, saved)
         self._jobs[run] = job
         self._open[job] = None
         self._examples += self._expected_examples(run)
@@ -163,6 +165,7 @@ class Lab:
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
                 self.last_result = time.perf_counter() - self._began
                 self._close_jobs([self._jobs[run]])
+                self.unwritten.look(self.store, run, self._results[run])
             # a single worker makes what is asked for, when it is asked for
             if run not in self._results and self.jobs > 1:
                 self._look_ahead()
@@ -265,6 +268,17 @@ class Lab:
             return scenario.rounds * images
         return scenario.rounds * share * samples * sum(scenario.epochs_range) / 2
 
+    def incidents(self) -> list[str]:
+        """A line for each worker process that was lost since the last call."""
+        incidents = getattr(self._pool, "incidents", None)
+        return incidents() if incidents else []
+
+    def abandon(self) -> str:
+        """End the workers at once; in words, what is stored and what is lost."""
+        lost = self._pool.abandon()
+        progress = self.progress
+        return say_stored(progress.finished, progress.planned, lost, self.options.results)
+
     def close(self) -> None:
         """End the workers, and what engines have kept between runs."""
         self._pool.close()
@@ -284,16 +298,3 @@ class Lab:
             except FedcoreError as error:
                 self._inputs[key] = Failure(f"{type(error).__name__}: {error}", expected=True)
         return self._inputs[key]
-
-
-def _pool(options: Options, execution: Execution) -> ProcessPool | RayPool | LockstepPool:
-    on_gpu = execution.torch_device.type == "cuda"
-    if on_gpu and execution.stacks:  # compatible runs together: it pays there
-        return LockstepPool()
-    if options.executor == "ray":
-        return RayPool(options.ray_address, options.jobs)
-    if options.engine == "flower-ray":  # it brings processes of its own
-        flower.keep_between_runs()
-        return ProcessPool(1)
-    # a GPU is one shared resource; the CPU has a worker for each core
-    return ProcessPool(1 if on_gpu else options.jobs or cores())

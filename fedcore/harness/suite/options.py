@@ -10,6 +10,9 @@ from typing import Any
 
 from fedcore.cores import cores
 from fedcore.errors import FedcoreError, unknown_name
+from fedcore.lifeline import LONGEST_TIMEOUT, WORKER_TIMEOUT
+from fedcore.outside.limits import HOURS, IMAGE_SIDE, JOBS, SEEDS
+from fedcore.outside.paths import expanded
 
 PROFILES = ("smoke", "quick", "full", "study")
 EXECUTORS = ("processes", "ray")
@@ -22,12 +25,15 @@ SETTINGS = (
     "rounds",
     "alpha",
     "malicious_fraction",
+    "malicious_set",
     "poison_ratio",
     "local_epochs",
     "batch_size",
     "optimizer",
     "lr",
 )
+#: The largest value of each option that is a count.
+_MOST = {"seeds": SEEDS, "jobs": JOBS, "image_size": IMAGE_SIDE}
 #: What each of them is, for the help.
 MEANINGS = {
     "num_clients": "clients in all",
@@ -35,6 +41,7 @@ MEANINGS = {
     "rounds": "communication rounds",
     "alpha": "Dirichlet concentration, where the partition is of that kind",
     "malicious_fraction": "share of malicious clients of attacked cells",
+    "malicious_set": "how these are drawn: balanced by their samples",
     "poison_ratio": "share of their samples that is poisoned",
     "local_epochs": "epochs a round: N or LOW-HIGH",
     "batch_size": "samples a step",
@@ -52,8 +59,9 @@ class Options:
     """Options of `pytest benchmark`. ``seeds`` and ``model`` None leave them to the profile.
 
     ``strategies`` and ``attacks`` are the only ones where given, ``preaggregation`` is in front of
-    each strategy. After ``hours`` no run is waited for. ``jobs`` None, which only the executor ray
-    takes, is every CPU of its cluster. ``fail_on`` are verdicts that fail though they skip
+    each strategy. After ``hours`` no run is waited for; a worker that gives no sign of life for
+    ``worker_timeout`` seconds is ended. ``jobs`` None, which only the executor ray takes, is every
+    CPU of its cluster. ``fail_on`` are verdicts that fail though they skip
     otherwise; ``settings`` the fields of `SETTINGS` that were given. ``thresholds`` None leaves the
     limits to the suite. ``notes`` take what a suite has to say of how it fitted its cells to the
     data.
@@ -80,8 +88,10 @@ class Options:
     settings: tuple[tuple[str, Any], ...] = ()
     thresholds: Path | None = None
     attacks: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     preaggregation: str | None = None
     hours: float | None = None
+    worker_timeout: float = WORKER_TIMEOUT
     notes: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -134,11 +144,19 @@ class Options:
         profile = get("profile")
         if profile not in PROFILES:
             raise OptionError(f"--profile: {unknown_name('profile', profile, PROFILES)}")
-        for name in ("seeds", "jobs", "image_size"):
-            if get(name) is not None and get(name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} must be >= 1, got {get(name)}")
-        if get("hours") is not None and not get("hours") > 0:
-            raise OptionError(f"--hours must be > 0, got {get('hours')}")
+        for name, most in _MOST.items():
+            if get(name) is not None and not 1 <= get(name) <= most:
+                rule = ">= 1" if get(name) < 1 else f"<= {most}"
+                raise OptionError(f"--{name.replace('_', '-')} must be {rule}, got {get(name)}")
+        if get("hours") is not None and not 0 < get("hours") <= HOURS:
+            rule = f"<= {HOURS:g}" if get("hours") > HOURS else "> 0"
+            raise OptionError(f"--hours must be {rule}, got {get('hours')}")
+        timeout = get("worker_timeout")
+        if not 0 < timeout <= LONGEST_TIMEOUT:
+            raise OptionError(
+                f"--worker-timeout must be above 0 and at most {LONGEST_TIMEOUT:.0f} seconds, "
+                f"got {timeout}"
+            )
         ray = get("executor") == "ray"
         if get("ray_address") and not ray:
             raise OptionError("--ray-address is for --executor ray: add that, or leave it out")
@@ -159,23 +177,25 @@ class Options:
             image_size=get("image_size"),
             strategies=strategies,
             attacks=tuple(get("attacks") or ()),
+            requirements=tuple(get("requirements") or ()),
             preaggregation=get("preaggregation") or None,
             hours=get("hours"),
+            worker_timeout=timeout,
             profile=profile,
             seeds=get("seeds"),
             device="cpu" if ray else get("device"),
             engine=get("engine"),
             precision=get("precision"),
             jobs=get("jobs") or (None if ray else cores()),
-            results=Path(get("results")),
+            results=expanded(get("results")),
             fresh=get("fresh"),
-            report=Path(get("report")) if get("report") else None,
+            report=expanded(get("report")) if get("report") else None,
             executor=get("executor"),
             ray_address=get("ray_address") or None,
             mods=mods,
             fail_on=_verdicts(get("fail_on") or ()),
             settings=_settings(get),
-            thresholds=Path(get("thresholds")) if get("thresholds") else None,
+            thresholds=expanded(get("thresholds")) if get("thresholds") else None,
         )
 
 

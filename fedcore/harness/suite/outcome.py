@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, Noise, estimate, worst
+from fedcore.harness.statistics.prior import Priors, Trend
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.clients import ClientFindings, client_findings
 from fedcore.harness.suite.course import Course, course_of
+from fedcore.harness.suite.learning import Curves, curves_of
 from fedcore.harness.suite.measures import Gate, Measure, Records, idle, measures, put_gates
+from fedcore.harness.suite.metrics import Metrics, metrics_of
 from fedcore.harness.suite.pairs import no_twin as no_twin
 from fedcore.harness.suite.pairs import strange as strange
 from fedcore.harness.suite.pairs import unpaired as unpaired
@@ -35,8 +38,9 @@ class Outcome:
     are the data set's. ``notes`` are what strategies remark of their runs. ``voids`` say why
     nothing is proven, ``unlimited`` which limits were left out, and why: `measures.Gates`.
     ``unproven`` names runs of which nobody noted what they trained on, with the reason. ``clients``
-    is what is known of single clients, None where runs failed; ``course`` is that of a cell of a
-    matrix.
+    is what is known of single clients, ``metrics`` are those beside the accuracies; ``course`` says
+    whether the arms have converged, ``curves`` how they got there. All four are None where runs
+    failed.
     """
 
     cell: Cell
@@ -59,6 +63,9 @@ class Outcome:
     asr_twin: tuple[float, ...] = ()
     clients: ClientFindings | None = None
     course: Course | None = None
+    metrics: Metrics | None = None
+    curves: Curves | None = None
+    strata: Mapping[tuple[str, str], Trend] = field(default_factory=dict, hash=False)
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
         """This outcome with the class names and notes of the data that ``results`` are from."""
@@ -98,9 +105,16 @@ class Outcome:
         shown = found is CellVerdict.PASS and self.cell.reported is not None
         return CellVerdict.NO_LIMIT if shown else found
 
-    def spread(self, values: Sequence[float]) -> Estimate | None:
-        """Mean and interval of ``values``, None if there are none."""
-        return estimate(values, self.noise, self.confidence) if values else None
+    def spread(self, values: Sequence[float], metric: str = "") -> Estimate | None:
+        """Mean and interval of ``values``, None if there are none.
+
+        The prior of ``metric``'s stratum holds where there is one.
+        """
+        if not values:
+            return None
+        priors = Priors(self.noise, self.strata)
+        noise = priors.of(self.cell.scenario.partition, metric, sum(values) / len(values))
+        return estimate(values, noise, self.confidence)
 
 
 def judge_cell(
@@ -139,6 +153,7 @@ def judge_cell(
         diverged=tuple(diverged),
         noise=thresholds.noise,
         confidence=confidence,
+        strata=thresholds.strata,
     )
     if failures:
         return outcome
@@ -153,10 +168,12 @@ def judge_cell(
         epsilon_total=_epsilon_totals(cell, seeds, records),
         notes=_notes(cell, seeds, records),
         clients=client_findings(cell, seeds, records),
+        metrics=metrics_of(cell, seeds, records, confidence),
         unproven=tuple(filter(None, (unproven(records[run]) for run in cell.runs(seeds)))),
-        course=course_of(cell.scenario, cell.place.declared, seeds, records)
-        if cell.place is not None
-        else None,
+        course=course_of(
+            cell.scenario, None if cell.place is None else cell.place.declared, seeds, records
+        ),
+        curves=curves_of(cell.scenario, seeds, records, thresholds.noise),
     )
 
 
@@ -168,7 +185,7 @@ def _gated(
     if cell.place is not None:
         return replace(outcome, voids=tuple(idle(cell, seeds, records)))
     if cell.published is not None or cell.reported is not None:
-        gates = _published_gates(cell, seeds, records, thresholds.noise, level)
+        gates = _published_gates(cell, seeds, records, thresholds.priors, level)
         return replace(outcome, gates=gates)
     judged = put_gates(cell, seeds, records, measured, thresholds, level)
     return replace(outcome, gates=judged.gates, voids=judged.voids, unlimited=judged.unlimited)
@@ -223,10 +240,12 @@ def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records, proofs: P
 
 
 def _published_gates(
-    cell: Cell, seeds: Sequence[int], records: Records, noise: Noise, confidence: float
+    cell: Cell, seeds: Sequence[int], records: Records, priors: Priors, confidence: float
 ) -> tuple[Gate, ...]:
     """The limits of a cell of a study: chance, and what was published for it."""
     values = _tails(cell, seeds, records, clean=cell.scenario.attack is None)
+    metric = "clean" if cell.scenario.attack is None else "poisoned"
+    noise = priors.of(cell.scenario.partition, metric, sum(values) / len(values))
     accuracy = estimate(values, noise, confidence)
     classes = len(records[Run(cell.scenario, seeds[0])].recall[0])
     judged = published_limits(cell.scenario, accuracy, classes, cell.published, cell.reported)

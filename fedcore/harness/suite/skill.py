@@ -25,6 +25,27 @@ def tail_skill(record: Record) -> float | None:
     return tail_mean(known) if len(known) == len(rows) else None
 
 
+def tail_balanced(record: Record) -> float | None:
+    """Balanced accuracy of the tail, in [0, 1]: the mean of `tail_recalls`; None without any."""
+    known = tail_recalls(record)
+    return sum(known) / len(known) if known else None
+
+
+def tail_worst(record: Record) -> float | None:
+    """The least of `tail_recalls`: the recall of the class that the tail serves worst.
+
+    Of the classes' means over the tail, not the mean of each round's least: that would be below any
+    class's recall where rounds are noisy.
+    """
+    return min(tail_recalls(record), default=None)
+
+
+def tail_recalls(record: Record) -> tuple[float, ...]:
+    """Recall of each class that the test set holds, as the mean over the rounds of the tail."""
+    columns = [[v for v in column if v is not None] for column in zip(*record.recall, strict=True)]
+    return tuple(tail_mean(tuple(known)) for known in columns if len(known) == len(record.recall))
+
+
 def _skill(recall: tuple[float | None, ...]) -> float | None:
     present = [value for value in recall if value is not None]
     if len(present) < 2:

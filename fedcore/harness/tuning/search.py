@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fedcore.errors import FedcoreError
@@ -23,7 +24,9 @@ CANDIDATES = (
     ("momentum", 0.05),
 )
 #: Seeds apart from those of any suite, which count from 0.
-SEEDS = range(1000, 1002)
+SEEDS = range(1000, 1004)
+#: Further rates of a solver, each twice or half the last one, where that is the best so far.
+EXTENSIONS = 4
 #: Seeds on which what was chosen must stay finite.
 TRIAL = range(1000, 1020)
 PARTITIONS: tuple[dict[str, Any], ...] = (
@@ -39,9 +42,10 @@ Tried = tuple[str, float, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class TunedChoice:
-    """What was chosen for ``strategy``, and the scores of all that was tried.
+    """What was chosen for ``strategy``, and the scores of all that was tried on ``seeds`` seeds.
 
-    ``struck`` names what scored higher and diverged, with the first run that did.
+    ``struck`` names what scored higher and diverged, with the first run that did. ``untuned`` is
+    the pair that the strategy would have had without tuning, None where it was not tried.
     """
 
     dataset: str
@@ -51,6 +55,21 @@ class TunedChoice:
     lr: float
     scores: tuple[Tried, ...]
     struck: tuple[str, ...] = ()
+    seeds: int = len(SEEDS)
+    untuned: Candidate | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """Points by which the choice beats `untuned`, each on its worse partition."""
+        worse = {(name, lr): min(scores) for name, lr, scores in self.scores}
+        if self.untuned not in worse:
+            return None
+        return worse[self.optimizer, self.lr] - worse[self.untuned]
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether the rate is the first or the last of those tried with its solver."""
+        return _beyond((self.optimizer, self.lr), self.scores) is not None
 
     def toml(self) -> str:
         """This choice as a table of a tuning file; the default data set's serve all others."""
@@ -59,9 +78,14 @@ class TunedChoice:
             f"{name} {lr:g}: {' / '.join(f'{score:.1f}' for score in scores)}"
             for name, lr, scores in self.scores
         )
+        told = f"seeds = {self.seeds}\n"
+        if self.untuned is not None and self.gain is not None:
+            told += f'untuned = "{self.untuned[0]} {self.untuned[1]:g}"\ngain = {self.gain:.1f}\n'
+        if self.at_the_edge:
+            told += "# the rate is the last of the grid: offer further ones\n"
         return (
             f"[{own}{self.model}.{self.strategy}]\n"
-            f'optimizer = "{self.optimizer}"\nlr = {self.lr:g}\n# {tried}\n'
+            f'optimizer = "{self.optimizer}"\nlr = {self.lr:g}\n{told}# {tried}\n'
             + "".join(f"# struck out: {text}\n" for text in self.struck)
         )
 
@@ -76,13 +100,16 @@ def tune(
     seeds: Sequence[int] = SEEDS,
     trial: Sequence[int] = TRIAL,
     one_solver: bool = False,
+    extensions: int = EXTENSIONS,
     listen: Callable[[TunedChoice], None] = lambda choice: None,
 ) -> list[TunedChoice]:
     """The best candidate for each strategy on ``base``, clean, on held-out training samples.
 
     A choice is put on trial, with the seeds of ``trial`` on each partition: if one of these runs
     leaves the finite numbers, the candidate is struck out and the next best is chosen. A rate
-    near that edge wins on a few seeds and then costs a run in thirty tens of points.
+    near that edge wins on a few seeds and then costs a run in thirty tens of points. Where the best
+    rate is the first or the last of its solver's, the next one is tried, too, up to ``extensions``
+    of them: what lies at the edge of a grid is not known to be the best.
     With ``one_solver`` all get the same solver, see `common_solver`, and each its best rate; what
     is struck out for one of them is for all.
     Raises ScenarioError for a strategy that no candidate suits, FedcoreError for a failed run or
@@ -108,6 +135,9 @@ def tune(
         ]
         for strategy in strategies
     }
+    for strategy in strategies:
+        _extend(lab, tried[strategy], partial(runs, strategy, on=seeds), extensions)
+    untuned = (base.optimizer, base.lr)
     groups = [list(strategies)] if one_solver else [[strategy] for strategy in strategies]
     choices: list[TunedChoice] = []
     for group in groups:
@@ -126,10 +156,46 @@ def tune(
             texts = tuple(f"{name} {rate:g}, {run}" for (name, rate), run in struck.items())
             scores = tuple(tried[strategy])
             choices.append(
-                TunedChoice(base.dataset, base.model, strategy, optimizer, lr, scores, texts)
-            )
+                TunedChoice(
+                    base.dataset, base.model, strategy, optimizer, lr, scores, texts,
+                    seeds=len(seeds), untuned=untuned if _scored(untuned, scores) else None,
+                )
+            )  # fmt: skip
             listen(choices[-1])
     return choices
+
+
+def _extend(
+    lab: Lab,
+    scores: list[Tried],
+    runs: Callable[[Candidate], list[list[Run]]],
+    extensions: int,
+) -> None:
+    """Add to ``scores`` the rates beyond each solver's best one, while that is at the edge."""
+    for solver in dict.fromkeys(name for name, _, _ in scores):
+        for _ in range(extensions):
+            own = [item for item in scores if item[0] == solver]
+            best = max(own, key=lambda item: (min(item[2]), -item[1]))
+            further = _beyond(best[:2], own)
+            if further is None:
+                break
+            arms = runs(further)
+            lab.begin([run for arm in arms for run in arm])
+            scores.append((*further, tuple(_score(lab, arm) for arm in arms)))
+
+
+def _beyond(candidate: Candidate, scores: Sequence[Tried]) -> Candidate | None:
+    """The next rate of the candidate's solver, where its own is the first or the last tried."""
+    solver, rate = candidate
+    rates = [lr for name, lr, _ in scores if name == solver]
+    if rate == max(rates):
+        return solver, 2 * rate
+    return (solver, rate / 2) if rate == min(rates) else None
+
+
+def _scored(candidate: Candidate, scores: Sequence[Tried]) -> bool:
+    """Whether ``candidate`` was tried."""
+    return any(item[:2] == candidate for item in scores)
 
 
 def common_solver(tried: Collection[Sequence[Tried]]) -> str:

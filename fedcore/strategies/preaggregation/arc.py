@@ -44,8 +44,11 @@ class AdaptiveRobustClipping(PreAggregation):
 
     def clipped(self, rows: int) -> int:
         """K: how many of so many ``rows`` are clipped, at most."""
-        f = (rows - 1) // 2 if self.num_byzantine is None else self.num_byzantine
+        f = self.withstands(rows)
         return 2 * f * (rows - f) // rows
+
+    def withstands(self, rows: int) -> int:
+        return (rows - 1) // 2 if self.num_byzantine is None else self.num_byzantine
 
     def problems(self, scenario: Scenario) -> list[str]:
         return minority_problems(self, self.num_byzantine, scenario)

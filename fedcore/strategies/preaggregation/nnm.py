@@ -53,6 +53,9 @@ class NearestNeighbourMixing(PreAggregation):
         """Rows in each mean of so many ``rows``: K - f."""
         return rows - ((rows - 1) // 2 if self.num_byzantine is None else self.num_byzantine)
 
+    def withstands(self, rows: int) -> int | None:
+        return rows - self.neighbours(rows)
+
     def problems(self, scenario: Scenario) -> list[str]:
         return minority_problems(self, self.num_byzantine, scenario)
 

@@ -37,6 +37,10 @@ class PreAggregation(Component):
         """How many rows are made of those of ``clients`` (at least 1)."""
         return clients
 
+    def withstands(self, rows: int) -> int | None:
+        """How many malicious ones among ``rows`` the step is told to expect; None: no number."""
+        return None
+
     @abstractmethod
     def mix(
         self, updates: torch.Tensor, cohort: Cohort, generator: torch.Generator

@@ -53,6 +53,9 @@ class Bulyan(Strategy):
         """F as given, else the largest with ``clients`` >= 4 f + 3 (-1 or 0 if there is none)."""
         return (clients - 3) // 4 if self.num_byzantine is None else self.num_byzantine
 
+    def withstands(self, rows: int) -> int | None:
+        return max(0, self.tolerated(rows))
+
     def problems(self, scenario: Scenario) -> list[str]:
         size = scenario.rows
         f = self.tolerated(size)

@@ -76,6 +76,9 @@ class Flame(Strategy):
         sigma = self.noise_factor * median
         return step.add_(gaussian_noise(kept, len(step)).to(step), alpha=sigma) if sigma else step
 
+    def withstands(self, rows: int) -> int | None:
+        return (rows - 1) // 2
+
     def problems(self, scenario: Scenario) -> list[str]:
         if scenario.rows >= 3:
             return []

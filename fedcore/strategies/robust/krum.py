@@ -49,6 +49,9 @@ class Krum(Strategy):
         """F as given, else the largest that ``clients`` > 2 f + 2 admits (-1 if none does)."""
         return (clients - 3) // 2 if self.num_byzantine is None else self.num_byzantine
 
+    def withstands(self, rows: int) -> int | None:
+        return max(0, self.tolerated(rows))
+
     def problems(self, scenario: Scenario) -> list[str]:
         size = scenario.rows
         f = self.tolerated(size)

@@ -32,6 +32,9 @@ class Median(Strategy):
     ) -> torch.Tensor:
         return middle_mean(updates, (len(updates) - 1) // 2)
 
+    def withstands(self, rows: int) -> int | None:
+        return (rows - 1) // 2
+
     def problems(self, scenario: Scenario) -> list[str]:
         if scenario.rows >= 3:
             return []

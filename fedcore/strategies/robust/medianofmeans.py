@@ -79,6 +79,9 @@ class MedianOfMeans(RFA):
         ends = [each * group + min(group, more) for group in range(count + 1)]
         return [range(start, end) for start, end in itertools.pairwise(ends)]
 
+    def withstands(self, rows: int) -> int | None:
+        return (len(self.groups(rows)) - 1) // 2
+
     def problems(self, scenario: Scenario) -> list[str]:
         size, k = scenario.rows, self.num_groups
         count = -(-size // 2) if k is None else k

@@ -30,6 +30,9 @@ class Minority(Strategy):
         """K - f; in a round of 2 f clients or fewer, over a network, f is (K - 1) // 2."""
         return clients - min(self.tolerated(clients), (clients - 1) // 2)
 
+    def withstands(self, rows: int) -> int | None:
+        return rows - self.kept(rows)
+
     def problems(self, scenario: Scenario) -> list[str]:
         f = self.tolerated(scenario.rows)
         if scenario.rows > 2 * f:

@@ -90,6 +90,9 @@ class SignGuard(Strategy):
         places = memory.chance().choice(size, count, replace=False, shuffle=False)
         return np.sort(places)
 
+    def withstands(self, rows: int) -> int | None:
+        return (rows - 1) // 2
+
     def problems(self, scenario: Scenario) -> list[str]:
         if scenario.rows >= 3:
             return []

@@ -35,6 +35,9 @@ class TrimmedMean(Strategy):
     ) -> torch.Tensor:
         return middle_mean(updates, self.trimmed(len(updates)))
 
+    def withstands(self, rows: int) -> int | None:
+        return self.trimmed(rows)
+
     def trimmed(self, clients: int) -> int:
         """How many values go at each end of ``clients``."""
         return int(self.trim_fraction * clients + 1e-9)

@@ -101,6 +101,5 @@ def compared(
         outcomes,
         traces(outcomes),
         coverage or covering(tuple(outcomes)),
-        NOISE,
         here,
     )

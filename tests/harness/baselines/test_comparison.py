@@ -18,6 +18,7 @@ from fedcore.harness.baselines.file import (
     folder_name,
 )
 from fedcore.harness.baselines.report import failures, headline, notes
+from fedcore.harness.statistics.scales import platform_scales
 from fedcore.harness.suite.outcome import Outcome
 from tests.harness.baselines.baseline_values import (
     BASELINE,
@@ -27,7 +28,6 @@ from tests.harness.baselines.baseline_values import (
     ELSEWHERE,
     HERE,
     MILD,
-    NOISE,
     OUTCOMES,
     SOURCE,
     TARGETED,
@@ -137,7 +137,7 @@ def test_one_seed_is_enough_where_every_bit_must_be_equal() -> None:
 
 def test_runs_that_do_not_repeat_their_bits_are_not_held_to_them() -> None:
     # as on a GPU, where those that train together decide on the last bits
-    result = against(BASELINE, BIT_OFF, traces(BIT_OFF), covering(), NOISE, None)
+    result = against(BASELINE, BIT_OFF, traces(BIT_OFF), covering(), None)
     assert (result.exact, result.failed) == (False, False)
 
 
@@ -158,22 +158,36 @@ def test_attack_success_is_compared_exactly_here_and_by_its_own_test_elsewhere()
     ]
     there = {"here": ELSEWHERE, "baseline": baseline}
     assert not compared(targeted((9.0, 8.0, 5.0)), cells, **there).failed
-    assert not compared(targeted((0.0, 0.0, 0.0)), cells, **there).failed  # lower is no loss
-    risen = compared(targeted((75.0, 76.0, 75.5)), cells, **there)
+    assert not compared(targeted((0.0, 0.0, 0.0)), cells, **there).failed
+    risen = compared(targeted((85.0, 86.0, 85.5)), cells, **there)
     assert risen.failed
-    assert not risen.tests.worse.any()
+    assert {test.metric for test in risen.tests.findings} == {"asr"}
     lines = list(failures(risen))
-    assert lines[0].startswith("worse: ASR of all arms (1), +70.00 pp (by seed 0: +70.00, 1: +70")
-    assert any(line.startswith("worse: ASR of t: 5.50 -> 75.50 %, +70.00 pp") for line in lines)
-    assert "attack success rate is higher by more than 3 pp" in lines[-1]
+    assert lines[0].startswith("worse: ASR of all arms (1), +80.00 pp (by seed 0: +80.00, 1: +80")
+    assert any(line.startswith("worse: ASR of t: 5.50 -> 85.50 %, +80.00 pp") for line in lines)
+    assert "attack success rate" in lines[-1]
+    fallen = updated(None, targeted((85.0, 86.0, 85.5)), cells, SOURCE)
+    lines = list(failures(compared(before, cells, here=ELSEWHERE, baseline=fallen)))
+    assert lines[0].startswith("better: ASR of all arms (1), -80.00 pp")
 
 
 def test_what_was_made_elsewhere_is_said() -> None:
     result = compared(OUTCOMES, here=ELSEWHERE)
     assert (result.exact, result.recorded_on) == (False, HERE)
-    (note,) = notes(result, ELSEWHERE, CODES)
+    note, *gate = notes(result, ELSEWHERE, CODES)
     assert f"recorded on another machine class ({HERE}; here {ELSEWHERE})" in note
     assert "the canaries" in note
+    assert gate == [
+        "gate of other machine classes, two-sided: unchanged, 0 findings of 6 tests "
+        f"(scales in pp: iid {platform_scales()['iid']:.3g})",
+        "  no finding: all arms (3), +0.00 pp (by seed 0: +0.00, 1: +0.00, 2: +0.00), "
+        "score +0.0, p 1 after Holm",
+        "  no finding: arms of fednova, iid (3), +0.00 pp (by seed 0: +0.00, 1: +0.00, "
+        "2: +0.00), score +0.0, p 1 after Holm",
+        "  no finding: clean: 96.50 -> 96.50 %, +0.00 pp (by seed 0: +0.00, 1: +0.00, 2: +0.00), "
+        "score +0.0, p 1 after Holm, the least of 3",
+        "  none: diverged runs 0 -> 0 of 9, p 1 after Holm",
+    ]
 
 
 def test_failed_audits_are_not_compared() -> None:
@@ -227,11 +241,34 @@ def test_a_loss_in_all_arms_fails_by_the_pooled_test() -> None:
     assert result.failed
     lines = list(failures(result))
     assert lines[0].startswith("worse: all arms (3), -12.00 pp (by seed 0: -12.00, 1: -12.00, 2")
-    assert lines[1].startswith("worse: arms of fednova (3), -12.00 pp")
+    assert lines[1].startswith("worse: arms of fednova, iid (3), -12.00 pp")
     assert "rule: on another machine class it fails where" in lines[-1]
     better = compared(OUTCOMES, here=ELSEWHERE, baseline=updated(None, worse, covering(), SOURCE))
     assert better.changed
-    assert not better.failed
+    assert better.failed  # nobody asked for it: as loud as a loss
+    lines = list(failures(better))
+    assert lines[0].startswith("better: all arms (3), +12.00 pp (by seed 0: +12.00")
+    assert lines[1].startswith("better: arms of fednova, iid (3), +12.00 pp")
+
+
+def test_runs_that_diverge_elsewhere_are_counted_and_named() -> None:
+    lost = {
+        name: dataclasses.replace(
+            found, clean=(10.0,) * 3, poisoned=(10.0,) * len(found.poisoned), diverged=("x",)
+        )
+        for name, found in OUTCOMES.items()
+    }
+    nan = {
+        arm: {seed: dataclasses.replace(one, diverged=1) for seed, one in some.items()}
+        for arm, some in traces(lost).items()
+    }
+    result = against(BASELINE, lost, nan, covering(), ELSEWHERE)
+    assert result.failed
+    lines = list(failures(result))
+    assert ", diverged 0 -> 9, score " in lines[0]
+    assert any(line.startswith("worse: diverged runs 0 -> 9 of 9, p 0.0") for line in lines) or any(
+        "diverged runs 0 -> 9 of 9" in line for line in notes(result, ELSEWHERE, CODES)
+    )
 
 
 def test_arms_of_different_numbers_of_seeds() -> None:

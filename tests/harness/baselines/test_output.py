@@ -39,8 +39,11 @@ def test_junit_carries_the_comparison(recorded: Any) -> None:
     assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -5.00 pp' in text
     assert 'name="fedcore.baseline.verdict" value="FAIL"' in text
     assert 'name="fedcore.baseline.rule" value="rule: on another machine class' in text
-    assert 'name="fedcore.baseline.all arms" value="-5.0000 [-' in text
-    assert re.search(r'name="fedcore.baseline.fednova" value="[^"]* n=2 p=[^"]* after Holm"', text)
+    assert 'name="fedcore.baseline.gate" value="portable"' in text
+    assert 'name="fedcore.baseline.all arms" value="-5.0000 pp, worse, n=4 p=' in text
+    named = r'name="fedcore.baseline.fednova, iid" value="[^"]* n=4 p=[^"]* after Holm"'
+    assert re.search(named, text)
+    assert 'name="fedcore.baseline.diverged" value="0 -&gt; 0, p=1"' in text
 
 
 def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> None:
@@ -56,15 +59,19 @@ def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> No
     assert one["cells"]["changed"] == [CLEAN, POISONED]
     assert one["repeat"] == "pytest --device=cpu -k fednova"
     assert (one["exact"], one["recorded_on"], one["changes"]) == (False, ELSEWHERE, [])
-    assert [test["name"] for test in one["tests"]][:2] == ["all arms", "fednova"]
-    for test in one["tests"]:
-        assert test["mean"] == pytest.approx(-5)
-        low, high = test["interval"]
-        assert low < -5 < high
-        assert low + high == pytest.approx(-10)
-        assert (test["seeds"], test["worse"]) == (2, test["p_holm"] <= 0.01)
-    assert one["tests"][0]["worse"]
-    assert one["tests"][-1]["differences"] == pytest.approx({"0": -5, "1": -5})
+    assert one["gate"] == "portable"
+    assert [test["name"] for test in one["tests"]][:2] == ["all arms", "fednova, iid"]
+    *shifts, diverged = one["tests"]
+    for test in shifts:
+        assert (test["size"], test["mean"]) == pytest.approx((-5, -5))
+        assert (test["direction"], test["diverged"]) == ("worse", [0, 0])
+        assert test["found"] == (test["p_holm"] <= one["alpha"])
+        assert test["pairs"] == 2 * test["arms"]
+    assert one["tests"][0]["found"]
+    assert shifts[-1]["differences"] == pytest.approx({"0": -5, "1": -5})
+    assert (diverged["family"], diverged["diverged"], diverged["p"]) == (
+        "diverged runs", [0, 0], 1
+    )  # fmt: skip
 
 
 def test_what_is_not_repeated_is_written_arm_by_arm(recorded: Any) -> None:
@@ -76,7 +83,9 @@ def test_what_is_not_repeated_is_written_arm_by_arm(recorded: Any) -> None:
     (change,) = found["changes"]
     assert (change["arm"], change["seed"], change["round"]) == (POISONED, 1, 1)
     assert change["tail"] == pytest.approx(-2)
-    assert len(found["tests"]) == 4  # all arms, FedNova's, and each: no test is left out
+    # all arms, FedNova's, each, and the diverged runs: no test is left out
+    assert len(found["tests"]) == 5
+    assert found["gate"] == "bits"
 
 
 def test_spread_over_processes_nothing_is_compared_or_recorded(recorded: Any) -> None:

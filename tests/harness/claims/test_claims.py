@@ -8,79 +8,27 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.harness.claims.claims import Claim, ClaimError, ClaimVerdict, decide, judge_claim
-from fedcore.harness.claims.contrasts import Role, costs, costs_more
+from fedcore.harness.claims.claims import Claim, ClaimError, ClaimVerdict
+from fedcore.harness.claims.contrasts import BOTH, Role, costs, costs_more
+from fedcore.harness.claims.judging import judge_claim
 from fedcore.harness.runs.job import Failure
-from fedcore.harness.statistics.simultaneous import Intervals
 from fedcore.harness.suite.comparability import ConfoundError
 from fedcore.records.record import Record
 from fedcore.records.store import Run
 
 CLEAN = Scenario(
-    dataset="synthetic:400", model="mlp", num_clients=4, rounds=1, optimizer="sgd", lr=0.1
+    dataset="synthetic:400", model="mlp", num_clients=4, rounds=10, optimizer="sgd", lr=0.1
 )
 MILD = CLEAN.but(attack="labelflip", malicious_fraction=0.5, poison_ratio=0.5)
 HARSH = MILD.but(poison_ratio=1.0)
 MORE = costs_more("harsh - mild", HARSH, MILD, {"poison_ratio"})
 CLAIM = Claim("harsher-costs-more", "a statement", (MORE,), 10)
-D, G, C, R = Role.DECIDES, Role.GUARDS, Role.CONTROL, Role.REPORTED
+D, G, R = Role.DECIDES, Role.GUARDS, Role.REPORTED
 
 
-def claim(roles: tuple[Role, ...], margin: float = 0.0, below: bool = False) -> Claim:
+def claim(roles: tuple[Role, ...], margin: float = 1.0, below: bool = False) -> Claim:
     parts = (dataclasses.replace(MORE, name=str(i), role=role) for i, role in enumerate(roles))
     return Claim("made-up", "a statement", tuple(parts), 10, margin, below)
-
-
-def intervals(*spans: tuple[float, float]) -> Intervals:
-    low, high = zip(*spans, strict=True)
-    middle = tuple((a + b) / 2 for a, b in spans)
-    return Intervals(middle, low, high, 2.0, "max-t", 0.95, 10)
-
-
-ABOVE, ACROSS, UNDER = (1.0, 2.0), (-1.0, 1.0), (-2.0, -1.0)
-
-
-@pytest.mark.parametrize(
-    ("roles", "spans", "verdict"),
-    [
-        ((D,), (ABOVE,), "supported"),
-        ((D,), (ACROSS,), "undecided"),
-        ((D,), (UNDER,), "refuted"),
-        ((D, D), (ABOVE, ABOVE), "supported"),
-        ((D, D), (ABOVE, ACROSS), "undecided"),
-        ((D, D), (ABOVE, UNDER), "refuted"),
-        ((D, G), (ABOVE, ACROSS), "supported"),
-        ((D, G), (ABOVE, UNDER), "refuted"),
-        ((D, C), (ABOVE, ABOVE), "supported"),
-        ((D, C), (ABOVE, ACROSS), "undecided"),
-        ((D, C), (ABOVE, UNDER), "undecided"),
-        ((D, R), (ABOVE, UNDER), "supported"),
-        ((D, R), (ACROSS, ABOVE), "undecided"),
-        ((D,), ((0.0, 1.0),), "undecided"),  # the margin itself is not beyond it
-        ((D,), ((-1.0, 0.0),), "undecided"),
-    ],
-)
-def test_decisions_above_a_margin(
-    roles: tuple[Role, ...], spans: tuple[tuple[float, float], ...], verdict: str
-) -> None:
-    assert decide(claim(roles), intervals(*spans)).value == verdict
-
-
-@pytest.mark.parametrize(
-    ("spans", "verdict"),
-    [
-        (((0.5, 1.9), (3, 9)), "supported"),
-        (((-3, -1), (3, 9)), "supported"),
-        (((0.5, 2.1), (3, 9)), "undecided"),
-        (((2.1, 3), (3, 9)), "refuted"),
-        (((0.5, 1.9), (0.1, 1)), "supported"),  # a control is held against 0, not the margin
-        (((0.5, 1.9), (-0.1, 1)), "undecided"),
-    ],
-)
-def test_decisions_below_a_margin_with_a_control(
-    spans: tuple[tuple[float, float], ...], verdict: str
-) -> None:
-    assert decide(claim((D, C), margin=2, below=True), intervals(*spans)).value == verdict
 
 
 def test_a_claim_is_checked_when_it_is_made() -> None:
@@ -103,7 +51,8 @@ def test_runs_are_distinct_and_the_definition_follows_what_is_measured() -> None
     assert same.definition == CLAIM.definition
     faster = [HARSH.but(lr=0.2), MILD.but(lr=0.2)]
     changed = [
-        dataclasses.replace(CLAIM, margin=1.0),
+        dataclasses.replace(CLAIM, margin=2.0),
+        dataclasses.replace(CLAIM, horizons=(5, 10)),
         dataclasses.replace(CLAIM, below=True),
         claim((D,)),
         dataclasses.replace(CLAIM, contrasts=(dataclasses.replace(MORE, effect=2 * MORE.effect),)),
@@ -117,11 +66,11 @@ def test_runs_are_distinct_and_the_definition_follows_what_is_measured() -> None
 def made() -> dict[Scenario, Record]:
     """Records of real runs, of which the clean one is made out to have learned something."""
     found = {s: run(s, seed=0, device="cpu") for s in (CLEAN, MILD, HARSH)}
-    return {**found, CLEAN: dataclasses.replace(found[CLEAN], recall=((0.9,) * 10,))}
+    return {**found, CLEAN: dataclasses.replace(found[CLEAN], recall=((0.9,) * 10,) * 10)}
 
 
 def results(made: dict[Scenario, Record], effect: float, n: int = 10, sd: float = 1.0) -> Any:
-    """Records whose drops differ by ``effect`` points, with noise of ``sd`` points on each."""
+    """Flat curves whose drops differ by ``effect`` points, with noise of ``sd`` on each run."""
     generator = np.random.default_rng(5)
     means = {CLEAN: 90.0, MILD: 85.0, HARSH: 85.0 - effect}
     # evidence of training would show that all of these are one run
@@ -132,7 +81,7 @@ def results(made: dict[Scenario, Record], effect: float, n: int = 10, sd: float 
             seed=seed,
             audit=audits[s],
             engine="flower-made-up",  # which may lack evidence
-            accuracy=((m + sd * generator.standard_normal()) / 100,),
+            accuracy=((m + sd * generator.standard_normal()) / 100,) * 10,
         )
         for seed, (s, m) in itertools.product(range(n), means.items())
     }
@@ -147,14 +96,97 @@ def test_planted_effects_are_found_and_nothing_else(
 ) -> None:
     outcome = judge_claim(CLAIM, range(10), results(made, effect))
     assert outcome.verdict is verdict
-    assert outcome.intervals is not None
-    assert outcome.intervals.mean[0] == pytest.approx(np.mean(outcome.values[0]))
-    assert outcome.intervals.mean[0] == pytest.approx(effect, abs=1.5)
+    assert outcome.look == 10
+    ((row,),) = (finding.rows for finding in outcome.findings)
+    assert (row.estimand, len(row.values)) == (BOTH, 10)
+    assert row.mean == pytest.approx(np.mean(row.values))
+    assert row.mean == pytest.approx(effect, abs=1.5)
+
+
+def test_no_difference_of_little_noise_is_equivalent(made: dict[Scenario, Record]) -> None:
+    outcome = judge_claim(CLAIM, range(10), results(made, 0.0, sd=0.2))
+    assert (outcome.verdict, outcome.look) == (ClaimVerdict.EQUIVALENT, 5)
+    outcome = judge_claim(CLAIM, range(10), results(made, 2.0, sd=0.2))  # beyond the margin
+    assert outcome.verdict is ClaimVerdict.SUPPORTED
+
+
+def test_the_first_look_that_decides_gives_the_verdict(made: dict[Scenario, Record]) -> None:
+    """The figures are those of the last look; later seeds take nothing back."""
+    found = results(made, 6.0, sd=0.2)
+    for seed in range(5, 10):  # as if all were over: the mean of ten lies on the margin
+        run = Run(HARSH, seed)
+        found[run] = dataclasses.replace(found[run], accuracy=((85 + 4) / 100,) * 10)
+    outcome = judge_claim(CLAIM, range(10), found)
+    assert (outcome.verdict, outcome.look) == (ClaimVerdict.SUPPORTED, 5)
+    assert len(outcome.findings[0].rows[0].values) == 10
+    assert outcome.findings[0].verdict is ClaimVerdict.UNDECIDED
+    assert judge_claim(CLAIM, range(9), found).look == 5
+    before = judge_claim(CLAIM, range(4), found)
+    assert (before.verdict, before.look) == (ClaimVerdict.UNDECIDED, 0)
+    assert before.reason == "no look yet: 4 seeds, the first is at 5"
+
+
+def test_an_arm_that_still_rises_decides_no_claim(made: dict[Scenario, Record]) -> None:
+    found = results(made, 4.0, sd=0.2)
+    assert judge_claim(CLAIM, range(10), found).verdict is ClaimVerdict.SUPPORTED
+    for seed in range(10):
+        run = Run(HARSH, seed)
+        level = found[run].accuracy[0]
+        curve = tuple(level + 0.02 * (number - 9) for number in range(1, 11))
+        found[run] = dataclasses.replace(found[run], accuracy=curve)
+    outcome = judge_claim(CLAIM, range(10), found)
+    assert outcome.verdict is ClaimVerdict.UNDECIDED
+    text = f"open: still rising at 10 rounds: {HARSH.id} rises by +20.0 [+20.0, +20.0] points in"
+    assert outcome.reason.startswith(text)
+
+
+def test_poisoned_accuracy_counts_beside_the_drop(made: dict[Scenario, Record]) -> None:
+    """An arm that starts lower drops less, and ends lower all the same."""
+    clean, struck = CLEAN.but(lr=0.05), HARSH.but(lr=0.05)
+    slow = costs_more("mild - harsh of less rate", MILD, struck, {"lr", "poison_ratio"})
+    claim = Claim("slow", "what learns slowly loses less", (slow,), 10)
+    found = results(made, 0.0, sd=0.2)
+    for seed in range(10):
+        for arm, model, level in ((clean, CLEAN, 70.0), (struck, HARSH, 68.0)):
+            record = found[Run(model, seed)]
+            found[Run(arm, seed)] = dataclasses.replace(
+                record, scenario=arm, accuracy=(level / 100,) * 10
+            )
+    outcome = judge_claim(claim, range(10), found)
+    drop, accuracy = outcome.findings[0].rows
+    assert (drop.estimand, accuracy.estimand) == ("drop", "accuracy")
+    assert drop.mean == pytest.approx(3.0, abs=0.3)  # 5 lost of 90, 2 lost of 70
+    assert accuracy.mean == pytest.approx(-17.0, abs=0.3)
+    assert outcome.verdict is ClaimVerdict.UNDECIDED
+    assert outcome.reason.startswith("drop and poisoned accuracy contradict each other")
+
+
+def test_a_claim_is_judged_at_its_horizons(made: dict[Scenario, Record]) -> None:
+    """Supported after 10 rounds, equivalent after 20: with the two together undecided."""
+    long = {arm: arm.but(rounds=20) for arm in (CLEAN, MILD, HARSH)}
+    claim = Claim("long", "a statement", (MORE,), 10, horizons=(10, 20))
+    assert set(claim.scenarios) == {long[MILD], long[HARSH]}  # the clean arm cancels out
+    early, late = results(made, 4.0, sd=0.1), results(made, 0.0, sd=0.1)
+    found = {
+        Run(long[run.scenario], run.seed): dataclasses.replace(
+            record,
+            scenario=long[run.scenario],
+            rounds=tuple(range(1, 21)),
+            accuracy=record.accuracy + late[run].accuracy,
+        )
+        for run, record in early.items()
+    }
+    outcome = judge_claim(claim, range(5), found)
+    assert [finding.verdict.value for finding in outcome.findings] == ["supported", "equivalent"]
+    assert outcome.reason == "equivalent at 20 rounds, supported at 10"
+    assert {len(curve.accuracy) for curve in outcome.curves} == {20}
+    alone = dataclasses.replace(claim, horizons=(20,))
+    assert judge_claim(alone, range(5), found).verdict is ClaimVerdict.EQUIVALENT
 
 
 def test_arms_that_learn_nothing_decide_no_claim(made: dict[Scenario, Record]) -> None:
     """A constant answer has an accuracy, and poison moves it; that says nothing about poison."""
-    guessing = dataclasses.replace(made[CLEAN], recall=((1.0, *[0.0] * 9),))
+    guessing = dataclasses.replace(made[CLEAN], recall=((1.0, *[0.0] * 9),) * 10)
     outcome = judge_claim(CLAIM, range(10), results({**made, CLEAN: guessing}, 4.0))
     assert outcome.verdict is ClaimVerdict.SUPPORTED  # the clean arm of both sides cancels out
     absolute = Claim("costs", "a statement", (costs("harsh", HARSH),), 10)
@@ -173,7 +205,7 @@ def test_the_pairing_counts(made: dict[Scenario, Record]) -> None:
     shaken = results(made, 2.0, sd=0.2)
     for (scenario, seed), record in [((r.scenario, r.seed), v) for r, v in shaken.items()]:
         moved = record.accuracy[0] - 0.03 * seed  # a good or bad seed, for all arms alike
-        shaken[Run(scenario, seed)] = dataclasses.replace(record, accuracy=(moved,))
+        shaken[Run(scenario, seed)] = dataclasses.replace(record, accuracy=(moved,) * 10)
     assert judge_claim(CLAIM, range(10), shaken).verdict is ClaimVerdict.SUPPORTED
 
 
@@ -182,7 +214,7 @@ def test_failures_and_broken_pairs_are_errors(made: dict[Scenario, Record]) -> N
     found[Run(MILD, 3)] = Failure("no memory", expected=False)
     outcome = judge_claim(CLAIM, range(10), found)
     assert outcome.verdict is ClaimVerdict.ERROR
-    assert outcome.intervals is None
+    assert outcome.findings == ()
     assert len(outcome.errors) == 1
     assert "seed 3: no memory" in outcome.errors[0]
     both = Claim("both", "", (costs("a", MILD), MORE), 10)
@@ -206,7 +238,7 @@ def test_diverged_runs_are_named_and_kept(made: dict[Scenario, Record]) -> None:
     found = results(made, 4.0)
     found[Run(HARSH, 2)] = dataclasses.replace(found[Run(HARSH, 2)], diverged=1)
     outcome = judge_claim(CLAIM, range(10), found)
-    assert len(outcome.values[0]) == 10
+    assert len(outcome.findings[0].rows[0].values) == 10
     assert len(outcome.diverged) == 1
     assert outcome.diverged[0].endswith("seed 2 in round 1")
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from fedcore.harness.claims.contrasts import (
     costs,
     costs_more,
     drop,
+    rise,
     slope,
 )
 from fedcore.harness.suite.comparability import ConfoundError
@@ -26,7 +26,7 @@ ACCURACY = {CLEAN: 0.9, POISONED: 0.85, STRONG: 0.7, SKEWED.clean_twin(): 0.8, S
 
 
 def records(seed: int = 0) -> Any:
-    return {Run(s, seed): SimpleNamespace(tail_accuracy=a) for s, a in ACCURACY.items()}
+    return {Run(s, seed): 100 * a for s, a in ACCURACY.items()}
 
 
 def test_a_drop_is_clean_minus_poisoned_in_points() -> None:
@@ -53,10 +53,22 @@ def test_the_average_and_the_slope_by_hand() -> None:
     four = [drop(POISONED), drop(POISONED), drop(SKEWED), drop(STRONG)]
     by_hand = (-1.5 * 5 - 0.5 * 5 + 0.5 * 20 + 1.5 * 20) / 5
     assert slope(four).of(records(), 0) == pytest.approx(by_hand)
+    assert rise(four).of(records(), 0) == pytest.approx(3 * by_hand)  # over three steps
     with pytest.raises(ValueError, match="at least two levels"):
         slope(effects[:1])
     with pytest.raises(ValueError, match="at least one effect"):
         average([])
+
+
+def test_estimands_are_the_drop_and_where_the_poisoned_arms_end() -> None:
+    skewed = costs_more("skewed - even", SKEWED, POISONED, {"partition"})
+    found = {name: effect.of(records(), 0) for name, effect in skewed.estimands.items()}
+    assert found == pytest.approx({"drop": 20 - 5, "accuracy": 85 - 60})
+    shares = costs_more("strong - mild", STRONG, POISONED, {"poison_ratio"})
+    assert list(shares.estimands) == ["both"]  # of one clean arm
+    assert list(costs("attack", POISONED).estimands) == ["both"]  # with its own twin
+    trend = combined("trend", rise([drop(POISONED), drop(SKEWED)]), [skewed])
+    assert trend.estimands["accuracy"].of(records(), 0) == pytest.approx(25)
 
 
 def test_contrasts_know_their_pairs_and_factors() -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fedcore import Scenario
-from fedcore.harness.claims.claims import Claim, ClaimError, ClaimOutcome, ClaimVerdict
+from fedcore.harness.claims.claims import Claim, ClaimError, ClaimVerdict
 from fedcore.harness.claims.contrasts import costs
+from fedcore.harness.claims.judging import ClaimOutcome
 from fedcore.harness.claims.records import RecordedClaim, agreement, read_records, subject
 from fedcore.harness.suite.options import Options
 
@@ -16,6 +17,8 @@ TABLE = """
 ["mnist5k".quick."it-costs"]
 verdict = "supported"
 seeds = 10
+look = 10
+horizons = "40, 80"
 definition = "0123456789ab"
 reason = "measured"
 date = "2026-01-31"
@@ -31,20 +34,23 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def recorded(verdict: str, seeds: int = 10, machine: str = "here") -> RecordedClaim:
-    return RecordedClaim(verdict, seeds, CLAIM.definition, "measured", "2026-01-31", machine, "abc")
+    return RecordedClaim(
+        verdict, 20, CLAIM.definition, "measured", "2026-01-31", machine, "abc", seeds, "10"
+    )
 
 
 def outcome(verdict: ClaimVerdict, seeds: int = 10) -> ClaimOutcome:
     errors = ("no memory",) if verdict is ClaimVerdict.ERROR else ()
-    return ClaimOutcome(CLAIM, tuple(range(seeds)), (), None, verdict, errors, ())
+    return ClaimOutcome(CLAIM, tuple(range(20)), seeds, (), verdict, "reason", errors, ())
 
 
 def test_records_are_found_by_subject_profile_and_claim(tmp_path: Path) -> None:
     found = read_records(write(tmp_path, TABLE))
     assert list(found) == [("mnist5k", "quick", "it-costs")]
     assert found["mnist5k", "quick", "it-costs"] == RecordedClaim(
-        "supported", 10, "0123456789ab", "measured", "2026-01-31", "here", "0123456789abcdef"
-    )
+        "supported", 10, "0123456789ab", "measured", "2026-01-31", "here", "0123456789abcdef",
+        10, "40, 80",
+    )  # fmt: skip
     assert read_records(write(tmp_path, "# none yet\n")) == {}
     assert subject(Options(dataset="bloodmnist")) == "bloodmnist"
     assert subject(Options(model="mlp")) == "mnist5k mlp"
@@ -53,7 +59,11 @@ def test_records_are_found_by_subject_profile_and_claim(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"supported"', '"true"', "verdict must be one of supported, refuted, undecided, got"),
+        (
+            '"supported"',
+            '"true"',
+            "verdict must be one of supported, refuted, equivalent, undecided, got",
+        ),
         ('"supported"', '"ERROR"', "verdict must be one of"),
         ('"measured"', '""', "reason must be a text that is not empty, got ''"),
         ("seeds = 10", 'seeds = "10"', "seeds must be an integer, got '10'"),
@@ -92,6 +102,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         (ClaimVerdict.UNDECIDED, 10, recorded("refuted", machine="there"), "unsure"),
         (ClaimVerdict.REFUTED, 20, recorded("undecided"), "unsure"),
         (ClaimVerdict.REFUTED, 3, recorded("supported"), "CHANGED"),
+        (ClaimVerdict.EQUIVALENT, 3, recorded("supported"), "CHANGED"),
+        (ClaimVerdict.EQUIVALENT, 20, recorded("undecided"), "unsure"),
+        (ClaimVerdict.EQUIVALENT, 10, recorded("equivalent", machine="there"), "as recorded"),
         (ClaimVerdict.REFUTED, 10, recorded("supported", machine="there"), "CHANGED"),
     ],
 )
@@ -101,6 +114,16 @@ def test_agreement(
     result = agreement(outcome(found, seeds), record, "here")
     assert result.status == status
     assert "it-costs" in result.message
+
+
+def test_a_record_of_before_there_were_looks_is_read(tmp_path: Path) -> None:
+    text = TABLE.replace("look = 10\n", "").replace('horizons = "40, 80"\n', "")
+    (old,) = read_records(write(tmp_path, text)).values()
+    assert (old.look, old.horizons) == (0, "")
+    assert (
+        "with 10 seeds, without looks"
+        in agreement(outcome(ClaimVerdict.REFUTED), old, "here").message
+    )
 
 
 def test_a_record_of_another_definition_has_to_be_made_again() -> None:

@@ -12,9 +12,15 @@ from fedcore.harness.suite.options import Options
 
 def test_the_suite_of_this_repository_is_well_formed() -> None:
     quick = list(claims(Options()))
-    assert len({run for claim in quick for run in claim.runs(range(10))}) == 380
-    assert {claim.seeds for claim in quick} == {10}
-    assert {claim.seeds for claim in claims(Options(profile="full"))} == {20}
+    runs = {run for claim in quick for run in claim.runs(range(claim.seeds))}
+    assert len(runs) == 200
+    # as long as 380 runs of 10 rounds
+    assert 3400 <= sum(run.scenario.rounds for run in runs) <= 3800
+    full = list(claims(Options(profile="full")))
+    assert {claim.seeds for claim in quick} == {5}
+    assert {claim.seeds for claim in full} == {20}
+    assert {claim.horizons for claim in full} == {(20, 40), (40, 80)}
+    assert [claim.margin for claim in full] == [claim.margin for claim in quick]
     for profile in ("smoke", "study"):
         assert list(claims(Options(profile=profile))) == []
     for claim in quick:

@@ -10,6 +10,7 @@ import pytest
 
 # pytester drops the modules that a run within this process imports first, and torch cannot be
 # imported twice
+from fedcore.harness.claims.stored import read_claims
 from fedcore.harness.plugin import (
     claim_session,  # noqa: F401
     session,  # noqa: F401
@@ -61,6 +62,9 @@ LIMITS = "[noise]\nsd = 2\ndf = 4\n[drop.all]\nmin = 1\nreason = 'x'\n"
 LIMITS += "[control.all]\nmin = 1\nreason = 'x'\n"
 
 
+MORE = "malicious_fraction=0.5"
+
+
 class Suite:
     """A folder with a suite of claims, and pytest on it."""
 
@@ -107,8 +111,8 @@ def test_claims_are_open_until_recorded_and_then_asserted(suite: Suite) -> None:
     first = suite.run("-rs")
     first.assert_outcomes(skipped=2)
     assert "2 claims need 15 runs, 0 of them planned for cells, 0 stored, 15 to make" in text(first)
-    assert "open: claim1-harsher is supported; no verdict is recorded for it" in text(first)
-    assert suite.results()[0]["verdict"] == "supported"
+    assert "open: claim1-harsher is undecided; no verdict is recorded for it" in text(first)
+    assert "no look yet: 3 seeds, the first is at 5" in text(first)
     suite.record()
     again = suite.run("--junitxml=junit.xml")
     again.assert_outcomes(passed=2)
@@ -117,21 +121,53 @@ def test_claims_are_open_until_recorded_and_then_asserted(suite: Suite) -> None:
     properties = {
         p.get("name"): p.get("value") for p in ElementTree.parse("junit.xml").iter("property")
     }
-    assert properties["fedcore.verdict"] in ("supported", "undecided")
+    assert (properties["fedcore.verdict"], properties["fedcore.look"]) == ("undecided", "0")
     assert re.fullmatch(
-        r"[\d.]+ \[[\d.]+, [\d.]+\] n=3 \(decides\)", properties["fedcore.harsh - mild"] or ""
+        r"[\d.]+ \[-?[\d.]+, [\d.]+\] n=3 \(decides\)",
+        properties["fedcore.harsh - mild, both, 2 rounds"] or "",
     )
     suite.record(verdict='"refuted"')
     failed = suite.run("-k", "claim1")
     failed.assert_outcomes(failed=1, deselected=1)
-    assert "claim1-harsher is supported with 3 seeds; recorded: refuted on" in text(failed)
+    assert "claim1-harsher is undecided with 3 seeds, look 0 (no look yet" in text(failed)
+    assert "recorded: refuted on" in text(failed)
+
+
+DECIDED = SUITE.replace("num_clients=4", "num_clients=2").replace("rounds=2", "rounds=10")
+DECIDED = DECIDED.replace("lr=0.3", "lr=1.0").replace("malicious_fraction=0.25", MORE)
+DECIDED = DECIDED.replace('(harm, costs("mild", MILD, Role.GUARDS)), 3)', "(harm,), 20)")
+DECIDED = DECIDED.partition("    other =")[0] + SUITE[SUITE.index("@pytest.mark.claims") :]
+
+
+def test_a_claim_takes_no_more_seeds_than_the_look_that_decides(suite: Suite) -> None:
+    suite.write(DECIDED)
+    shown = text(suite.run("--report=out"))
+    assert "claims need 10 runs, 0 of them planned for cells, 0 stored, 10 to make; more" in shown
+    found = re.search(r"claim1-harsher +look (5|10) +supported +open", shown)
+    look = int(found[1]) if found else 0
+    assert re.search(
+        r"  harsh - mild +both +\+7[\d.]+ +\[\+[\d.]+, \+[\d.]+\] +decides +for", shown
+    )
+    (claim,) = suite.results()
+    assert (claim["look"], claim["seeds"]) == (look, list(range(look)))
+    assert f"0 runs from the store, {2 * look} made" in shown
+    stored = read_claims(suite.path / "out/claims.json")
+    (row,) = claim["horizons"][0]["rows"]
+    again = stored.effects("claim1-harsher", "harsh - mild", "both", 10)
+    assert again == pytest.approx(row["values"], abs=1e-3)
+    assert {len(arm.seeds) for arm in stored.arms.values()} == {look}
+    suite.record()
+    table = tomllib.loads((suite.path / "claims.toml").read_text())["mnist5k"]["quick"]
+    assert table["claim1-harsher"]["look"] == look
+    assert table["claim1-harsher"]["horizons"] == "10"
+    suite.run().assert_outcomes(passed=1)
 
 
 def test_an_arm_that_learns_nothing_decides_nothing_and_is_named(suite: Suite) -> None:
     suite.write(SUITE.replace("lr=0.3", "lr=1e-6"))
-    result = suite.run("--report=out", "-k", "claim1")
+    result = suite.run("--report=out", "-k", "claim1", "--seeds=5")
     shown = result.stdout.str()
-    assert re.search(r"claim1-harsher +3 undecided +open", shown)
+    assert re.search(r"claim1-harsher +look 5 +undecided +open", shown)
     assert "learned nothing: fedavg-iid-clean-synthetic400" in shown
     (told,) = suite.results()[0]["unskilled"]
     assert "of the way from guessing to no error, less than 5" in told
@@ -144,26 +180,23 @@ def test_the_table_and_the_files(suite: Suite) -> None:
     lines = result.stdout.lines[start + 1 :]
     assert max(map(len, lines)) <= 100
     shown = "\n".join(lines)
-    assert re.search(r"claim1-harsher +3 supported +open", shown)
-    assert re.search(r"  harsh - mild +\+[\d.]+ +\[\+[\d.]+, \+[\d.]+\] +decides", shown)
+    assert re.search(r"claim1-harsher +3 seeds +undecided +open", shown)
+    assert re.search(r"  harsh - mild +both +\+[\d.]+ +\[-?\+?[\d.]+, \+[\d.]+\] +decides", shown)
     assert "confounded: lr: 0.4 vs 0.3" in shown
-    assert "95 %, simultaneous over the contrasts" in shown
+    assert "95 % over all looks at 5, 10, 20, 40, 80 seeds" in shown.replace("\n", " ")
     for folder in (".fedcore", "out"):
         names = {p.name for p in (suite.path / folder).iterdir() if p.name.startswith("claims")}
         assert names == {"claims.json", "claims.md", "claims.toml"}
         assert f"written: {folder}/claims.json" in shown
     page = (suite.path / "out/claims.md").read_text()
-    assert "| harsh - mild | +" in page
-    assert "lr too (confounded: lr: 0.4 vs 0.3)" in page
+    assert "| 2 | harsh - mild | both | decides | +" in page
+    assert "Confounded: lr: 0.4 vs 0.3." in page
     claim = suite.results()[0]
-    contrast = claim["contrasts"][0]
-    assert (claim["method"], claim["confidence"], claim["seeds"]) == (
-        "Bonferroni-t",
-        0.95,
-        [0, 1, 2],
-    )
-    assert sum(contrast["values"]) / 3 == pytest.approx(contrast["effect"])
-    assert contrast["low"] < contrast["effect"] < contrast["high"]
+    (horizon,) = claim["horizons"]
+    row = horizon["rows"][0]
+    assert (claim["look"], claim["seeds"], horizon["rounds"]) == (0, [0, 1, 2], 2)
+    assert sum(row["values"]) / 3 == pytest.approx(row["effect"])
+    assert row["together"][0] < row["interval"][0] < row["effect"] < row["interval"][1]
     tables = tomllib.loads((suite.path / "out/claims.toml").read_text())
     assert tables["mnist5k"]["quick"]["claim1-harsher"]["definition"] == claim["definition"]
 
@@ -179,10 +212,9 @@ def test_seeds_are_overridden_and_too_few_change_nothing(suite: Suite) -> None:
     suite.run("-k", "claim1")
     suite.record()
     result = suite.run("-k", "claim1", "--seeds=1", "-rs")
-    result.assert_outcomes(skipped=1, deselected=1)
-    assert "unsure: claim1-harsher is undecided with 1 seeds" in text(result)
-    contrast = suite.results()[0]["contrasts"][0]
-    assert (contrast["low"], contrast["high"]) == (None, None)
+    result.assert_outcomes(passed=1, deselected=1)
+    row = suite.results()[0]["horizons"][0]["rows"][0]
+    assert row["interval"] == row["together"] == [None, None]
 
 
 def test_claims_share_runs_with_cells_and_come_after_them_but_before_timings(
@@ -207,75 +239,3 @@ def test_data_that_are_missing_for_all_runs_end_with_status_4(suite: Suite) -> N
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "missing.npz" in text(result)
     assert "Traceback" not in text(result)
-
-
-# what pytest-xdist gives a worker, which runs one of the claims, and how the controller hears of it
-WORKER = """
-import pathlib, pytest
-def pytest_configure(config):
-    config.workerinput, config.workeroutput = {}, {}
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item):
-    return None if "[MINE" in item.name else True
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session):
-    pathlib.Path("MINE.sent").write_bytes(session.config.workeroutput["fedcore"])
-"""
-CONTROLLER = """
-import pathlib, pytest, types
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session):
-    plugin = session.config.pluginmanager.get_plugin("fedcore.harness.plugin")
-    for file in sorted(pathlib.Path().glob("*.sent"), reverse=True):
-        output = {"fedcore": file.read_bytes()}
-        node = types.SimpleNamespace(config=session.config, workeroutput=output)
-        plugin.pytest_testnodedown(node)
-    plugin.pytest_testnodedown(types.SimpleNamespace(config=session.config))
-    return True
-"""
-
-
-def test_spread_over_processes_the_controller_shows_and_writes_all_claims(suite: Suite) -> None:
-    for claim in ("claim1", "claim2"):
-        (suite.path / "conftest.py").write_text(WORKER.replace("MINE", claim))
-        shown = text(suite.run())
-        assert "fedcore: claims" not in shown
-        assert not (suite.path / ".fedcore/claims.json").exists()
-    (suite.path / "conftest.py").write_text(CONTROLLER)
-    shown = text(suite.run())
-    names = ["claim1-harsher", "claim2-published"]  # as the suite lists them
-    assert [claim["name"] for claim in suite.results()] == names
-    assert all(name in shown for name in names)
-
-
-def test_a_confounded_claim_ends_with_status_4_and_the_list(suite: Suite) -> None:
-    suite.write(SUITE.replace(", as_published=True", ""))
-    result = suite.run()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "is confounded" in text(result)
-    assert text(result).count("lr: 0.4 vs 0.3") == 1
-    assert "Traceback" not in text(result)
-
-
-def test_a_damaged_record_ends_with_status_4(suite: Suite) -> None:
-    (suite.path / "claims.toml").write_text("[mnist5k.quick.claim1]\nverdict = 'maybe'\n")
-    result = suite.run()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "[mnist5k.quick.claim1]: must hold verdict" in text(result)
-
-
-def test_a_run_that_fails_fails_its_claims_alone(suite: Suite) -> None:
-    suite.write(SUITE.replace("lr=0.4)", 'dataset="npz:missing.npz")'))
-    result = suite.run()
-    result.assert_outcomes(failed=1, skipped=1)
-    assert "claim2-published could not be judged" in text(result)
-    assert [claim["verdict"] for claim in suite.results()] == ["supported", "ERROR"]
-    assert "claim2" not in (suite.path / ".fedcore/claims.toml").read_text()
-
-
-def test_the_table_goes_to_the_summary_of_a_ci_job(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "summary.md"))
-    suite.run("-k", "claim1")
-    assert "claim1-harsher" in (suite.path / "summary.md").read_text()

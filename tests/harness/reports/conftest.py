@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from fedcore import Scenario
+from fedcore.harness.statistics.convergence import Progress, Trend, progress
 from fedcore.harness.statistics.estimates import Noise, estimate, judge
 from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.course import Course
 from fedcore.harness.suite.measures import Gate
 from fedcore.harness.suite.outcome import Outcome
 from fedcore.harness.suite.thresholds import Threshold
@@ -28,6 +30,12 @@ DIRICHLET = {"partition": "dirichlet", "alpha": 0.1}
 PATHOLOGICAL = {"partition": "pathological", "classes_per_client": 2}
 CONTROL = Scenario(**LABEL_FLIP)
 
+# of three seeds each: by 0, by 4 and by [-9.3, 11.3] points in ten rounds, and a short tail
+FLAT = progress([Trend(0.0, 0.01)] * 3)
+RISING = progress([Trend(0.4, 0.01)] * 3)
+OPEN = progress([Trend(0.3, 0.5), Trend(-0.2, 0.5), Trend(0.2, 0.5)])
+SHORT = None
+
 Limit = tuple[str, float | None, float | None]
 
 
@@ -39,9 +47,14 @@ def outcome(
     control: tuple[float, ...] = (30.0, 31.0, 32.0),
     errors: tuple[str, ...] = (),
     diverged: tuple[str, ...] = (),
+    calm: Progress | None = FLAT,
+    struck: Progress | None = FLAT,
     **fields: Any,
 ) -> Outcome:
-    """An outcome over seeds 0, 1, 2; ``limits`` are (metric, min, max)."""
+    """An outcome over seeds 0, 1, 2; ``limits`` are (metric, min, max).
+
+    ``calm`` and ``struck`` say whether its clean and its attacked arm have converged.
+    """
     scenario = Scenario(**fields)
     drop = tuple(c - p for c, p in zip(clean, poisoned, strict=False))
     values = {"clean": clean, "drop": drop, "asr": asr, "control": control}
@@ -51,9 +64,10 @@ def outcome(
         threshold = Threshold(f"{metric}.sample", metric, low, high, f"why {metric} & <so>", {})
         gates.append(Gate(threshold, found, judge(found, low, high)))
     cell = Cell(scenario.id, scenario, 3, CONTROL if scenario.attack else None)
+    course = Course(calm, struck if scenario.attack else None, None) if clean else None
     return Outcome(
-        cell, (0, 1, 2), clean, poisoned, asr, tuple(gates), errors, diverged, NOISE
-    )  # fmt: skip
+        cell, (0, 1, 2), clean, poisoned, asr, tuple(gates), errors, diverged, NOISE, course=course
+    )
 
 
 def suite() -> list[Outcome]:

@@ -80,7 +80,7 @@ def test_the_command_writes_the_page_from_a_results_file(
     broken = document()
     del broken["matrices"][0]["rows"][0]["clean"]
     (tmp_path / "results.json").write_text(json.dumps(broken))
-    assert main(["report", str(tmp_path), "--page", str(page)]) == 1
+    assert main(["report", str(tmp_path), "--page", str(page)]) == 2
     assert "damaged" in capsys.readouterr().err
 
 

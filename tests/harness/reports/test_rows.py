@@ -22,6 +22,11 @@ def test_a_row_holds_what_the_outcome_knows(samples: SimpleNamespace) -> None:
         "poisoned": [60.0, 70.0, 71.0],
         "drop": [33.0, 22.0, 23.0],
         "asr": [],
+        "retention": [60 / 93, 70 / 92, 71 / 94],
+        "balanced": [],
+        "worst_recall": [],
+        "asr_net": [],
+        "exposure": [],
     }
     assert mean(cell, "drop") == pytest.approx(26.0)
     assert cell["estimates"]["asr"] is None

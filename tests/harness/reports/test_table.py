@@ -16,8 +16,9 @@ fednova     dirichlet0.1  labelflip      30/50  93.0 89.2+-1.5  3.8 0.96    - 3 
 with mobilenetv2:
 fednova     dirichlet0.1  labelflip      30/50  93.0 89.2+-1.5  3.8 0.96    - 3     <=4 unsure
 
-mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail accuracy, %,
-mean of n seeds; +- half the 90 % interval. drop: percentage points. ret: poisoned / clean.
+mal/poi: malicious clients / poisoned share of their samples, %. clean, poisoned: tail accuracy at
+15 rounds, %, mean of n seeds; +- half the 90 % interval. drop: percentage points. ret: poisoned /
+clean.
 targetedflip: 0to8 (source to target class)
 5 cells: 1 pass, 2 FAIL, 1 unsure, 1 VOID"""
 

@@ -163,7 +163,7 @@ def test_a_lab_in_lockstep_judges_alike(tmp_path: Path, monkeypatch: pytest.Monk
     outcomes = []
     for place in ("alone", "lockstep"):
         if place == "lockstep":  # the pool of a GPU, here on the CPU
-            monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: LockstepPool())
+            monkeypatch.setattr("fedcore.harness.suite.lab.pool_of", lambda *_: LockstepPool())
         options = Options(device="cpu", engine="stacked", jobs=1, results=tmp_path / place)
         lab = Lab(options, THRESHOLDS)
         lab.begin(lab.plan(cells))

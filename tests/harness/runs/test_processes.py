@@ -71,15 +71,23 @@ def test_a_worker_that_dies_twice_is_reported_and_the_others_finish(
         assert isinstance(result, Failure)
         if job.run.seed < ALWAYS:
             assert result.message == str(job.run.seed)
+            assert attempts(tmp_path)[job.run.seed] == 1  # it does not share a worker's fate
         else:
             assert not result.expected
-            assert f"died during {job.run.id}, again alone" in result.message
-            assert attempts(tmp_path)[job.run.seed] >= 2
+            assert result.message == (
+                f"the worker process of {job.run.id} ended with status 1, twice"
+            )
+            assert attempts(tmp_path)[job.run.seed] == 2
         assert pool.done(job)
     assert all(attempts(tmp_path)[seed] >= 1 for seed in seeds)
     news = pool.news()
     assert sorted(job.run.seed for job in news) == sorted(seeds)  # each once, whatever died
     assert pool.news() == []
+    doomed = [seed for seed in seeds if seed >= ALWAYS]
+    assert sorted(pool.incidents()) == sorted(
+        f"a worker ended with status 1 during {job.run.id}: that run is made again"
+        for job in jobs(tmp_path, *doomed)
+    )
 
 
 def test_a_worker_that_dies_once_is_made_good(pool: ProcessPool, tmp_path: Path) -> None:
@@ -89,7 +97,7 @@ def test_a_worker_that_dies_once_is_made_good(pool: ProcessPool, tmp_path: Path)
     # asked for in another order than submitted
     found = {job.run.seed: pool.result(job) for job in reversed(wanted)}
     assert found == {seed: Failure(str(seed), True) for seed in (0, 200, 2, 3)}
-    assert attempts(tmp_path)[200] == 2
+    assert attempts(tmp_path) == {0: 1, 200: 2, 2: 1, 3: 1}
 
 
 def test_a_broken_pool_still_takes_jobs(pool: ProcessPool, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness.claims.claims import Claim, ClaimVerdict, decide
+from fedcore.harness.claims.claims import Claim, ClaimVerdict
 from fedcore.harness.claims.contrasts import costs, drop, slope
+from fedcore.harness.claims.rule import Row, decide
 from fedcore.harness.statistics.estimates import CellVerdict, Noise, confidence, estimate, judge
-from fedcore.harness.statistics.noninferiority import holm, one_sided
-from fedcore.harness.statistics.simultaneous import max_t, simultaneous
+from fedcore.harness.statistics.holm import holm
+from fedcore.harness.statistics.looks import level
+from fedcore.harness.statistics.simultaneous import simultaneous
 from fedcore.scenario import Scenario
 
 pytest.importorskip("statsmodels")
@@ -34,15 +36,6 @@ def test_intervals_of_a_paired_difference(n: int, level: float) -> None:
     assert (found.low, found.high) == pytest.approx(theirs)
     paired = stats.ttest_rel(CLEAN[:n], POISONED[:n]).confidence_interval(level)
     assert (found.low, found.high) == pytest.approx((paired.low, paired.high))
-
-
-@pytest.mark.parametrize("n", [2, 3, 7])
-def test_one_sided_p_of_a_paired_loss(n: int) -> None:
-    now, before = POISONED[:n], CLEAN[:n]
-    _, p = one_sided(now - before, np.array(1.0), 0.0)
-    assert float(p) == pytest.approx(stats.ttest_rel(now, before, alternative="less").pvalue)
-    theirs = weightstats.DescrStatsW(now - before).ttest_mean(0, alternative="smaller")
-    assert float(p) == pytest.approx(theirs[1])
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 8), (1, 6.5), (2.5, 6), (0, 5), (3.5, 4.5)])
@@ -71,44 +64,13 @@ def test_holm(count: int) -> None:
 
 
 @pytest.mark.parametrize("contrasts", [1, 3])
-def test_few_seeds_have_bonferronis_intervals(contrasts: int) -> None:
+def test_intervals_of_all_contrasts_are_bonferronis(contrasts: int) -> None:
     values = np.random.default_rng(1).normal(2, 1, (5, contrasts))
-    found = simultaneous(values)
-    theirs = weightstats.DescrStatsW(values).tconfint_mean(alpha=0.05 / contrasts)
-    assert found.method == "Bonferroni-t"
-    assert found.low == pytest.approx(theirs[0])
-    assert found.high == pytest.approx(theirs[1])
-
-
-def correlated(n: int, cov: np.ndarray) -> np.ndarray:
-    """[n, k] values whose sample mean is 0 and whose sample covariance is exactly ``cov``."""
-    raw = np.random.default_rng(3).standard_normal((n, len(cov)))
-    raw -= raw.mean(axis=0)
-    whiten = np.linalg.cholesky(np.linalg.inv(np.cov(raw.T).reshape(cov.shape)))
-    return raw @ whiten @ np.linalg.cholesky(cov).T
-
-
-@pytest.mark.parametrize(("contrasts", "rho"), [(2, 0.0), (3, 0.5), (4, 0.9)])
-def test_max_t_of_normal_data_is_the_multivariate_ts_quantile(contrasts: int, rho: float) -> None:
-    n = 200
-    cov = np.full((contrasts, contrasts), rho) + (1 - rho) * np.eye(contrasts)
-    found = max_t(correlated(n, cov))
-    together = stats.multivariate_t(np.zeros(contrasts), cov, df=n - 1, seed=0)
-    inside = together.cdf(np.full(contrasts, found), lower_limit=np.full(contrasts, -found))
-    assert inside == pytest.approx(0.95, abs=0.012)
-    separate = weightstats.DescrStatsW(correlated(n, cov)[:, 0])
-    assert found > separate.tconfint_mean(0.05)[1] * math.sqrt(n)  # more than for one contrast
-
-
-@pytest.mark.parametrize("n", [3, 5, 10])
-@pytest.mark.parametrize("effect", [-0.8, -1.5])
-def test_power_of_the_paired_test(n: int, effect: float) -> None:
-    values = np.random.default_rng(n).normal(effect, 1, (20_000, n))
-    _, p = one_sided(values, np.ones(20_000), 0.0)
-    theirs = TTestPower().power(effect, n, 0.05, alternative="smaller")
-    assert (p <= 0.05).mean() == pytest.approx(theirs, abs=0.011)  # 3 standard errors
-    _, p = one_sided(values - effect, np.ones(20_000), 0.0)
-    assert (p <= 0.05).mean() == pytest.approx(0.05, abs=0.005)
+    found = simultaneous(values, 5)
+    described = weightstats.DescrStatsW(values)
+    for spans, family in ((found.each, 1), (found.together, contrasts)):
+        theirs = np.array(described.tconfint_mean(alpha=level(5) / family)).T
+        assert np.array(spans) == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +87,7 @@ def test_the_minimum_detectable_difference(n: int, one_drop: float, two_drops: f
         sd = 2.2 * math.sqrt(runs)
         assert sd * size == pytest.approx(points, abs=0.06)
         values = np.random.default_rng(n).normal(-sd * size, sd, (20_000, n))
-        _, p = one_sided(values, np.ones(20_000), 0.0)
+        p = stats.ttest_1samp(values, 0, axis=1, alternative="less").pvalue
         assert (p <= 0.025).mean() == pytest.approx(0.8, abs=0.01)
 
 
@@ -138,17 +100,26 @@ def test_a_slope_is_that_of_a_regression() -> None:
     assert trend == pytest.approx(-stats.linregress(range(4), accuracy).slope)
 
 
-@pytest.mark.parametrize("margin", [-2.0, 0.0, 2.0, 3.0, 4.0, 5.0, 9.0])
+@pytest.mark.parametrize("margin", [0.5, 2.0, 3.0, 4.0, 5.0, 9.0])
 @pytest.mark.parametrize("below", [False, True])
-def test_a_claim_of_one_contrast_is_a_one_sided_test_on_either_side(
-    margin: float, below: bool
-) -> None:
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_claim_of_one_contrast_is_one_sided_tests(margin: float, below: bool, sign: int) -> None:
     poisoned = Scenario(attack="labelflip", malicious_fraction=0.3, poison_ratio=1.0)
-    claim = Claim("c", "s", (costs("drop", poisoned),), 5, margin=margin, below=below)
-    described = weightstats.DescrStatsW(DROP[:5])
-    larger, smaller = (described.ttest_mean(margin, alternative=side)[1] <= 0.025
-                       for side in ("larger", "smaller"))  # fmt: skip
-    supported, refuted = (smaller, larger) if below else (larger, smaller)
-    verdict = decide(claim, simultaneous(DROP[:5, None]))
+    contrast = costs("drop", poisoned)
+    claim = Claim("c", "s", (contrast,), 5, margin=margin, below=below)
+    values = sign * DROP[:5]
+    described = weightstats.DescrStatsW(values)
+
+    def shown(limit: float, side: str) -> bool:
+        return bool(described.ttest_mean(limit, alternative=side)[1] <= level(5) / 2)
+
+    supported = shown(margin, "smaller" if below else "larger")
+    refuted = shown(margin, "larger") if below else shown(-margin, "smaller")
+    both, _, _ = weightstats.DescrStatsW(values).ttost_mean(-margin, margin)
+    spans = simultaneous(values[:, None], 5)
+    row = Row(contrast, "both", tuple(values), spans.mean[0], spans.sd[0], spans.each[0],
+              spans.together[0])  # fmt: skip
+    verdict = decide(claim, 10, [row]).verdict
     assert (verdict is ClaimVerdict.SUPPORTED) == supported
     assert (verdict is ClaimVerdict.REFUTED) == refuted
+    assert (verdict is ClaimVerdict.EQUIVALENT) == (not below and both <= level(5) / 2)

@@ -1,129 +1,80 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from fedcore.harness.statistics import simultaneous as module
-from fedcore.harness.statistics.simultaneous import max_t, simultaneous
+from fedcore.harness.statistics.looks import LOOKS, level
+from fedcore.harness.statistics.simultaneous import seeds_needed, simultaneous
 
-SIX = np.array([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]])
-
-
-def draws(generator: np.random.Generator, n: int, contrasts: int, rho: float) -> np.ndarray:
-    """Normal values of variance 1 and correlation ``rho``."""
-    shared = generator.standard_normal((n, 1))
-    own = generator.standard_normal((n, contrasts))
-    return math.sqrt(rho) * shared + math.sqrt(1 - rho) * own
+FIVE = np.array([[1.0, 0.0], [2.0, 2.0], [3.0, 4.0], [4.0, 4.0], [5.0, 10.0]])
 
 
-def test_few_seeds_take_bonferronis_t_by_hand() -> None:
-    found = simultaneous(np.array([[1.0, 0.0], [2.0, 2.0], [3.0, 4.0]]))
-    reach = stats.t.ppf(1 - 0.05 / 4, 2) / math.sqrt(3)
-    assert found.method == "Bonferroni-t"
-    assert found.mean == pytest.approx((2.0, 2.0))
-    assert found.high == pytest.approx((2 + reach, 2 + 2 * reach))
-    assert found.low == pytest.approx((2 - reach, 2 - 2 * reach))
-    one = simultaneous(SIX[:5])
-    assert (one.low[0], one.high[0]) == pytest.approx(
-        stats.t.interval(0.95, 4, loc=3, scale=stats.sem(SIX[:5, 0]))
-    )
+def test_intervals_of_five_seeds_by_hand() -> None:
+    found = simultaneous(FIVE, 5)
+    t = stats.t.ppf(1 - level(5) / 2, 4)
+    assert found.mean == pytest.approx((3.0, 4.0))
+    assert found.sd == pytest.approx((math.sqrt(2.5), math.sqrt(14)))
+    assert found.each[0] == pytest.approx((3 - t * math.sqrt(0.5), 3 + t * math.sqrt(0.5)))
+    assert found.each[1] == pytest.approx((4 - t * math.sqrt(2.8), 4 + t * math.sqrt(2.8)))
+    wider = stats.t.ppf(1 - level(5) / 4, 4)
+    assert found.together[0][1] == pytest.approx(3 + wider * math.sqrt(0.5))
+    assert (found.level, found.confidence, found.seeds) == (level(5), 0.95, 5)
 
 
-@pytest.mark.parametrize("n", [20, 50, 200])
-def test_a_single_contrast_is_close_to_scipys_t_interval(n: int) -> None:
-    values = np.random.default_rng(n).normal(3, 2, size=(n, 1))
-    found = simultaneous(values)
-    low, high = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values[:, 0]))
-    width = found.high[0] - found.low[0]
-    assert found.method == "max-t"
-    assert 1 - 1e-9 <= width / (high - low) < 1.12
-    assert (found.low[0] + found.high[0]) / 2 == pytest.approx(values.mean())
+def test_the_family_sets_how_much_wider_all_together_are() -> None:
+    alone = simultaneous(FIVE, 5, family=1)
+    assert alone.together == alone.each
+    assert simultaneous(FIVE, 5).together == simultaneous(FIVE, 5, family=2).together
+    low, high = simultaneous(FIVE, 5, family=8).together[0]
+    assert low < alone.together[0][0] < alone.together[0][1] < high
 
 
-def test_correlated_contrasts_cost_less_than_bonferroni_and_copies_nothing() -> None:
-    values = draws(np.random.default_rng(0), 40, 8, 0.95)
-    together = simultaneous(values).critical
-    assert together < stats.t.ppf(1 - 0.025 / 8, 39)
-    copies = np.repeat(values[:, :1], 8, axis=1)
-    assert simultaneous(copies).critical == simultaneous(values[:, :1]).critical
-    assert together > simultaneous(values[:, :1]).critical
+@given(st.floats(-100, 100), st.floats(0.1, 100))
+def test_intervals_move_and_stretch_with_the_values(shift: float, scale: float) -> None:
+    one, other = simultaneous(FIVE, 10), simultaneous(scale * FIVE + shift, 10)
+    for spans, moved in ((one.each, other.each), (one.together, other.together)):
+        assert np.array(moved) == pytest.approx(scale * np.array(spans) + shift, abs=1e-8)
 
 
-def test_seeds_are_resampled_as_blocks() -> None:
-    # each column alone has the same values, so only the pairing tells these two apart
-    values = draws(np.random.default_rng(0), 40, 6, 0.98)
-    generator = np.random.default_rng(1)
-    torn = np.stack([generator.permutation(column) for column in values.T], axis=1)
-    assert simultaneous(torn).critical > simultaneous(values).critical + 0.2
-
-
-def test_the_result_repeats_and_does_not_depend_on_unit_or_sign() -> None:
-    values = draws(np.random.default_rng(0), 10, 3, 0.5)
-    first, again = simultaneous(values), simultaneous(values)
-    assert first == again
-    other = simultaneous(-50 * values)
-    assert other.critical == pytest.approx(first.critical)
-    assert other.low == pytest.approx([-50 * high for high in first.high])
-
-
-@pytest.mark.parametrize(("contrasts", "rho"), [(1, 0.0), (4, 0.5), (8, 0.8)])
-def test_coverage_of_all_contrasts_at_once_with_ten_seeds(
-    contrasts: int, rho: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "RESAMPLES", 1000)
-    generator, repeats = np.random.default_rng(7), 1500
-    covered = 0
-    for _ in range(repeats):
-        found = simultaneous(draws(generator, 10, contrasts, rho))
-        covered += all(low <= 0 <= high for low, high in zip(found.low, found.high, strict=True))
-    assert covered / repeats >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / repeats)
-
-
-def test_skewed_data_are_covered_where_bonferroni_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RESAMPLES", 1000)
-    generator, repeats, bonferroni = np.random.default_rng(3), 200, stats.t.ppf(1 - 0.025 / 8, 9)
-    covered = simply = 0
-    for _ in range(repeats):
-        values = generator.exponential(size=(10, 8)) - 1
-        found = simultaneous(values)
-        t = np.abs(values.mean(axis=0)) / (values.std(axis=0, ddof=1) / math.sqrt(10))
-        covered += t.max() <= found.critical
-        simply += t.max() <= bonferroni
-    assert covered / repeats >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / repeats)
-    assert simply / repeats < 0.85
-
-
-def test_a_contrast_without_spread_has_no_length_and_leaves_the_others_alone() -> None:
-    values = draws(np.random.default_rng(0), 10, 2, 0.0)
-    constant = np.column_stack([values, np.full(10, 0.1 + 0.2)])
-    found = simultaneous(constant)
-    assert found.low[2] == found.high[2] == pytest.approx(0.3)
-    assert found.critical == simultaneous(values).critical
-    assert simultaneous(np.ones((10, 1))).low == (1.0,)
+def test_a_contrast_without_spread_has_no_length() -> None:
+    found = simultaneous(np.column_stack([FIVE[:, 0], np.full(5, 0.1 + 0.2)]), 5)
+    assert found.each[1] == found.together[1] == pytest.approx((0.3, 0.3))
+    assert found.sd[1] == 0
 
 
 def test_a_single_seed_says_nothing() -> None:
-    found = simultaneous(np.array([[5.0, 1.0]]))
-    assert (found.low, found.high) == ((-math.inf, -math.inf), (math.inf, math.inf))
-    assert (found.mean, found.method) == ((5.0, 1.0), "none")
+    found = simultaneous(np.array([[5.0, 1.0]]), 5)
+    assert found.each == found.together == ((-math.inf, math.inf),) * 2
+    assert found.mean == (5.0, 1.0)
 
 
 @pytest.mark.parametrize("values", [[[math.nan]], [[math.inf]], [], [[]], [1.0, 2.0]])
 def test_what_is_no_table_of_finite_values_is_refused(values: list[object]) -> None:
     with pytest.raises(ValueError, match="finite values of"):
-        simultaneous(np.array(values, dtype=float))
+        simultaneous(np.array(values, dtype=float), 5)
 
 
-def test_resamples_of_one_seed_alone_count_as_infinite() -> None:
-    assert max_t(np.array([[-1.0], [1.0]]) / math.sqrt(2)) == math.inf
+@pytest.mark.parametrize(("sd", "distance"), [(1.0, 3.0), (1.0, 1.0), (1.0, 0.6), (2.0, 0.5)])
+def test_seeds_needed_find_the_effect_as_often_as_is_said(sd: float, distance: float) -> None:
+    n = seeds_needed(sd, distance)
+    error = level(n if n in LOOKS else LOOKS[-1])
+    generator = np.random.default_rng(1)
+    values = generator.normal(distance, sd, (4000, n))
+    low = values.mean(axis=1) - stats.t.ppf(1 - error / 2, n - 1) * stats.sem(values, axis=1)
+    found = (low > 0).mean()
+    assert found >= 0.78
+    if n > LOOKS[-1]:
+        assert found <= 0.83  # no more seeds than that takes
 
 
-def test_ten_thousand_resamples_take_well_under_a_second() -> None:
-    values = draws(np.random.default_rng(0), 20, 10, 0.5)
-    begun = time.perf_counter()
-    simultaneous(values)
-    assert time.perf_counter() - begun < 1
+def test_seeds_needed_are_looks_or_beyond_them() -> None:
+    assert seeds_needed(0.0, 1.0) == 5
+    assert seeds_needed(1.0, 1.0) in LOOKS
+    assert seeds_needed(10.0, 1.0) > 80
+    with pytest.raises(ValueError, match="distance must be > 0 and sd >= 0, got 0 and 1"):
+        seeds_needed(1.0, 0.0)

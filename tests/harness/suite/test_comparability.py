@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,39 @@ def test_parameters_that_come_with_the_component_belong_to_the_factor() -> None:
     assert nova.server_momentum != momentum.server_momentum
     assert confounds(BASE, nova, {"strategy"}) == []  # only one of them reads any
     assert confounds(nova, momentum, {"strategy"}) == []  # each at its own default
-    skewed = BASE.but(partition="dirichlet", alpha=0.1, min_partition_size=2)
-    assert confounds(BASE, skewed, {"partition"}) == []
+    skewed = BASE.but(partition="dirichlet", alpha=0.1)
+    assert confounds(BASE, skewed, {"partition"}) == []  # it has to have some alpha
+    clipped, centred = (
+        BASE.but(strategy=f"{name}clipping", norm_bound=bound)
+        for name, bound in (("norm", 0.2), ("centered", 0.3))
+    )
+    assert confounds(clipped, centred, {"strategy"}) == ["norm_bound: 0.2 vs 0.3"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "changes", "named"),
+    [
+        ("strategy", {"strategy": "fednova", "server_lr": 0.5}, "server_lr: None vs 0.5"),
+        ("strategy", {"strategy": "fedavgm", "server_momentum": 0.99}, "server_momentum: "),
+        ("strategy", {"strategy": "krum", "num_byzantine": 0}, "num_byzantine: None vs 0"),
+        ("strategy", {"strategy": "fedprox", "mu": 5.0}, "mu: None vs 5.0"),
+        ("optimizer", {"optimizer": "momentum", "momentum": 0.99}, "momentum: None vs 0.99"),
+        (
+            "partition",
+            {"partition": "dirichlet", "alpha": 0.1, "min_partition_size": 2},
+            "min_partition_size: None vs 2",
+        ),
+    ],
+)
+def test_a_parameter_that_somebody_chose_does_not_follow_from_the_factor(
+    factor: str, changes: dict[str, Any], named: str
+) -> None:
+    other = BASE.but(**changes)
+    (difference,) = confounds(BASE, other, {factor})
+    assert difference.startswith(named)
+    (reverse,) = confounds(other, BASE, {factor})
+    assert reverse.partition(":")[0] == named.partition(":")[0]
+    assert confounds(BASE, other, {factor, named.partition(":")[0]}) == []
 
 
 def test_a_parameter_that_both_read_and_one_chose_is_a_confound() -> None:

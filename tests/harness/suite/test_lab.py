@@ -171,7 +171,7 @@ def test_idle_workers_begin_the_further_seeds_of_cells_to_come(
     slow = CLEAN.but(lr=0.02)
     cells = [Cell("slow", slow, 2), Cell("attacked", ATTACKED, 2, ATTACKED, max_seeds=4)]
     pool = Reluctant(Run(slow, 1), patience=3)
-    monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: pool)
+    monkeypatch.setattr("fedcore.harness.suite.lab.pool_of", lambda *_: pool)
     one = lab()
     one.thresholds = wide
     started(one, cells)

@@ -57,7 +57,7 @@ def test_the_work_of_all_ticks_grows_with_runs_and_not_with_their_square(
     """300 cells, 1,200 runs, a tick after each: by hand, a run of each cell is looked at once or
     twice (when it is watched, when it is finished), and each cell is judged once."""
     pool = Counting()
-    monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: pool)
+    monkeypatch.setattr("fedcore.harness.suite.lab.pool_of", lambda *_: pool)
     one = lab(fresh=True)
     cells = [Cell(f"c{i}", ATTACKED.but(lr=0.01 + i / 1e4), 2, max_seeds=4) for i in range(300)]
     looked = judged = 0
@@ -102,7 +102,7 @@ def test_a_pool_that_cannot_tell_what_is_done_is_asked(
 ) -> None:
     pool = Counting()
     monkeypatch.delattr(Counting, "news")
-    monkeypatch.setattr("fedcore.harness.suite.lab._pool", lambda *_: pool)
+    monkeypatch.setattr("fedcore.harness.suite.lab.pool_of", lambda *_: pool)
     one = lab(fresh=True)
     started(one, CELLS)
     pool.finish(pool.queue[1:])

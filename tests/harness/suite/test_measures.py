@@ -48,6 +48,7 @@ def judged(
     noise: Noise = Noise(2.0, 4),  # noqa: B008
     seeds: tuple[int, ...] = SEEDS,
     changed: tuple[str, ...] = (),
+    where: Mapping[str, Mapping[str, Any]] = {},
 ) -> Outcome:
     """Of a cell that passes but for ``changes``: 90 % clean, 70 % poisoned, ASR 50 %."""
     control = control if scenario.attack else None
@@ -55,7 +56,10 @@ def judged(
     results = {key: usual(record, key.scenario, key.seed) for key in cell.runs(seeds)}
     for (arm, seed), change in (changes or {}).items():
         results[Run(arm, seed)] = change(results[Run(arm, seed)])
-    entries = [Threshold(f"{m}.x", m, low, high, "r", {}) for m, (low, high) in limits.items()]
+    entries = [
+        Threshold(f"{m}.x", m, low, high, "r", where.get(m, {}))
+        for m, (low, high) in limits.items()
+    ]
     return judge_cell(cell, seeds, results, Thresholds(tuple(entries), noise))
 
 
@@ -248,3 +252,12 @@ def test_an_attack_on_images_alone_has_poisoned() -> None:
     outcome = judge_cell(cell, (0,), results, Thresholds((), Noise(2.0, 4)))
     assert outcome.errors == ()
     assert outcome.voids == ()
+
+
+def test_a_cell_at_another_horizon_than_its_limit_says_so(record: Record) -> None:
+    limits = {"drop": (5, 40), "control": (2, None)}
+    for rounds, verdict in ((1, CellVerdict.PASS), (31, CellVerdict.NO_LIMIT)):
+        where = {"drop": {"rounds": (rounds,)}}
+        outcome = judged(record, FLIP, control=FLIP, limits=limits, where=where)
+        assert outcome.verdict is verdict
+    assert outcome.unlimited == ("drop.x (5..40) was recorded at 31 rounds, and is no limit at 1",)

@@ -8,6 +8,7 @@ import pytest
 
 from fedcore.cores import cores
 from fedcore.harness.suite.options import PROFILES, SETTINGS, OptionError, Options
+from fedcore.lifeline import WORKER_TIMEOUT
 
 GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",
@@ -16,6 +17,7 @@ GIVEN: dict[str, Any] = {
     "image_size": None,
     "strategies": None,
     "attacks": None,
+    "requirements": None,
     "preaggregation": None,
     "profile": "quick",
     "seeds": None,
@@ -23,6 +25,7 @@ GIVEN: dict[str, Any] = {
     "engine": "auto",
     "precision": "float32",
     "jobs": None,
+    "worker_timeout": WORKER_TIMEOUT,
     "results": ".fedcore",
     "fresh": False,
     "report": None,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmark.suite import cells
+from fedcore.harness.statistics.convergence import FEWEST_ROUNDS
+from fedcore.harness.statistics.curves import tail_length
+from fedcore.harness.suite.options import Options
 from tests.forked_python import ForkedPython
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,3 +43,14 @@ def test_every_profile_can_be_collected(
     assert status == 0, out[-500:] + err
     assert expected in out
     assert re.search(r"\d\d+ tests collected", out)
+
+
+def test_profile_full_trains_until_it_converges_and_the_quick_ones_keep_their_time() -> None:
+    def rounds(profile: str) -> set[int]:
+        chosen = itertools.islice(cells(Options(profile=profile)), 100)
+        return {cell.scenario.rounds for cell in chosen if cell.scenario.model == "cnn"}
+
+    assert rounds("smoke") == rounds("quick") == {10}
+    (long,) = rounds("full")
+    assert long >= 40
+    assert tail_length(long) >= FEWEST_ROUNDS

@@ -49,8 +49,8 @@ def test_an_empty_file_tunes_nothing(path: Path) -> None:
     ("text", "rule"),
     [
         ("[cnn.fednova]\nlr = 0.2", r"\[cnn.fednova\]: must hold optimizer, lr"),
-        (NOVA + "rounds = 3", r"\[cnn.fednova\]: must hold optimizer, lr, nothing else"),
-        (NOVA + "lrr = 3", r"\[cnn.fednova\]: must hold optimizer, lr, nothing else"),
+        (NOVA + "rounds = 3", r"\[cnn.fednova\]: must hold optimizer, lr .*nothing else"),
+        (NOVA + "lrr = 3", r"\[cnn.fednova\]: must hold optimizer, lr .*nothing else"),
         ("[cnn]\nlr = 0.2", r"\[cnn.lr\]: must be a table, got 0.2"),
         ("[bloodmnist.cnn.fednova]\nlr = 0.2", r"\[bloodmnist.cnn.fednova\]: must hold optimizer"),
         ("[bloodmnist.cnn]\nfedavg = 3\n" + NOVA.replace("cnn", "bloodmnist.cnn"), "cnn.fedavg"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ from fedcore.harness.statistics.estimates import Noise
 from fedcore.harness.suite.lab import Lab
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.thresholds import Thresholds
-from fedcore.harness.tuning.file import read_tuning
+from fedcore.harness.tuning.file import TunedWork, read_choices, read_tuning
 from fedcore.harness.tuning.search import CANDIDATES, PARTITIONS, SEEDS, TRIAL, TunedChoice, tune
 from fedcore.records.store import Run
 
@@ -50,7 +51,9 @@ class _Scored:
 
 
 def test_only_clean_runs_on_held_out_training_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, begun = stub_tune(monkeypatch, lambda run: 0.5, strategies=["fedavg"], trial=())
+    _, begun = stub_tune(
+        monkeypatch, lambda run: 0.5, strategies=["fedavg"], trial=(), extensions=0
+    )
     assert len(begun) == len(set(begun)) == len(CANDIDATES) * len(PARTITIONS) * len(SEEDS)
     assert {r.scenario.attack for r in begun} == {None}
     assert {r.scenario.dataset for r in begun} == {"holdout:synthetic:400"}
@@ -71,14 +74,16 @@ def test_the_highest_mean_of_the_worst_partition_wins_and_each_strategy_by_itsel
         return 0.6 + 0.1 * ((s.optimizer, s.lr) == best[s.strategy]) + lucky + even
 
     heard: list[TunedChoice] = []
-    choices, _ = stub_tune(monkeypatch, score, strategies=list(best), listen=heard.append)
+    choices, _ = stub_tune(
+        monkeypatch, score, strategies=list(best), listen=heard.append, extensions=0
+    )
     assert {c.strategy: (c.optimizer, c.lr) for c in choices} == best
     assert heard == choices
     assert {c.model for c in choices} == {"mlp"}
     nova = {(o, lr): s for o, lr, s in choices[1].scores}
     assert nova["sgd", 0.2] == pytest.approx((70, 70))
     assert nova["sgd", 0.1] == pytest.approx((90, 60))
-    assert nova["sgd", 0.05] == pytest.approx((60, 67.5))
+    assert nova["sgd", 0.05] == pytest.approx((60, 60 + 15 / 4))
 
 
 def test_one_solver_is_the_one_that_suits_the_worse_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +141,56 @@ def test_what_always_diverges_leaves_nothing_to_choose(monkeypatch: pytest.Monke
 def test_ties_go_to_the_smaller_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     for candidates in (CANDIDATES, CANDIDATES[::-1]):
         (choice,), _ = stub_tune(
-            monkeypatch, lambda run: 0.5, strategies=["fedavg"], candidates=candidates
+            monkeypatch, lambda run: 0.5, strategies=["fedavg"], candidates=candidates, extensions=0
         )
         assert (choice.optimizer, choice.lr) == ("momentum", 0.02)
+
+
+@pytest.mark.parametrize(
+    ("peak", "further"), [(0.1, []), (0.8, [0.8, 1.6]), (0.0125, [0.025, 0.0125, 0.00625])]
+)
+def test_no_choice_is_at_the_edge_of_the_grid(
+    monkeypatch: pytest.MonkeyPatch, peak: float, further: list[float]
+) -> None:
+    def score(wanted: Run) -> float:
+        s = wanted.scenario
+        return 0.1 if s.optimizer != "sgd" else 0.9 - 0.1 * abs(math.log2(s.lr / peak))
+
+    (choice,), _ = stub_tune(monkeypatch, score, strategies=["fedavg"])
+    assert (choice.optimizer, choice.lr) == ("sgd", peak)
+    tried = [lr for name, lr, _ in choice.scores if name == "sgd"]
+    assert tried == [0.05, 0.1, 0.2, 0.4, *further]
+    assert not choice.at_the_edge
+
+
+def test_a_choice_that_stays_at_the_edge_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    (choice,), _ = stub_tune(
+        monkeypatch, lambda run: run.scenario.lr / 100, strategies=["fedavg"], extensions=1
+    )
+    assert (choice.optimizer, choice.lr, choice.at_the_edge) == ("sgd", 0.8, True)
+    assert "# the rate is the last of the grid" in choice.toml()
+
+
+def test_the_gain_is_over_the_pair_without_tuning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    base = BASE.but(optimizer="sgd", lr=0.1)
+    monkeypatch.setattr(__name__ + ".BASE", base)
+    (choice,), _ = stub_tune(monkeypatch, near_the_edge, strategies=["fedavg"])
+    assert choice.untuned == ("sgd", 0.1)
+    assert choice.gain == pytest.approx(80 - 70)
+    path = tmp_path / "tuning.toml"
+    path.write_text(choice.toml())
+    work = read_choices(path)(base.but(dataset=choice.dataset))
+    assert work == TunedWork("sgd", 0.2, seeds=4, untuned="sgd 0.1", gain=10.0)
+    assert str(work) == (
+        "sgd 0.2, chosen on 4 seeds, +10.0 points over sgd 0.1 on the worse partition"
+    )
+    assert read_choices(path)(base.but(model="cnn")) is None
+    # a pair that was not tried has no gain
+    monkeypatch.setattr(__name__ + ".BASE", base.but(lr=0.3))
+    (choice,), _ = stub_tune(monkeypatch, near_the_edge, strategies=["fedavg"])
+    assert (choice.untuned, choice.gain) == (None, None)
 
 
 @pytest.mark.parametrize("dataset", ["mnist5k", "synthetic:50"])
@@ -164,6 +216,7 @@ def test_real_scores_are_mean_tail_accuracies(tmp_path: Path) -> None:
     (choice,) = tune(
         lab(tmp_path), BASE, ["fedavg"],
         candidates=[("sgd", 0.1)], partitions=[{"partition": "iid"}], seeds=(1000, 1001), trial=(),
+        extensions=0,
     )  # fmt: skip
     held_out = BASE.clean_twin().but(dataset="holdout:synthetic:400", optimizer="sgd", lr=0.1)
     tails = [run(held_out, seed, device="cpu").tail_accuracy for seed in (1000, 1001)]
