@@ -15,7 +15,7 @@ from fedcore.federation.malicious import in_order, malicious_clients
 from fedcore.harness.proofs import draws
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.suite.cells import Grid
-from fedcore.harness.suite.realised import shares_of
+from fedcore.records.exposure import shares_of
 from fedcore.records.record import Record
 
 SEEDS = st.integers(0, 2**31)
