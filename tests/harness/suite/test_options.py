@@ -35,7 +35,6 @@ GIVEN: dict[str, Any] = {
     "fail_on": None,
     "thresholds": None,
     "hours": None,
-    "worker_timeout": WORKER_TIMEOUT,
     **dict.fromkeys(SETTINGS),
 }
 
