@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -347,3 +348,27 @@ def living(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts handles as Linux shows them")
+def test_pools_leave_no_handles_and_no_threads(tmp_path: Path) -> None:
+    def holds() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    def use(seed: int) -> None:
+        pool = ProcessPool(2, run=mortal)
+        wanted = jobs(tmp_path, seed, seed + 1, ONCE + seed)  # whose worker dies once
+        for job in wanted:
+            pool.submit(job)
+        assert [pool.result(job) for job in wanted] == [
+            Failure(str(job.run.seed), True) for job in wanted
+        ]
+        pool.close()
+
+    use(10)  # which starts the server of workers, who stays
+    time.sleep(1.1)  # the thread that watched looks once a second whether it is needed
+    before = holds()
+    for seed in (20, 30):
+        use(seed)
+    time.sleep(1.1)
+    assert holds() == before
