@@ -17,7 +17,7 @@ from fedcore.data.loading import load
 from fedcore.data.npz import KEYS, read_npz
 from fedcore.errors import DataError
 from fedcore.outside import archive, limits
-from tests.fuzz.boundaries.folder import images, png_bomb
+from tests.fuzz.boundaries.folder import images, plain, png_bomb
 from tests.fuzz.boundaries.npz import bomb
 
 
@@ -52,7 +52,8 @@ def packed(path: Path, first: bytes, **how: Any) -> Path:
         ("'|u1'", "(3,)", "claims shape"),
         ("'|O'", "(4,)", "Object arrays"),
         ("'|V4'", "(1,)", "numbers or short texts"),
-        ("[('a', '<i4', (1000000000,))]", "(1,)", "numbers or short texts"),
+        ("[('a', '<i4', (1000000000,))]", "(1,)", "cannot be read"),
+        ("[('a', '<i4', (1000,))]", "(1,)", "numbers or short texts"),
         ("'<U100000'", "(1,)", "numbers or short texts"),
         ("'<c8'", "(1,)", "numbers or short texts"),
         ("1/0", "(4,)", "cannot be read"),
@@ -96,9 +97,7 @@ def test_a_bomb_is_not_expanded(tmp_path: Path) -> None:
     assert path.stat().st_size < 1 << 20
     tracemalloc.start()
     try:
-        with pytest.raises(
-            DataError, match=r"expand to 100 times its size, got .* MiB from .* KiB"
-        ):
+        with pytest.raises(DataError, match=r"to 100 times its size, got .* MiB from .* KiB"):
             read_npz(path)
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
@@ -108,7 +107,7 @@ def test_a_bomb_is_not_expanded(tmp_path: Path) -> None:
 def test_more_than_this_machine_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "data_bytes", lambda: 10)
     np.savez(tmp_path / "a.npz", **arrays())
-    with pytest.raises(DataError, match="may take 10 bytes, half of .* got 16 bytes"):
+    with pytest.raises(DataError, match=r"may take 10 bytes, half of .* got 16 bytes"):
         read_npz(tmp_path / "a.npz")
 
 
@@ -125,7 +124,8 @@ def tree(tmp_path: Path) -> Path:
     for part in ("train", "test"):
         for name in ("a", "b"):
             (tmp_path / "f" / part / name).mkdir(parents=True)
-            (tmp_path / "f" / part / name / "0.png").write_bytes(images()["PNG"])
+            number = 2 * (part == "train") + (name == "a")
+            (tmp_path / "f" / part / name / "0.png").write_bytes(plain()[number])
     return tmp_path / "f"
 
 
@@ -176,7 +176,7 @@ def test_links_that_lead_out(tree: Path, tmp_path: Path, place: str) -> None:
 
 
 def test_links_within(tree: Path) -> None:
-    (tree / "train" / "a" / "x.png").symlink_to(Path("..") / "b" / "0.png")
+    (tree / "train" / "a" / "x.png").symlink_to("0.png")
     link = tree.parent / "link"
     link.symlink_to(tree)  # the folder itself may be a link
     assert len(load(f"folder:{link}").train) == 3

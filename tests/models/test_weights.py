@@ -249,10 +249,10 @@ def test_imagenet_weights_give_the_outputs_of_torchvision(shared_data: Path) -> 
     [
         ("0.weight", torch.full((4, 3), float("nan")), "finite, got 12 numbers"),
         ("1.running_var", torch.full((4,), float("inf")), "finite, got 4 numbers"),
-        ("0.weight", torch.zeros(4, 3, dtype=torch.complex64), "floating-point .* complex64"),
-        ("0.weight", torch.zeros(4, 3, dtype=torch.int64), "floating-point .* torch.int64"),
+        ("0.weight", torch.zeros(4, 3, dtype=torch.complex64), "floating-point .*complex64"),
+        ("0.weight", torch.zeros(4, 3, dtype=torch.int64), "floating-point .*torch.int64"),
         ("0.weight", torch.zeros(4, 3).to_sparse(), "sparse_coo"),
-        ("1.num_batches_tracked", torch.tensor(0.5), "must be integer .* float32"),
+        ("1.num_batches_tracked", torch.tensor(0.5), "integer .*float32"),
     ],
 )
 def test_tensors_that_are_no_weights(
@@ -261,7 +261,7 @@ def test_tensors_that_are_no_weights(
     network = small(5)
     before = {key: one.clone() for key, one in network.state_dict().items()}
     file = saved(tmp_path, {**small(5).state_dict(), name: value})
-    with pytest.raises(ModelError, match=rf"{name} must be .*{rule}"):
+    with pytest.raises(ModelError, match=rf"{name} must be.*{rule}"):
         load_weights(network, file, 5)
     assert all(torch.equal(network.state_dict()[key], one) for key, one in before.items())
 
