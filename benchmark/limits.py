@@ -2,10 +2,12 @@
 
 Every cell of a recorded baseline gets a window about its recorded mean m, by one rule:
 
+The window holds for the horizon that was recorded: ``rounds`` is among its conditions.
+
 - h is half of the cell's interval as a session would judge it: level over all looks, variance
-  moderated by [noise]. H is the same where the prior deviation is that of the cell's group (data
-  set, test file, partition and metric), if that is larger: room for other seeds and machines. The
-  window is m -+ 2 H, in whole numbers towards the outside.
+  moderated by the prior of its stratum. H is the same where the prior deviation is that of the
+  cell's group (data set, test file, partition and metric), if that is larger: room for other seeds
+  and machines. The window is m -+ 2 H, in whole numbers towards the outside.
 - A drop must not reach the fall to guessing: clean accuracy minus the share of the largest test
   class or, where m + 2 h comes closer than a point to that, minus 100 / classes. The window ends
   at the latest where the interval about that fall begins, or half way to it from m + h if that is
@@ -30,7 +32,8 @@ from typing import Any
 from scipy.stats import chi2
 
 from fedcore.harness.baselines.file import Baseline, BaselineError
-from fedcore.harness.statistics.estimates import Estimate, Noise, confidence, estimate
+from fedcore.harness.statistics.estimates import Estimate, confidence, estimate
+from fedcore.harness.statistics.prior import Priors
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.thresholds import Thresholds
@@ -79,8 +82,10 @@ class Recorded:
         """What pools the deviations between seeds."""
         return self.cell.scenario.dataset, self.test, self.cell.scenario.partition, self.metric
 
-    def interval(self, values: Sequence[float], noise: Noise) -> Estimate:
-        """As the session judges ``values`` of this cell."""
+    def interval(self, values: Sequence[float], priors: Priors, least: float = 0.0) -> Estimate:
+        """As the session judges ``values`` of this cell, with a prior deviation >= ``least``."""
+        noise = priors.of(self.cell.scenario.partition, self.metric, statistics.fmean(values))
+        noise = replace(noise, sd=max(noise.sd, least))
         return estimate(values, noise, confidence(len(self.cell.looks())))
 
 
@@ -131,11 +136,11 @@ def deviation(one: Recorded, usual: float, df: float) -> float:
     return math.sqrt((df * usual**2 + n * statistics.variance(one.values)) / (df + n))
 
 
-def window(one: Recorded, noise: Noise, pooled: float) -> tuple[float | None, float | None, str]:
+def window(one: Recorded, priors: Priors, pooled: float) -> tuple[float | None, float | None, str]:
     """(min, max, what is left open) of the limit on ``one``; both None where there is none."""
     guess = GUESSING[one.cell.scenario.dataset]
-    own = one.interval(one.values, noise)
-    room = 2 * one.interval(one.values, replace(noise, sd=max(noise.sd, pooled))).half_width
+    own = one.interval(one.values, priors)
+    room = 2 * one.interval(one.values, priors, pooled).half_width
     low, high = math.floor(own.mean - room), math.ceil(own.mean + room)
     if one.metric == "clean":
         if own.low <= guess:
@@ -146,7 +151,7 @@ def window(one: Recorded, noise: Noise, pooled: float) -> tuple[float | None, fl
             return None, min(high, 98), "; no effect is within noise"
         return max(low, math.floor(own.low / 3)), min(high, 98), ""
     falls = [
-        one.interval([clean - level for clean in one.clean], noise)
+        one.interval([clean - level for clean in one.clean], priors)
         for level in (guess, CHANCE[one.cell.scenario.dataset])
     ]
     far = own.high + own.half_width
@@ -160,14 +165,23 @@ def window(one: Recorded, noise: Noise, pooled: float) -> tuple[float | None, fl
     return max(low, least, 0.1), high, ""
 
 
-def table(one: Recorded, noise: Noise, pooled: float) -> str:
+def table(one: Recorded, priors: Priors, pooled: float) -> str:
     """The table of ``one`` in the TOML file, on one line."""
-    *ends, left = window(one, noise, pooled)
+    *ends, left = window(one, priors, pooled)
     low, high = (None if end is None else round(end, 1) for end in ends)
     mean = math.fsum(one.values) / len(one.values)
     reason = f"recorded {mean:.1f} ({min(one.values):.1f} to {max(one.values):.1f} by seed)"
+    clean = math.fsum(one.clean) / len(one.clean)
+    guess = GUESSING[one.cell.scenario.dataset]
+    way = None  # to guessing that the window allows
+    if one.metric == "clean" and low is not None:
+        way = (mean - low) / (mean - guess)
     if one.metric == "drop":
-        reason += f" of {math.fsum(one.clean) / len(one.clean):.1f}"
+        reason += f" of {clean:.1f}"
+        way = None if high is None else (high - mean) / (clean - guess - mean)
+    if way is not None:
+        reason += f", {100 * way:.0f} % of the way to guessing"
+    if one.metric == "drop":
         note = NOTES.get(one.cell.scenario.strategy)
         left = f"; {note}{left}" if note and (low or 0) > 0 else left
     limits = {"min": low, "max": high} if (low, high) != (None, None) else {"none": True}
@@ -206,11 +220,11 @@ def _toml(value: Any) -> str:
 def renewed(text: str) -> str:
     """``text`` of thresholds.toml with its recorded part made anew."""
     head = text[: text.index(MARK)] + text[text.index(MARK) :].split("\n", 1)[0] + "\n"
-    noise = Thresholds.read(FOLDER / "thresholds.toml").noise
+    priors = Thresholds.read(FOLDER / "thresholds.toml").priors
     found = [one for dataset in DATASETS for one in recorded(dataset)]
     pooled = deviations(found)
     for metric in ("clean", "drop", "asr"):
-        lines = [table(one, noise, pooled[one.group]) for one in found if one.metric == metric]
+        lines = [table(one, priors, pooled[one.group]) for one in found if one.metric == metric]
         head += f"\n[{metric}]\n" + "\n".join(lines) + "\n"
     return head
 

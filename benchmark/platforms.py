@@ -74,14 +74,14 @@ def arms(baseline: Baseline) -> dict[str, Scenario]:
     return found
 
 
-def measure(seeds: int, results: Path) -> dict[str, Any]:
-    """Run the arms on this platform: machine class, and by arm what each seed came to."""
+def measure(seeds: int, results: Path, every: int = 1) -> dict[str, Any]:
+    """Run each ``every``-th arm on this platform: its class, and what each seed came to."""
     baseline = recorded()
     options = Options(dataset=DATASET, device="cpu", jobs=1, results=results, fresh=True)
     lab = Lab(options, Thresholds.none())
     try:
         entries = {}
-        for name, arm in arms(baseline).items():
+        for name, arm in list(arms(baseline).items())[::every]:
             known = baseline.traces[arm.hash]
             entries[name] = entry = {
                 "strategy": arm.strategy,
@@ -119,14 +119,16 @@ def _tail_asr(shares: Sequence[float]) -> float:
     return 100 * tail_mean(tuple(shares))
 
 
-def on(platform: str, seeds: int) -> dict[str, Any]:
+def on(platform: str, seeds: int, every: int = 1) -> dict[str, Any]:
     """`measure` in a process of its own with the settings of ``platform``."""
     settings = EMULATED.get(platform, {})
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "platform.json"
         command = [sys.executable, "-m", "benchmark.platforms", "--child", str(out)]
         subprocess.run(
-            [*command, "--seeds", str(seeds)], env={**os.environ, **settings}, check=True
+            [*command, "--seeds", str(seeds), "--every", str(every)],
+            env={**os.environ, **settings},
+            check=True,
         )
         content = json.loads(out.read_text(encoding="utf-8"))
     return {"settings": dict(settings), **content}
@@ -138,19 +140,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known = [*EMULATED, NATIVE]
     parser.add_argument("--platform", action="append", choices=known, help="default: avx2 ones")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--every", type=int, default=1, help="run every N-th arm only")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.child is not None:
         with tempfile.TemporaryDirectory() as folder:
-            content = measure(given.seeds, Path(folder))
+            content = measure(given.seeds, Path(folder), given.every)
         given.child.write_text(json.dumps(content), encoding="utf-8")
         return
     old = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
     platforms = dict(old.get("platforms", {}))
     for name in given.platform or ["avx2", "avx2-nokernels"]:
-        platforms[name] = on(name, given.seeds)
+        platforms[name] = on(name, given.seeds, given.every)
         repeat = f"python -m benchmark.platforms --platform {name} --seeds {given.seeds}"
+        repeat += f" --every {given.every}" * (given.every > 1)
         platforms[name] = {**stamp(SCHEMA, repeat), **platforms[name]}
         content = {"schema": SCHEMA, "dataset": DATASET, "platforms": platforms}
         write_atomically(given.out, lines(content, depth=4) + "\n")

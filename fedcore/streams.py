@@ -43,6 +43,7 @@ class Purpose(enum.IntEnum):
     ABSENCES = 21
     FEATURE_SKEW = 22
     AR_COEFFICIENTS = 23
+    BALANCED_SET = 24
 
 
 def _entropy(seed: int, purpose: Purpose, round: int, client: int) -> np.random.SeedSequence:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -77,7 +79,7 @@ def _compare(options: argparse.Namespace) -> int:
         raise ComparisonError(f"--confidence must be in [0.5, 1), got {options.confidence:g}")
     results = list(map(expanded, options.results))
     a, b = (read_side(expanded(path), results) for path in (options.a, options.b))
-    result = compare_sides(a, b, alpha=1 - options.confidence, exact=RULES[options.rule])
+    result = compare_sides(a, b, alpha=round(1 - options.confidence, 12), exact=RULES[options.rule])
     content = document(result, _command(options))
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     for path, what in ((options.json, text), (options.markdown, markdown(content))):
@@ -85,8 +87,17 @@ def _compare(options: argparse.Namespace) -> int:
             path = expanded(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, what)
-    print(terminal(content))
+    _show(terminal(content))
     return int(content["status"])
+
+
+def _show(text: str) -> None:
+    """Print ``text``; a reader that has gone, as in ``| head``, leaves the exit status as it is."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(options: argparse.Namespace) -> str:

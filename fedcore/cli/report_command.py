@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from fedcore.outside.paths import expanded
 
 NAME = "report"
 HELP = "write report files again from a results.json"
-DESCRIPTION = "Render results.json of a report directory again: nothing is run, judged or timed."
+DESCRIPTION = (
+    "Render results.json of a report directory again: nothing is run, judged or timed. The report "
+    "then also has the standings of its strategies: ranks, worst cases and performance profiles."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "written by hand below its last line is kept",
     )
     parser.add_argument(
+        "--history",
+        metavar="BASELINE",
+        type=Path,
+        help="add what this baseline, a file or a folder of them, held from commit to commit",
+    )
+    parser.add_argument(
         "--claims",
         metavar="FILE",
         type=Path,
@@ -33,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Render. Raises StoreError for results that cannot be read or a place without leave."""
+    from fedcore.harness.comparisons.sections import report_sections
     from fedcore.harness.reports.files import render_again  # it loads torch, --help need not
 
     directory = expanded(options.directory)
@@ -41,8 +52,11 @@ def execute(options: argparse.Namespace) -> int:
     if options.claims is not None:
         return _claims(directory, expanded(options.claims))
     out = directory if options.out is None else expanded(options.out)
-    table, written = render_again(directory, out)
-    print(table)
+    sections, notes = report_sections(directory, options.history)
+    table, written = render_again(directory, out, sections)
+    print("\n\n".join([table, *(section.text() for section in sections)]))
+    for note in notes:
+        print(f"fedcore report: {note}", file=sys.stderr)
     print("written: " + ", ".join(str(path) for path in written))
     return 0
 

@@ -21,6 +21,8 @@ from fedcore.scenario import Scenario
 
 if TYPE_CHECKING:
     from fedcore.records.record import Record
+    from fedcore.simulation.checkpoints import Checkpoints
+    from fedcore.simulation.trial import RoundReport
 
 NAME = "run"
 HELP = "run one scenario"
@@ -67,6 +69,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"run once more (default {WORKER_TIMEOUT:.0f})",
     )
     parser.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="save the run in DIR every few rounds, and go on from what is there of this very run, "
+        "to the same bits",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        metavar="N",
+        help="rounds between two checkpoints (default: 5, and as seldom as takes 2 %% of the time)",
+    )
+    parser.add_argument(
         "--json",
         nargs="?",
         const="-",
@@ -86,6 +99,7 @@ def execute(options: argparse.Namespace) -> int:
         scenario, seed = _checked(options)
         from fedcore.console import RoundLines, summary
         from fedcore.engine.execution import PRECISIONS, Execution, default_processes
+        from fedcore.simulation.checkpoints import Checkpoints
         from fedcore.simulation.runner import run
     if options.precision not in PRECISIONS:
         raise ScenarioError(
@@ -104,6 +118,12 @@ def execute(options: argparse.Namespace) -> int:
     if target is not None:
         _check_writable(target)  # now, not after an hour of training
 
+    places = None
+    if options.checkpoint is not None:
+        every = options.checkpoint_every
+        folder = expanded(Path(options.checkpoint))
+        places = Checkpoints(folder, None if every is None else int(every))
+
     stream: TextIO | None = sys.stderr if options.json == "-" else sys.stdout
     if options.quiet and options.json == "-":
         stream = None
@@ -111,9 +131,29 @@ def execute(options: argparse.Namespace) -> int:
     if stream is not None and not options.quiet:
         print(f"{scenario.id}, seed {seed}", file=stream, flush=True)
         lines = RoundLines(scenario, stream)
-    record = _persistently(
-        lambda: run(scenario, seed, data_dir=options.data_dir, on_round=lines, **how)
-    )
+    made = 0
+
+    def hear(report: RoundReport) -> None:
+        nonlocal made
+        made = report.round
+        if lines is not None:
+            lines(report)
+
+    def resumed(rounds: int) -> None:
+        if stream is not None:
+            print(f"{rounds} rounds are made, says {options.checkpoint}", file=stream, flush=True)
+
+    def make() -> Record:
+        return run(
+            scenario, seed, data_dir=options.data_dir, on_round=hear, checkpoint=places,
+            on_resume=resumed, **how,
+        )  # fmt: skip
+
+    try:
+        record = _persistently(make)
+    except KeyboardInterrupt:
+        print(_kept(made, scenario.rounds, places), file=sys.stderr, flush=True)
+        raise
     if stream is not None:
         print(summary(record), file=stream, flush=True)
     if options.json == "-":
@@ -134,6 +174,16 @@ def _persistently(make: Callable[[], Record]) -> Record:
     return make()
 
 
+def _kept(made: int, rounds: int, places: Checkpoints | None) -> str:
+    """What an interrupt leaves of a run of which ``made`` rounds were made."""
+    if places is None:
+        return f"{made} of {rounds} rounds were made and are lost: --checkpoint DIR keeps them"
+    return (
+        f"{made} of {rounds} rounds were made, {places.saved} of them are saved in {places.folder}:"
+        " the same command goes on from there"
+    )
+
+
 def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
     """Scenario and seed; ScenarioError with every problem in what was typed."""
     problems: list[str] = []
@@ -149,6 +199,11 @@ def _checked(options: argparse.Namespace) -> tuple[Scenario, int]:
         problems.append(
             f"--processes must be an integer >= 1 and <= {JOBS}, got {shown(processes)}"
         )
+    every = options.checkpoint_every
+    if every is not None and not re.fullmatch(r"[1-9][0-9]{0,8}", every):
+        problems.append(f"--checkpoint-every must be an integer >= 1, got {every!r}")
+    if every is not None and options.checkpoint is None:
+        problems.append("--checkpoint-every says how often, and needs --checkpoint DIR")
     try:
         scenario = chosen_scenario(
             options, preset_name=options.preset, cohort_size=options.cohort_size

@@ -21,6 +21,7 @@ FIELDS: Final = frozenset(
             "local_steps",
             "lr",
             "malicious_fraction",
+            "malicious_set",
             "model",
         ),
         *("normalize", "num_clients", "optimizer", "partition", "partition_seed", "parts"),

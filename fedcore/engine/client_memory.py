@@ -27,10 +27,16 @@ class ClientMemory:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        self.clients = clients
         self._kept = {
             n: zeros((clients, size), dtype=dtype, device=device) for n, size in sizes.items()
         }
         self._has = zeros((clients,), dtype=torch.bool, device="cpu") if sizes else None
+
+    @property
+    def rows(self) -> Mapping[str, torch.Tensor]:
+        """What all clients keep, by name: [clients, size] each."""
+        return self._kept
 
     def has(self, client: int) -> bool:
         """Whether ``client`` has taken part."""

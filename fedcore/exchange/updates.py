@@ -1,8 +1,4 @@
-"""Evidence of attacks on updates: what each malicious client sent, beside what it had trained.
-
-Worked out from the rows that are handed on to privacy and strategy, and from the honest rows before
-any attack, apart from the code that attacks.
-"""
+"""Evidence of attacks on updates: what each malicious client sent, and what it had trained."""
 
 from __future__ import annotations
 
@@ -46,11 +42,10 @@ class UpdateAudit:
     Of the parameters: ``change`` is |sent - own| / |own| (least, mean), ``cosine`` and ``ratio``
     are the cosine of sent and own and the ratio of their lengths, ``benign_cosine`` and
     ``benign_ratio`` those of sent and the mean of the round's benign updates; (least, greatest)
-    each. They are None where no participation has such a number: lengths of 0, values that are not
-    finite, a cohort without benign clients (counted in ``alone``). ``digest`` is of the rows that
-    the strategy received, by round. ``measured`` is what the attack's own audit reads off the rows,
-    by name: (least, greatest) over the rounds in which it is finite. ``broken`` counts rows that
-    are not finite, in rounds in which all honest ones are.
+    each; None where no participation has one: lengths of 0, values that are not finite, no benign
+    clients (counted in ``alone``). ``digest`` is of the rows that the strategy received, by round,
+    ``measured`` what the attack's audit reads off the rows, by name: (least, greatest) over the
+    rounds in which it is finite. ``broken`` counts rows that are not finite, where honest ones are.
     """
 
     client: int

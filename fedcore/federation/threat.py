@@ -15,6 +15,8 @@ import torch
 from fedcore.attacks.attack import Attack, Draw, Samples, Scores, Work, attack_of
 from fedcore.errors import AttackError
 from fedcore.exchange.fingerprints import content, long, total
+from fedcore.federation.malicious import in_order
+from fedcore.federation.malicious import malicious_clients as malicious_clients
 from fedcore.federation.poison_checks import require_effect, require_samples
 from fedcore.federation.poisoned import ClientPoison as ClientPoison
 from fedcore.federation.poisoned import Copies as Copies
@@ -24,17 +26,6 @@ from fedcore.streams import Indices, Purpose, stream
 
 ONCE = -1
 """In the place of a round: the draw that holds for the whole run."""
-
-
-def malicious_clients(scenario: Scenario, seed: int) -> Indices:
-    """The malicious clients of a run, ascending, [scenario.num_malicious] int64."""
-    return np.sort(_in_order(scenario, seed))
-
-
-def _in_order(scenario: Scenario, seed: int) -> Indices:
-    """The malicious clients in the order in which they are drawn."""
-    order = stream(seed, Purpose.MALICIOUS_SET).permutation(scenario.num_clients)
-    return order[: scenario.num_malicious].astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,8 @@ class Threat:
         data, where the poison ratio rounds to no sample on every malicious client, or where
         nothing would change; under redraw that is judged by the draw of round 1.
         """
-        attack, malicious = attack_of(scenario), malicious_clients(scenario, seed)
+        attack, sizes = attack_of(scenario), [len(part) for part in parts]
+        malicious = malicious_clients(scenario, seed, sizes)
         own = np.array(labels, np.int64)
         result = cls(scenario, seed, num_classes, parts, attack, malicious, own)
         if attack is None:
@@ -92,7 +84,8 @@ class Threat:
         if attack.data is None:
             return result
         redraw = bool(attack.data.redraw)
-        result._places.update((int(c), p) for p, c in enumerate(_in_order(scenario, seed)))
+        order = in_order(scenario, seed, sizes)
+        result._places.update((int(c), p) for p, c in enumerate(order))
         result._clean.update((int(c), result.labels[parts[c]]) for c in malicious)
         first = [result._draw(int(c), 1 if redraw else ONCE, images) for c in malicious]
         require_effect(scenario, attack.data, [drawn.poison for drawn in first])

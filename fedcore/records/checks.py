@@ -166,7 +166,7 @@ def _audit(record: Record) -> Iterator[str]:
         if any(audit.samples[client] == 0 for client in cohort):
             yield f"a client without samples is in the cohort {_short(cohort)}"
             break
-    expected = [int(client) for client in malicious_clients(scenario, record.seed)]
+    expected = [int(client) for client in malicious_clients(scenario, record.seed, audit.samples)]
     if list(audit.malicious) != expected:
         yield f"malicious must be {_short(expected)}, got {_short(audit.malicious)}"
     present = [len(set(expected).intersection(cohort)) for cohort in audit.cohorts]

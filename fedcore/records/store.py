@@ -112,6 +112,10 @@ def folder_of(root: Path, scenario: Scenario) -> Path:
     return root / "records" / scenario.id[:_LONGEST_NAME]
 
 
+class UnwrittenError(StoreError):
+    """A good record that could not be written: the place is full, or gone."""
+
+
 class StoreWarning(UserWarning):
     """A stored record that was passed over."""
 
@@ -166,7 +170,7 @@ class Store:
 
         Raises StoreError for a record that is not of this key: data, weights or code that have
         changed since the key was made must not be found under it. So for one that could not be
-        read back, and where the place cannot be written.
+        read back; UnwrittenError where the place cannot be written.
         """
         if not inputs.certain:
             raise StoreError(
@@ -187,7 +191,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, text)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise UnwrittenError(f"{path} cannot be written: {error.strerror or error}") from error
         return path
 
 

@@ -45,6 +45,7 @@ def adapt(scenario: Scenario, changes: Mapping[str, Any]) -> dict[str, Any]:
         new_attack = replaced["attack"].cls
         if changes["attack"] is None:
             values.pop("malicious_fraction")
+            values.pop("malicious_set", None)
         unread = new_attack is None or MIRRORED not in new_attack.specs()
         if unread or replaced["attack"].values.get(MIRRORED):
             values.pop(MIRRORED, None)

@@ -1,14 +1,10 @@
-"""Scenario: everything that defines an experiment but the seed. The only such definition.
-
-Test id, store key, table row and command-line flags all derive from it.
-"""
+"""Scenario: what defines an experiment but the seed; ids, keys, rows and flags derive from it."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from functools import cache, cached_property, lru_cache
 from typing import Any
@@ -23,13 +19,9 @@ from fedcore.scenario import naming, validation
 from fedcore.scenario.changes import adapt
 from fedcore.scenario.declared import parameters
 from fedcore.scenario.parts import Parts
+from fedcore.scenario.rounding import round_half_up as round_half_up
 from fedcore.scenario.state import state
 from fedcore.scenario.wire import NAMES
-
-
-def round_half_up(value: float) -> int:
-    """Rounding of every count that is a fraction of something: 2.5 -> 3, whatever the parity."""
-    return math.floor(value + 0.5 + 1e-9)  # 1e-9: 0.3 * 5 must count as 1.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
@@ -125,6 +117,12 @@ class Scenario:
     attack: str | None = param("poisoning attack; None: clean", default=None)
     malicious_fraction: float = param("share of malicious clients", default=0.0, low=0, high=1)
     poison_ratio: float = param("share of their samples poisoned", default=0.0, low=0, high=1)
+    malicious_set: str | None = param(
+        "how malicious clients are drawn: balanced by their samples; None: whoever they are",
+        default=None,
+        choices=("balanced",),
+        token="malset",
+    )
     probe: str | None = param(
         "attack, as backdoor(target=0), whose success is measured where nobody attacks",
         default=None,
@@ -278,7 +276,7 @@ def own_specs() -> dict[str, Spec]:
     """The declaration of each field that a scenario has itself."""
     fields = (field for field in dataclasses.fields(Scenario) if field.metadata)
     specs = {field.name: spec_of(Scenario, field) for field in fields}
-    return {n: dataclasses.replace(s, most=FIELDS.get(n, math.inf)) for n, s in specs.items()}
+    return {n: dataclasses.replace(s, most=FIELDS.get(n, s.most)) for n, s in specs.items()}
 
 
 @lru_cache(maxsize=4)

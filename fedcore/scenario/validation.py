@@ -117,11 +117,9 @@ def _counts(scenario: Scenario) -> list[str]:
     if scenario.probe is not None:
         problems += _probe(scenario)
     if scenario.attack is None:
-        for name in ("malicious_fraction", "poison_ratio"):
-            if getattr(scenario, name):
-                problems.append(
-                    f"{name}={getattr(scenario, name)} needs an attack: name one, or set it to 0"
-                )
+        for name, off in (("malicious_fraction", 0), ("poison_ratio", 0), ("malicious_set", None)):
+            if value := getattr(scenario, name):
+                problems.append(f"{name}={value} needs an attack: name one, or set it to {off}")
         return problems
     if scenario.malicious_fraction == 0:
         problems.append(

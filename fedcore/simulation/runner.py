@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fedcore.data.loading import data_directory
 from fedcore.engine.execution import Execution
 from fedcore.engine.interface import ENGINES
 from fedcore.errors import ScenarioError
 from fedcore.federation.federation import Federation
 from fedcore.lifeline import WORKER_TIMEOUT
+from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import code_of
 from fedcore.records.record import Record
 from fedcore.scenario import Scenario
+from fedcore.simulation.checkpoints import Checkpoints
 from fedcore.simulation.trial import RoundReport, Trial
 
 
@@ -30,12 +33,17 @@ def run(
     processes: int = 1,
     worker_timeout: float = WORKER_TIMEOUT,
     on_round: Callable[[RoundReport], None] | None = None,
+    checkpoint: str | Path | Checkpoints | None = None,
+    on_resume: Callable[[int], None] | None = None,
 ) -> Record:
     """Train ``scenario`` with ``seed`` and return its record.
 
     ``data_dir`` holds data sets and weights (default: $FEDCORE_DATA, else the user cache);
     ``device``, ``engine``, ``precision``, ``processes`` and ``worker_timeout`` say how to compute:
     see `Execution`.
+    ``checkpoint`` is a folder, or says more of it: the run goes on from what is there of this very
+    run, calls ``on_resume`` with the rounds that are made, and saves itself there every few rounds,
+    to the same bits. Raises CheckpointError for a run that cannot be saved.
     Bitwise repeatable on one machine and device: on the CPU each process computes on one thread,
     as the number of threads changes the last bits.
 
@@ -54,8 +62,19 @@ def run(
     started = time.perf_counter()
     execution = Execution(engine, device, precision, processes, worker_timeout).fitting(scenario)
     chosen = execution.torch_device
+    places = checkpoint
+    if isinstance(places, (str, Path)):
+        places = Checkpoints(Path(places))
     code_of(scenario, "")  # before what is not loaded yet is: it sees later changes
     with execution.arithmetic():
         federation = Federation.prepare(scenario, seed, data_dir, chosen)
         with contextlib.closing(ENGINES[execution.engine_name](federation, execution)) as made:
-            return Trial(federation, made, execution.label, chosen, started, on_round).complete()
+            trial = Trial(federation, made, execution.label, chosen, started, on_round)
+            if places is None:
+                return trial.complete()
+            inputs = inputs_of(scenario, data_directory(data_dir), execution)
+            if (keeper := places.of(trial, inputs)) is None:
+                return trial.complete()
+            if (rounds := keeper.resume()) and on_resume is not None:
+                on_resume(rounds)
+            return keeper.complete()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 import uuid
 from dataclasses import dataclass
@@ -16,20 +18,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 _MARK = "FEDCORE_RELIABILITY"
 
-#: Runs of about a second: 4 cells, each with 2 seeds and a clean twin.
+#: 3 cells, each with 2 seeds and a clean twin, and a control.
 SUITE = """
 import pytest
 from fedcore import Scenario
 from fedcore.harness.suite.cells import Cell
 
 CLEAN = Scenario(
-    dataset="synthetic:2000", model="cnn", num_clients=8, fraction_train=1.0, rounds={rounds},
+    dataset="synthetic:400", model="mlp", num_clients=4, fraction_train=1.0, rounds={rounds},
     optimizer="sgd", lr=0.1,
 )
 ATTACKED = dict(attack="labelflip", malicious_fraction=0.25, poison_ratio=1.0)
 
 def cells(options):
-    for name in ("fedavg", "fednova", "median", "scaffold"):
+    for name in ("fednova", "median", "scaffold"):
         scenario = CLEAN.but(strategy=name, **ATTACKED)
         yield Cell(name, scenario, 2)
 
@@ -70,15 +72,22 @@ class Session:
         self.process.wait()
 
 
-def write_suite(folder: Path, rounds: int = 10) -> None:
+def write_suite(folder: Path, rounds: int = 3) -> None:
     """Put the suite into ``folder``."""
     (folder / "test_suite.py").write_text(SUITE.replace("{rounds}", str(rounds)))
 
 
-def begin(folder: Path, results: str, *arguments: str, jobs: int = 2) -> Session:
-    """Start pytest on the suite in ``folder``, in a process group of its own."""
+def begin(
+    folder: Path, results: str, *arguments: str, jobs: int = 2, terminal: int | None = None
+) -> Session:
+    """Start pytest on the suite in ``folder``, in a process group of its own.
+
+    ``terminal`` is a pseudo-terminal to control it; without one it has none.
+    """
     mark = uuid.uuid4().hex
-    environment = {**os.environ, _MARK: mark, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    # without kernels: what other programs do to the cache of compiled ones is not looked at here
+    own = {_MARK: mark, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "FEDCORE_NATIVE": "0"}
+    environment = {**os.environ, **own}
     environment.pop("GITHUB_STEP_SUMMARY", None)
     plugins = ["-p", "fedcore.harness.plugin", "-p", "no:cacheprovider", "-p", "no:benchmark"]
     given = ["--device=cpu", f"--jobs={jobs}", f"--results={results}"]
@@ -90,10 +99,23 @@ def begin(folder: Path, results: str, *arguments: str, jobs: int = 2) -> Session
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
             start_new_session=True,
+            preexec_fn=_begun_anew if terminal is None else _at_a_terminal,
         )
     return Session(process, mark, output)
+
+
+def _begun_anew() -> None:
+    """Take back what nohup or a shell may have set: signals that are ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _at_a_terminal() -> None:
+    """Make standard input the terminal that controls this process, too."""
+    _begun_anew()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -149,7 +171,7 @@ def records(folder: Path, name: str) -> dict[str, Any]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        times = ("timings", "seconds", "checksum", "made", "time")
+        times = ("timings", "seconds", "checksum", "date")
         return {key: _timeless(part) for key, part in value.items() if key not in times}
     if isinstance(value, list):
         return [_timeless(part) for part in value]

@@ -118,6 +118,8 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
             continue
         if name == "probe" and given["attack"] is not None:
             continue  # the attack has its own
+        if name == "malicious_set" and given["attack"] is None:
+            continue
         needed = any(known.get(name) is REQUIRED for known in read)
         if needed or draw(st.integers(0, 1 if spec.optional else 3)) == 0:
             given[name] = draw(values(name))

@@ -107,6 +107,7 @@ CHANGES = {
     "client_mods": (FLOWER, "a.b:mod"),
     "attack": (ATTACK, "pairflip"),
     "malicious_fraction": (ATTACK, 0.4),
+    "malicious_set": (ATTACK, "balanced"),
     "poison_ratio": (ATTACK, 0.6),
     "source_class": (TARGETED, 3),
     "target_class": (TARGETED, 3),

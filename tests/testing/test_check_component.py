@@ -295,7 +295,6 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_all_kinds_of_attacks_are_among_ours() -> None:
-    made = [ATTACKS[name] for name in ATTACKS]
-    assert any(issubclass(cls, DataAttack) and cls.changes_images for cls in made)
-    assert any(issubclass(cls, UpdateAttack) for cls in made)
-    assert dataclasses.is_dataclass(made[0])
+    classes = [ATTACKS[name] for name in ATTACKS]
+    assert any(issubclass(cls, DataAttack) and cls.changes_images for cls in classes)
+    assert any(issubclass(cls, UpdateAttack) for cls in classes)

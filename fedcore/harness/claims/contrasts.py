@@ -22,7 +22,7 @@ from fedcore.scenario import Scenario
 #: The estimands: what the attack costs, where the attacked arms end, and both in one.
 DROP, ACCURACY, BOTH = "drop", "accuracy", "both"
 #: What sets a poisoned arm apart from its clean twin.
-ATTACK = frozenset({"attack", "malicious_fraction", "poison_ratio", "probe"})
+ATTACK = frozenset({"attack", "malicious_fraction", "malicious_set", "poison_ratio", "probe"})
 
 
 @dataclass(frozen=True)

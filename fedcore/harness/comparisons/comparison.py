@@ -99,10 +99,23 @@ def _tails(arms: Pair, seed: int) -> Divergence | None:
     """What differs in the tail values of a run whose rounds one side does not store."""
     parts = []
     for what, values in (("tail accuracy", arms.accuracy), ("tail ASR", arms.asr)):
-        before, now = values.get(seed, (0.0, 0.0))
+        before, now = values.get(seed, (0.0, 0.0))  # no rate of an attack, or of a broken model
         if before != now:
             parts.append(f"{what} {before:.4f} -> {now:.4f} %")
-    return Divergence(None, ", ".join(parts)) if parts else None
+    if not parts:
+        return None
+    first = _first_round(arms)
+    if first is not None:
+        parts.append(f"the mean over the seeds first differs in round {first}")
+    return Divergence(None, ", ".join(parts))
+
+
+def _first_round(arms: Pair) -> int | None:
+    """The first round in which the mean curves differ; None where they are of other seeds."""
+    a, b = arms.a, arms.b
+    if not a.curve or a.curve.keys() != b.curve.keys() or a.accuracy.keys() != b.accuracy.keys():
+        return None
+    return next((round for round in a.curve if a.curve[round] != b.curve[round]), None)
 
 
 def _alike(old: Trace, new: Trace) -> tuple[Trace, Trace]:

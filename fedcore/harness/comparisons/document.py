@@ -11,6 +11,7 @@ from fedcore.harness.comparisons.differing import changed_facts
 from fedcore.harness.comparisons.findings import rule
 from fedcore.harness.comparisons.pairing import Pair
 from fedcore.harness.comparisons.side import Side
+from fedcore.harness.comparisons.standings import standings
 
 COMPARE_SCHEMA = 1
 #: Exit statuses by verdict. "alike": bits differ, and nothing significantly.
@@ -22,9 +23,10 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
 
     Differences are B - A, in percentage points. ``verdict`` is a key of `STATUS`. ``runs.changed``
     are the runs that differ in a bit, ``tests`` every `findings.Finding`, ``arms`` all that was
-    compared, value by value.
+    compared, value by value, ``standings`` those of each side over the cells in both.
     """
     found = result.pairing
+    keys = {pair.a.known.key for pair in found.arms}
     return {
         "schema": COMPARE_SCHEMA,
         "command": command,
@@ -57,6 +59,7 @@ def document(result: Comparison, command: str) -> dict[str, Any]:
         },
         "tests": [dataclasses.asdict(finding) for finding in result.findings],
         "arms": [_arm(pair) for pair in found.arms],
+        "standings": {"a": standings(result.a, keys), "b": standings(result.b, keys)},
     }
 
 

@@ -32,8 +32,13 @@ class Pair:
 
     @property
     def asr(self) -> dict[int, tuple[float, float]]:
-        """Tail attack success rates; empty where one side has none."""
-        return _common(self.a.asr, self.b.asr)
+        """Tail attack success rates; empty where one side has none.
+
+        Without the seeds on which either run diverged: a broken model is no weaker attack.
+        """
+        broken = self.a.diverged | self.b.diverged
+        found = _common(self.a.asr, self.b.asr)
+        return {seed: both for seed, both in found.items() if seed not in broken}
 
     @property
     def uneven(self) -> tuple[list[int], list[int]]:

@@ -68,7 +68,8 @@ class Known:
         """The clean twin; where the scenario is not known here, the same without its attack."""
         if self.scenario is not None:
             return Known.known(self.scenario.clean_twin())
-        values = {**self.values, "attack": None, "malicious_fraction": 0.0, "poison_ratio": 0.0}
+        off = {"attack": None, "malicious_fraction": 0.0, "poison_ratio": 0.0}
+        values = {n: v for n, v in {**self.values, **off}.items() if n != "malicious_set"}
         return Known(f"unknown {_digest(values)}", values, None)
 
     @property
@@ -89,9 +90,10 @@ class Arm:
     """What one session measured of a scenario.
 
     ``accuracy`` and ``asr`` are tail means in percent by seed, ``traces`` the rounds of each run
-    where they are stored, ``diverged`` the seeds whose run left the finite numbers. ``data`` and
-    ``weights`` are digests, None where the session does not say. ``state`` is that of
-    `statistics.convergence.Convergence`, None where nothing is known of it.
+    where they are stored, ``curve`` the mean accuracy over all seeds by round, ``diverged`` the
+    seeds whose run left the finite numbers. ``data`` and ``weights`` are digests, None where the
+    session does not say. ``state`` is that of `statistics.convergence.Convergence`, None where
+    nothing is known of it.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Arm:
     accuracy: dict[int, float] = field(default_factory=dict)
     asr: dict[int, float] = field(default_factory=dict)
     traces: dict[int, Trace] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
     diverged: set[int] = field(default_factory=set)
     state: str | None = None
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from fedcore.harness.comparisons.standings_section import rank_text
 from fedcore.harness.reports.narrow import NARROW, WIDTH
+from fedcore.harness.reports.summaries import number
 
 Content = Mapping[str, Any]
 Table = tuple[list[str], list[list[str]]]
@@ -133,9 +135,37 @@ def _tables(content: Content) -> Iterator[tuple[str, Table]]:
     ]
     if moved:
         yield (
-            "other arms that differ, within what machines differ by",
+            "other arms that differ, none significantly by itself",
             _tests(sorted(moved, key=lambda test: test["p_holm"])),
         )
+    yield from _standings(content)
+
+
+def _standings(content: Content) -> Iterator[tuple[str, Table]]:
+    """A table for each scope in which both sides have ranks, the order of A first."""
+    theirs = {(s["scope"], str(s["setting"])): s for s in content["standings"]["b"]}
+    for mine in content["standings"]["a"]:
+        other = theirs.get((mine["scope"], str(mine["setting"])))
+        if other is None:
+            continue
+        by_arm = {row["arm"]: row for row in other["rows"]}
+        rows = []
+        for row in mine["rows"]:
+            if row["arm"] in by_arm:
+                pair = row, by_arm[row["arm"]]
+                rows.append(
+                    [row["arm"]]
+                    + [number(side["mean"]) for side in pair]
+                    + [rank_text(side["rank"]) or "-" for side in pair]
+                    + [number(side["worst"]["mean"]) for side in pair]
+                    + [rank_text(side["worst_rank"]) or "-" for side in pair]
+                )
+        head = [
+            "arm",
+            *(f"{what} {x}" for what in ("mean", "rank", "worst", "its rank") for x in "AB"),
+        ]
+        counts = " and ".join(str(len(side["cells"])) for side in (mine, other))
+        yield f"standings of {mine['scope']} over {counts} converged cells, %", (head, rows)
 
 
 def _tests(tests: Sequence[Mapping[str, Any]]) -> Table:

@@ -29,6 +29,7 @@ from fedcore.harness.plugin.session import (
     require_places,
     suite_session,
 )
+from fedcore.harness.plugin.unwritten import remember
 from fedcore.harness.plugin.xdist import (
     TIMING,
     Share,
@@ -229,6 +230,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """As a worker of pytest-xdist: tell the controller what was judged."""
     config = session.config
+    remember(session)
     if not is_worker(config):
         end_for_workers(session)
         return

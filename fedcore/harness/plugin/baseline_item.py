@@ -17,6 +17,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.collection import cell_of
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
 from fedcore.harness.plugin.session import origin_of, suite_session
+from fedcore.harness.plugin.unwritten import note_unwritten
 from fedcore.harness.plugin.xdist import distributed
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class BaselineItem(pytest.Item):
             try:
                 yield f"written: {place.name}/{write(content, place).name}"
             except OSError as error:
+                note_unwritten(self.config)
                 yield f"the comparison could not be written to {place}: {error}"
 
     def _record(self, outcomes: dict[str, Outcome]) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.collection import cell_of, name_files_apart, named_cells
+from fedcore.harness.plugin.limits import thresholds
 from fedcore.harness.plugin.options import OPTIONS, option, spelled, usage_error
-from fedcore.harness.plugin.session import REMARKS, SESSION, starts_here, suite_session, thresholds
+from fedcore.harness.plugin.session import REMARKS, SESSION, starts_here, suite_session
 from fedcore.harness.plugin.xdist import Share, refuse
 
 if TYPE_CHECKING:

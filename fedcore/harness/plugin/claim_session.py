@@ -15,6 +15,7 @@ from fedcore.harness.claims.report import Judged
 from fedcore.harness.plugin.checked import repeat
 from fedcore.harness.plugin.options import OPTIONS
 from fedcore.harness.plugin.session import SESSION, SuiteSession, origin_of
+from fedcore.harness.plugin.unwritten import unwritten
 from fedcore.harness.statistics.looks import due
 from fedcore.records.store import StoreWarning
 
@@ -83,11 +84,9 @@ def write(config: pytest.Config, judged: Sequence[Judged]) -> list[str]:
             f"{progress.stored} runs from the store, {made} made in {suite.lab.last_result:.0f} s"
         )
     for place in filter(None, (options.results.resolve(), options.report)):
-        try:
+        with unwritten(config, lines.append, f"the claims to {place}"):
             write_claims(judged, place, repeat(config), origin_of(config))
             lines.append(f"written: {place.name}/claims.json, claims.md, claims.toml")
-        except OSError as error:
-            lines.append(f"the claims could not be written to {place}: {error}")
     return lines
 
 

@@ -95,6 +95,13 @@ DECLARATIONS: dict[str, dict[str, Any]] = {
         "repeated",
     },
     "report": {"help": "write report.md, .html, results.csv, .json, .tex to this directory"},
+    "require": {
+        "action": "append",
+        "dest": "requirements",
+        "metavar": "TEXT",
+        "help": "ask this of every cell that it fits, as 'poisoned >= 80 where strategy = krum, "
+        "malicious_fraction = 0.3'; may be repeated",
+    },
     "thresholds": {
         "metavar": "FILE",
         "help": "limits of the cells (default: thresholds.toml beside the tests, if there is one)",

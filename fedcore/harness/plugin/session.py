@@ -13,7 +13,9 @@ import pytest
 from fedcore.errors import FedcoreError
 from fedcore.harness.plugin.checked import Checked, repeat
 from fedcore.harness.plugin.interrupts import SessionInterrupts
+from fedcore.harness.plugin.limits import thresholds
 from fedcore.harness.plugin.options import OPTIONS, spelled, usage_error
+from fedcore.harness.plugin.unwritten import unwritten
 from fedcore.harness.plugin.xdist import GATHERED, Share
 from fedcore.records.files import require_writable
 
@@ -57,6 +59,7 @@ class SuiteSession:
         needs = {
             arm: self.options.seeds or max(cell.looks()) for arm, cell in arms if arm is not None
         }
+        self.require_asked([cell.scenario for cell in cells])
         self.require_dealt(needs)
         self.begin(self.lab.plan(cells))
         self.require_any()
@@ -87,6 +90,22 @@ class SuiteSession:
                     "location": None,
                 }
             )
+
+    def require_asked(self, scenarios: Sequence[Scenario]) -> None:
+        """UsageError for a requirement of the command line that no cell is asked.
+
+        One of the file is named in the summary: the selection may leave its cells out.
+        """
+        from fedcore.harness.suite.requirements import unasked
+
+        names = unasked(self.lab.thresholds.requirements, scenarios)
+        given = [name for name in names if not name.startswith("require.")]
+        if given:
+            raise usage_error(
+                self.config,
+                f"--{given[0]}: none of the selected cells fits: correct its conditions",
+            )
+        self.config.stash[REMARKS] += [f"{name}: none of the selected cells fits" for name in names]
 
     def require_dealt(self, needs: Mapping[Scenario, int]) -> None:
         """UsageError, once and before the first run, where data cannot be dealt to the clients.
@@ -125,7 +144,7 @@ class SuiteSession:
         self._outcomes[cell] = outcome
         if self._first_verdict is None:
             self._first_verdict = self.lab.progress.seconds
-        return Checked(outcome, self.config, bool(self.lab.thresholds.path))
+        return Checked(outcome, self.config, self.lab.thresholds.path is not None)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -200,15 +219,13 @@ def write_reports(outcomes: Sequence[Outcome], config: pytest.Config) -> list[st
     options = config.stash[OPTIONS]
     suite = config.stash.get(SESSION, None)
     figures = suite is None or not suite.interrupts.happened
-    lines = []
+    lines: list[str] = []
     for place in filter(None, (options.results.resolve(), options.report)):
-        try:
+        with unwritten(config, lines.append, f"the report to {place}"):
             files.write_reports(
                 outcomes, place, repeat=repeat(config), origin=origin, figures=figures
             )
             lines.append(f"written: {_relative(place)}/results.json, .csv, .tex, report.md, .html")
-        except (OSError, FedcoreError) as error:
-            lines.append(f"the report could not be written to {place}: {error}")
     return lines
 
 
@@ -237,19 +254,6 @@ def suite_session(
         except FedcoreError as error:
             raise usage_error(config, error) from error
     return config.stash[SESSION]
-
-
-def thresholds(config: pytest.Config, folder: Path) -> Thresholds:
-    """The limits of the tests in ``folder``; none where nobody has set any. ThresholdError."""
-    from fedcore.harness.suite.thresholds import Thresholds
-
-    chosen = config.stash[OPTIONS].thresholds
-    if chosen is None:
-        chosen = config.hook.pytest_fedcore_thresholds(config=config, folder=folder)
-    if chosen is not None:
-        return Thresholds.read(config.invocation_params.dir / chosen)
-    beside = folder / "thresholds.toml"
-    return Thresholds.read(beside) if beside.exists() else Thresholds.none()
 
 
 def require_places(config: pytest.Config) -> None:

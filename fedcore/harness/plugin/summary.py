@@ -10,6 +10,7 @@ import pytest
 
 from fedcore.harness.plugin import baselines, claims
 from fedcore.harness.plugin.session import REMARKS, SESSION, write_reports
+from fedcore.harness.plugin.unwritten import note_unwritten, unwritten
 from fedcore.harness.plugin.xdist import GATHERED, Share
 
 
@@ -31,8 +32,17 @@ def show(reporter: Any, config: pytest.Config) -> None:
             reporter.write_line(line)
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if path and tables:
-        with open(path, "a", encoding="utf-8") as file:
+        what = f"the summary {path}"
+        with (
+            unwritten(config, reporter.write_line, what),
+            open(path, "a", encoding="utf-8") as file,
+        ):
             file.writelines(f"```\n{table}\n```\n" for table in tables)
+
+
+def _append(path: str, text: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _cells(
@@ -42,6 +52,9 @@ def _cells(
     suite = config.stash.get(SESSION, None)
     outcomes = gathered.in_order if suite is None else suite.outcomes
     yield from dict.fromkeys(config.stash[REMARKS] + gathered.remarks)
+    if suite is not None and (message := suite.lab.unwritten.message()) is not None:
+        note_unwritten(config)
+        yield message
     if not outcomes:
         return
     from fedcore.harness.reports.files import summary_table

@@ -79,7 +79,9 @@ def _shared(record: Record) -> Iterator[tuple[str, tuple[str, ...], Any]]:
         yield "local epochs", ("local_epochs", "num_clients", *dealt), audit.epochs
     if record.scenario.attack is not None:
         # fewer malicious clients are the first of more
-        yield "malicious clients", ("malicious_fraction", "num_clients"), audit.malicious
+        fields = ("malicious_fraction", "num_clients", "malicious_set")
+        balanced = record.scenario.malicious_set is not None  # by what the clients hold
+        yield "malicious clients", (*fields, *(_DEALT if balanced else ())), audit.malicious
     if record.scenario.epsilon_budget is None:
         yield "cohorts", (*_DEALT, "fraction_train", "rounds", *ABSENT), audit.cohorts
     yield "initial model", _NETWORK, evidence.model

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,8 @@ Indices = npt.NDArray[np.int64]
 
 # the numbers of `fedcore.streams.Purpose`, which are part of every stored result
 _PARTITION, _WEIGHTS, _COHORT, _ORDER, _MALICIOUS = 1, 2, 3, 4, 5
-_EPOCHS, _VALIDATION, _ROOT, _ABSENCES = 10, 12, 20, 21
+_EPOCHS, _VALIDATION, _ROOT, _ABSENCES, _BALANCED = 10, 12, 20, 21, 24
+_CANDIDATES = 5  # among which the next client of a balanced set is chosen
 
 
 def generator(seed: int, purpose: int, round: int = -1, client: int = -1) -> np.random.Generator:
@@ -41,16 +43,29 @@ def half_up(value: float) -> int:
     return math.floor(value + 0.5 + 1e-9)
 
 
-def malicious(scenario: Scenario, seed: int) -> tuple[int, ...]:
+def malicious(scenario: Scenario, seed: int, sizes: Sequence[int] | None = None) -> tuple[int, ...]:
     """The malicious clients, ascending."""
-    return tuple(sorted(malicious_order(scenario, seed)))
+    return tuple(sorted(malicious_order(scenario, seed, sizes)))
 
 
-def malicious_order(scenario: Scenario, seed: int) -> list[int]:
-    """The malicious clients, in the order in which they are drawn."""
+def malicious_order(scenario: Scenario, seed: int, sizes: Sequence[int] | None = None) -> list[int]:
+    """The malicious clients, in the order in which they are drawn.
+
+    ``sizes`` are the clients' training samples, by which a balanced set is chosen.
+    """
     count = half_up(scenario.malicious_fraction * scenario.num_clients)
-    order = generator(seed, _MALICIOUS).permutation(scenario.num_clients)
-    return [int(client) for client in order[:count]]
+    if scenario.malicious_set != "balanced":
+        order = generator(seed, _MALICIOUS).permutation(scenario.num_clients)
+        return [int(client) for client in order[:count]]
+    assert sizes is not None, "a balanced set is drawn by the clients' samples"
+    line = generator(seed, _BALANCED).permutation(scenario.num_clients)
+    mean = Fraction(sum(sizes), scenario.num_clients)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        due = mean * (len(chosen) + 1) - sum(sizes[client] for client in chosen)
+        others = [int(client) for client in line if client not in chosen][:_CANDIDATES]
+        chosen.append(min(others, key=lambda client: abs(sizes[client] - due)))
+    return chosen
 
 
 def epochs(scenario: Scenario, seed: int) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ def expected(record: Record, data_dir: Path | None) -> ExpectedTraining:
     scenario, seed = record.scenario, record.seed
     data = raw(scenario.data, data_dir, scenario.image_size)
     drawn = _drawn(_Key(scenario, seed, data))
-    malicious = draws.malicious(scenario, seed)
+    malicious = draws.malicious(scenario, seed, [len(part) for part in drawn.parts])
     attack = poison.data_attack(scenario)
     acting = set(malicious) if attack is not None else set()
     victims = Victims(scenario, seed, drawn)
@@ -195,7 +195,7 @@ class _Key:
         attack = attack_of(scenario)
         # of the attacks only those on local work change what is drawn
         works = attack is not None and attack.work is not None
-        work = (attack, scenario.malicious_fraction) if works else None
+        work = (attack, scenario.malicious_fraction, scenario.malicious_set) if works else None
         fields = attrgetter("dataset", *_FEDERATION, *_MODEL)(scenario)
         self._values = (seed, id(data), private, work, *fields)
 

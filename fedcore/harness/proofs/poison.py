@@ -50,8 +50,11 @@ def poisoned(
     clean: Indices,
     classes: int,
     images: Images | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> Poisoned:
     """What ``client`` trains on in ``round``, of the ``clean`` labels [n] and ``images`` it has.
+
+    ``sizes`` are the training samples of each client.
 
     Where labels are drawn from scores, which no record has, they are `UNKNOWN`.
     """
@@ -67,7 +70,7 @@ def poisoned(
         labels[order[:taken]] = UNKNOWN
         return Poisoned(labels, order[:taken])
     given = images[order] if attack.changes_images and images is not None else None
-    place = draws.malicious_order(scenario, seed).index(client)
+    place = draws.malicious_order(scenario, seed, sizes).index(client)
     draw = Draw(classes, client, drawing, place, seed)
     made = _made(attack, Samples(clean[order], given), draw)
     labels = clean.copy()

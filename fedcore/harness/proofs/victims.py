@@ -38,7 +38,7 @@ class Victims:
             images = None if self.images is None else self._own(client)
             made = poison.poisoned(
                 self.scenario, self.seed, round, client, data.train_labels[part], data.classes,
-                images,
+                images, [len(each) for each in self.drawn.parts],
             )  # fmt: skip
             self._made[key] = made, self._hashes(client, made)
         return self._made[key]

@@ -22,7 +22,7 @@ class LocalWorks:
     @functools.cached_property
     def attacked(self) -> tuple[tuple[int, int], ...]:
         """With what an attack asks for."""
-        malicious = draws.malicious(self.scenario, self.seed)
+        malicious = draws.malicious(self.scenario, self.seed, self.sizes)
         return self._counted(poison.works(self.scenario, self._drawn, malicious))
 
     @functools.cached_property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from fedcore.harness.reports.horizons import course_lines
 from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate, row
 from fedcore.harness.suite.command import repeat_command
 
@@ -22,6 +23,7 @@ _UNITS = {
     "control_asr": "%",
     "skill": "%",
     "twin_skill": "%",
+    "retention": "%",
 }
 _SUBJECTS = {
     "clean": "clean tail accuracy",
@@ -32,6 +34,7 @@ _SUBJECTS = {
     "control_asr": "attack success rate on the undefended control",
     "skill": "balanced accuracy between guessing and no error",
     "twin_skill": "balanced accuracy without the attack, between guessing and no error,",
+    "retention": "poisoned / clean tail accuracy",
 }
 _MEANINGS = {
     "VOID": "the attack does too little to the undefended control, so this cell proves nothing",
@@ -59,7 +62,7 @@ def explain_row(cell: Row, repeat: str) -> str:
         meaning = None  # the published value below says why
     parts = [f"{cell['id']}: {cell['verdict']}" + (f" ({meaning})" if meaning else "")]
     if any(cell["values"].values()):
-        parts.append(seed_table(cell))
+        parts.append("\n".join([seed_table(cell), *course_lines(cell)]))
     if cell["gates"]:
         parts.append("\n".join(gate_text(gate, cell) for gate in cell["gates"]))
     elif not cell["errors"] and not cell.get("unlimited"):

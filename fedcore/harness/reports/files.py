@@ -21,6 +21,7 @@ from fedcore.harness.reports.matrix_csv import matrices_csv
 from fedcore.harness.reports.matrix_page import write_page
 from fedcore.harness.reports.overall import left_out, overall
 from fedcore.harness.reports.rows import row
+from fedcore.harness.reports.sections import Section
 from fedcore.harness.reports.table import terminal_document
 from fedcore.harness.suite.outcome import Outcome
 from fedcore.outside.files import read_text
@@ -108,14 +109,18 @@ def read_results(directory: Path) -> Document:
     return dict(content)
 
 
-def render(content: Document, directory: Path, *, figures: bool = True) -> list[Path]:
+def render(
+    content: Document, directory: Path, *, figures: bool = True, sections: Sequence[Section] = ()
+) -> list[Path]:
     """Write the report files of ``content``; returns their paths. StoreError if it cannot.
+
+    ``sections`` stand in report.md and report.html behind what the results themselves say.
 
     Each file is replaced in one step, results.json first: what has been computed comes first.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return _render(content, directory, figures)
+        return _render(content, directory, figures, sections)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {directory} ({error.strerror or error}): name "
@@ -123,14 +128,18 @@ def render(content: Document, directory: Path, *, figures: bool = True) -> list[
         ) from error
 
 
-def render_again(directory: Path, out: Path) -> tuple[str, list[Path]]:
+def render_again(
+    directory: Path, out: Path, sections: Sequence[Section] = ()
+) -> tuple[str, list[Path]]:
     """Render ``directory``/results.json into ``out``: the terminal table and the paths written.
+
+    With ``sections`` as of `render`.
 
     Raises StoreError where that is damaged or cannot be read or written.
     """
     content = read_results(directory)
     with _damaged(directory / RESULTS):
-        return terminal_document(content), render(content, out)
+        return terminal_document(content), render(content, out, sections=sections)
 
 
 def write_matrix_page(directory: Path, page: Path, source: str) -> None:
@@ -155,7 +164,9 @@ def _damaged(path: Path) -> Iterator[None]:
         raise ResultsError(f"{path} is damaged: {error!r}") from error
 
 
-def _render(content: Document, directory: Path, figures: bool) -> list[Path]:
+def _render(
+    content: Document, directory: Path, figures: bool, sections: Sequence[Section]
+) -> list[Path]:
     written = [directory / RESULTS]
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(written[0], text + "\n")
@@ -176,8 +187,8 @@ def _render(content: Document, directory: Path, figures: bool) -> list[Path]:
     tables = content.get("matrices") or []
     texts = {
         "results.csv": formats.to_csv(content),
-        "report.md": formats.to_markdown(content, first, notes, second, third),
-        "report.html": formats.to_html(content, figure, notes, surface, curves),
+        "report.md": formats.to_markdown(content, first, notes, second, third, sections),
+        "report.html": formats.to_html(content, figure, notes, surface, curves, sections),
         "results.tex": formats.to_latex(content),
     }
     if tables:
@@ -185,7 +196,8 @@ def _render(content: Document, directory: Path, figures: bool) -> list[Path]:
     for file, text in texts.items():
         written.append(directory / file)
         write_atomically(written[-1], text)
-    for name, image in ((_FIGURE, figure), (_SURFACE, surface), (_CURVES, curves)):
+    own = ((_FIGURE, figure), (_SURFACE, surface), (_CURVES, curves))
+    for name, image in (*own, *((section.path, section.figure) for section in sections)):
         path = directory / name
         if image is None:
             path.unlink(missing_ok=True)  # of other results

@@ -19,6 +19,7 @@ from fedcore.harness.reports.learning import LINES, learning_table
 from fedcore.harness.reports.matrix_text import markdown_matrices
 from fedcore.harness.reports.provenance import facts
 from fedcore.harness.reports.rows import MEASURED, Row, deciding_gate
+from fedcore.harness.reports.sections import Section
 from fedcore.harness.reports.summaries import Columns, tables
 
 #: Verdicts of cells of which nothing has to be explained.
@@ -58,6 +59,7 @@ def to_markdown(
     notes: Sequence[str],
     surface: str | None = None,
     curves: str | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """Table, what did not hold and why, thresholds, provenance and how to repeat it.
 
@@ -82,6 +84,10 @@ def to_markdown(
         parts += ["## Privacy, utility and robustness", f"```text\n{private}\n```"]
     if surface is not None:
         parts.append(f"![Accuracy and drop by epsilon]({surface})")
+    for section in sections:
+        parts += [f"## {section.heading}", *_drawn(section.columns, "github"), section.legend]
+        if section.figure is not None:
+            parts.append(f"![{section.heading}]({section.path})")
     failing = [cell for cell in cells if cell["verdict"] not in HOLDING]
     if failing:
         parts.append("## What does not hold")
@@ -102,6 +108,7 @@ def to_html(
     notes: Sequence[str],
     surface: bytes | None = None,
     curves: bytes | None = None,
+    sections: Sequence[Section] = (),
 ) -> str:
     """One page that needs no other file: the style and the figures are inside."""
     cells = document["cells"]
@@ -133,6 +140,14 @@ def to_html(
         parts += ["<h2>Privacy, utility and robustness</h2>", f"<pre>{escape(private)}</pre>"]
     if surface is not None:
         parts.append(_image("Accuracy and drop by epsilon", surface))
+    for section in sections:
+        parts += [
+            f"<h2>{escape(section.heading)}</h2>",
+            *_drawn(_escaped(section.columns), "unsafehtml"),
+            f"<p>{escape(section.legend)}</p>",
+        ]
+        if section.figure is not None:
+            parts.append(_image(section.heading, section.figure))
     failing = [cell for cell in cells if cell["verdict"] not in HOLDING]
     if failing:
         parts.append("<h2>What does not hold</h2>")

@@ -27,7 +27,7 @@ SHORTEST = next(n for n in itertools.count(1) if tail_length(n) >= FEWEST_ROUNDS
 #: What the marks mean.
 MEANINGS = {
     "^": f"the arm still rises, by {STILL:g} point or more in ten rounds",
-    "~": "noise hides whether it does",
+    "~": "noise hides whether the arm still rises",
     "?": f"the tail is too short for a test, which takes {SHORTEST} evaluated rounds or more",
 }
 #: Which marked arms ranks, costs and means do not leave out.
@@ -84,6 +84,24 @@ def horizons(rounds: Iterable[int]) -> str:
     found = sorted(set(rounds))
     text = ", ".join(map(str, found[:-1])) + (" and " if len(found) > 1 else "")
     return f"at {text}{found[-1]} round{'' if found == [1] else 's'}"
+
+
+def course_lines(cell: Row) -> list[str]:
+    """A line for each arm of ``cell``: whether it has converged at its horizon."""
+    course = cell.get("course")
+    if course is None:
+        return []
+    lines = []
+    for arm in arms_of(cell):
+        found, where = course[arm], f"{arm} arm {at_rounds([cell])}"
+        if found is None:
+            lines.append(f"{where}: {MEANINGS['?']}")
+        else:
+            lines.append(
+                f"{where}: {found['state']}, its tail rises by {found['mean']:+.2f} points in ten "
+                f"rounds [{found['low']:.2f}, {found['high']:.2f}]"
+            )
+    return lines
 
 
 def unsettled(cell: Row) -> str | None:

@@ -64,7 +64,7 @@ def _table(cells: Sequence[Row], noise: Noise) -> Table:
         }
         for defence in defences
     ]
-    compared, complete = _without_holes(rows, labels)
+    compared, complete = without_holes(rows, labels)
     compare(rows, compared, complete, by_place, seeds)
     scenario = cells[0]["scenario"]
     return {
@@ -181,14 +181,17 @@ def bites(entry: Mapping[str, Any]) -> bool:
     return bool(low > 0 or (above is not None and (above["low"] or 0.0) > BACKDOOR_BITES))
 
 
-def _without_holes(rows: Sequence[Table], labels: Sequence[str]) -> tuple[list[str], list[str]]:
+def without_holes(
+    rows: Sequence[Table], labels: Sequence[str], fewest: int = 1
+) -> tuple[list[str], list[str]]:
     """The attacks and defences of the largest part of the matrix in which no cell is missing.
 
-    Rows with most cells first; of equal parts that with more rows.
+    Rows with most cells first; of equal parts that with more rows, and none with fewer than
+    ``fewest``.
     """
     best: tuple[int, int, list[str], list[str]] = (0, 0, [], [])
     by_count = sorted(rows, key=lambda row: -len(row["cells"]))
-    for count in range(1, len(by_count) + 1):
+    for count in range(fewest, len(by_count) + 1):
         chosen = by_count[:count]
         common = [a for a in labels if all(a in row["cells"] for row in chosen)]
         size = count * len(common)

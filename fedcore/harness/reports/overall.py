@@ -39,7 +39,8 @@ def overall(cells: Sequence[Row]) -> list[dict[str, Any]]:
     for cell in _attacked(cells):
         if unsettled(cell) is None:
             key = (cell["labels"]["strategy"], cell["labels"]["note"])
-            groups.setdefault(key, {}).setdefault(_setting(cell), {})[cell["hash"]] = cell
+            setting = setting_of(cell["scenario"])
+            groups.setdefault(key, {}).setdefault(setting, {})[cell["hash"]] = cell
     return [
         _line(strategy, name, setting, list(members.values()))
         for (strategy, note), settings in groups.items()
@@ -86,7 +87,7 @@ def same_cells(lines: Sequence[Mapping[str, Any]]) -> bool:
 
 def _line(strategy: str, note: str, setting: Setting, members: Sequence[Row]) -> dict[str, Any]:
     seeds = _common_seeds(members)
-    own = _OWN | _parameters("strategy", "optimizer")
+    own = own_fields()
     line: dict[str, Any] = {
         "strategy": strategy,
         "note": note,
@@ -107,16 +108,21 @@ def _line(strategy: str, note: str, setting: Setting, members: Sequence[Row]) ->
     return line
 
 
+def own_fields() -> set[str]:
+    """The fields in which strategies that are compared may differ: what is tuned for each."""
+    return _OWN | _parameters("strategy", "optimizer")
+
+
 def _common_seeds(members: Iterable[Row]) -> list[int]:
     return sorted(set.intersection(*(set(cell["seeds"]) for cell in members)))
 
 
-def _setting(cell: Row) -> Setting:
-    """The fields of the cell's scenario that no partition or attack is about."""
+def setting_of(scenario: Mapping[str, Any]) -> Setting:
+    """The fields of a stored ``scenario`` that no partition or attack is about."""
     varied = _VARIED | _parameters("partition", "attack")
     return tuple(
         (name, tuple(value) if isinstance(value, list) else value)
-        for name, value in cell["scenario"].items()
+        for name, value in scenario.items()
         if name not in varied
     )
 

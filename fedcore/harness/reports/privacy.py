@@ -21,6 +21,7 @@ from tabulate import tabulate
 from fedcore.components.kinds import PRIVACY, REFERENCE
 from fedcore.components.written import registered
 from fedcore.harness.reports.figures import new_figure, png
+from fedcore.harness.reports.horizons import at_rounds
 from fedcore.harness.reports.rows import Row, mean
 from fedcore.harness.statistics.estimates import Estimate, Noise, estimate
 from fedcore.scenario import Scenario
@@ -105,10 +106,11 @@ def table(cells: Sequence[Row], noise: Noise | None) -> str:
         )
     text = tabulate(lines, headers="keys", disable_numparse=True, missingval="", tablefmt="simple")
     return (
-        f"{text}\neps: of one participation; eps total: of the client that took part most, over "
-        "all seeds.\nnoise: against the same arm clipped and not noised, points, 90 % intervals. "
-        "mends: poisoned accuracy\nrises; masks: the drop shrinks, the poisoned accuracy does not "
-        "rise; adds: the drop grows."
+        f"{text}\nacc: tail accuracy {at_rounds(shown)}, %. eps: of one participation; eps total: "
+        "of the client that\ntook part most, over all seeds.\n"
+        "noise: against the same arm clipped and not noised, points, 90 % intervals. mends: "
+        "poisoned accuracy\nrises; masks: the drop shrinks, the poisoned accuracy does not rise; "
+        "adds: the drop grows."
     )
 
 

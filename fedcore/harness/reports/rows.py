@@ -27,7 +27,7 @@ Row = dict[str, Any]
 MEASURED = ("clean", "poisoned", "drop", "asr")
 
 _SEVERITY = ("FAIL", "unsure", "pass")
-_OWN = ("drop", "clean", "poisoned", "asr", "skill", *CONTROLS)
+_OWN = ("drop", "clean", "poisoned", "retention", "asr", "skill", *CONTROLS)
 
 
 def row(outcome: Outcome) -> Row:
@@ -64,7 +64,7 @@ def row(outcome: Outcome) -> Row:
         "seeds": list(outcome.seeds),
         "values": {metric: list(found) for metric, found in values.items()} | by_seed,
         "asr_twin": list(outcome.asr_twin),
-        "estimates": {metric: _spread(outcome, found) for metric, found in values.items()}
+        "estimates": {metric: _spread(outcome, found, metric) for metric, found in values.items()}
         | spreads,
         "retention": outcome.retention,
         "epsilon_total": list(outcome.epsilon_total),
@@ -187,11 +187,13 @@ def _percent(share: float) -> str:
     return naming.percent(share).removesuffix("pct")
 
 
-def _spread(outcome: Outcome, values: Sequence[float]) -> dict[str, float | None] | None:
+def _spread(
+    outcome: Outcome, values: Sequence[float], metric: str = ""
+) -> dict[str, float | None] | None:
     if not values:
         return None
     try:
-        found = outcome.spread(values)
+        found = outcome.spread(values, metric)
     except ValueError:  # a single seed without prior knowledge of the noise: a mean is all
         average = sum(values) / len(values)
         return {"mean": average, "low": None, "high": None, "confidence": None}

@@ -14,7 +14,8 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.runs import pulse
 from fedcore.harness.runs.imports import NOTHING, Imports, Parcel
 from fedcore.records.record import Record
-from fedcore.records.store import Inputs, Run, Store
+from fedcore.records.store import Inputs, Run, Store, UnwrittenError
+from fedcore.simulation.checkpoints import Checkpoints
 from fedcore.simulation.lockstep import lockstep, lockstep_key
 from fedcore.simulation.runner import run as simulate
 from fedcore.simulation.trial import RoundReport
@@ -26,6 +27,7 @@ class Job:
 
     Without ``inputs`` and ``store`` the record is only handed back. ``imports`` are what a process
     must have imported to read it: a component registers itself when its module is imported.
+    ``checkpoint`` is a folder from which the run goes on, and in which it saves itself.
     """
 
     run: Run
@@ -34,6 +36,7 @@ class Job:
     data_dir: Path
     execution: Execution
     imports: Imports = NOTHING
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,16 @@ def execute(job: Job) -> Record | Failure:
     """Run ``job`` in this process. Errors are values, so that one run cannot end the others."""
     try:
         how = dataclasses.asdict(job.execution)
+        places = None
+        if job.checkpoint is not None:
+            places = Checkpoints(job.checkpoint, lenient=True)
         record = simulate(
-            job.run.scenario, job.run.seed, data_dir=job.data_dir, on_round=pulse.beat, **how
+            job.run.scenario,
+            job.run.seed,
+            data_dir=job.data_dir,
+            on_round=pulse.beat,
+            checkpoint=places,
+            **how,
         )
     except FedcoreError as error:
         return _refused(error)
@@ -117,10 +128,15 @@ def _together(jobs: list[Job]) -> Iterator[tuple[Job, Record | Failure] | None]:
 
 
 def _stored(job: Job, record: Record) -> Record | Failure:
-    """``record``, once it is where it belongs."""
+    """``record``, once it is where it belongs.
+
+    So, too, where that is full: it can be judged, and whoever asked for it sees that it is missing.
+    """
     try:
         if job.store is not None and job.inputs is not None:
             job.store.put(job.run, job.inputs, record)
+    except UnwrittenError:
+        return record
     except FedcoreError as error:
         return _refused(error)
     return record

@@ -22,12 +22,12 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.runs.imports import Parcel
 from fedcore.harness.runs.job import Failure, Job, execute, packed
 from fedcore.harness.runs.processes import RUN_ATTEMPTS, News, loss, lost
-from fedcore.harness.runs.ray_watch import Watch, beat_to
+from fedcore.harness.runs.ray_watch import StuckError, Watch, beat_to
 from fedcore.lifeline import WORKER_TIMEOUT
 from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
 from fedcore.records.inputs import inputs_of
 from fedcore.records.record import Record
-from fedcore.records.store import Inputs
+from fedcore.records.store import Inputs, UnwrittenError
 
 Result = Record | Failure
 
@@ -134,6 +134,8 @@ class RayPool:
             self._references[job] = reference
             try:
                 reply = self._watch.await_(reference, key, lambda: self._abandoned)
+            except StuckError as stuck:  # it keeps its CPU: another try might wait for ever
+                return Failure(f"the worker process of {job.run.id} {stuck}", expected=False)
             except TimeoutError as silence:
                 losses.append(str(silence))
             except (*gone, errors.ObjectLostError) as error:
@@ -155,6 +157,8 @@ def _stored(job: Job, inputs: Inputs | None, result: Result) -> Result:
     if isinstance(result, Record) and job.store is not None and inputs is not None:
         try:
             job.store.put(job.run, inputs, result)
+        except UnwrittenError:
+            return result  # see `fedcore.harness.runs.job`
         except FedcoreError as error:
             return Failure(f"{type(error).__name__}: {error}", expected=True)
     return result

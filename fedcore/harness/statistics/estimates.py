@@ -41,18 +41,18 @@ class Noise:
     """What is known beforehand about the deviation between seeds.
 
     ``sd``, in percentage points, is worth ``df`` degrees of freedom; df = 0 is Student's t from
-    the sample alone. From ``alone`` seeds on (None: never) the sample counts alone in any case.
+    the sample alone. From ``alone`` seeds on (0: never) the sample counts alone in any case.
     """
 
     sd: float
     df: float
-    alone: int | None = None
+    alone: int = 0
 
     def __post_init__(self) -> None:
         if self.sd <= 0 or self.df < 0:
             raise ValueError(f"noise needs sd > 0 and df >= 0, got sd={self.sd}, df={self.df}")
-        if self.alone is not None and self.alone < 2:
-            raise ValueError(f"noise needs alone >= 2 seeds, got {self.alone}")
+        if self.alone != 0 and self.alone < 2:
+            raise ValueError(f"noise needs alone >= 2 seeds or 0, got {self.alone}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def estimate(values: Sequence[float], noise: Noise, confidence: float = 0.9) -> 
     one without prior degrees of freedom.
     """
     n = len(values)
-    known = noise.df if noise.alone is None or n < noise.alone else 0.0
+    known = noise.df if not noise.alone or n < noise.alone else 0.0
     df = known + n - 1
     if n == 0 or df <= 0:
         raise ValueError(f"{n} values with {noise.df:g} prior degrees of freedom give no interval")

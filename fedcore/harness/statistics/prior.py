@@ -40,8 +40,9 @@ class Trend:
     """The prior of a stratum: log s0^2 = ``level`` + ``slope`` * mean, worth ``df``.
 
     Variances in squared percentage points; the mean, in percent or points, counts within [``low``,
-    ``high``], which the ``cells`` that the trend is from have spanned. ``spread`` is the estimate
-    of ``df`` before it was bounded by `MOST_DF` (infinite: no variance is unlike the others).
+    ``high``], which the middle 80 % of the ``cells`` that the trend is from have spanned.
+    ``spread`` is the estimate of ``df`` before it was bounded by `MOST_DF` (infinite: no variance
+    is unlike the others).
     """
 
     level: float
@@ -58,6 +59,10 @@ class Trend:
         return Noise(math.exp((self.level + self.slope * within) / 2), self.df, ALONE)
 
 
+#: Metrics that deviate like another one.
+ALIKE = {"skill": "clean", "twin_skill": "clean", "control": "drop", "control_asr": "asr"}
+
+
 @dataclass(frozen=True)
 class Priors:
     """Priors by stratum, (kind of partition, metric), and what holds for others."""
@@ -67,7 +72,7 @@ class Priors:
 
     def of(self, partition: str, metric: str, mean: float) -> Noise:
         """The prior of a cell on ``partition`` whose ``metric`` has ``mean``."""
-        trend = self.strata.get((partition, metric))
+        trend = self.strata.get((partition, ALIKE.get(metric, metric)))
         return self.usual if trend is None else trend.at(mean)
 
 
@@ -89,6 +94,8 @@ def fit(
     s2 = np.maximum(s2, _FLOOR * float(np.median(s2[s2 > 0])))
     e = np.log(s2) - digamma(d / 2) + np.log(d / 2)
     x = np.zeros(len(s2)) if means is None else np.asarray(means, np.float64)
+    low, high = (float(edge) for edge in np.quantile(x, [0.1, 0.9]))
+    x = x.clip(low, high)  # a straight line through a few cells far out says little of them
     sloped = means is not None and len(s2) >= FEWEST_FOR_TREND and bool(np.ptp(x) > 0)
     slope = float(np.cov(x, e)[0, 1] / x.var(ddof=1)) if sloped else 0.0
     level = float(e.mean() - slope * x.mean())
@@ -98,7 +105,7 @@ def fit(
     weight = min(spread, MOST_DF)
     # s0 that goes with the weight that is used: the mean of log s^2 stays what it is
     shift = 0.0 if math.isinf(spread) else float(digamma(spread / 2) - math.log(spread / 2))
-    return Trend(level + shift, slope, float(x.min()), float(x.max()), weight, len(s2), spread)
+    return Trend(level + shift, slope, low, high, weight, len(s2), spread)
 
 
 def trigamma_inverse(y: float) -> float:

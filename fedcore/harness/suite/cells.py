@@ -21,6 +21,8 @@ from fedcore.scenario.naming import apart, identifier
 from fedcore.scenario.wire import MIRRORED
 
 _SHARES = ("malicious_fraction", "poison_ratio")
+#: What a user sets for the attacked arms alone.
+OF_ATTACKS = (*_SHARES, "malicious_set")
 
 
 def poisons(attack: Any) -> bool:
@@ -151,14 +153,15 @@ class Grid:
 
     def _arm(self, strategy: Mapping[str, Any], partition: Mapping[str, Any]) -> Scenario:
         arm = self._own_arm(strategy, partition)
-        unread = {*_SHARES, *(("alpha",) if arm.alpha is None else ())}
+        unread = {*OF_ATTACKS, *(("alpha",) if arm.alpha is None else ())}
         return arm.but(**{k: v for k, v in self.overrides.items() if k not in unread})
 
-    @staticmethod
     def _attacked(
-        arm: Scenario, attack: Mapping[str, Any], fraction: float, ratio: float
+        self, arm: Scenario, attack: Mapping[str, Any], fraction: float, ratio: float
     ) -> Scenario:
-        shares = {"malicious_fraction": fraction}
+        shares: dict[str, Any] = {"malicious_fraction": fraction}
+        if "malicious_set" in self.overrides:
+            shares["malicious_set"] = self.overrides["malicious_set"]
         if poisons(attack["attack"]):
             shares["poison_ratio"] = ratio
         return arm.but(**{**attack, **shares})

@@ -44,6 +44,7 @@ def base_command(options: Options, places: Sequence[str] = ("benchmark",)) -> st
     for name, value in options.settings:
         shown = "-".join(map(str, value)) if isinstance(value, tuple) else value
         parts.append(shlex.quote(f"--{name.replace('_', '-')}={shown}"))
+    parts += [shlex.quote(f"--require={text}") for text in options.requirements]
     if options.thresholds is not None:
         parts.append(shlex.quote(f"--thresholds={options.thresholds}"))
     parts += [f"--fail-on={verdict.replace(' ', '-')}" for verdict in options.fail_on]

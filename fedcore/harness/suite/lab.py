@@ -22,8 +22,9 @@ from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.look_ahead import LookAhead
 from fedcore.harness.suite.options import Options
 from fedcore.harness.suite.outcome import Outcome, judge_cell
-from fedcore.harness.suite.pools import pool_of, say_stored
+from fedcore.harness.suite.pools import checkpoints_of, pool_of, say_stored
 from fedcore.harness.suite.thresholds import Thresholds
+from fedcore.harness.suite.unwritten import Unwritten
 from fedcore.records.inputs import inputs_of
 from fedcore.records.provenance import device_name, fingerprint
 from fedcore.records.record import Record
@@ -65,9 +66,9 @@ class Lab:
         self._results: dict[Run, Record | Failure] = {}
         self._jobs: dict[Run, Job] = {}
         self._open: dict[Job, None] = {}  # submitted and not known to be done
+        self.unwritten = Unwritten()
         self._found = 0
-        self._refused = 0  # runs that failed before there was a job
-        self._examples = 0.0
+        self._refused, self._examples = 0, 0.0  # refused: runs that failed before there was a job
         self._samples: dict[tuple[str, int | None], int] = {}
         self._engines: dict[str, None] = {}
         self._data: dict[str, str] = {}
@@ -92,12 +93,7 @@ class Lab:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What this session's numbers are made with and of, as files of results say it.
-
-        Device, engine (several, where some runs need another), precision, the fingerprint that
-        stored records share, the machine class where runs repeat their bits, and the digest of each
-        data set and file of weights.
-        """
+        """Device, engines, precision, fingerprint, class and digests of data, for result files."""
         return {
             "device": device_name(self.device),
             "engine": ", ".join(sorted(self._engines) or [self.execution.label]),
@@ -142,7 +138,8 @@ class Lab:
             return
         fitting = self.execution.fitting(run.scenario)
         imports = self._imports.of(run.scenario, fitting.label)
-        job = Job(run, inputs, self.store, self.data_dir, fitting, imports)
+        saved = checkpoints_of(run.scenario, self.store.root, self.options)
+        job = Job(run, inputs, self.store, self.data_dir, fitting, imports, saved)
         self._jobs[run] = job
         self._open[job] = None
         self._examples += self._expected_examples(run)
@@ -168,6 +165,7 @@ class Lab:
                 self._results[run] = self._pool.result(self._jobs[run], timeout=0.5)
                 self.last_result = time.perf_counter() - self._began
                 self._close_jobs([self._jobs[run]])
+                self.unwritten.look(self.store, run, self._results[run])
             # a single worker makes what is asked for, when it is asked for
             if run not in self._results and self.jobs > 1:
                 self._look_ahead()
@@ -277,9 +275,9 @@ class Lab:
 
     def abandon(self) -> str:
         """End the workers at once; in words, what is stored and what is lost."""
-        lost = [job.run.id for job in self._pool.abandon()]
+        lost = self._pool.abandon()
         progress = self.progress
-        return say_stored(progress.finished, progress.planned, lost, str(self.options.results))
+        return say_stored(progress.finished, progress.planned, lost, self.options.results)
 
     def close(self) -> None:
         """End the workers, and what engines have kept between runs."""

@@ -17,7 +17,7 @@ from fedcore.components.parameters import REQUIRED
 from fedcore.components.registry import REGISTRIES
 from fedcore.components.written import choice, pieces
 from fedcore.errors import ScenarioError
-from fedcore.harness.suite.cells import UNDEFENDED, Cell
+from fedcore.harness.suite.cells import OF_ATTACKS, UNDEFENDED, Cell
 from fedcore.harness.suite.place import Place
 from fedcore.scenario import Scenario, naming, round_half_up
 
@@ -104,7 +104,7 @@ class Matrix:
 
     def _shared(self) -> dict[str, Any]:
         """What a user sets for all cells: not the shares, nor an alpha that nothing reads."""
-        unread = ("malicious_fraction", "poison_ratio", "alpha")
+        unread = (*OF_ATTACKS, "alpha")
         return {name: v for name, v in self.overrides.items() if name not in unread}
 
     def _cell(self, row: Row, column: Column | None, partition: Mapping[str, Any]) -> Cell | None:
@@ -167,6 +167,8 @@ class Matrix:
 
     def _attacked(self, arm: Scenario, column: Column) -> Scenario:
         changes = {**column.attack, "malicious_fraction": self._fraction()}
+        if "malicious_set" in self.overrides:
+            changes["malicious_set"] = self.overrides["malicious_set"]
         ratio = self.overrides.get("poison_ratio")
         if ratio is not None and "poison_ratio" in changes:
             changes["poison_ratio"] = ratio

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedcore.attacks.attack import success_of
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, estimate, judge
 from fedcore.harness.suite.cells import Cell
+from fedcore.harness.suite.pairs import idle as idle
+from fedcore.harness.suite.pairs import named_seeds
 from fedcore.harness.suite.skill import LEARNS, tail_skill
 from fedcore.harness.suite.thresholds import Threshold, Thresholds, cannot_fail
 from fedcore.records.record import Record
@@ -30,6 +32,18 @@ LEARNED = Threshold(
     "what an attack takes from an arm that has learned nothing says nothing",
     {},
 )
+
+
+#: What the undefended control is held to where only a requirement is asked of a cell.
+BITES = Threshold(
+    "control.required",
+    "control",
+    1.0,
+    None,
+    "where undefended averaging loses nothing, a defence that holds proves nothing",
+    {},
+)
+BITES_AIMED = replace(BITES, name="control_asr.required", metric="control_asr", min=10.0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,9 @@ def put_gates(
             unlimited.append(f"{threshold.name} ({threshold.limit}) could not fail: {why}")
         else:
             try:
-                found = estimate(measure.values, thresholds.noise, confidence)
+                kind, mean = measure.subject.partition, _mean(measure.values)
+                noise = thresholds.priors.of(kind, metric, mean)
+                found = estimate(measure.values, noise, confidence)
             except ValueError as error:
                 voids.append(f"{metric} has no interval, which {threshold.name} needs: {error}")
                 return
@@ -142,12 +158,64 @@ def put_gates(
         voids += [f"asr could not be measured: {asr.missing}"] * bool(asr.missing)
     if any(gate.threshold.metric in _OWN for gate in gates) and named["twin_skill"] is None:
         put(LEARNED, measured["twin_skill"])
+    if asked := _required(cell, seeds, records, measured, thresholds, confidence):
+        gates += [gate for gate in asked if isinstance(gate, Gate)]
+        voids += [reason for reason in asked if isinstance(reason, str)]
+        if cell.scenario.attack is not None and named["twin_skill"] is None:
+            put(LEARNED, measured["twin_skill"])
+        if "control" in measured and named["control"] is None and named["control_asr"] is None:
+            aimed = success_of(cell.scenario) is not None
+            put(
+                *((BITES_AIMED, measured["control_asr"]) if aimed else (BITES, measured["control"]))
+            )
     voids += _uncontrolled(cell, gates, voids)
     return Gates(tuple(gates), tuple(voids), tuple(unlimited))
 
 
+def _required(
+    cell: Cell,
+    seeds: Sequence[int],
+    records: Records,
+    measured: Mapping[str, Measure],
+    thresholds: Thresholds,
+    confidence: float,
+) -> list[Gate | str]:
+    """A gate for each requirement that is asked of ``cell``, or why there is none."""
+    found: list[Gate | str] = []
+    kind = cell.scenario.partition
+    for requirement in thresholds.requirements:
+        if not requirement.fits(cell.scenario):
+            continue
+        name, metric = requirement.threshold.name, requirement.threshold.metric
+        measure = measured.get(metric) or _of_pairs(metric, cell.scenario, seeds, records)
+        if measure.missing is not None:
+            found.append(f"{metric} could not be measured, which {name} limits: {measure.missing}")
+            continue
+        try:
+            prior = thresholds.priors.of(kind, metric, _mean(measure.values))
+            interval = requirement.interval(measure.values, prior, confidence)
+        except ValueError as error:
+            found.append(f"{metric} has no interval, which {name} needs: {error}")
+            continue
+        found.append(Gate(requirement.threshold, interval, requirement.judge(interval)))
+    return found
+
+
+def _of_pairs(metric: str, scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
+    """``poisoned`` tail accuracy in percent, or ``retention``: 100 x poisoned / clean, by seed."""
+    poisoned = _of(scenario, seeds, records, _tail)
+    if metric == "poisoned":
+        return poisoned
+    clean = _of(scenario.clean_twin(), seeds, records, _tail)
+    missing = poisoned.missing or clean.missing
+    if missing is None and not all(clean.values):
+        missing = "a clean twin has an accuracy of 0"
+    pairs = () if missing else zip(poisoned.values, clean.values, strict=True)
+    return Measure(scenario, tuple(100 * p / c for p, c in pairs), missing)
+
+
 _ONE_CLASS = "the test set holds a single class, so that there is nothing to tell apart"
-_OWN = ("drop", "asr")
+_OWN = ("drop", "asr", "poisoned", "retention")
 _CONTROL = ("control", "control_asr")
 
 
@@ -166,27 +234,6 @@ def _uncontrolled(cell: Cell, gates: Sequence[Gate], voids: Sequence[str]) -> li
     ]
 
 
-def idle(cell: Cell, seeds: Sequence[int], records: Records) -> list[str]:
-    """Where an attack on data changed no label and no image: its arm teaches nothing."""
-    reasons = []
-    for arm in dict.fromkeys((cell.scenario, cell.control)):
-        if arm is None or arm.attack is None:
-            continue
-        audits = [records[Run(arm, seed)].audit for seed in seeds]
-        idle = [
-            seed
-            for seed, audit in zip(seeds, audits, strict=True)
-            if audit.poison and not any(c.changed or c.images_changed for c in audit.poison)
-        ]
-        if idle:
-            source = "" if arm.source_class is None else f" of class {arm.source_class}"
-            reasons.append(
-                f"{arm.id} changed no label on {_named(idle)}: its malicious clients hold no "
-                f"training sample{source} to poison"
-            )
-    return reasons
-
-
 def _tail(record: Record) -> float:
     return record.tail_accuracy
 
@@ -201,7 +248,7 @@ def _of(
     found = [value(records[Run(scenario, seed)]) for seed in seeds]
     known = tuple(100 * v for v in found if v is not None and math.isfinite(v))
     lost = [s for s, v in zip(seeds, found, strict=True) if v is None or not math.isfinite(v)]
-    return Measure(scenario, known, f"{reason} ({_named(lost)})" if lost else None)
+    return Measure(scenario, known, f"{reason} ({named_seeds(lost)})" if lost else None)
 
 
 def _drop(scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
@@ -225,13 +272,9 @@ def _asr(scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
         reason = f"{where} of the source class {source}"
     measure = _of(scenario, seeds, records, lambda record: record.tail_asr, reason)
     if not measure.missing and all(record.diverged is not None for record in runs):
-        return Measure(scenario, measure.values, f"every run diverged ({_named(seeds)})")
+        return Measure(scenario, measure.values, f"every run diverged ({named_seeds(seeds)})")
     return measure
 
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
-
-
-def _named(seeds: Sequence[int]) -> str:
-    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"

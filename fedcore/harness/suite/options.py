@@ -25,6 +25,7 @@ SETTINGS = (
     "rounds",
     "alpha",
     "malicious_fraction",
+    "malicious_set",
     "poison_ratio",
     "local_epochs",
     "batch_size",
@@ -40,6 +41,7 @@ MEANINGS = {
     "rounds": "communication rounds",
     "alpha": "Dirichlet concentration, where the partition is of that kind",
     "malicious_fraction": "share of malicious clients of attacked cells",
+    "malicious_set": "how these are drawn: balanced by their samples",
     "poison_ratio": "share of their samples that is poisoned",
     "local_epochs": "epochs a round: N or LOW-HIGH",
     "batch_size": "samples a step",
@@ -86,6 +88,7 @@ class Options:
     settings: tuple[tuple[str, Any], ...] = ()
     thresholds: Path | None = None
     attacks: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     preaggregation: str | None = None
     hours: float | None = None
     worker_timeout: float = WORKER_TIMEOUT
@@ -174,6 +177,7 @@ class Options:
             image_size=get("image_size"),
             strategies=strategies,
             attacks=tuple(get("attacks") or ()),
+            requirements=tuple(get("requirements") or ()),
             preaggregation=get("preaggregation") or None,
             hours=get("hours"),
             worker_timeout=timeout,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems, effect_problems
 from fedcore.harness.proofs.judge import unproven
 from fedcore.harness.runs.job import Failure
 from fedcore.harness.statistics.estimates import CellVerdict, Estimate, Noise, estimate, worst
+from fedcore.harness.statistics.prior import Priors, Trend
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.clients import ClientFindings, client_findings
 from fedcore.harness.suite.course import Course, course_of
@@ -64,6 +65,7 @@ class Outcome:
     course: Course | None = None
     metrics: Metrics | None = None
     curves: Curves | None = None
+    strata: Mapping[tuple[str, str], Trend] = field(default_factory=dict, hash=False)
 
     def on_data_of(self, results: Iterable[Record | Failure]) -> Outcome:
         """This outcome with the class names and notes of the data that ``results`` are from."""
@@ -103,9 +105,16 @@ class Outcome:
         shown = found is CellVerdict.PASS and self.cell.reported is not None
         return CellVerdict.NO_LIMIT if shown else found
 
-    def spread(self, values: Sequence[float]) -> Estimate | None:
-        """Mean and interval of ``values``, None if there are none."""
-        return estimate(values, self.noise, self.confidence) if values else None
+    def spread(self, values: Sequence[float], metric: str = "") -> Estimate | None:
+        """Mean and interval of ``values``, None if there are none.
+
+        The prior of ``metric``'s stratum holds where there is one.
+        """
+        if not values:
+            return None
+        priors = Priors(self.noise, self.strata)
+        noise = priors.of(self.cell.scenario.partition, metric, sum(values) / len(values))
+        return estimate(values, noise, self.confidence)
 
 
 def judge_cell(
@@ -144,6 +153,7 @@ def judge_cell(
         diverged=tuple(diverged),
         noise=thresholds.noise,
         confidence=confidence,
+        strata=thresholds.strata,
     )
     if failures:
         return outcome
@@ -175,7 +185,7 @@ def _gated(
     if cell.place is not None:
         return replace(outcome, voids=tuple(idle(cell, seeds, records)))
     if cell.published is not None or cell.reported is not None:
-        gates = _published_gates(cell, seeds, records, thresholds.noise, level)
+        gates = _published_gates(cell, seeds, records, thresholds.priors, level)
         return replace(outcome, gates=gates)
     judged = put_gates(cell, seeds, records, measured, thresholds, level)
     return replace(outcome, gates=judged.gates, voids=judged.voids, unlimited=judged.unlimited)
@@ -230,10 +240,12 @@ def _broken_proofs(cell: Cell, seeds: Sequence[int], records: Records, proofs: P
 
 
 def _published_gates(
-    cell: Cell, seeds: Sequence[int], records: Records, noise: Noise, confidence: float
+    cell: Cell, seeds: Sequence[int], records: Records, priors: Priors, confidence: float
 ) -> tuple[Gate, ...]:
     """The limits of a cell of a study: chance, and what was published for it."""
     values = _tails(cell, seeds, records, clean=cell.scenario.attack is None)
+    metric = "clean" if cell.scenario.attack is None else "poisoned"
+    noise = priors.of(cell.scenario.partition, metric, sum(values) / len(values))
     accuracy = estimate(values, noise, confidence)
     classes = len(records[Run(cell.scenario, seeds[0])].recall[0])
     judged = published_limits(cell.scenario, accuracy, classes, cell.published, cell.reported)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedcore.harness.proofs.arms import apart
+from fedcore.harness.suite.cells import Cell
 from fedcore.records.record import Record
 from fedcore.records.store import Run
 
@@ -42,7 +43,7 @@ def no_twin(clean: Record, poisoned: Record) -> list[str]:
     """Whether ``clean`` is of another scenario than ``poisoned`` without what its attack reads."""
     one, other = clean.scenario, poisoned.scenario
     own = () if other.attack is None else other.parts.attack.specs()
-    brought = {"attack", "malicious_fraction", "poison_ratio", *own}
+    brought = {"attack", "malicious_fraction", "malicious_set", "poison_ratio", *own}
     due = {**other.to_dict(), "probe": other.clean_twin().probe}
     odd = [
         f"{field}={getattr(one, field)!r}, and not {due.get(field)!r}"
@@ -85,3 +86,29 @@ def unpaired(clean: Record, poisoned: Record) -> list[str]:
         f"{name} and its clean twin are no pair: they differ in {what}"
         for what in apart(clean, poisoned)
     ]
+
+
+def idle(cell: Cell, seeds: Sequence[int], records: Mapping[Run, Record]) -> list[str]:
+    """Where an attack on data changed no label and no image: its arm teaches nothing."""
+    reasons = []
+    for arm in dict.fromkeys((cell.scenario, cell.control)):
+        if arm is None or arm.attack is None:
+            continue
+        audits = [records[Run(arm, seed)].audit for seed in seeds]
+        idle = [
+            seed
+            for seed, audit in zip(seeds, audits, strict=True)
+            if audit.poison and not any(c.changed or c.images_changed for c in audit.poison)
+        ]
+        if idle:
+            source = "" if arm.source_class is None else f" of class {arm.source_class}"
+            reasons.append(
+                f"{arm.id} changed no label on {named_seeds(idle)}: its malicious clients hold no "
+                f"training sample{source} to poison"
+            )
+    return reasons
+
+
+def named_seeds(seeds: Sequence[int]) -> str:
+    """``seeds`` as a message names them."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"

@@ -5,6 +5,7 @@
     [noise]
     sd = 1.5
     df = 4
+    strata = "noise.toml"  # may be left out: priors by stratum, see `read_strata`
 
     [drop.mild]
     max = 8.0
@@ -19,6 +20,9 @@ guessing to no error). Of the thresholds whose ``where`` fits, the one with the 
 holds. In ``where``, "none" is a parameter that is not set. A recorded value holds at the ``rounds``
 that it was recorded at: name them.
 
+A table ``[require]`` holds what a user asks of a defence, one line each
+(`fedcore.harness.suite.requirements`).
+
 A limit must be able to fail: one whose window covers everything from no effect to chance is
 refused (`cannot_fail`). ``none = true`` in place of min and max says that there is no limit, and
 the reason why; it takes the place of less specific ones.
@@ -29,21 +33,30 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from dataclasses import field as member
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedcore.data.medmnist import SETS
 from fedcore.errors import FedcoreError, unknown_name
 from fedcore.harness.statistics.estimates import Noise
+from fedcore.harness.statistics.prior import Priors, Trend
+from fedcore.harness.suite.strata import read_strata
 from fedcore.records.tables import read_toml, table
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registered, registries
+
+if TYPE_CHECKING:
+    from fedcore.harness.suite.requirements import Requirement
 
 #: What must hold for a cell to prove anything.
 CONTROLS = ("control", "control_asr", "twin_skill")
 LIMITED = ("clean", "skill", "drop", "asr", *CONTROLS)
 #: Metrics whose limits are values once recorded, of the settings that they were recorded for.
 RECORDED = ("clean", "drop", "asr")
+#: What the names of limits begin with that a user asks for (`suite.requirements`).
+REQUIRED = "require"
+_SHORT = {"poisoned": "poi", "retention": "ret", "drop": "drop", "asr": "ASR"}
 #: No model is taken to be better, in percent: beyond it test data have leaked.
 PERFECT = 99.9
 
@@ -98,7 +111,11 @@ class Threshold:
 
     @property
     def limit(self) -> str:
-        """As printed: ``<=8``, ``>=80``, ``80..99``."""
+        """As printed: ``<=8``, ``>=80``, ``80..99``; of a requirement ``poi>=80``, ``ret>=90``."""
+        return _SHORT.get(self.metric, "") * self.name.startswith(REQUIRED) + self._window
+
+    @property
+    def _window(self) -> str:
         if self.min is not None and self.max is not None:
             return f"{self.min:g}..{self.max:g}"
         if self.min is None and self.max is None:
@@ -139,6 +156,13 @@ class Thresholds:
     entries: tuple[Threshold, ...]
     noise: Noise
     path: Path | None = None
+    requirements: tuple[Requirement, ...] = ()
+    strata: Mapping[tuple[str, str], Trend] = member(default_factory=dict, hash=False)
+
+    @property
+    def priors(self) -> Priors:
+        """What is known about the deviations between seeds, by stratum."""
+        return Priors(self.noise, self.strata)
 
     def at_other_rounds(
         self, metric: str, scenario: Scenario, changed: Collection[str] = ()
@@ -175,10 +199,19 @@ class Thresholds:
     @classmethod
     def read(cls, path: Path) -> Thresholds:
         """The thresholds in ``path``. Raises ThresholdError with path, place and rule."""
+        from fedcore.harness.suite.requirements import read_requirements  # it reads limits
+
         content = read_toml(path, "thresholds", ThresholdError)
+        requirements = read_requirements(path, content.pop("require", {}))
         if "noise" not in content:
             raise ThresholdError(f"thresholds {path}: a table [noise] with sd and df is needed")
-        noise = table(Noise, content.pop("noise"), f"thresholds {path}, [noise]", ThresholdError)
+        place = f"thresholds {path}, [noise]"
+        values = content.pop("noise")
+        file = values.pop("strata", None) if isinstance(values, dict) else None
+        if file is not None and not isinstance(file, str):
+            raise ThresholdError(f"{place}: strata must be the name of a file, got {file!r}")
+        strata = {} if file is None else read_strata(path.parent / file, ThresholdError)
+        noise = table(Noise, values, place, ThresholdError)
         entries: list[Threshold] = []
         for metric, group in content.items():
             if metric not in LIMITED:
@@ -189,10 +222,10 @@ class Thresholds:
                 raise ThresholdError(f"thresholds {path}: {metric!r} must hold named tables")
             for name, values in group.items():
                 entries.append(_threshold(path, metric, name, values))
-        return cls(tuple(entries), noise, path)
+        return cls(tuple(entries), noise, path, requirements, strata)
 
 
-def _check_name(place: str, field: str, value: Any) -> None:
+def check_name(place: str, field: str, value: Any) -> None:
     """Refuse a component that nothing is registered under: the condition could never hold."""
     registry = registries().get(field)
     if registry is None or not isinstance(value, str):
@@ -234,7 +267,7 @@ def _threshold(path: Path, metric: str, name: str, values: Any) -> Threshold:
         unset = spec.optional and "none" not in spec.choices
         where[field] = tuple(None if unset and value == "none" else value for value in listed)
         for value in where[field]:
-            _check_name(place, field, value)
+            check_name(place, field, value)
     threshold = Threshold(f"{metric}.{name}", metric, limit.min, limit.max, limit.reason, where)
     if threshold.exists:
         _require_bite(place, threshold)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedcore import Scenario
 from fedcore.harness.claims.claims import Claim, ClaimError, ClaimVerdict
@@ -175,3 +177,24 @@ def test_a_claim_states_a_margin_and_horizons_that_rise() -> None:
     for horizons in ((40, 40), (80, 40), (0, 10)):
         with pytest.raises(ClaimError, match="horizons must be rising numbers of rounds"):
             dataclasses.replace(claim(), horizons=horizons)
+
+
+EDGES = st.floats(-5, 5, allow_nan=False)
+
+
+@given(st.lists(st.tuples(EDGES, EDGES, st.floats(0, 2)), min_size=1, max_size=3))
+def test_of_one_contrast_what_supports_refutes_with_its_sign_turned(
+    drawn: list[tuple[float, float, float]],
+) -> None:
+    """And no verdict is strong in two ways: each is that of disjoint places."""
+    made = claim()
+    for a, b, more in drawn:
+        low, high = sorted((a, b))
+        span, turned = (low, high), (-high, -low)
+        wide, other = (low - more, high + more), (-high - more, -low + more)
+        one = decide(made, 40, [row(made, 0, span, wide)]).verdict
+        two = decide(made, 40, [row(made, 0, turned, other)]).verdict
+        if more == 0:
+            assert (one is S) == (two is N)
+        assert (one is N) <= (two is S)  # all together need more than each
+        assert (one is E) == (two is E)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fedcore.cli import main
+from fedcore.cli.compare_command import CONFIDENCE
 from fedcore.harness.comparisons.document import STATUS
+from fedcore.harness.statistics.portable import ALPHA
 from tests.harness.comparisons.sessions import session, shifted, stored
 
 
@@ -45,9 +47,8 @@ def require_schema(content: dict[str, Any]) -> None:
     assert content["schema"] == 1
     kinds = {
         "command": str, "verdict": str, "status": int, "headline": str, "rule": str,
-        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict,
-        "changed": dict, "cells": dict,
-        "runs": dict, "tests": list, "arms": list,
+        "confidence": float, "scales": dict, "exact": bool, "a": dict, "b": dict, "changed": dict,
+        "cells": dict, "runs": dict, "tests": list, "arms": list, "standings": dict,
     }  # fmt: skip
     for name, kind in kinds.items():
         assert isinstance(content[name], kind), name
@@ -70,6 +71,7 @@ def require_schema(content: dict[str, Any]) -> None:
         }  # fmt: skip
         assert test["direction"] in ("worse", "better", None)
         assert 0 <= test["p"] <= test["p_holm"] <= 1
+    assert set(content["standings"]) == {"a", "b"}
     for arm in content["arms"]:
         assert set(arm) == {
             "name", "hash", "strategy", "partition", "attacked", "accuracy", "asr", "only_a",
@@ -94,6 +96,21 @@ def test_the_rule_and_the_confidence(
         assert "--confidence must be in [0.5, 1)" in capsys.readouterr().err
     assert main(["compare", *sides, "--rule=other"]) == 2
     assert main(["compare", sides[0]]) == 2
+
+
+def test_a_reader_that_has_gone_leaves_the_status(
+    sides: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", pipe)
+        assert main(["compare", *sides]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_the_confidence_is_that_of_the_gate() -> None:
+    assert round(1 - CONFIDENCE, 12) == ALPHA
 
 
 CELL = '"cells": [{"id": "x"}]'
@@ -144,6 +161,9 @@ def test_damaged_files(
         (("values",), None),
         (("scenario",), 3),
         (("errors",), 3),
+        (("course",), {"clean": {"state": "odd"}, "attacked": None}),
+        (("course",), [1]),
+        (("curves",), {"rounds": [1, 2], "clean": {"mean": [1.0]}}),
         (("diverged",), 3),
     ],
 )

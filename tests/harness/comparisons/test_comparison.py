@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedcore.harness.comparisons.side import ComparisonError
 from fedcore.harness.comparisons.text import markdown, terminal
 from tests.harness.comparisons import sessions
 from tests.harness.comparisons.sessions import (
@@ -120,6 +121,43 @@ def test_a_run_that_diverged_is_named(tmp_path: Path) -> None:
     assert f"{cell['id']}: seed 1 in B" in terminal(result)
 
 
+def test_a_strategy_that_diverges_is_a_loss(tmp_path: Path) -> None:
+    other = there(session())
+    for cell in other["cells"]:
+        if cell["id"].startswith("krum"):
+            clean = cell["labels"]["attack"] == "clean"
+            cell["values"]["clean" if clean else "poisoned"] = [10.0] * 3
+            cell["values"]["clean"] = [10.0] * 3
+            twin = other["cells"][9]["id"]
+            ids = dict.fromkeys((cell["id"], twin))
+            cell["diverged"] = [f"{name} seed {s} in round 2" for name in ids for s in range(3)]
+    result = compared(tmp_path, session(), other)
+    assert ("krum, iid", "worse") in found(result)
+    # the attack success rate of a model that is broken is no improvement
+    assert {way for _, way in found(result)} == {"worse"}
+    (test,) = [test for test in result["tests"] if test["level"] == "diverged"]
+    assert test["size"] == -9
+    assert "0 -> 9 runs:" in terminal(result)
+
+
+def test_the_first_round_of_mean_curves(tmp_path: Path) -> None:
+    """Where the rounds of the runs are not stored, the curves of the file say as much."""
+    a, b = session(), shifted(session(), -3, "krum")
+    for content, second in ((a, 40.0), (b, 39.0)):
+        for cell in content["cells"]:
+            arm = {"mean": [20.0, second, 60.0]}
+            cell["curves"] = {"rounds": [1, 2, 3], "clean": arm, "attacked": arm}
+    changes = compared(tmp_path, a, b)["runs"]["changed"]
+    assert {change["arm"].split("-")[0] for change in changes} == {"krum"}
+    assert all(
+        change["difference"].endswith("the mean over the seeds first differs in round 2")
+        for change in changes
+    )
+    b["cells"][0]["curves"]["rounds"] = [1, 2]
+    with pytest.raises(ComparisonError, match="damaged"):
+        compared(tmp_path, a, b)
+
+
 def test_a_missing_cell_is_named_and_not_compared(tmp_path: Path) -> None:
     other = session()
     gone = other["cells"].pop(1)
@@ -204,7 +242,7 @@ def test_what_changed_between_them(tmp_path: Path) -> None:
     assert "torch: 2.13.0 -> 2.14.0" in terminal(result)
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(st.floats(-20, 5, allow_nan=False), st.sampled_from(sessions.STRATEGIES))
 def test_a_comparison_turned_round_says_the_opposite(
     tmp_path_factory: pytest.TempPathFactory, points: float, strategy: str

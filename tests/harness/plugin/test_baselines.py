@@ -127,19 +127,19 @@ def test_without_a_baseline_nothing_is_compared(suite: Any) -> None:
 
 
 def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2, failed=1, deselected=5)
     shown = recorded.text(result)
     assert f"FAILED {ITEM}" in shown
     assert re.search(
-        r"worse: all arms \(2\), -5\.00 pp \(by seed 0: -5\.00, 1: -5\.00\), score -\d+\.\d, p ",
+        r"worse: all arms \(2\), -8\.00 pp \(by seed 0: -8\.00, 1: -8\.00\), score -\d+\.\d, p ",
         shown,
     )
-    assert re.search(r"worse: arms of fednova, iid \(2\), -5\.00 pp .*, p \S+ after Holm", shown)
+    assert re.search(r"worse: arms of fednova, iid \(2\), -8\.00 pp .*, p \S+ after Holm", shown)
     assert re.search(
-        rf"no finding: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -5\.00 pp .*, p \S+ after Holm, the "
+        rf"no finding: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -8\.00 pp .*, p \S+ after Holm, the "
         "least of 2",
         shown,
     )  # of one arm and two seeds little is concluded
@@ -152,10 +152,10 @@ def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -
 
 
 def test_a_gain_elsewhere_fails_as_a_loss_does(recorded: Any) -> None:
-    tamper(recorded, both(shift(-5), elsewhere))
+    tamper(recorded, both(shift(-8), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "better: all arms (2), +5.00 pp (by seed 0: +5.00, 1: +5.00)" in recorded.text(result)
+    assert "better: all arms (2), +8.00 pp (by seed 0: +8.00, 1: +8.00)" in recorded.text(result)
 
 
 def test_any_change_on_the_same_machine_class_fails_until_it_is_recorded(recorded: Any) -> None:
@@ -232,7 +232,7 @@ def test_another_machine_class_is_compared_statistically_and_said(recorded: Any)
 
 def test_each_machine_class_has_a_file_of_its_own(recorded: Any) -> None:
     here = file_of(recorded)
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     there = here.with_name("there.json")
     here.rename(there)
     before = there.read_text()
@@ -271,35 +271,3 @@ def test_a_part_of_the_cells_is_recorded_only_beside_others_of_its_own_source(
     assert recorded.run(*NOVA, "--update-baseline").ret == 0
     assert content_of(recorded)["source"][fact] != "another"
     assert recorded.run(*NOVA).ret == 0
-
-
-def test_a_cell_without_values_is_not_recorded(
-    recorded: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fedcore.harness.suite.outcome.audit_problems", lambda record: ["planted"])
-    before = file_of(recorded).read_text()
-    result = recorded.run(*NOVA, "--update-baseline")
-    result.assert_outcomes(failed=3, deselected=5)
-    assert f"not recorded, they have no values: {CLEAN}, {POISONED}" in recorded.text(result)
-    assert file_of(recorded).read_text() == before
-    compared = recorded.run(*NOVA)
-    compared.assert_outcomes(failed=2, skipped=1, deselected=5)
-    assert "2 without values" in recorded.text(compared)
-
-
-def test_cells_without_values_do_not_keep_those_of_another_commit(
-    recorded: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def older(content: dict[str, Any]) -> None:
-        content["source"]["commit"] = "another"
-
-    tamper(recorded, both(shift(3), older))
-    before = file_of(recorded).read_text()
-    monkeypatch.setattr(
-        "fedcore.harness.suite.outcome.audit_problems",
-        lambda record: ["planted"] if record.scenario.attack else [],
-    )
-    result = recorded.run(*NOVA, "--update-baseline")
-    assert "a baseline is of one machine and one commit" in recorded.text(result)
-    assert "the file stays as it is" in recorded.text(result)
-    assert file_of(recorded).read_text() == before

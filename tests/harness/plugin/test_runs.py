@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+import signal
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,9 +69,29 @@ def test_a_place_that_fails_later_loses_nothing(suite: Any, monkeypatch: Any) ->
 
     monkeypatch.setattr("fedcore.harness.reports.files.write_reports", full)
     result = suite.run("-k", "fednova and clean", "--report=out")
-    assert "the report could not be written to out: No space" in suite.text(result)
+    assert "the report to out could not be written: No space" in suite.text(result)
+    assert result.ret == 1  # although all cells hold
+    result.assert_outcomes(passed=1, deselected=6)
     assert "fednova  iid       clean" in suite.text(result)
     assert len(suite.records()) == 2
+
+
+def test_records_that_cannot_be_stored_are_judged_and_the_session_fails(
+    suite: Any, monkeypatch: Any
+) -> None:
+    def full(path: Any, text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedcore.records.store.write_atomically", full)
+        result = suite.run("-k", "fednova and clean")
+    result.assert_outcomes(passed=1, deselected=6)
+    assert result.ret == 1
+    assert "2 records could not be stored" in suite.text(result)
+    assert "No space left on device; make room, or name another place" in suite.text(result)
+    assert "fednova  iid       clean" in suite.text(result)
+    assert not suite.records()
+    assert suite.effort(suite.run("-k", "fednova and clean")) == (0, 2)
 
 
 def test_worker_processes_give_the_same_results(suite: Any) -> None:
@@ -129,11 +152,35 @@ def test_after_an_interrupt_the_finished_runs_are_kept(
         result = suite.run(no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert len(suite.records()) == 3
+    assert "interrupted by Ctrl-C: 3 of 16 runs are stored in .fedcore" in suite.text(result)
+    assert "1 were being made and are lost" in suite.text(result)
+    assert "12 had not begun. The same command goes on from there" in suite.text(result)
     # the cell that was finished is reported
     assert [cell["id"] for cell in suite.results()] == ["krum-iid-clean"]
     after = suite.run()
     assert after.ret == 0
     assert suite.effort(after) == (3, 13)
+
+
+def test_sigterm_ends_a_session_in_order_and_the_handlers_are_taken_back(
+    suite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate, made = worker.simulate, []
+
+    def terminated(*arguments: Any, **settings: Any) -> Record:
+        made.append(arguments)
+        if len(made) > 2:
+            signal.raise_signal(signal.SIGTERM)
+        return simulate(*arguments, **settings)
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "simulate", terminated)
+        result = suite.run(no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "interrupted by SIGTERM: 2 of 16 runs are stored in .fedcore" in suite.text(result)
+    assert [cell["id"] for cell in suite.results()] == ["krum-iid-clean"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_an_interrupt_with_workers_ends_them(suite: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ fedavg-iid-labelflip-mal30pct-poison50pct: FAIL
      0    93.00       60.00   33.00
      1    92.00       70.00   22.00
      2    94.00       71.00   23.00
+clean arm at 15 rounds: flat, its tail rises by +0.00 points in ten rounds [-0.09, 0.09]
+attacked arm at 15 rounds: flat, its tail rises by +0.00 points in ten rounds [-0.09, 0.09]
 
 drop 26.00 pp, 90 % interval [21.83, 30.17] over 3 seeds, limit <=8: FAIL
   threshold drop.sample: why drop & <so>
@@ -27,6 +29,11 @@ repeat it with:
 
 def test_a_failure_in_full(samples: SimpleNamespace) -> None:
     assert explain(samples.suite()[1], "pytest benchmark") == FAILING
+
+
+def test_an_arm_with_a_short_tail_says_how_many_rounds_it_takes(samples: SimpleNamespace) -> None:
+    text = explain(samples.outcome(calm=samples.SHORT), "pytest benchmark")
+    assert "clean arm at 15 rounds: the tail is too short for a test, which takes 17 ev" in text
 
 
 def test_a_void_cell_names_its_control(samples: SimpleNamespace) -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fedcore.harness.claims.claims import Claim, ClaimVerdict, decide
+from fedcore.harness.claims.claims import Claim, ClaimVerdict
 from fedcore.harness.claims.contrasts import costs, drop, slope
+from fedcore.harness.claims.rule import Row, decide
 from fedcore.harness.statistics.estimates import CellVerdict, Noise, confidence, estimate, judge
 from fedcore.harness.statistics.holm import holm
-from fedcore.harness.statistics.simultaneous import max_t, simultaneous
+from fedcore.harness.statistics.looks import level
+from fedcore.harness.statistics.simultaneous import simultaneous
 from fedcore.scenario import Scenario
 
 pytest.importorskip("statsmodels")
@@ -62,33 +64,13 @@ def test_holm(count: int) -> None:
 
 
 @pytest.mark.parametrize("contrasts", [1, 3])
-def test_few_seeds_have_bonferronis_intervals(contrasts: int) -> None:
+def test_intervals_of_all_contrasts_are_bonferronis(contrasts: int) -> None:
     values = np.random.default_rng(1).normal(2, 1, (5, contrasts))
-    found = simultaneous(values)
-    theirs = weightstats.DescrStatsW(values).tconfint_mean(alpha=0.05 / contrasts)
-    assert found.method == "Bonferroni-t"
-    assert found.low == pytest.approx(theirs[0])
-    assert found.high == pytest.approx(theirs[1])
-
-
-def correlated(n: int, cov: np.ndarray) -> np.ndarray:
-    """[n, k] values whose sample mean is 0 and whose sample covariance is exactly ``cov``."""
-    raw = np.random.default_rng(3).standard_normal((n, len(cov)))
-    raw -= raw.mean(axis=0)
-    whiten = np.linalg.cholesky(np.linalg.inv(np.cov(raw.T).reshape(cov.shape)))
-    return raw @ whiten @ np.linalg.cholesky(cov).T
-
-
-@pytest.mark.parametrize(("contrasts", "rho"), [(2, 0.0), (3, 0.5), (4, 0.9)])
-def test_max_t_of_normal_data_is_the_multivariate_ts_quantile(contrasts: int, rho: float) -> None:
-    n = 200
-    cov = np.full((contrasts, contrasts), rho) + (1 - rho) * np.eye(contrasts)
-    found = max_t(correlated(n, cov))
-    together = stats.multivariate_t(np.zeros(contrasts), cov, df=n - 1, seed=0)
-    inside = together.cdf(np.full(contrasts, found), lower_limit=np.full(contrasts, -found))
-    assert inside == pytest.approx(0.95, abs=0.012)
-    separate = weightstats.DescrStatsW(correlated(n, cov)[:, 0])
-    assert found > separate.tconfint_mean(0.05)[1] * math.sqrt(n)  # more than for one contrast
+    found = simultaneous(values, 5)
+    described = weightstats.DescrStatsW(values)
+    for spans, family in ((found.each, 1), (found.together, contrasts)):
+        theirs = np.array(described.tconfint_mean(alpha=level(5) / family)).T
+        assert np.array(spans) == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize(
@@ -118,17 +100,26 @@ def test_a_slope_is_that_of_a_regression() -> None:
     assert trend == pytest.approx(-stats.linregress(range(4), accuracy).slope)
 
 
-@pytest.mark.parametrize("margin", [-2.0, 0.0, 2.0, 3.0, 4.0, 5.0, 9.0])
+@pytest.mark.parametrize("margin", [0.5, 2.0, 3.0, 4.0, 5.0, 9.0])
 @pytest.mark.parametrize("below", [False, True])
-def test_a_claim_of_one_contrast_is_a_one_sided_test_on_either_side(
-    margin: float, below: bool
-) -> None:
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_claim_of_one_contrast_is_one_sided_tests(margin: float, below: bool, sign: int) -> None:
     poisoned = Scenario(attack="labelflip", malicious_fraction=0.3, poison_ratio=1.0)
-    claim = Claim("c", "s", (costs("drop", poisoned),), 5, margin=margin, below=below)
-    described = weightstats.DescrStatsW(DROP[:5])
-    larger, smaller = (described.ttest_mean(margin, alternative=side)[1] <= 0.025
-                       for side in ("larger", "smaller"))  # fmt: skip
-    supported, refuted = (smaller, larger) if below else (larger, smaller)
-    verdict = decide(claim, simultaneous(DROP[:5, None]))
+    contrast = costs("drop", poisoned)
+    claim = Claim("c", "s", (contrast,), 5, margin=margin, below=below)
+    values = sign * DROP[:5]
+    described = weightstats.DescrStatsW(values)
+
+    def shown(limit: float, side: str) -> bool:
+        return bool(described.ttest_mean(limit, alternative=side)[1] <= level(5) / 2)
+
+    supported = shown(margin, "smaller" if below else "larger")
+    refuted = shown(margin, "larger") if below else shown(-margin, "smaller")
+    both, _, _ = weightstats.DescrStatsW(values).ttost_mean(-margin, margin)
+    spans = simultaneous(values[:, None], 5)
+    row = Row(contrast, "both", tuple(values), spans.mean[0], spans.sd[0], spans.each[0],
+              spans.together[0])  # fmt: skip
+    verdict = decide(claim, 10, [row]).verdict
     assert (verdict is ClaimVerdict.SUPPORTED) == supported
     assert (verdict is ClaimVerdict.REFUTED) == refuted
+    assert (verdict is ClaimVerdict.EQUIVALENT) == (not below and both <= level(5) / 2)

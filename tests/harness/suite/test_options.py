@@ -8,6 +8,7 @@ import pytest
 
 from fedcore.cores import cores
 from fedcore.harness.suite.options import PROFILES, SETTINGS, OptionError, Options
+from fedcore.lifeline import WORKER_TIMEOUT
 
 GIVEN: dict[str, Any] = {
     "dataset": "mnist5k",
@@ -16,6 +17,7 @@ GIVEN: dict[str, Any] = {
     "image_size": None,
     "strategies": None,
     "attacks": None,
+    "requirements": None,
     "preaggregation": None,
     "profile": "quick",
     "seeds": None,
@@ -23,6 +25,7 @@ GIVEN: dict[str, Any] = {
     "engine": "auto",
     "precision": "float32",
     "jobs": None,
+    "worker_timeout": WORKER_TIMEOUT,
     "results": ".fedcore",
     "fresh": False,
     "report": None,
@@ -143,3 +146,9 @@ def test_attacks_and_a_chain_are_put_through_the_suite() -> None:
 def test_a_colon_may_lead_to_a_strategy_of_fedcores_kind() -> None:
     ours = "fedcore.strategies.robust.median:Median"
     assert options(strategies=[ours]).arms() == [{"strategy": ours}]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+def test_a_worker_timeout_is_a_time(seconds: float) -> None:
+    with pytest.raises(OptionError, match="--worker-timeout must be above 0 and at most 2592000"):
+        options(worker_timeout=seconds)

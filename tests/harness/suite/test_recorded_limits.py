@@ -21,20 +21,24 @@ FOUND = [one for dataset in DATASETS for one in recorded(dataset)]
 ATTACKED = [one for one in FOUND if one.metric == "drop"]
 #: Cells with no limit on their drop: what is lost is all there was, within noise.
 WITHOUT = {
-    "mnist5k fedavg-iid-labelflip-mal30pct-poison100pct-lr1-clients100-localdp-epsilon1-head",
+    "mnist5k krum-iid-labelflip-mal30pct-poison100pct",
+    "bloodmnist krum-iid-labelflip-mal30pct-poison100pct",
+    "bloodmnist multikrum-dirichlet0.1-labelflip-mal30pct-poison100pct",
+    "bloodmnist fednova-dirichlet0.1-labelflip-mal50pct-poison100pct",
     "mnist5k fedavg-iid-labelflip-mal50pct-poison100pct-lr1-clients100-localdp-epsilon1-head",
     "bloodmnist median-dirichlet0.1-labelflip-mal30pct-poison100pct",
 }
 #: Cells that an attack without any effect passes: what was recorded is within noise of none.
 NO_EFFECT_PASSES = {
+    "mnist5k fedavg-dirichlet0.1-labelflip-mal50pct-poison50pct",
+    "mnist5k fedavg-iid-labelflip-mal30pct-poison100pct-lr1-clients100-localdp-epsilon1-head",
+    "mnist5k median-iid-labelflip-mal30pct-poison100pct",
+    "bloodmnist fednova-dirichlet0.1-labelflip-mal30pct-poison100pct",
     "mnist5k fedavg-iid-labelflip-mal30pct-poison50pct",
-    "mnist5k fedavg-iid-labelflip-mal50pct-poison50pct",
     "mnist5k fedavg-dirichlet0.1-labelflip-mal30pct-poison50pct",
-    "mnist5k fednova-iid-labelflip-mal30pct-poison50pct",
     "mnist5k fednova-dirichlet0.1-labelflip-mal30pct-poison50pct",
     "mnist5k fednova-dirichlet0.1-labelflip-mal30pct-poison100pct",
     "mnist5k fednova-dirichlet0.1-labelflip-mal50pct-poison50pct",
-    "mnist5k fedprox-iid-labelflip-mal30pct-poison100pct",
     "bloodmnist fedavg-dirichlet0.1-labelflip-mal30pct-poison50pct",
     "bloodmnist fednova-iid-labelflip-mal30pct-poison50pct",
     "bloodmnist fednova-dirichlet0.1-labelflip-mal30pct-poison50pct",
@@ -58,7 +62,7 @@ def verdicts(values: Callable[[Recorded], list[float]]) -> dict[str, CellVerdict
     limited = [one for one in ATTACKED if limit(one).exists]
     return {
         name(one): judge(
-            one.interval(values(one), THRESHOLDS.noise), limit(one).min, limit(one).max
+            one.interval(values(one), THRESHOLDS.priors), limit(one).min, limit(one).max
         )
         for one in limited
     }
@@ -70,7 +74,7 @@ def test_every_recorded_value_has_a_limit_and_holds_it() -> None:
     for one in FOUND:
         threshold = limit(one)
         if threshold.exists:
-            interval = one.interval(one.values, THRESHOLDS.noise)
+            interval = one.interval(one.values, THRESHOLDS.priors)
             verdict = judge(interval, threshold.min, threshold.max)
             assert verdict is CellVerdict.PASS, f"{one.metric} of {name(one)}: {interval}"
             clean = math.fsum(one.clean) / len(one.clean)
@@ -126,13 +130,13 @@ def test_redrawn_flips_have_no_recorded_limit() -> None:
 
 def test_no_attacked_cell_passes_with_a_model_at_chance() -> None:
     found = verdicts(lambda one: [c - CHANCE[one.cell.scenario.dataset] for c in one.clean])
-    assert len(found) == 79
+    assert len(found) == 76
     assert [cell for cell, verdict in found.items() if verdict is CellVerdict.PASS] == []
     failing = [cell for cell, verdict in found.items() if verdict is CellVerdict.FAIL]
     print(
         f"a poisoned model at chance fails {len(failing)} of {len(found)} cells at the first look"
     )
-    assert len(failing) >= 70
+    assert len(failing) >= 60
 
 
 def test_no_attacked_cell_passes_where_the_model_names_the_largest_class() -> None:
@@ -145,7 +149,7 @@ def test_an_attack_without_effect_passes_only_where_that_was_recorded() -> None:
     assert {cell for cell, v in found.items() if v is CellVerdict.PASS} == NO_EFFECT_PASSES
     for one in ATTACKED:
         if name(one) in NO_EFFECT_PASSES:
-            assert one.interval(one.values, THRESHOLDS.noise).low < 0.3
+            assert one.interval(one.values, THRESHOLDS.priors).low < 0.3
             assert "no effect is within noise" in limit(one).reason
 
 
@@ -156,9 +160,9 @@ def test_the_success_of_targeted_flips_has_limits_of_its_own() -> None:
         threshold = limit(one)
         assert threshold.metric == "asr"
         # a flip that always succeeds is another attack; one that never does is off
-        high = one.interval([100.0] * len(one.values), THRESHOLDS.noise)
+        high = one.interval([100.0] * len(one.values), THRESHOLDS.priors)
         assert judge(high, threshold.min, threshold.max) is not CellVerdict.PASS
-        never = one.interval([0.0] * len(one.values), THRESHOLDS.noise)
+        never = one.interval([0.0] * len(one.values), THRESHOLDS.priors)
         expected = "no effect is within noise" in threshold.reason
         assert (judge(never, threshold.min, threshold.max) is CellVerdict.PASS) is expected
 
@@ -167,7 +171,7 @@ def test_the_success_of_targeted_flips_has_limits_of_its_own() -> None:
 def test_clean_arms_that_guess_fail(dataset: str) -> None:
     clean = [o for o in FOUND if o.metric == "clean" and o.cell.scenario.dataset == dataset]
     for one in clean:
-        guess = one.interval([GUESSING[dataset]] * len(one.values), THRESHOLDS.noise)
+        guess = one.interval([GUESSING[dataset]] * len(one.values), THRESHOLDS.priors)
         verdict = judge(guess, limit(one).min, limit(one).max)
         if "guessing cannot be told apart" not in limit(one).reason:
             assert verdict is not CellVerdict.PASS, name(one)

@@ -126,7 +126,7 @@ def test_ties_are_refused(path: Path) -> None:
         ),
         ("[drop.x]\nmax = '1'\nreason = 'r'", r"\[drop.x\]: max must be a finite number"),
         ("[drop.x]\nmax = true\nreason = 'r'", r"\[drop.x\]: max must be a finite number"),
-        ("[drop.x]\nmax = nan\nreason = 'r'", r"\[drop.x\]: max must be a finite number"),
+        ("[drop.x]\nmax = nan\nreason = 'r'", "numbers must be finite, got nan"),
         (
             "[drop.x]\nmax = 1\nreason = 'r'\nwhere = { strateg = 'krum' }",
             r"\[drop.x\]: unknown field 'strateg'.*'strategy'",
@@ -228,13 +228,13 @@ def test_none_takes_the_place_of_a_less_specific_limit(path: Path) -> None:
     ("text", "rule"),
     [
         ("", r"a table \[noise\] with sd and df is needed"),
-        ("[noise]\nsd = 1", r"\[noise\]: must hold sd, df, nothing else"),
+        ("[noise]\nsd = 1", r"\[noise\]: must hold sd, df .*nothing else"),
         ("noise = 3", r"\[noise\]: must be a table, got 3"),
         ("[noise]\nsd = 1\ndf = 4\nnu = 2", r"\[noise\]: .*unknown key 'nu'"),
         ("[noise]\nsd = 0\ndf = 4", "sd > 0 and df >= 0"),
         ("[noise]\nsd = 1\ndf = -4", "sd > 0 and df >= 0"),
         ("[noise]\nsd = 'wide'\ndf = 4", r"\[noise\]: sd must be a finite number"),
-        ("[noise]\nsd = 1\ndf = inf", r"\[noise\]: df must be a finite number"),
+        ("[noise]\nsd = 1\ndf = inf", r"numbers must be finite, got inf"),
     ],
 )
 def test_noise_must_be_given(path: Path, text: str, rule: str) -> None:
