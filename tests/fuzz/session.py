@@ -41,6 +41,7 @@ class Boundary:
     weight: int
     refusals: tuple[type[BaseException], ...] = ()
     starts: bool = False
+    seconds: float | None = None  # None: `tests.fuzz.watch.SECONDS`
     prepare: Callable[[], object] = tuple  # what would count as the first case's own time
 
 
@@ -58,7 +59,7 @@ BOUNDARIES: Final = (
     Boundary("path, environment", words.paths, 50),
     Boundary("download", machine.downloads, 20),
     Boundary("kept kernel", machine.kernels, 10, (OSError,), True),
-    Boundary("command line", commands.attempt, 0, (), True),
+    Boundary("command line", commands.attempt, 0, (), True, 90.0),
 )
 
 
@@ -107,7 +108,7 @@ class Session:
         place.mkdir()
         self.watch.starts_programs = boundary.starts
         try:
-            with warnings.catch_warnings(), self.watch.case():
+            with warnings.catch_warnings(), self.watch.case(boundary.seconds):
                 warnings.simplefilter("error")  # a warning that nobody collects is a fault
                 boundary.attempt(rng, place)
             outcome, why = "accepted", ""

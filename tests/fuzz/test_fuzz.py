@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -11,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fedcore.data import images, npz, pickled
-from fedcore.models import weights
-from fedcore.outside import files, limits, text
 from tests.fuzz.session import BOUNDARIES, Boundary, Session, share
 from tests.fuzz.watch import SECONDS
 
@@ -39,11 +35,6 @@ def test_every_case_is_accepted_or_refused(
     tally = session.run(boundary, range(count), 0, lambda number: None)
     assert tally.failures == []
     assert tally.counts.total() == count
-
-
-def outcomes(session: Session, boundary: Boundary, count: int) -> set[str]:
-    boundary.prepare()
-    return {session.case(boundary, 0, number)[0] for number in range(count)}
 
 
 def test_cases_repeat(session: Session) -> None:
@@ -73,32 +64,3 @@ def test_a_hang_and_a_traceback_are_seen(session: Session, monkeypatch: pytest.M
     assert time.monotonic() - began < 30
     assert session.case(made(lambda rng, folder: 1 // 0), 0, 0)[0] == "crashed"
     assert SECONDS == 5.0
-
-
-@pytest.mark.parametrize(
-    ("name", "module", "attribute", "value", "expected"),
-    [
-        ("npz", npz, "_check_sizes", lambda *given: None, "accepted"),
-        ("image folder", images, "FORMATS", {**images.FORMATS, "EPS": (".eps",)}, "escaped"),
-        ("weights", weights, "_expands_to", lambda stream: 0, "refused"),
-        ("TOML", text, "_check_keys", lambda given: None, "refused"),
-        ("pickle", pickled, "_check", lambda content: None, "refused"),
-    ],
-)
-def test_without_a_check_something_else_happens(
-    session: Session,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    module: object,
-    attribute: str,
-    value: object,
-    expected: str,
-) -> None:
-    """Each check is taken away once; the input that needs it is then answered otherwise."""
-    pytest.skip("see test_planted.py")
-
-
-def test_limits_are_those_of_this_machine() -> None:
-    assert 0 < limits.data_bytes() <= limits.memory_bytes() // 2
-    assert files.kind_of(0o010644) == "a named pipe"
-    assert random.Random("npz:0:1").random() == random.Random("npz:0:1").random()

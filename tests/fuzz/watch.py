@@ -34,6 +34,7 @@ class Watch:
         self.root, self.secret = os.path.realpath(root), os.path.realpath(secret)
         self.deeds: list[str] = []
         self.starts_programs = False
+        self._seconds = SECONDS
         self._busy = self._looking = False
         self._since: tuple[float, float] | None = None
         self._main = threading.main_thread().ident
@@ -45,9 +46,12 @@ class Watch:
         self._clock.start()
 
     @contextlib.contextmanager
-    def case(self) -> Iterator[None]:
-        """Within it deeds are noted in ``deeds``, and `Hung` is raised after `SECONDS`."""
-        self.deeds = []
+    def case(self, seconds: float | None = None) -> Iterator[None]:
+        """Within it deeds are noted in ``deeds``, and `Hung` is raised after ``seconds``.
+
+        They are `SECONDS` if not given, without those that the thread waits for a processor.
+        """
+        self.deeds, self._seconds = [], SECONDS if seconds is None else seconds
         self._since, self._busy = (time.monotonic(), self._waited()), True
         try:
             yield
@@ -108,10 +112,10 @@ class Watch:
             since = self._since
             if since is None or self._main is None:
                 continue
-            if time.monotonic() - since[0] - (self._waited() - since[1]) > SECONDS:
+            if time.monotonic() - since[0] - (self._waited() - since[1]) > self._seconds:
                 self._since = None
                 signal.pthread_kill(self._main, signal.SIGUSR1)
 
     def _raise(self, *_: Any) -> None:
         if self._busy:
-            raise Hung(f"took longer than {SECONDS:g} s")
+            raise Hung(f"took longer than {self._seconds:g} s")

@@ -40,7 +40,8 @@ def _put(rng: random.Random, place: Path, number: int, folder: Path) -> None:
         _special(rng, place / f"{number}.png", folder)
         return
     if rng.random() < 0.75:
-        (place / f"{number}.png").write_bytes(images()["PNG"])
+        different = 2 * len(list(folder.rglob("*"))) + number  # from those of the other split
+        (place / f"{number}.png").write_bytes(plain()[different % len(plain())])
         return
     kind = rng.choice(sorted(images()))
     content = images()[kind]
@@ -107,6 +108,13 @@ def images() -> dict[str, bytes]:
     found["empty"] = b""
     found["text"] = b"no image"
     return found
+
+
+@functools.cache
+def plain() -> list[bytes]:
+    """Grey 8x8 images, no two of them equal."""
+    levels = np.random.default_rng(1).integers(0, 256, (64, 8, 8), np.uint8)
+    return [_saved(Image.fromarray(one), "PNG") for one in levels]
 
 
 def png_bomb(side: int) -> bytes:
