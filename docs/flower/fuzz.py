@@ -6,6 +6,7 @@ one to three changes to arrays, bytes, metrics or the message. The honest ones g
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import Counter
@@ -79,19 +80,16 @@ def outcomes(
 
 def report(makers: Mapping[str, Callable[[], Strategy]], replies: int, seed: int) -> int:
     """Print what became of ``replies`` random replies for each of ``makers``; 1 if a run ended."""
-    from tabulate import tabulate
-
-    begun, rows, wrong = time.perf_counter(), [], 0
+    begun, total, wrong = time.perf_counter(), 0, 0
+    print(f"{'strategy':<24}{'replies':>8}{'left out':>10}{'rounds':>8}{'idle':>8}  result")
     for name, make in makers.items():
         found, problems = outcomes(make, replies, seed)
         wrong += bool(problems)
-        rows.append(
-            (name, *(found[key] for key in ("replies", "left out", "rounds", "idle")),
-             "; ".join(problems) or "ends no run")
-        )  # fmt: skip
-    heads = ("strategy", "replies", "left out", "rounds", "unchanged", "result")
-    print(tabulate(rows, heads, "simple"))
-    total = sum(row[1] for row in rows)
+        total += found["replies"]
+        counts = (
+            f"{found['replies']:>8}{found['left out']:>10}{found['rounds']:>8}{found['idle']:>8}"
+        )
+        print(f"{name:<24}{counts}  {'; '.join(problems) or 'ends no run'}", flush=True)
     print(f"{total} replies, {wrong} runs ended, {time.perf_counter() - begun:.0f} s")
     return int(wrong > 0)
 
@@ -150,12 +148,11 @@ def _reply(message: Message, arrays: Mapping[str, Any], metrics: Mapping[str, An
 
 
 def _metrics(values: Mapping[str, Any]) -> MetricRecord:
+    """A record of those ``values`` that Flower itself lets into one."""
     record = MetricRecord()
     for key, value in values.items():
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             record[key] = value
-        except (TypeError, ValueError):  # what Flower itself does not let through
-            dict.__setitem__(record, key, value) if isinstance(record, dict) else None
     return record
 
 
