@@ -52,6 +52,8 @@ PATHOLOGICAL: list[dict[str, Any]] = [
     }
     for classes in (7, 4, 2)
 ]
+#: What comes with a level of heterogeneity: no client without samples, no class without clients.
+LEVEL = {"partition", "min_partition_size", "class_assignment"}
 #: The study's middle shares, for which its tables compare partitions and arms.
 FRACTION, RATIO = 0.3, 0.5
 #: Levels of both factors of the factorial; pairs that swap them have equal budgets.
@@ -90,7 +92,7 @@ def heterogeneity(options: Options, seeds: int) -> Claim:
                 f"{kind} {s.alpha or s.classes_per_client} - iid",
                 s,
                 even,
-                {"partition"},
+                LEVEL,
                 Role.GUARDS,
             )
             for s in skewed

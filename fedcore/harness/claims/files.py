@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcore.harness.claims.judging import Curve
-from fedcore.harness.claims.page import page
+from fedcore.harness.claims.page import CLAIMS_SCHEMA, page
 from fedcore.harness.claims.power import needs
 from fedcore.harness.claims.report import Judged, placed
 from fedcore.harness.claims.rule import Row
@@ -19,7 +19,6 @@ from fedcore.harness.statistics.simultaneous import Span
 from fedcore.records.stamp import stamp
 from fedcore.records.store import write_atomically
 
-CLAIMS_SCHEMA = 2
 #: Digits after the point of an accuracy in a curve, a share: 0.0001 points.
 DIGITS = 6
 

@@ -6,36 +6,33 @@ of a longer run are the run of H rounds, bit for bit.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from fedcore.harness.statistics.convergence import FEWEST_ROUNDS, Convergence, progress, trend
-from fedcore.records.record import TAIL_SHARE, Record, tail_mean
+from fedcore.harness.statistics.curves import level_at, tail_length, until
+from fedcore.records.record import Record
 
 
-def level_at(record: Record, horizon: int) -> float:
+def level(record: Record, horizon: int) -> float:
     """Tail accuracy of the first ``horizon`` rounds of ``record``, in percent.
 
     Of a record that is shorter, of all its rounds. ValueError where none of them is evaluated.
     """
-    count = sum(number <= horizon for number in record.rounds)
-    if count == 0:
-        raise ValueError(f"no round up to {horizon} of {record.scenario.id} is evaluated")
-    return 100 * tail_mean(record.accuracy[:count])
+    return 100 * level_at(record, min(horizon, record.rounds[-1]))
 
 
 def rising(records: Sequence[Record], horizon: int) -> str | None:
     """Why the arm with ``records``, one by seed, has not converged at ``horizon``; None if it has.
 
     The test of `fedcore.harness.statistics.convergence` on the rounds of the tail, or on the last
-    `FEWEST_ROUNDS` where the tail has fewer. What noise hides counts as not converged.
+    `FEWEST_ROUNDS` where the tail has fewer. What noise hides counts as not converged, of attacked
+    arms, too: a verdict needs more than a place in a table.
     """
     trends = []
     for record in records:
-        count = sum(number <= horizon for number in record.rounds)
-        tail = max(math.ceil(TAIL_SHARE * count - 1e-9), FEWEST_ROUNDS)
-        first = max(0, count - tail)
-        line = trend(record.rounds[first:count], [100 * a for a in record.accuracy[first:count]])
+        rounds, accuracy = until(record, min(horizon, record.rounds[-1]))
+        first = max(0, len(rounds) - max(tail_length(len(rounds)), FEWEST_ROUNDS))
+        line = trend(rounds[first:], [100 * a for a in accuracy[first:]])
         if line is None:
             return f"fewer than {FEWEST_ROUNDS} rounds show no slope"
         trends.append(line)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedcore.harness.claims.claims import Claim, ClaimVerdict
 from fedcore.harness.claims.contrasts import Contrast, Role
-from fedcore.harness.claims.horizons import level_at, rising
+from fedcore.harness.claims.horizons import level, rising
 from fedcore.harness.claims.rule import Finding, Row, combined, decide
 from fedcore.harness.proofs.arms import Proofs, seeds_alike
 from fedcore.harness.proofs.audit import audit_problems
@@ -145,7 +145,7 @@ def _findings(
     findings = []
     for horizon in claim.reached:
         levels = {
-            Run(arm, seed): level_at(records[Run(arm, seed)], horizon)
+            Run(arm, seed): level(records[Run(arm, seed)], horizon)
             for arm in claim.arms
             for seed in seeds
         }

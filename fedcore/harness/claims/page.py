@@ -2,11 +2,56 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-#: Below this line a page may hold text written by hand.
-END = "<!-- Made by a command up to here; what stands below is kept. -->"
+from fedcore.errors import StoreError
+from fedcore.harness.reports.matrix_page import KEPT
+from fedcore.records.store import write_atomically
+
+#: Of claims.json: 1 had no looks, horizons and curves, and 10 rounds.
+CLAIMS_SCHEMA = 2
+
+
+def write_claims_page(directory: Path, path: Path, source: str) -> None:
+    """Write the page of all claims*.json in ``directory`` to ``path``; ``source`` is the command.
+
+    Files of an older schema are named only. What stands in the page below `KEPT` stays. StoreError
+    where there is no file to show, or one is damaged, or the page cannot be read or written.
+    """
+    contents: list[Mapping[str, Any]] = []
+    older: list[str] = []
+    for file in sorted(directory.glob("claims*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            if content["schema"] == CLAIMS_SCHEMA:
+                contents.append(content)
+            else:
+                older.append(f"`{file.name}`")
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise StoreError(f"{file} holds no claims: {error!r}") from error
+    if not contents:
+        raise StoreError(
+            f"{directory} holds no claims*.json of schema {CLAIMS_SCHEMA}: make one with "
+            "pytest benchmark/test_claims.py --report DIR"
+        )
+    try:
+        text = page(contents, source)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"claims in {directory} are damaged: {error!r}") from error
+    if older:
+        text += f"\nOf an older rule, without looks and margins, not shown: {', '.join(older)}.\n"
+    try:
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = known.partition(KEPT)[2]
+        write_atomically(path, f"{text}\n{KEPT}{kept or chr(10)}")
+    except OSError as error:
+        raise StoreError(
+            f"the page cannot be written to {path} ({error.strerror or error}): name another file"
+        ) from error
 
 
 def page(contents: Sequence[Mapping[str, Any]], command: str = "") -> str:

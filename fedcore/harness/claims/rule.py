@@ -103,8 +103,9 @@ def decide(claim: Claim, horizon: int, rows: Sequence[Row]) -> Finding:
         return Finding(horizon, tuple(rows), ClaimVerdict.UNDECIDED, reason)
     deciding = [row for row in counted if row.contrast.role is Role.DECIDES]
     controls = [row for row in counted if row.contrast.role is Role.CONTROL]
-    if still := dict.fromkeys(text for row in (*deciding, *controls) for text in row.rising):
-        reason = f"open: still rising at {horizon} rounds: {'; '.join(still)}"
+    if still := list(dict.fromkeys(text for r in (*deciding, *controls) for text in r.rising)):
+        more = f"; and {len(still) - 1} more" if len(still) > 1 else ""
+        reason = f"open: still rising at {horizon} rounds: {still[0]}{more}"
         return Finding(horizon, tuple(rows), ClaimVerdict.UNDECIDED, reason, rising=True)
     places = {place(claim, row.each) for row in deciding}
     floor = min((row.each[0] for row in controls), default=float("inf"))

@@ -13,10 +13,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fedcore.harness.claims.claims import ClaimError
-from fedcore.records.record import tail_mean
+from fedcore.harness.statistics.curves import level_at
+
+
+class Scored(NamedTuple):
+    """Evaluated rounds and the accuracy in each."""
+
+    rounds: tuple[int, ...]
+    accuracy: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,12 @@ class Arm:
     seeds: Mapping[int, tuple[float, ...]]
 
     def level(self, seed: int, horizon: int) -> float:
-        """Tail accuracy of the first ``horizon`` rounds in ``seed``, in percent."""
-        count = sum(number <= horizon for number in self.rounds)
-        return 100 * tail_mean(self.seeds[seed][:count])
+        """Tail accuracy of the first ``horizon`` rounds in ``seed``, in percent.
+
+        The rounds of the arm, where these are fewer. KeyError for a seed that is not there.
+        """
+        curve = Scored(self.rounds, self.seeds[seed])
+        return 100 * level_at(curve, min(horizon, self.rounds[-1]))
 
 
 @dataclass(frozen=True)

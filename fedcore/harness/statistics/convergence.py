@@ -38,6 +38,22 @@ class Trend:
     error: float
 
 
+def why_not_compared(state: Convergence | None, *, attacked: bool = False) -> str | None:
+    """Why no rank, cost or mean over cells is made of an arm in ``state``; None where it may be.
+
+    ``state`` None: the tail is too short for a test. Of an arm without attack it must be shown that
+    it has converged. One that is ``attacked`` may go up and down for ever, so that of it noise
+    alone is no reason.
+    """
+    if state is None:
+        return "its tail is too short for a test of convergence"
+    if state is Convergence.RISING:
+        return "it still rises"
+    if state is Convergence.OPEN and not attacked:
+        return "noise hides whether it still rises"
+    return None
+
+
 def trend(rounds: Sequence[int], accuracy: Sequence[float]) -> Trend | None:
     """The least-squares line of ``accuracy`` (percent) over ``rounds``; None for too few rounds.
 
