@@ -9,6 +9,9 @@ from fedcore.harness.claims.rule import Row
 from fedcore.harness.statistics.looks import LOOKS
 from fedcore.harness.statistics.simultaneous import seeds_needed
 
+#: Beyond this number of seeds nobody asks for the number.
+MOST = 10_000
+
 
 def needs(outcome: ClaimOutcome) -> str:
     """In words, how many seeds an undecided ``outcome`` would need; "" for a decided one.
@@ -61,5 +64,7 @@ def _number(seeds: int) -> str:
     """A number that the deviation of a few seeds supports: two digits."""
     if seeds <= LOOKS[-1]:
         return str(seeds)
+    if seeds > MOST:
+        return f"more than {MOST:,}"
     scale = 10 ** (len(str(seeds)) - 2)
     return f"about {-(-seeds // scale) * scale:,}"
