@@ -27,7 +27,9 @@ def session() -> Iterator[Session]:
 
 
 @pytest.mark.parametrize(
-    ("boundary", "count"), [one for one in share(CASES, BOUNDARIES) if one[0].weight], ids=str
+    ("boundary", "count"),
+    [one for one in share(CASES, BOUNDARIES) if one[0].weight],
+    ids=lambda one: getattr(one, "name", str(one)),
 )
 def test_every_case_is_accepted_or_refused(
     session: Session, boundary: Boundary, count: int

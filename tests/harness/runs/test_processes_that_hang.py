@@ -106,7 +106,11 @@ from pathlib import Path
 from fedcore.harness.runs import forkserver
 folder = Path(sys.argv[1])
 if sys.argv[2] == "starting":
-    forkserver.context()  # which imports torch for seconds now
+    from multiprocessing import forkserver as server
+    forkserver.context()
+    maps = Path(f"/proc/{server._forkserver._forkserver_pid}/maps")
+    while "libtorch" not in maps.read_text():  # the import takes seconds more
+        pass
 else:
     from tests.harness.runs.test_processes import ProcessPool, endless, jobs
     pool = ProcessPool(2, run=endless)
@@ -129,15 +133,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_nothing_is_left_of_a_killed_process(tmp_path: Path, moment: str) -> None:
     """Nor where the server still imports, or the workers are stopped and can do nothing."""
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", DOOMED, str(tmp_path), moment],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        timeout=120,
-    )
-    assert done.returncode == -signal.SIGKILL
-    pids = [int(word) for word in done.stdout.split()]
+    printed = tmp_path / "printed"
+    with printed.open("wb") as file:  # not a pipe, whose end is that of all who hold it
+        process = subprocess.Popen(
+            [sys.executable, "-c", DOOMED, str(tmp_path), moment],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stdout=file,
+        )
+    assert process.wait(timeout=120) == -signal.SIGKILL
+    pids = [int(word) for word in printed.read_text().split()]
     pids += [int(path.name[3:]) for path in tmp_path.glob("pid*")]
     assert len(pids) == (2 if moment == "starting" else 4)
     deadline = time.monotonic() + 2
