@@ -54,10 +54,13 @@ class Pulses:
 
 
 def beat_to(ray: Any, pulses: Any, key: str) -> None:
-    """Have this process, a worker of ``ray``, tell the actor ``pulses`` of each sign of life."""
+    """Have this process, a worker of ``ray``, tell the actor ``pulses`` of each sign of life.
+
+    It waits until the first one is heard: a task that stops at once would otherwise never be known.
+    """
     place = Place(ray.get_runtime_context().get_node_id(), machine(), os.getpid())
+    ray.get(pulses.beat.remote(key, place))
     pulse.listen(lambda: pulses.beat.remote(key, place))
-    pulse.beat()
 
 
 class Watch:
