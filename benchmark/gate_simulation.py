@@ -88,9 +88,10 @@ def cauchy(rng: np.random.Generator, arms: Arms, sessions: int, seeds: int) -> V
 def resampled(platform: str) -> Draw:
     """Recorded differences of ``platform``, of the arm's stratum, with a random sign."""
     known: dict[str, list[float]] = {}
+    others: dict[str, list[float]] = {}
     for name, stratum, *_, difference in replicates(difference_files()):
-        if name == platform:
-            known.setdefault(stratum, []).append(difference)
+        (known if name == platform else others).setdefault(stratum, []).append(difference)
+    known = {**others, **known}  # of a stratum that the platform lacks those of the others
 
     def draw(rng: np.random.Generator, arms: Arms, sessions: int, seeds: int) -> Values:
         found = np.empty((sessions, len(arms.names), seeds))

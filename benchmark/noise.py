@@ -156,8 +156,9 @@ def platforms_text(
         lines.append("")
     lines += [f"# the largest one, times {MARGIN:g} or, of few differences, more", "[scale]"]
     for stratum, platforms in by_stratum.items():
-        largest = max(scale * margin(n) for scale, n in platforms.values())
-        lines.append(f"{stratum} = {_number(largest)}")
+        largest = max(scale for scale, _ in platforms.values())
+        factor = margin(sum(n for _, n in platforms.values()))
+        lines.append(f"{stratum} = {_number(factor * largest)}")
     return "\n".join(lines) + "\n"
 
 

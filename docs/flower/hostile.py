@@ -1,14 +1,16 @@
 """What a single hostile reply does to a strategy: `python -m docs.flower.hostile` prints it.
 
 Seven honest clients send the model moved by about 0.1, an eighth its opposite in one of the forms
-of `FORMS`. The answer is one word for each strategy and form.
+of `docs.flower.forms`. The answer is one word for each strategy and form. ``--replies N`` then has
+each strategy of fedcore's, and each of Flower's in `Hardened`, take N random ones
+(`docs.flower.fuzz`).
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,54 +18,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Strategy
 
-from fedcore.flower.foreign import build
+from docs.flower.arms import STOCK as STOCK
+from docs.flower.arms import own, own_names, stock
+from docs.flower.forms import CLIENTS, ENVELOPES, FORMS, SHAPES
+from fedcore.flower.hardened import Hardened
 from fedcore.flower.local import LocalGrid
-from fedcore.strategies.foreign import Spec
-
-CLIENTS = 8
-SHAPES = {"weight": (4, 3), "bias": (3,), "running_var": (3,), "steps": ()}
-Forge = Callable[[dict[str, Any], dict[str, Any]], None]
-
-
-def _with(value: float) -> Forge:
-    def forge(arrays: dict[str, Any], metrics: dict[str, Any]) -> None:
-        arrays["weight"] = arrays["weight"].copy()
-        arrays["weight"][0, 0] = value
-
-    return forge
-
-
-def _array(name: str, value: Any) -> Forge:
-    return lambda arrays, metrics: arrays.update({name: value})
-
-
-def _metric(name: str, value: Any) -> Forge:
-    return lambda arrays, metrics: metrics.update({name: value})
-
-
-def _unreadable(arrays: dict[str, Any], metrics: dict[str, Any]) -> None:
-    arrays["bias"] = Array("float32", (3,), "numpy.ndarray", b"no array")
-
-
-#: How a reply is forged, by name; ``honest`` is the reference.
-FORMS: dict[str, Forge] = {
-    "honest": lambda arrays, metrics: None,
-    "NaN": _with(np.nan),
-    "inf": _with(np.inf),
-    "3e38": _with(3e38),
-    "shape": _array("bias", np.zeros(4, np.float32)),
-    "(1,)": _array("bias", np.zeros(1, np.float32)),
-    "missing": lambda arrays, metrics: arrays.pop("bias"),
-    "extra": _array("more", np.zeros(3, np.float32)),
-    "bytes": _unreadable,
-    "metric": _metric("more", 1),
-    "n=0": _metric("num-examples", 0),
-    "n=-8": _metric("num-examples", -8),
-    "n=1e12": _metric("num-examples", 10**12),
-    "n=NaN": _metric("num-examples", float("nan")),
-    "n=2^63": _metric("num-examples", 2**63),
-    "int max": _array("steps", np.array(2**63 - 1)),
-}
 
 
 def initial() -> ArrayRecord:
@@ -96,7 +55,7 @@ def clients(form: str) -> ClientApp:
             step = 0.1 + 0.01 * noise.standard_normal(value.shape)
             arrays[name] = np.asarray(value + (-step if hostile else step), value.dtype)
         metrics = {"num-examples": 10, "client": client, "steps": 2, "normalizer": 2.0}
-        if hostile:
+        if hostile and form in FORMS:
             FORMS[form](arrays, metrics)
         made = ArrayRecord(
             {k: v if isinstance(v, Array) else Array(np.asarray(v)) for k, v in arrays.items()}
@@ -113,7 +72,10 @@ def model_after(strategy: Strategy, form: str) -> dict[str, np.ndarray[Any, Any]
     messages = strategy.configure_train(1, initial(), ConfigRecord(), grid)
     # Flower samples clients by Python's global generator; some verdicts depend on who comes first
     ordered = sorted(messages, key=lambda message: message.metadata.dst_node_id)
-    arrays, _ = strategy.aggregate_train(1, grid.send_and_receive(ordered))
+    replies = grid.send_and_receive(ordered)
+    if form in ENVELOPES:
+        replies = ENVELOPES[form](sorted(replies, key=lambda r: int(r.metadata.src_node_id)))
+    arrays, _ = strategy.aggregate_train(1, replies)
     return None if arrays is None else {name: array.numpy() for name, array in arrays.items()}
 
 
@@ -143,45 +105,50 @@ def verdict(
     return "captured" if off > 0.1 or late else "holds"
 
 
-STOCK = {
-    "FedAvg": "",
-    "FedAvgM": "",
-    "FedProx": ':{"proximal_mu": 0.1}',
-    "FedMedian": "",
-    "FedTrimmedAvg": ':{"beta": 0.2}',
-    "Krum": ':{"num_malicious_nodes": 1}',
-    "MultiKrum": ':{"num_malicious_nodes": 1, "num_nodes_to_select": 5}',
-    "Bulyan": ':{"num_malicious_nodes": 1}',
-    "FedAdam": "",
-    "FedYogi": "",
-}
+Makers = Mapping[str, Callable[[], Strategy]]
 
 
-def table(wrap: Callable[[Strategy], Strategy] = lambda strategy: strategy) -> list[list[str]]:
-    """A row for each form: its name, then the verdict of each strategy of `STOCK`."""
-    forms = [form for form in FORMS if form != "honest"]
-    makers = [_maker(name, wrap) for name in STOCK]
-    references = [model_after(make(), "honest") for make in makers]
-    arms = list(zip(makers, references, strict=True))
+def table(
+    wrap: Callable[[Strategy], Strategy] = lambda strategy: strategy, makers: Makers | None = None
+) -> list[list[str]]:
+    """A row for each form: its name, then the verdict of each of ``makers`` (None: of `STOCK`)."""
+    makers = {name: stock(name, wrap) for name in STOCK} if makers is None else makers
+    forms = [form for form in (*FORMS, *ENVELOPES) if form != "honest"]
+    references = [model_after(make(), "honest") for make in makers.values()]
+    arms = list(zip(makers.values(), references, strict=True))
     return [[form, *(verdict(make, form, found) for make, found in arms)] for form in forms]
 
 
-def _maker(name: str, wrap: Callable[[Strategy], Strategy]) -> Callable[[], Strategy]:
-    text = f"flwr.serverapp.strategy:{name}{STOCK[name]}"
-    return lambda: wrap(build(Spec.parse(text)))
-
-
-def main(arguments: Iterable[str] = ()) -> None:
-    """Print the tables: stock strategies as they are, then each within `Hardened`."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables: Flower's as they are and within `Hardened`, and fedcore's; fuzz them."""
     from tabulate import tabulate
 
-    from fedcore.flower.hardened import Hardened
+    from docs.flower.fuzz import report
 
+    parser = argparse.ArgumentParser(prog="python -m docs.flower.hostile", description=__doc__)
+    parser.add_argument("--replies", type=int, default=0, help="random replies for each strategy")
+    parser.add_argument("--seed", type=int, default=0, help="of the random replies")
+    parser.add_argument("--no-tables", action="store_true", help="random replies alone")
+    options = parser.parse_args(arguments)
     logging.getLogger("flwr").setLevel(logging.ERROR)
     np.seterr(all="ignore")
-    for title, rows in (("as they are", table()), ("within Hardened", table(Hardened))):
-        print(f"{title}\n{tabulate(rows, ['reply', *STOCK], 'simple', disable_numparse=True)}\n")
+    ours: Makers = {name: own(name) for name in own_names()}
+    if not options.no_tables:
+        for title, makers in (
+            ("Flower's strategies as they are", {name: stock(name) for name in STOCK}),
+            ("Flower's strategies within Hardened", {n: stock(n, Hardened) for n in STOCK}),
+            ("fedcore's strategies", ours),
+        ):
+            for first in range(0, len(makers), 10):  # as wide as a terminal is
+                part = dict(list(makers.items())[first : first + 10])
+                rows, heads = table(makers=part), ["reply", *part]
+                text = tabulate(rows, heads, "simple", disable_numparse=True)
+                print(f"{title}\n{text}\n", flush=True)
+    if not options.replies:
+        return 0
+    wrapped = {f"Hardened({name})": stock(name, Hardened) for name in STOCK}
+    return report({**ours, **wrapped}, options.replies, options.seed)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    raise SystemExit(main())

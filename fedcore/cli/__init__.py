@@ -115,6 +115,12 @@ class _Command(argparse.ArgumentParser):
         self._filled()
         return super().parse_known_args(*arguments, **options)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            # argparse drops the word, and takes an empty list for the value
+            self.error(f"argument {'/'.join(action.option_strings)}: a value is needed, got '--'")
+        return super()._get_values(action, arg_strings)
+
     def format_help(self) -> str:
         self._filled()
         return super().format_help()

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from fedcore.errors import FedcoreError
+from fedcore.outside.paths import expanded
 
 NAME = "compare"
 HELP = "compare two stored sessions, paired by scenario and seed"
@@ -76,12 +77,14 @@ def _compare(options: argparse.Namespace) -> int:
 
     if not 0.5 <= options.confidence < 1:
         raise ComparisonError(f"--confidence must be in [0.5, 1), got {options.confidence:g}")
-    a, b = (read_side(path, options.results) for path in (options.a, options.b))
+    results = list(map(expanded, options.results))
+    a, b = (read_side(expanded(path), results) for path in (options.a, options.b))
     result = compare_sides(a, b, alpha=round(1 - options.confidence, 12), exact=RULES[options.rule])
     content = document(result, _command(options))
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     for path, what in ((options.json, text), (options.markdown, markdown(content))):
         if path is not None:
+            path = expanded(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, what)
     _show(terminal(content))

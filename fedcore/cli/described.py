@@ -16,7 +16,6 @@ from fedcore.components.parameters import REQUIRED, Spec
 from fedcore.components.registry import Entry
 from fedcore.errors import FedcoreError, ScenarioError
 from fedcore.scenario import Scenario
-from fedcore.strategies.buffers import rule_of
 
 _YEAR: Final = r"\b(?:19|20)\d\d\b"
 # up to the end of the sentence that has the year, which an abbreviation does not end
@@ -90,6 +89,8 @@ def buffers(entry: Entry[Any]) -> str | None:
     cls = entry.part
     if cls is None or cls.kind != "strategy" or cls.foreign:
         return None
+    from fedcore.strategies.buffers import rule_of  # it loads torch, --help need not
+
     return rule_of(cls).what
 
 

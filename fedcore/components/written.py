@@ -88,7 +88,7 @@ def choice(kind: str, text: str) -> Choice:
         pass  # said below, where a name stands in front of it
     call = _CALL.fullmatch(text)
     if call is None:
-        form = f"{kind} must be a name, or name(parameter=value, ...), got {text!r}"
+        form = f"{kind} must be a name, or name(parameter=value, ...), got {shown(text)}"
         return Choice(problems=[form])
     try:
         cls = registry.entry(call[1]).part
@@ -98,17 +98,19 @@ def choice(kind: str, text: str) -> Choice:
     try:
         words = pieces(call[2] or "")
     except ValueError as error:
-        result.problems.append(f"{kind} {text!r}: {error}")
+        result.problems.append(f"{kind} {shown(text)}: {error}")
         return result
     specs = cls.specs()
     for word in words:
         pair = _PAIR.fullmatch(word)
         if pair is None:
-            result.problems.append(f"{kind} {text!r}: write parameter=value, got {word!r}")
+            result.problems.append(
+                f"{kind} {shown(text)}: write parameter=value, got {shown(word)}"
+            )
         elif pair[1] not in specs:
             result.problems.append(unread(kind, cls, pair[1]))
         elif pair[1] in result.values:
-            result.problems.append(f"{kind} {text!r}: {pair[1]} is given twice")
+            result.problems.append(f"{kind} {shown(text)}: {pair[1]} is given twice")
         else:
             result.values[pair[1]] = specs[pair[1]].read(pair[2])
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Final
@@ -44,9 +45,26 @@ class Warned:
         return tuple(notes)
 
 
+class _Logged(logging.Handler):
+    """Turns what Pillow logs as an error into warnings: else it is printed, of no file."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warnings.warn(record.getMessage(), UserWarning, stacklevel=2)
+
+
 @contextlib.contextmanager
 def collecting() -> Iterator[Warned]:
-    """Collect every warning raised within, and none of them becomes an error."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield Warned(caught)
+    """Collect every warning raised within, and none of them becomes an error.
+
+    So is what Pillow logs of an image, as a warning.
+    """
+    handler, logger = _Logged(logging.WARNING), logging.getLogger("PIL")
+    passed_on, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield Warned(caught)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = passed_on

@@ -15,10 +15,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
-from fedcore.flower.replies import ReplyError
+from fedcore.flower.numbers import ArraysError, numbers
+from fedcore.flower.replies import FACTOR, ReplyError
 from fedcore.records.record import Exclusion
-
-_FACTOR = 10  # times the median count of the round: the most a client may claim by default
 
 
 class Hardened(Strategy):  # type: ignore[misc]
@@ -27,9 +26,11 @@ class Hardened(Strategy):  # type: ignore[misc]
     A train reply must hold one ArrayRecord with the names and shapes of the arrays that were sent,
     readable, numeric, finite, and one MetricRecord with finite values, the keys of most replies
     and a count ``weighted_by_key`` in [1, ``max_examples``] (None: ten times the round's median).
-    Others are left out and listed in ``excluded`` (by node id). A result that is not finite, or of
-    other shapes, is dropped: the round then changes nothing. Arrays come back in the types in
-    which they were sent; stock strategies turn integers to float64.
+    Others are left out and listed in ``excluded`` (by node id), and so are a node's second reply
+    and those of nodes that were not asked. What is left is handed on in the types and the byte
+    order of what was sent. A result that is not finite, or of other shapes, is dropped: the round
+    then changes nothing. Arrays come back in the types in which they were sent, too; stock
+    strategies turn integers to float64.
 
     What a wrapper cannot do: judge finite values. Against those choose a robust ``strategy``.
     """
@@ -44,12 +45,13 @@ class Hardened(Strategy):  # type: ignore[misc]
         self.weighted_by_key = weighted_by_key
         self.excluded: list[Exclusion] = []
         self._sent: dict[str, np.ndarray[Any, Any]] = {}
+        self._asked: set[int] = set()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         self._sent = {name: array.numpy() for name, array in arrays.items()}
-        return list(self.strategy.configure_train(server_round, arrays, config, grid))
+        return self._noted(self.strategy.configure_train(server_round, arrays, config, grid))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -70,7 +72,7 @@ class Hardened(Strategy):  # type: ignore[misc]
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        return list(self.strategy.configure_evaluate(server_round, arrays, config, grid))
+        return self._noted(self.strategy.configure_evaluate(server_round, arrays, config, grid))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -82,8 +84,26 @@ class Hardened(Strategy):  # type: ignore[misc]
         log(INFO, "\t├──> replies checked, around %s:", type(self.strategy).__name__)
         self.strategy.summary()
 
+    def _noted(self, messages: Iterable[Message]) -> list[Message]:
+        made = list(messages)
+        self._asked = {int(message.metadata.dst_node_id) for message in made}
+        return made
+
+    def _answers(self, round: int, replies: Iterable[Message]) -> list[Message]:
+        """The first reply of each node that was asked, by node."""
+        first: dict[int, Message] = {}
+        for reply in replies:
+            node = int(reply.metadata.src_node_id)
+            if node not in self._asked:
+                self._exclude(round, reply, "it was not asked")
+            elif node in first:
+                self._exclude(round, reply, "it has replied before")
+            else:
+                first[node] = reply
+        return [first[node] for node in sorted(first)]
+
     def _valid(self, round: int, replies: Iterable[Message], *, arrays: bool) -> list[Message]:
-        replies = sorted(replies, key=lambda reply: int(reply.metadata.src_node_id))
+        replies = self._answers(round, replies)
         metrics: dict[int, MetricRecord] = {}
         for place, reply in enumerate(replies):
             try:
@@ -95,7 +115,7 @@ class Hardened(Strategy):  # type: ignore[misc]
                 self._exclude(round, reply, str(error))
         usual = Counter(_form(found) for found in metrics.values()).most_common(1)
         counts = [float(found[self.weighted_by_key]) for found in metrics.values()]
-        most = self.max_examples or _FACTOR * statistics.median(counts or [0])
+        most = self.max_examples or FACTOR * statistics.median(counts or [0])
         valid = []
         for place, reply in enumerate(replies):
             if reply.has_error():
@@ -120,26 +140,34 @@ class Hardened(Strategy):  # type: ignore[misc]
         if set(records[0]) != set(self._sent):
             odd = sorted(map(str, set(records[0]) ^ set(self._sent)))
             raise ReplyError(f"arrays missing or unknown: {', '.join(odd[:5])}")
+        made = {}
         for name, array in records[0].items():
-            value, sent = _numbers(name, array), self._sent[name]
-            if value.shape != sent.shape:
-                raise ReplyError(f"{name} has shape {value.shape}, must be {sent.shape}")
+            sent = self._sent[name]
+            try:
+                value = numbers(name, array, sent.shape)
+            except ArraysError as error:
+                raise ReplyError(str(error)) from error
             limits = np.iinfo if sent.dtype.kind in "iu" else np.finfo
             # half the range: differences of two such values are finite, too
             bound = float(limits(sent.dtype).max) / 2
             if not bool((np.abs(value.astype(np.float64)) <= bound).all()):
                 raise ReplyError(f"{name} is not finite or beyond the range of {sent.dtype}")
+            if value.dtype != sent.dtype:
+                value = np.rint(value) if sent.dtype.kind in "iu" else value
+                made[name] = Array(np.asarray(value, dtype=sent.dtype))
+        for name, changed in made.items():
+            records[0][name] = changed
 
     def _metrics(self, reply: Message) -> MetricRecord:
         records = list(reply.content.metric_records.values())
         if len(records) != 1:
             raise ReplyError(f"one MetricRecord is needed, got {len(records)}")
         for key, value in records[0].items():
-            if not all(math.isfinite(v) for v in (value if isinstance(value, list) else [value])):
-                raise ReplyError(f"{key} is not finite")
+            if not all(map(_finite, value if isinstance(value, list) else [value])):
+                raise ReplyError(f"{str(key)[:60]} is not finite")
         count = records[0].get(self.weighted_by_key)
         if isinstance(count, list) or count is None or count < 1:
-            raise ReplyError(f"{self.weighted_by_key} must be a number >= 1, got {count!r}")
+            raise ReplyError(f"{self.weighted_by_key} must be a number >= 1, got {count!r:.60}")
         return records[0]
 
     def _restored(self, round: int, arrays: ArrayRecord) -> ArrayRecord | None:
@@ -159,11 +187,9 @@ def _form(metrics: MetricRecord) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((k, len(v) if isinstance(v, list) else -1) for k, v in metrics.items()))
 
 
-def _numbers(name: str, array: Array) -> np.ndarray[Any, Any]:
+def _finite(value: float) -> bool:
+    """Whether ``value`` is a number that a float can be."""
     try:
-        value: np.ndarray[Any, Any] = array.numpy()
-    except Exception as error:  # a hostile sender chooses the bytes that are parsed here
-        raise ReplyError(f"{name} cannot be read: {type(error).__name__}") from error
-    if value.dtype.kind not in "fiu":
-        raise ReplyError(f"{name} holds {value.dtype}, not numbers")
-    return value
+        return math.isfinite(value)
+    except OverflowError:  # of an integer with hundreds of digits
+        return False

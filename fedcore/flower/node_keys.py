@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from flwr.serverapp import Grid
 
 from fedcore.errors import FedcoreError
+from fedcore.outside.files import read_text
 
 _MOST = 1 << 20  # bytes of a file of keys: several thousand nodes
 
@@ -51,10 +52,8 @@ def read_keys(path: Path) -> dict[str, int]:
     stands there twice, or a gap.
     """
     try:
-        if path.stat().st_size > _MOST:
-            raise FedcoreError(f"node-keys: {path} has more than {_MOST} bytes, which no keys have")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, _MOST).splitlines()
+    except (OSError, ValueError) as error:
         raise FedcoreError(f"node-keys: {path} cannot be read: {error}") from error
     found: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

@@ -20,9 +20,11 @@ from fedcore.flower.arrays import from_arrays, to_arrays
 from fedcore.flower.assault import require_simulation
 from fedcore.flower.nodes import Nodes
 from fedcore.flower.replies import (
+    MOST_EXAMPLES,
     ClientFacts,
     Reply,
     ReplyError,
+    capped,
     checked,
     matched,
     quorum_problem,
@@ -43,8 +45,10 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
     in ``excluded``; where too few remain for the rule, the round changes nothing.
 
     ``sample`` gives the clients of a round (from 1), ``known`` what the server knows of a client's
-    work, where it does: then clients cannot lie about it. ``seed`` is that of the run, which
-    pre-aggregation needs.
+    work, where it does: then clients cannot lie about it. Where it does not, a count above
+    ``max_examples`` is refused, and no client weighs more than ten times the round's median. A step
+    to a model that is not finite is dropped. ``seed`` is that of the run, which pre-aggregation
+    needs.
 
     Under a mechanism replies hold releases, and ``generators`` is what the clients say they drew
     from. Flower's own loop keeps no account and adds no noise: ``start`` refuses a mechanism that
@@ -61,6 +65,7 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
         nodes: Nodes | None = None,
         dtype: torch.dtype = torch.float32,
         seed: int | None = None,
+        max_examples: int = MOST_EXAMPLES,
     ) -> None:
         self.scenario, self.layout, self.sample, self.known = scenario, layout, sample, known
         self.nodes = nodes or Nodes(scenario.num_clients)
@@ -70,6 +75,8 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
                 "FedcoreStrategy its seed"
             )
         self.server = Aggregation.of(scenario, seed or 0)
+        self.max_examples = max_examples
+        self._normalizer = scenario.parts.optimizer.solver(scenario).normalizer
         self.excluded: list[Exclusion] = []
         self.release = None
         self.generators: Generators | None = None
@@ -124,11 +131,23 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
                 if (said := sender(reply)) not in (client, None):
                     raise ReplyError(f"claims to be client {said}")
                 known = None if self.known is None else self.known(client)
-                valid[client] = checked(reply, self.layout, state, known, self.release)
+                valid[client] = checked(
+                    reply,
+                    self.layout,
+                    state,
+                    known,
+                    self.release,
+                    normalizer=self._normalizer,
+                    most=self.max_examples,
+                )
             except ReplyError as error:
                 self._exclude(round, client, str(error))
         for client in silent:
             self._exclude(round, client, "no reply in time")
+        if self.known is None:
+            valid, left = capped(valid)
+            for client, reason in left.items():
+                self._exclude(round, client, reason)
         for valid_reply in valid.values():
             if self.generators is not None and valid_reply.secret is not None:
                 self.generators.hear(valid_reply.secret)
@@ -163,9 +182,18 @@ class FedcoreStrategy(Strategy):  # type: ignore[misc]
             cohort = self.collect(server_round, replies)
             if not cohort.clients:
                 return None, None
+            memory = self._state.memory.copy()
             after = self.server.aggregate(
                 self._state, cohort, self.layout.num_parameters, server_round
             )
+        if not bool(torch.isfinite(after.vector).all()):
+            log(
+                WARNING,
+                "round %s: the step is dropped: the model would not be finite",
+                server_round,
+            )
+            self._state.memory = memory  # what it was before the step
+            return None, None
         self._state = after
         metrics = MetricRecord(
             {"clients": len(cohort.clients), "num-examples": sum(cohort.samples)}

@@ -49,10 +49,12 @@ def check_value(value: Any) -> Any:
     Texts are of characters that UTF-8 has. Raises ValueError otherwise.
     """
     level = [value]
-    for _ in range(DEPTH + 1):
+    for depth in range(DEPTH + 1):
         below: list[Any] = []
         for one in level:
             kind = type(one)
+            if depth == DEPTH and kind in (dict, list):
+                raise ValueError(_TOO_DEEP)
             if kind is dict:
                 below += one.values()
                 _check_texts(one)
@@ -65,10 +67,10 @@ def check_value(value: Any) -> Any:
                 _check_texts((one,))
             elif kind is int and not -LARGEST_INTEGER <= one <= LARGEST_INTEGER:
                 raise ValueError("whole numbers must lie within -2^64 .. 2^64, got a larger one")
-        if not below:
-            return value
         level = below
-    raise ValueError(_TOO_DEEP)
+        if not below:
+            break
+    return value
 
 
 def _check_texts(texts: Iterable[str]) -> None:

@@ -185,15 +185,6 @@ def test_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'w1'?" in capsys.readouterr().err
 
 
-def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(*_: Any, **__: Any) -> Record:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fedcore.simulation.runner.run", interrupted)
-    assert main(TINY) == 130
-    assert capsys.readouterr().err == "fedcore: interrupted\n"
-
-
 def test_as_a_module_in_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "fedcore", *TINY, "--json", "-", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)

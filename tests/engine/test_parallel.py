@@ -15,7 +15,7 @@ import torch
 
 from fedcore.engine import evaluation, parallel
 from fedcore.engine.execution import Execution, default_processes
-from fedcore.engine.parallel import ParallelEngine
+from fedcore.engine.parallel import HelperLost, ParallelEngine
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.shared import shared_zeros
 from fedcore.errors import FedcoreError, ModelError
@@ -162,6 +162,28 @@ def test_a_killed_helper_is_reported(monkeypatch) -> None:
     with pytest.raises(FedcoreError, match=r"ended from outside \(exit code -9"):
         engine.train(engine.initial_state(), 1, (0, 1, 2))
     assert helpers(engine) == []
+
+
+def test_a_stopped_helper_is_named_and_ended(monkeypatch) -> None:
+    parent, train = os.getpid(), SequentialEngine.train_client
+
+    def train_client(self, *arguments):
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.05)  # leave the helper a client
+        train(self, *arguments)
+
+    monkeypatch.setattr(SequentialEngine, "train_client", train_client)
+    engine = engine_of(TINY)
+    engine.patience = 0.5
+    (pid,) = helpers(engine)
+    with pytest.raises(
+        HelperLost, match=rf"process ids {pid}\) has given a sign of life for 0.5 s"
+    ):
+        engine.train(engine.initial_state(), 1, (0, 1, 2))
+    assert helpers(engine) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 DOOMED = """

@@ -14,7 +14,8 @@ from fedcore.federation.clients import partition
 from fedcore.federation.malicious import in_order, malicious_clients
 from fedcore.harness.proofs import draws
 from fedcore.harness.proofs.arms import Proofs
-from fedcore.harness.suite.realised import shares_of
+from fedcore.harness.suite.cells import Grid
+from fedcore.records.exposure import shares_of
 from fedcore.records.record import Record
 
 SEEDS = st.integers(0, 2**31)
@@ -151,3 +152,17 @@ def test_the_twin_and_the_names() -> None:
         Scenario(malicious_set="balanced")
     with pytest.raises(ScenarioError, match="malicious_set"):
         TINY.but(malicious_set="even")
+
+
+def test_a_suite_sets_it_for_the_attacked_arms_and_their_controls_alone() -> None:
+    base = TINY.clean_twin()
+    arms = {"malicious_fractions": [0.25], "poison_ratios": [1.0], "seeds": 2}
+    grid = Grid(
+        base, [{"strategy": "median"}], [{"partition": "iid"}], [{"attack": "labelflip"}],
+        **arms, overrides={"malicious_set": "balanced"},
+    )  # fmt: skip
+    clean, attacked = grid.cells()
+    assert clean.scenario.malicious_set is None
+    assert attacked.scenario.malicious_set == attacked.control.malicious_set == "balanced"
+    assert attacked.scenario.clean_twin() == clean.scenario
+    assert attacked.changed == ("malicious_set",), "limits recorded for other sets do not hold"

@@ -15,6 +15,7 @@ from fedcore.exchange.layout import Kind, Layout
 from fedcore.federation.federation import Federation
 from fedcore.flower.arrays import ArraysError, from_arrays, to_arrays
 from fedcore.flower.local import task_of
+from fedcore.flower.numbers import numbers
 from fedcore.scenario import Scenario
 
 
@@ -76,14 +77,13 @@ def test_the_usual_bytes_are_read_without_numpys_parser(
     name = next(e.name for e in layout.entries if e.kind is Kind.PARAMETER)
     whole = arrays[name]
     odd = Array(whole.dtype, whole.shape, whole.stype, whole.data[:-1])
-    parsed: list[Array] = []
-    parser = Array.numpy
+    parsed: list[str] = []
 
-    def watched(array: Array) -> np.ndarray:
-        parsed.append(array)
-        return parser(array)
+    def watched(name: str, array: Array, shape: tuple[int, ...]) -> np.ndarray:
+        parsed.append(name)
+        return numbers(name, array, shape)
 
-    monkeypatch.setattr(Array, "numpy", watched)
+    monkeypatch.setattr("fedcore.flower.arrays.numbers", watched)
     assert torch.equal(from_arrays(layout, arrays, vector)[0], vector)
     assert parsed == []
     with pytest.raises(ArraysError, match=f"{name} cannot be read"):

@@ -21,6 +21,7 @@ from fedcore.models.weights import (
     weights_digest,
     weights_file,
 )
+from tests.fuzz.boundaries.models import files as hostile_files
 
 CONTENT = b"stands for a checkpoint"
 NAME = f"resnet18-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -241,3 +242,38 @@ def test_imagenet_weights_give_the_outputs_of_torchvision(shared_data: Path) -> 
         assert torch.equal(whole(images), plain(images))
         assert torch.equal(other.features(images), plain.features(images))
         assert other(images).shape == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("0.weight", torch.full((4, 3), float("nan")), "finite, got 12 numbers"),
+        ("1.running_var", torch.full((4,), float("inf")), "finite, got 4 numbers"),
+        ("0.weight", torch.zeros(4, 3, dtype=torch.complex64), "floating-point .*complex64"),
+        ("0.weight", torch.zeros(4, 3, dtype=torch.int64), "floating-point .*torch.int64"),
+        ("0.weight", torch.zeros(4, 3).to_sparse(), "sparse_coo"),
+        ("1.num_batches_tracked", torch.tensor(0.5), "integer .*float32"),
+    ],
+)
+def test_tensors_that_are_no_weights(
+    tmp_path: Path, name: str, value: torch.Tensor, rule: str
+) -> None:
+    network = small(5)
+    before = {key: one.clone() for key, one in network.state_dict().items()}
+    file = saved(tmp_path, {**small(5).state_dict(), name: value})
+    with pytest.raises(ModelError, match=rf"{name} must be.*{rule}"):
+        load_weights(network, file, 5)
+    assert all(torch.equal(network.state_dict()[key], one) for key, one in before.items())
+
+
+def test_keys_that_are_no_names(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a state dict"):
+        load_weights(small(5), saved(tmp_path, {1: torch.zeros(2)}), 5)
+
+
+def test_a_file_that_expands_far_beyond_the_network(tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    file.write_bytes(hostile_files()[-1])
+    assert file.stat().st_size < 1 << 20
+    with pytest.raises(ModelError, match=r"may expand to 64 MiB for a network of .* got 100 MiB"):
+        load_weights(small(5), file, 5)

@@ -163,7 +163,7 @@ def _findings(
                 spans.sd[i],
                 spans.each[i],
                 spans.together[i],
-                _rising(contrast, open_arms),
+                _rising(claim, contrast, open_arms),
             )
             for i, (contrast, name, _) in enumerate(estimands)
         )
@@ -171,10 +171,14 @@ def _findings(
     return tuple(findings)
 
 
-def _rising(contrast: Contrast, reasons: Mapping[Scenario, str | None]) -> tuple[str, ...]:
+def _rising(
+    claim: Claim, contrast: Contrast, reasons: Mapping[Scenario, str | None]
+) -> tuple[str, ...]:
     """The arms of ``contrast``, by both estimands, that have not converged."""
     arms = (arm for arm, _ in contrast.effect.terms)
-    return tuple(f"{arm.id} {text}" for arm in arms if (text := reasons[arm]) is not None)
+    return tuple(
+        f"{claim.measured(arm).id} {text}" for arm in arms if (text := reasons[arm]) is not None
+    )
 
 
 def _unskilled(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedcore.errors import StoreError
+from fedcore.errors import ResultsError, StoreError
 from fedcore.harness.reports.matrix_page import KEPT
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
+from fedcore.outside.text import read_json
 from fedcore.records.store import write_atomically
 
 #: Of claims.json: 1 had no looks, horizons and curves, and 10 rounds.
@@ -25,32 +27,33 @@ def write_claims_page(directory: Path, path: Path, source: str) -> None:
     older: list[str] = []
     for file in sorted(directory.glob("claims*.json")):
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(read_text(file, JSON_BYTES))
             if content["schema"] == CLAIMS_SCHEMA:
                 contents.append(content)
             else:
                 older.append(f"`{file.name}`")
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise StoreError(f"{file} holds no claims: {error!r}") from error
+            raise ResultsError(f"{file} holds no claims: {error!r}") from error
     if not contents:
-        raise StoreError(
+        raise ResultsError(
             f"{directory} holds no claims*.json of schema {CLAIMS_SCHEMA}: make one with "
             "pytest benchmark/test_claims.py --report DIR"
         )
     try:
         text = page(contents, source)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"claims in {directory} are damaged: {error!r}") from error
+    except Exception as error:  # edited by hand, a value may be of any type
+        raise ResultsError(f"claims in {directory} are damaged: {error!r}") from error
     if older:
         text += f"\nOf an older rule, without looks and margins, not shown: {', '.join(older)}.\n"
     try:
-        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        known = read_text(path, JSON_BYTES) if path.exists() else ""
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = known.partition(KEPT)[2]
         write_atomically(path, f"{text}\n{KEPT}{kept or chr(10)}")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"the page cannot be written to {path} ({error.strerror or error}): name another file"
+            f"the page cannot be written to {path} ({reason}): name another file"
         ) from error
 
 

@@ -8,7 +8,6 @@ stored.effects("claim4-modest-is-tolerated", "clients 10%, samples 10%", "both",
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ from typing import Any, NamedTuple
 
 from fedcore.harness.claims.claims import ClaimError
 from fedcore.harness.statistics.curves import level_at
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
+from fedcore.outside.text import read_json
 
 
 class Scored(NamedTuple):
@@ -65,7 +67,7 @@ class StoredClaims:
 def read_claims(path: Path) -> StoredClaims:
     """The claims and curves of the file at ``path``; ClaimError for what is none of its kind."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(read_text(path, JSON_BYTES))
         arms = {
             key: Arm(
                 arm["id"],

@@ -8,6 +8,7 @@ from typing import Any
 
 from fedcore.harness.comparisons.side import FACTS, Arm, Cell, ComparisonError, Known, Side
 from fedcore.harness.reports.files import RESULTS_SCHEMA
+from fedcore.harness.statistics.convergence import Convergence
 
 _RUN = re.compile(r"(?P<id>.*) seed (?P<seed>\d+) in round \d+")
 _OTHER_FACTS = ("commit", "dirty", "code", "data", "weights", "fingerprint")
@@ -25,7 +26,7 @@ def side_of_results(content: Mapping[str, Any], name: str, path: str) -> Side:
         return _side(content, name)
     except ComparisonError as error:
         raise ComparisonError(f"{path} is damaged: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ComparisonError(f"{path} is damaged: {error!r}") from error
 
 
@@ -69,7 +70,8 @@ def _add(side: Side, row: Mapping[str, Any]) -> None:
             _merge(arm.asr, _by_seed(seeds, values["asr"], f"asr of {name}"), arm.name)
         which = "clean" if metric == "clean" else "attacked"
         course = (row.get("course") or {}).get(which)
-        arm.state = (course or {}).get("state") or arm.state
+        if course is not None:
+            arm.state = Convergence(course["state"]).value
         curves = row.get("curves")
         if curves and set(arm.accuracy) == set(seeds):
             arm.curve = dict(zip(curves["rounds"], curves[which]["mean"], strict=True))

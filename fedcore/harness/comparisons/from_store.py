@@ -10,6 +10,8 @@ from fedcore.errors import StoreError
 from fedcore.harness.comparisons.rounds import note_traces, state_of
 from fedcore.harness.comparisons.side import FACTS, Cell, ComparisonError, Known, Side
 from fedcore.harness.exact.trace import Trace
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
 from fedcore.records.record import RECORD_SCHEMA, Record
 from fedcore.records.store import folder_of
 
@@ -135,8 +137,8 @@ def _facts(records: Iterable[Record]) -> dict[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path, JSON_BYTES)
+    except (OSError, ValueError) as error:
         raise ComparisonError(f"{path} cannot be read: {error}") from error
 
 

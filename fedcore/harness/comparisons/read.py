@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,9 @@ from fedcore.harness.comparisons.from_results import side_of_results
 from fedcore.harness.comparisons.from_store import note_rounds, side_of_store
 from fedcore.harness.comparisons.side import ComparisonError, Side
 from fedcore.harness.reports.files import RESULTS
+from fedcore.outside.files import read_text
+from fedcore.outside.limits import JSON_BYTES
+from fedcore.outside.text import read_json
 
 _KINDS = (
     "a directory that --results or --report has written, a results.json, or a baseline of "
@@ -60,18 +62,14 @@ def _of_file(path: Path, name: str) -> Side:
 
 def _content(path: Path) -> tuple[dict[str, Any], str]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, JSON_BYTES)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ComparisonError(f"{path} cannot be read ({reason}): name {_KINDS}") from error
     try:
-        content = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        content = read_json(text)
+    except ValueError as error:
         raise ComparisonError(f"{path} is cut off or no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ComparisonError(f"{path} is no stored session: name {_KINDS}")
     return content, text
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")

@@ -105,7 +105,7 @@ def _entry(side: Side, name: str, known: Known) -> _Entry:
         f"{chain} {strategy}" if chain else strategy,
         known.partition,
         attack,
-        int(known.values.get("rounds") or 0),
+        rounds if isinstance(rounds := known.values.get("rounds"), int) else 0,
         arm.accuracy,
         reason,
     )

@@ -81,12 +81,7 @@ def _hardware() -> tuple[str, ...]:
 def toolchain() -> str:
     """8 hexadecimal digits of the SHA-256 of what the C compiler makes of a probe, or "none"."""
     library = COMPILING.library(_PROBE)
-    if library is None:
-        return "none"
-    try:
-        return hashlib.sha256(Path(library._name).read_bytes()).hexdigest()[:8]
-    except OSError:  # it was made in a folder that is gone, as nothing could be kept
-        return "unkept"
+    return "none" if library is None else library.digest[:8]
 
 
 def slug(name: str) -> str:

@@ -6,10 +6,11 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fedcore.harness.reports.rows import Row, mean
 
+Layout = Literal["constrained", "tight"]
 Grid = tuple[list[str], list[str], list[list[float]]]
 
 
@@ -79,12 +80,15 @@ def proportion_figure(points: Mapping[float, float], across: str, up: str) -> by
     return png(figure)
 
 
-def new_figure(width: float, height: float) -> Any:
-    """A matplotlib figure of ``width`` by ``height`` inches. Raises ImportError without it."""
+def new_figure(width: float, height: float, layout: Layout | None = "constrained") -> Any:
+    """A matplotlib figure of ``width`` by ``height`` inches. Raises ImportError without it.
+
+    ``layout`` is the engine that makes room for labels; None leaves that to the caller.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

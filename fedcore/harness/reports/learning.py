@@ -22,6 +22,7 @@ LINES = (
 )
 #: Panels side by side, attacked arms in each, and the colours that tell these apart.
 _ACROSS = 4
+_WIDE, _HIGH = 3.4, 2.8
 _LINES = 6
 _COLOURS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown")
 
@@ -81,7 +82,13 @@ def learning_figure(cells: Sequence[Row]) -> bytes | None:
         return None
     across = min(_ACROSS, len(panels))
     down = math.ceil(len(panels) / across)
-    figure = new_figure(max(5.0, 3.4 * across), 2.8 * down)
+    width, height = _WIDE * across, _HIGH * down
+    # laid out by hand: matplotlib's way takes seconds for a dozen of panels
+    figure = new_figure(width, height, layout=None)
+    figure.subplots_adjust(
+        left=0.5 / width, right=1 - 0.1 / width, bottom=0.45 / height, top=1 - 0.3 / height,
+        wspace=0.25, hspace=0.4,
+    )  # fmt: skip
     for place, (title, members) in enumerate(panels.items()):
         axes = figure.add_subplot(down, across, place + 1)
         _draw(axes, members)

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fedcore.harness.statistics.bounded import bounded_estimate
-from fedcore.harness.statistics.estimates import Estimate, estimate
+from fedcore.harness.statistics.estimates import Estimate
+from fedcore.harness.statistics.prior import Priors
 from fedcore.harness.statistics.ratio import ratio_estimate
 from fedcore.harness.suite.course import expected_above
 
@@ -74,7 +75,10 @@ def retention_of(outcome: Outcome) -> dict[str, Any] | None:
     if mean is None:
         return None
     try:
-        found = ratio_estimate(outcome.poisoned, outcome.clean, outcome.noise, outcome.confidence)
+        lost = sum(outcome.drop) / len(outcome.drop)
+        priors = Priors(outcome.noise, outcome.strata)  # the drop's, so that both agree
+        noise = priors.of(outcome.cell.scenario.partition, "drop", lost)
+        found = ratio_estimate(outcome.poisoned, outcome.clean, noise, outcome.confidence)
         return as_row(found) | {"mean": mean}  # to the last bit the one that a row has
     except ValueError:  # a single seed, or a clean accuracy that may be 0
         return _alone(mean)
@@ -117,12 +121,14 @@ def beyond(cell: Row) -> bool:
 def _spread(outcome: Outcome, name: str, values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
         return None
-    noise, level = outcome.noise, outcome.confidence
     try:
         if name == "balanced":  # an accuracy, too
-            return as_row(estimate(values, noise, level))
-        least = 0.0 if name == "exposure" else noise.sd
-        return as_row(bounded_estimate(values, _BOUNDS[name], least, level))
+            like = "clean" if outcome.cell.scenario.attack is None else "poisoned"
+            found = outcome.spread(values, like)
+            assert found is not None
+            return as_row(found)
+        least = 0.0 if name == "exposure" else outcome.noise.sd
+        return as_row(bounded_estimate(values, _BOUNDS[name], least, outcome.confidence))
     except ValueError:  # a single seed
         return _alone(sum(values) / len(values))
 

@@ -69,8 +69,11 @@ def _legend(cells: Sequence[Row], shown: Columns) -> str:
         "tail. Intervals of worst class, ASR net and exposure are Student's without a prior, "
         "cut to what is possible."
     )
-    if "ASR net" in shown:
-        text += " ASR net: success rate minus the clean twin's, points."
+    if "ASR" in shown:
+        text += (
+            " ASR net: success rate minus the clean twin's, points, of attacks with a probe set, "
+            "on which the twin is scored."
+        )
     if "exposure" in shown:
         text += (
             " exposure: poisoned share of the samples in the sampled cohorts, %, the nominal one "

@@ -22,7 +22,7 @@ from fedcore.errors import FedcoreError
 from fedcore.harness.runs.imports import Parcel
 from fedcore.harness.runs.job import Failure, Job, execute, packed
 from fedcore.harness.runs.processes import RUN_ATTEMPTS, News, loss, lost
-from fedcore.harness.runs.ray_watch import Watch, beat_to
+from fedcore.harness.runs.ray_watch import StuckError, Watch, beat_to
 from fedcore.lifeline import WORKER_TIMEOUT
 from fedcore.ray_cluster import RayError, local_cluster, prepare_environment, within
 from fedcore.records.inputs import inputs_of
@@ -134,6 +134,8 @@ class RayPool:
             self._references[job] = reference
             try:
                 reply = self._watch.await_(reference, key, lambda: self._abandoned)
+            except StuckError as stuck:  # it keeps its CPU: another try might wait for ever
+                return Failure(f"the worker process of {job.run.id} {stuck}", expected=False)
             except TimeoutError as silence:
                 losses.append(str(silence))
             except (*gone, errors.ObjectLostError) as error:

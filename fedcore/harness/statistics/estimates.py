@@ -54,6 +54,10 @@ class Noise:
         if self.alone != 0 and self.alone < 2:
             raise ValueError(f"noise needs alone >= 2 seeds or 0, got {self.alone}")
 
+    def df_beside(self, seeds: int) -> float:
+        """The degrees of freedom that the prior is worth beside a sample of ``seeds``."""
+        return self.df if not self.alone or seeds < self.alone else 0.0
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -81,7 +85,7 @@ def estimate(values: Sequence[float], noise: Noise, confidence: float = 0.9) -> 
     one without prior degrees of freedom.
     """
     n = len(values)
-    known = noise.df if not noise.alone or n < noise.alone else 0.0
+    known = noise.df_beside(n)
     df = known + n - 1
     if n == 0 or df <= 0:
         raise ValueError(f"{n} values with {noise.df:g} prior degrees of freedom give no interval")

@@ -34,15 +34,16 @@ def ratio_estimate(
     interval.
     """
     n = len(numerators)
-    df = noise.df + n - 1
+    known = noise.df_beside(n)
+    df = known + n - 1
     if n != len(denominators):
         raise ValueError(f"pairs are needed, got {n} numerators and {len(denominators)} others")
     if n == 0 or df <= 0:
-        raise ValueError(f"{n} pairs with {noise.df:g} prior degrees of freedom give no interval")
+        raise ValueError(f"{n} pairs with {known:g} prior degrees of freedom give no interval")
     above, below = math.fsum(numerators) / n, math.fsum(denominators) / n
     t = float(stdtrit(df, (1 + confidence) / 2))
     scale = t * t / (n * df)
-    prior = scale * noise.df * noise.sd**2
+    prior = scale * known * noise.sd**2
     spread = scale * (n - 1)
     variances = [statistics.variance(v) if n > 1 else 0.0 for v in (numerators, denominators)]
     shared = statistics.covariance(numerators, denominators) if n > 1 else 0.0

@@ -14,8 +14,8 @@ from fedcore.harness.statistics.adjusted import Adjusted, Covariate, adjusted
 from fedcore.harness.suite.cells import Cell
 from fedcore.harness.suite.course import Exposure, assumption_of
 from fedcore.harness.suite.measures import Records
-from fedcore.harness.suite.realised import Realised, realised
 from fedcore.harness.suite.skill import tail_balanced, tail_worst
+from fedcore.records.exposure import Realised, realised
 from fedcore.records.record import Record
 from fedcore.records.store import Run
 

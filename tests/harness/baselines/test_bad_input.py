@@ -135,7 +135,7 @@ def test_a_cell_with_another_scenario_fails_with_the_fields(recorded: Any) -> No
 
 
 def test_too_few_seeds_are_said_and_not_judged_elsewhere(recorded: Any) -> None:
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     result = recorded.run(*NOVA, "--seeds=1", "-rs")
     assert result.ret == 0
     result.assert_outcomes(passed=2, skipped=1, deselected=5)

@@ -23,7 +23,7 @@ pytest_plugins = ["pytester"]
 
 
 def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> None:
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     first = recorded.run(*NOVA, "-p", "cacheprovider")
     assert first.ret == pytest.ExitCode.TESTS_FAILED
     again = recorded.run(*NOVA, "-p", "cacheprovider", "--lf")
@@ -32,22 +32,22 @@ def test_a_rerun_of_the_failed_comparison_alone_has_the_cells(recorded: Any) -> 
 
 
 def test_junit_carries_the_comparison(recorded: Any) -> None:
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     recorded.run(*NOVA, "--junitxml=junit.xml")
     text = (recorded.path / "junit.xml").read_text()
     assert 'name="fedcore.baseline" value="2 changed"' in text
-    assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -5.00 pp' in text
+    assert 'name="fedcore.baseline.failure" value="worse: all arms (2), -8.00 pp' in text
     assert 'name="fedcore.baseline.verdict" value="FAIL"' in text
     assert 'name="fedcore.baseline.rule" value="rule: on another machine class' in text
     assert 'name="fedcore.baseline.gate" value="portable"' in text
-    assert 'name="fedcore.baseline.all arms" value="-5.0000 pp, worse, n=4 p=' in text
+    assert 'name="fedcore.baseline.all arms" value="-8.0000 pp, worse, n=4 p=' in text
     named = r'name="fedcore.baseline.fednova, iid" value="[^"]* n=4 p=[^"]* after Holm"'
     assert re.search(named, text)
     assert 'name="fedcore.baseline.diverged" value="0 -&gt; 0, p=1"' in text
 
 
 def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> None:
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     result = recorded.run(*NOVA, "--report=out")
     assert "written: out/baseline.json" in recorded.text(result)
     one, other = (
@@ -63,12 +63,12 @@ def test_the_comparison_is_written_beside_the_other_results(recorded: Any) -> No
     assert [test["name"] for test in one["tests"]][:2] == ["all arms", "fednova, iid"]
     *shifts, diverged = one["tests"]
     for test in shifts:
-        assert (test["size"], test["mean"]) == pytest.approx((-5, -5))
+        assert (test["size"], test["mean"]) == pytest.approx((-8, -8))
         assert (test["direction"], test["diverged"]) == ("worse", [0, 0])
         assert test["found"] == (test["p_holm"] <= one["alpha"])
         assert test["pairs"] == 2 * test["arms"]
     assert one["tests"][0]["found"]
-    assert shifts[-1]["differences"] == pytest.approx({"0": -5, "1": -5})
+    assert shifts[-1]["differences"] == pytest.approx({"0": -8, "1": -8})
     assert (diverged["family"], diverged["diverged"], diverged["p"]) == (
         "diverged runs", [0, 0], 1
     )  # fmt: skip

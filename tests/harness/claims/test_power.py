@@ -12,7 +12,7 @@ from fedcore.harness.claims.rule import Finding, Row
 from fedcore.harness.claims.simulation import claim_of
 from fedcore.harness.statistics.simultaneous import seeds_needed
 
-D, G = Role.DECIDES, Role.GUARDS
+D, G, C = Role.DECIDES, Role.GUARDS, Role.CONTROL
 
 
 def outcome(
@@ -64,6 +64,15 @@ def test_numbers_are_as_exact_as_a_deviation_of_few_seeds(
     mean: float, sd: float, text: str
 ) -> None:
     assert needs(outcome(claim_of([D]), [(mean, sd)])) == text
+
+
+def test_controls_are_needed_too() -> None:
+    claim = claim_of([D, C])
+    assert needs(outcome(claim, [(9.0, 1.0), (2.0, 2.0)])) == "20 seeds (1, both)"  # above 0
+    assert needs(outcome(claim, [(0.0, 0.1), (3.0, 2.0)])) == "20 seeds (1, both)"  # above 1
+    text = needs(outcome(claim, [(0.0, 0.1), (0.9, 0.1)]))
+    assert text == "an attack that costs more than 1: 1"
+    assert needs(outcome(claim, [(-9.0, 1.0), (0.0, 2.0)])) == "5 seeds (0, both)"
 
 
 def test_below_a_margin_there_is_one_edge() -> None:

@@ -161,6 +161,9 @@ def test_damaged_files(
         (("values",), None),
         (("scenario",), 3),
         (("errors",), 3),
+        (("course",), {"clean": {"state": "odd"}, "attacked": None}),
+        (("course",), [1]),
+        (("curves",), {"rounds": [1, 2], "clean": {"mean": [1.0]}}),
         (("diverged",), 3),
     ],
 )

@@ -90,7 +90,20 @@ def test_sessions_of_the_same_and_of_other_code(
     assert compare(path, "report", str(baseline))["runs"]["traced"] == 0
     assert compare(path, "report", str(baseline), "--results=a")["runs"]["traced"] == 4
 
+    edited(path)
     damage(path, capsys)
+
+
+def edited(path: Path) -> None:
+    """A record beside a results.json that says something else is not of its run."""
+    shutil.copytree(path / "again", path / "edited")
+    content = json.loads((path / "edited" / "results.json").read_text())
+    attacked = next(cell for cell in content["cells"] if cell["values"]["poisoned"])
+    attacked["values"]["poisoned"][1] -= 1
+    (path / "edited" / "results.json").write_text(json.dumps(content))
+    runs = compare(path, "a", "edited")["runs"]
+    assert (runs["traced"], [change["seed"] for change in runs["changed"]]) == (3, [1])
+    assert runs["changed"][0]["difference"].startswith("tail accuracy ")
 
 
 def damage(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

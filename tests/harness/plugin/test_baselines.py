@@ -127,19 +127,19 @@ def test_without_a_baseline_nothing_is_compared(suite: Any) -> None:
 
 
 def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -> None:
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2, failed=1, deselected=5)
     shown = recorded.text(result)
     assert f"FAILED {ITEM}" in shown
     assert re.search(
-        r"worse: all arms \(2\), -5\.00 pp \(by seed 0: -5\.00, 1: -5\.00\), score -\d+\.\d, p ",
+        r"worse: all arms \(2\), -8\.00 pp \(by seed 0: -8\.00, 1: -8\.00\), score -\d+\.\d, p ",
         shown,
     )
-    assert re.search(r"worse: arms of fednova, iid \(2\), -5\.00 pp .*, p \S+ after Holm", shown)
+    assert re.search(r"worse: arms of fednova, iid \(2\), -8\.00 pp .*, p \S+ after Holm", shown)
     assert re.search(
-        rf"no finding: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -5\.00 pp .*, p \S+ after Holm, the "
+        rf"no finding: {CLEAN}: \d+\.\d\d -> \d+\.\d\d %, -8\.00 pp .*, p \S+ after Holm, the "
         "least of 2",
         shown,
     )  # of one arm and two seeds little is concluded
@@ -152,10 +152,10 @@ def test_a_loss_elsewhere_fails_and_says_where_and_by_what_rule(recorded: Any) -
 
 
 def test_a_gain_elsewhere_fails_as_a_loss_does(recorded: Any) -> None:
-    tamper(recorded, both(shift(-5), elsewhere))
+    tamper(recorded, both(shift(-8), elsewhere))
     result = recorded.run(*NOVA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert "better: all arms (2), +5.00 pp (by seed 0: +5.00, 1: +5.00)" in recorded.text(result)
+    assert "better: all arms (2), +8.00 pp (by seed 0: +8.00, 1: +8.00)" in recorded.text(result)
 
 
 def test_any_change_on_the_same_machine_class_fails_until_it_is_recorded(recorded: Any) -> None:
@@ -232,7 +232,7 @@ def test_another_machine_class_is_compared_statistically_and_said(recorded: Any)
 
 def test_each_machine_class_has_a_file_of_its_own(recorded: Any) -> None:
     here = file_of(recorded)
-    tamper(recorded, both(shift(5), elsewhere))
+    tamper(recorded, both(shift(8), elsewhere))
     there = here.with_name("there.json")
     here.rename(there)
     before = there.read_text()

@@ -47,7 +47,7 @@ def pytest_configure(config):
 BY_NAME = ("-p", "fedcore.harness.plugin")
 GIVEN = {
     "profile": "smoke", "device": "cpu", "executor": "processes", "baseline": "off",
-    "update-canaries": "all",
+    "update-canaries": "all", "malicious-set": "balanced",
 }  # fmt: skip
 FLAGS = {name for name, settings in DECLARATIONS.items() if "action" in settings} - {
     "strategy", "attack", "mod", "fail-on",

@@ -10,6 +10,7 @@ import pytest
 
 from fedcore import Scenario
 from fedcore.engine.execution import Execution
+from fedcore.harness.runs import pulse
 from fedcore.harness.runs.job import Failure, Job
 from fedcore.harness.runs.processes import ProcessPool
 from fedcore.records.record import Record
@@ -38,6 +39,32 @@ def interrupts_ignored(job: Job) -> Failure:
 def slow(job: Job) -> Failure:
     time.sleep(0.5)
     return mortal(job)
+
+
+def silent(job: Job) -> Failure:
+    """Stops its process for ever, the first time or, at seeds from 100 to 199, each time."""
+    answer = Failure(str(job.run.seed), expected=True)
+    with (job.data_dir / str(job.run.seed)).open("a") as file:
+        file.write("x")
+    first = (job.data_dir / str(job.run.seed)).stat().st_size == 1
+    if ALWAYS <= job.run.seed < ONCE or (job.run.seed >= ONCE and first):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return answer
+
+
+def steady(job: Job) -> Failure:
+    """Takes two seconds, and shows three times a second that it lives."""
+    for _ in range(6):
+        time.sleep(0.33)
+        pulse.beat()
+    return Failure("", expected=True)
+
+
+def endless(job: Job) -> Failure:
+    (job.data_dir / f"pid{os.getpid()}").touch()
+    while True:
+        time.sleep(0.05)
+        (job.data_dir / "alive").touch()
 
 
 def attempts(folder: Path) -> dict[int, int]:

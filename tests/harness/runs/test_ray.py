@@ -24,7 +24,7 @@ from fedcore.ray_cluster import LOCAL, SETTINGS, RayError, cluster_of
 from fedcore.records.inputs import inputs_of
 from fedcore.records.record import Record
 from fedcore.records.store import Run, Store
-from tests.harness.runs.test_processes import attempts, jobs, mortal, slow
+from tests.harness.runs.test_processes import attempts, jobs, mortal, silent, slow
 
 pytest_plugins = ["pytester"]
 
@@ -209,6 +209,26 @@ def test_a_run_that_kills_its_worker_twice_is_a_failure(pool: RayPool, tmp_path:
     assert found == {seed: Failure(str(seed), True) for seed in (0, 200, 3)}
     assert attempts(tmp_path) == {0: 1, 100: RUN_ATTEMPTS, 200: 2, 3: 1}
     assert all(map(pool.done, wanted))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_task_that_hangs_is_named_ended_and_made_once_more(cluster: str, tmp_path: Path) -> None:
+    pool = RayPool(cluster, None, run=silent, patience=2.0)
+    always, once, good = jobs(tmp_path, 100, 200, 1)  # see `silent`
+    try:
+        for job in (always, once, good):
+            pool.submit(job)
+        assert pool.result(good) == Failure("1", True)
+        assert pool.result(once) == Failure("200", True)
+        dead = pool.result(always)
+    finally:
+        pool.close()
+    assert isinstance(dead, Failure)
+    assert "gave no sign of life for 2 s and was ended (process " in dead.message
+    assert "raise --worker-timeout" in dead.message
+    assert attempts(tmp_path) == {1: 1, 100: 2, 200: 2}
+    assert len(pool.incidents()) == 2
 
 
 @needs_ray

@@ -146,3 +146,9 @@ def test_attacks_and_a_chain_are_put_through_the_suite() -> None:
 def test_a_colon_may_lead_to_a_strategy_of_fedcores_kind() -> None:
     ours = "fedcore.strategies.robust.median:Median"
     assert options(strategies=[ours]).arms() == [{"strategy": ours}]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+def test_a_worker_timeout_is_a_time(seconds: float) -> None:
+    with pytest.raises(OptionError, match="--worker-timeout must be above 0 and at most 2592000"):
+        options(worker_timeout=seconds)

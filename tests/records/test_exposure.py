@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedcore import Scenario, run
-from fedcore.harness.suite.realised import Shares, realised, shares_of
+from fedcore.records.exposure import Shares, realised, shares_of
 from fedcore.records.store import Run
 
 BASE = Scenario(
