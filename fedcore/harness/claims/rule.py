@@ -72,9 +72,9 @@ def place(claim: Claim, span: Span) -> Place:
 def decide(claim: Claim, horizon: int, rows: Sequence[Row]) -> Finding:
     """What ``rows`` say of ``claim`` at ``horizon``.
 
-    - *refuted* if an estimand of a contrast that decides or guards lies beyond the margin against
-      the claim, with the intervals of all of these together, and no other estimand of it beyond the
-      margin for it (a union of such findings, hence the wider intervals);
+    - *refuted* if every estimand of a contrast that decides or guards lies beyond the margin
+      against the claim, with the intervals of all of these together (a union of such findings,
+      hence the wider intervals): an arm that only ends lower, as it learns slowly, refutes nothing;
     - *supported* if every estimand of every contrast that decides lies beyond the margin, and every
       control above 0 (an intersection-union test, Berger 1982: each at its own level);
     - *equivalent* if every estimand of every contrast that decides lies within -margin and +margin
@@ -86,15 +86,15 @@ def decide(claim: Claim, horizon: int, rows: Sequence[Row]) -> Finding:
     counted = [row for row in rows if row.contrast.role is not Role.REPORTED]
     against = []
     disputed = []
-    for row in counted:
-        if row.contrast.role is Role.CONTROL or row.rising:
+    for contrast in dict.fromkeys(row.contrast for row in counted):
+        own = [row for row in counted if row.contrast is contrast]
+        if contrast.role is Role.CONTROL or any(row.rising for row in own):
             continue
-        if place(claim, row.together) is Place.AGAINST:
-            others = [r for r in counted if r.contrast is row.contrast and r is not row]
-            if any(place(claim, other.each) is Place.FOR for other in others):
-                disputed.append(row.contrast.name)
-            else:
-                against.append(row.contrast.name)
+        turned = [place(claim, row.together) is Place.AGAINST for row in own]
+        if all(turned):
+            against.append(contrast.name)
+        elif any(turned) and any(place(claim, row.each) is Place.FOR for row in own):
+            disputed.append(contrast.name)
     if against:
         return Finding(horizon, tuple(rows), ClaimVerdict.REFUTED)
     if disputed:

@@ -109,7 +109,9 @@ def test_the_estimands_must_agree() -> None:
     for other in (INSIDE, HALF, ACROSS):
         assert decide(made, 40, two(made, ABOVE, other)).verdict is U
         assert decide(made, 40, two(made, other, ABOVE)).verdict is U
-        assert decide(made, 40, two(made, UNDER, other)).verdict is N
+        assert decide(made, 40, two(made, UNDER, other)).verdict is U
+        assert decide(made, 40, two(made, other, UNDER)).verdict is U
+    assert decide(made, 40, two(made, UNDER, UNDER)).verdict is N
     for contrary in ((ABOVE, UNDER), (UNDER, ABOVE)):
         found = decide(made, 40, two(made, *contrary))
         assert found.verdict is U
