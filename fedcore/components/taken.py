@@ -49,8 +49,19 @@ MEMBERS: Final = frozenset(
 #: Options of `fedcore run`, whose flags would be two things.
 OPTIONS: Final = frozenset(
     (
-        *("cohort_size", "data_dir", "device", "engine", "help", "json", "precision", "preset"),
-        *("processes", "quiet", "seed"),
+        *(
+            "checkpoint",
+            "checkpoint_every",
+            "cohort_size",
+            "data_dir",
+            "device",
+            "engine",
+            "help",
+            "json",
+            "precision",
+            "preset",
+        ),
+        *("processes", "quiet", "seed", "worker_timeout"),
     )
 )
 

@@ -154,7 +154,7 @@ def test_every_problem_is_printed_at_once(capsys: pytest.CaptureFixture[str]) ->
         "Did you mean 'fednova'?",
         "lr must be > 0, got 0.0",
         "'many'",
-        "--seed must be an integer >= 0, got 'x'",
+        "--seed must be an integer >= 0 and < 2^63, got 'x'",
         "--device must be one of auto, cpu, cuda, got 'tpu'",
         "--cohort-size must be <= num_clients=4, got 9",
     ):

@@ -269,9 +269,10 @@ def test_what_no_run_has_is_damage(record, rule) -> None:
 
 
 def test_a_scenario_of_astronomic_numbers_is_refused_at_once() -> None:
-    huge = other(scenario=RECORD.scenario.but(num_clients=10**15, rounds=10**15))
-    with pytest.raises(StoreError, match="damaged"):
-        Record.from_json(huge.to_json())
+    content = json.loads(RECORD.to_json())
+    content["scenario"] |= {"num_clients": 10**15, "rounds": 10**15}
+    with pytest.raises(StoreError):
+        Record.from_json(json.dumps(content))
 
 
 def test_the_numbers_that_a_digest_cannot_stand_for_may_be_recorded() -> None:

@@ -262,7 +262,7 @@ class Forgetful(Bucketing):
         (Unsteady(), "it has another digest when it is read again"),
         (Twice(), "deals a sample to several clients"),
         (Wider(), r"must give logits of shape \(4, 10\) for 4 images, got \(4, 11\)"),
-        (Unweighted(), "does not weight float buffers"),
+        (Unweighted(), "its float buffers .* are not the sample-weighted"),
         (Forgetful(), "its rows\\(\\) says"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",

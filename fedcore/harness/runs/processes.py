@@ -112,7 +112,9 @@ class ProcessPool:
         """The result of a submitted ``job``; TimeoutError after ``timeout`` seconds."""
         future = self._futures[job]
         if self.workers == 1 and not future.done():
+            self._running.add(job)  # and stays so where an interrupt ends it
             future.set_result(self.run(job))
+            self._running.discard(job)
         return future.result(timeout)
 
     def _start(self) -> None:

@@ -51,7 +51,8 @@ def test_a_rerun_counts_once(small: Any) -> None:
     result = small.run("--junitxml=junit.xml", "-k", "fednova")
     assert names(small) == ["fednova-iid-clean", ID]
     assert "2 cells: 2 pass" in small.text(result)
-    assert sum(line.startswith("fednova ") for line in small.table(result)) == 3  # one is of means
+    assert sum(line.startswith("fednova ") for line in small.table(result)) == 2
+    assert "Left out: 1 cell at 2 rounds" in small.text(result)  # of the means
     properties = re.findall('name="fedcore.id"', (small.path / "junit.xml").read_text())
     assert len(properties) == 2
 
@@ -61,8 +62,10 @@ def test_a_cell_in_two_files_counts_once(small: Any) -> None:
     result = small.run()
     assert names(small) == ["fednova-iid-clean", ID]
     assert "2 cells: 2 pass" in small.text(result)
-    (line,) = json.loads((small.path / ".fedcore" / "results.json").read_text())["overall"]
-    assert line["cells"] == [ID]
+    (left,) = json.loads((small.path / ".fedcore" / "results.json").read_text())["left_out"][
+        "overall"
+    ]
+    assert left["id"] == ID
 
 
 def test_files_with_other_scenarios_under_one_id_are_told_apart(small: Any) -> None:
@@ -71,8 +74,8 @@ def test_files_with_other_scenarios_under_one_id_are_told_apart(small: Any) -> N
     expected = {f"{name}-clients{n}" for name in ("fednova-iid-clean", ID) for n in (4, 8)}
     assert set(names(small)) == expected
     assert {cell["labels"]["note"] for cell in small.results()} == {"clients4", "clients8"}
-    lines = json.loads((small.path / ".fedcore" / "results.json").read_text())["overall"]
-    assert [line["cells"] for line in lines] == [[f"{ID}-clients4"], [f"{ID}-clients8"]]
+    left = json.loads((small.path / ".fedcore" / "results.json").read_text())["left_out"]["overall"]
+    assert [one["id"] for one in left] == [f"{ID}-clients4", f"{ID}-clients8"]
     assert "test_suite.py, test_wide.py have different scenarios under one id" in small.text(result)
     # the printed way to repeat one cell selects that one
     assert small.run("-k", f"[{ID}-clients8]").parseoutcomes()["passed"] == 1

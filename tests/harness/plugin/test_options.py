@@ -50,13 +50,20 @@ GIVEN = {
     "update-canaries": "all", "malicious-set": "balanced",
 }  # fmt: skip
 FLAGS = {name for name, settings in DECLARATIONS.items() if "action" in settings} - {
-    "strategy", "attack", "mod", "fail-on",
+    "strategy", "attack", "mod", "fail-on", "require",
 }  # fmt: skip
 
 
 def argument(name: str) -> str:
     """An argument for the option ``name``, with a value that it takes."""
-    values = {**GIVEN, "fail-on": "unsure", "strategy": "a:B", "mod": "a:B", "optimizer": "sgd"}
+    values = {
+        **GIVEN,
+        "fail-on": "unsure",
+        "strategy": "a:B",
+        "mod": "a:B",
+        "require": "poisoned >= 1",
+        "optimizer": "sgd",
+    }
     return name if name in FLAGS else f"{name}={values.get(name, '1')}"
 
 

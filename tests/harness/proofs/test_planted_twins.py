@@ -15,7 +15,7 @@ from fedcore.engine import sequential
 from fedcore.engine.sequential import SequentialEngine
 from fedcore.engine.stack import schedule
 from fedcore.errors import IdentityError
-from fedcore.federation import federation, threat
+from fedcore.federation import federation, malicious, threat
 from fedcore.harness.proofs.arms import Proofs
 from fedcore.harness.statistics.estimates import CellVerdict
 from fedcore.optimizers.solvers import SgdSolver, Solver
@@ -170,7 +170,8 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
     """``module.name`` (scenario, ..., seed) draws from another seed where the arm is FedNova."""
 
     def around(original: Any, scenario: Scenario, *rest: Any) -> Any:
-        return original(scenario, *rest[:-1], rest[-1] + (scenario.strategy == "fednova"))
+        other = scenario.strategy == "fednova"
+        return original(scenario, *(r + other if isinstance(r, int) else r for r in rest))
 
     wrapped(patch, module, name, around)
 
@@ -179,7 +180,7 @@ def of_fednova(patch: Patch, module: Any, name: str) -> None:
     ("places", "message"),
     [
         ([(federation, "partition")], "another partition"),
-        ([(threat, "_in_order")], "has malicious clients"),
+        ([(malicious, "in_order"), (threat, "in_order")], "has malicious clients"),
     ],
 )
 def test_arms_on_other_partitions_or_malicious_sets(

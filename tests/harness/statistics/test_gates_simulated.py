@@ -25,7 +25,8 @@ from benchmark.gate_simulation import (
 )
 from fedcore.harness.statistics.prior import ALONE
 from fedcore.harness.statistics.scales import FILE
-from fedcore.harness.suite.thresholds import Thresholds, read_strata
+from fedcore.harness.suite.strata import read_strata
+from fedcore.harness.suite.thresholds import ThresholdError, Thresholds
 
 ARMS = Arms.recorded()
 SESSIONS = 400
@@ -90,7 +91,7 @@ def test_three_seeds_cover_in_the_mean_over_each_stratum() -> None:
 def test_both_files_are_what_the_rules_make_of_the_recorded_values(tmp_path: Path) -> None:
     made = tmp_path / "noise.toml"
     made.write_text(noise.noise_text(noise.priors(noise.recorded(noise.sources())), []))
-    assert read_strata(made) == read_strata(noise.NOISE)
+    assert read_strata(made, ThresholdError) == read_strata(noise.NOISE, ThresholdError)
     text = noise.platforms_text(noise.scales(noise.replicates(noise.difference_files())), [])
     made, kept = tomllib.loads(text), tomllib.loads(FILE.read_text(encoding="utf-8"))
     assert made["scale"] == kept["scale"]
