@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import signal, sys, time
 from fedcore.interrupts import Interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who tests may ignore it
 for ignored in sys.argv[1].split():
     signal.signal(getattr(signal, ignored), signal.SIG_IGN)
 Interrupts().install()
