@@ -52,11 +52,14 @@ class Watch:
         They are `SECONDS` if not given, without those that the thread waits for a processor.
         """
         self.deeds, self._seconds = [], SECONDS if seconds is None else seconds
+        # a module that a case is the first to import is compiled beside its source, by Python
+        compiles, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         self._since, self._busy = (time.monotonic(), self._waited()), True
         try:
             yield
         finally:
             self._busy, self._since = False, None
+            sys.dont_write_bytecode = compiles
 
     def close(self) -> None:
         self._ended.set()
