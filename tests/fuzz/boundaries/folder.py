@@ -26,7 +26,7 @@ def attempt(rng: random.Random, folder: Path) -> None:
     for part in ("train", "test"):
         for name in ("a", "b"):
             place = root / part / (name if rng.random() < 0.99 else os.fsdecode(b"\xff\xfe"))
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
             for number in range(2 if part == "train" else 1):
                 _put(rng, place, number, folder)
     if rng.random() < 0.05:
