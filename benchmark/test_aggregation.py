@@ -29,9 +29,9 @@ from fedcore.simulation.identity import IdentityCheck
 from fedcore.strategies.aggregation import Aggregation
 from fedcore.strategies.strategy import STRATEGIES
 
-from .cohort import cohort_of
-from .flower_reference import aggregation
-from .plain_rules import PLAIN, plain
+from .timing.cohort import cohort_of
+from .timing.flower_reference import aggregation
+from .timing.plain_rules import PLAIN, plain
 
 pytestmark = pytest.mark.timing
 

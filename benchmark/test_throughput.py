@@ -2,7 +2,7 @@
 
 Machines drift and are shared, so that seconds alone say little: references and fedcore take turns,
 and the median of the ratios is what is judged. Stacked clients, and all on a GPU, are also held
-against central training, one model in large batches. `benchmark.throughput_cases` lists the cases;
+against central training, one model in large batches. `timing.throughput_cases` lists the cases;
 `--benchmark-json FILE` keeps what each found, with the machine's fingerprint.
 """
 
@@ -31,9 +31,9 @@ from fedcore.harness.plugin.options import OPTIONS
 from fedcore.harness.suite.options import Options
 from fedcore.records.provenance import fingerprint
 
-from . import throughput_cases
-from .throughput_cases import PROCESSES, Case
-from .turns import References, Seconds, Turns
+from .timing import throughput_cases
+from .timing.throughput_cases import PROCESSES, Case
+from .timing.turns import References, Seconds, Turns
 
 pytestmark = pytest.mark.timing
 

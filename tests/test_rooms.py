@@ -24,7 +24,7 @@ def long(files: Iterable[Path]) -> dict[str, int]:
     return {name: n for name, n in counts.items() if n > LINES}
 
 
-@pytest.mark.parametrize("room", ["fedcore", "tests"])
+@pytest.mark.parametrize("room", ["fedcore", "tests", "benchmark"])
 def test_no_folder_is_crowded_and_no_file_long(room: str) -> None:
     files = sorted((ROOT / room).rglob("*.py"))
     assert len(files) > 20

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from benchmark.bare_loop import BareLoop, Setting, Trainer, small_cnn
-from benchmark.throughput_cases import CASES, LARGE, MATRIX, Case, cases, scenario, setting
-from benchmark.turns import Turns
+from benchmark.timing.throughput_cases import CASES, LARGE, MATRIX, Case, cases, scenario, setting
+from benchmark.timing.turns import Turns
 from fedcore.federation.federation import Federation
 from tests.forked_python import ForkedPython
 

@@ -16,8 +16,8 @@ from fedcore.scenario import Scenario
 from fedcore.simulation.assault import assaulted
 from fedcore.strategies.aggregation import Aggregation
 
-from ..cohort import cohort_of
-from ..plain_rules import PLAIN, plain
+from ..timing.cohort import cohort_of
+from ..timing.plain_rules import PLAIN, plain
 from .measurements import Setting
 from .workloads import w1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmark.cohort import cohort_of
-from benchmark.flower_reference import aggregation
+from benchmark.timing.cohort import cohort_of
+from benchmark.timing.flower_reference import aggregation
 from fedcore import Scenario
 
 pytest.importorskip("flwr", reason="needs the extra 'flower'")

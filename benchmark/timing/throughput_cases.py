@@ -15,7 +15,7 @@ from fedcore.engine.execution import Execution
 from fedcore.harness.measuring.rounds import GridTimer, RoundTimer
 from fedcore.harness.suite.options import PROFILES
 
-from .bare_loop import Setting, mobilenet, small_cnn
+from ..bare_loop import Setting, mobilenet, small_cnn
 
 PROCESSES = 2
 #: Turns of measurement, by profile; otherwise 5, and 3 of cases whose limit is none or wide.

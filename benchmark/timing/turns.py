@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from .bare_loop import BareLoop, Setting
+from ..bare_loop import BareLoop, Setting
 
 Seconds = Callable[[], float]
 

@@ -1,0 +1,1 @@
+"""What the timing suites share: cases, references, and turns of measurement."""
