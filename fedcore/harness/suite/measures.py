@@ -187,31 +187,25 @@ def _required(
         if not requirement.fits(cell.scenario):
             continue
         name, metric = requirement.threshold.name, requirement.threshold.metric
-        measure = measured.get(metric) or _of_pairs(metric, cell.scenario, seeds, records)
+        ratio = metric == "retention"
+        own = _of(cell.scenario, seeds, records, _tail)
+        twin = _of(cell.scenario.clean_twin(), seeds, records, _tail)
+        measure = measured["drop"] if ratio else measured.get(metric, own)
         if measure.missing is not None:
             found.append(f"{metric} could not be measured, which {name} limits: {measure.missing}")
             continue
+        prior = thresholds.priors.of(kind, "drop" if ratio else metric, _mean(measure.values))
         try:
-            prior = thresholds.priors.of(kind, metric, _mean(measure.values))
-            interval = requirement.interval(measure.values, prior, confidence)
+            interval = (
+                requirement.ratio(own.values, twin.values, prior, confidence)
+                if ratio
+                else requirement.interval(measure.values, prior, confidence)
+            )
         except ValueError as error:
             found.append(f"{metric} has no interval, which {name} needs: {error}")
             continue
         found.append(Gate(requirement.threshold, interval, requirement.judge(interval)))
     return found
-
-
-def _of_pairs(metric: str, scenario: Scenario, seeds: Sequence[int], records: Records) -> Measure:
-    """``poisoned`` tail accuracy in percent, or ``retention``: 100 x poisoned / clean, by seed."""
-    poisoned = _of(scenario, seeds, records, _tail)
-    if metric == "poisoned":
-        return poisoned
-    clean = _of(scenario.clean_twin(), seeds, records, _tail)
-    missing = poisoned.missing or clean.missing
-    if missing is None and not all(clean.values):
-        missing = "a clean twin has an accuracy of 0"
-    pairs = () if missing else zip(poisoned.values, clean.values, strict=True)
-    return Measure(scenario, tuple(100 * p / c for p, c in pairs), missing)
 
 
 _ONE_CLASS = "the test set holds a single class, so that there is nothing to tell apart"

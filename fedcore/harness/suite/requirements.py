@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedcore.errors import unknown_name
@@ -28,6 +29,7 @@ from fedcore.harness.statistics.estimates import (
     estimate,
     judge,
 )
+from fedcore.harness.statistics.ratio import ratio_estimate
 from fedcore.harness.suite.thresholds import Threshold, ThresholdError, check_name
 from fedcore.scenario import Scenario
 from fedcore.scenario.declared import registries
@@ -78,20 +80,35 @@ class Requirement:
             return False
         return all(getattr(scenario, f) in values for f, values in self.threshold.where.items())
 
-    def interval(self, values: Sequence[float], noise: Noise, confidence: float) -> Estimate:
-        """The mean of ``values`` with an interval each side of which is a one-sided bound.
+    def level(self, confidence: float) -> float:
+        """The two-sided level whose sides are one-sided bounds at the confidence asked for.
 
         ``confidence`` is that of the cell's intervals, 1 - 2 x `ERROR` over its looks: the error of
         the requirement is spent over the looks alike.
         """
-        return estimate(values, noise, 1 - (1 - self.confidence) * (1 - confidence) / ERROR)
+        return 1 - (1 - self.confidence) * (1 - confidence) / ERROR
+
+    def interval(self, values: Sequence[float], noise: Noise, confidence: float) -> Estimate:
+        """The mean of ``values`` with the interval at `level`."""
+        return estimate(values, noise, self.level(confidence))
+
+    def ratio(
+        self, poisoned: Sequence[float], clean: Sequence[float], noise: Noise, confidence: float
+    ) -> Estimate:
+        """The retention in percent with Fieller's interval at `level`, as tables have it.
+
+        ``noise`` is that of the drop. ValueError as of `ratio_estimate`.
+        """
+        share = ratio_estimate(poisoned, clean, noise, self.level(confidence))
+        mean, low, high = (100 * end for end in (share.mean, share.low, share.high))
+        return Estimate(mean, low, high, share.confidence, share.seeds)
 
     def judge(self, interval: Estimate) -> CellVerdict:
         """PASS where the bound holds, FAIL where the other bound misses it, else unsure."""
         return judge(interval, self.threshold.min, self.threshold.max)
 
 
-def read_requirements(path: Any, values: Any) -> tuple[Requirement, ...]:
+def read_requirements(path: Path, values: Any) -> tuple[Requirement, ...]:
     """Those of the table [require] in the file at ``path``. Raises ThresholdError."""
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
         raise ThresholdError(

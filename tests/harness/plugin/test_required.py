@@ -23,11 +23,7 @@ def test_what_is_required_fails_a_cell_that_its_limits_let_pass(suite: Any) -> N
     assert "'--require=retention >= 99.9 where strategy = fednova'" in text  # to repeat it
     (cell,) = suite.results()
     gate = next(g for g in cell["gates"] if g["metric"] == "retention")
-    ratios = [
-        100 * p / c
-        for p, c in zip(cell["values"]["poisoned"], cell["values"]["clean"], strict=True)
-    ]
-    assert gate["estimate"]["mean"] == pytest.approx(sum(ratios) / 2)
+    assert gate["estimate"]["mean"] == pytest.approx(100 * cell["retention"])  # as the table has it
     suite.run(*CELL, "--require=poisoned >= 1").assert_outcomes(passed=1)
 
 
